@@ -1,0 +1,40 @@
+"""Open pretraining, extraction and probing of emotion2vec, the self-supervised speech emotion representation."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emotion2vec.checkpoint.native import load_model as load_model
+    from emotion2vec.config import Emotion2vecConfig as Emotion2vecConfig
+    from emotion2vec.config import PretrainConfig as PretrainConfig
+    from emotion2vec.config import load_config as load_config
+    from emotion2vec.extraction.api import extract_features as extract_features
+    from emotion2vec.model.encoder import Emotion2vec as Emotion2vec
+    from emotion2vec.model.features import Features as Features
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_model": "emotion2vec.checkpoint.native",
+    "extract_features": "emotion2vec.extraction.api",
+    "load_config": "emotion2vec.config",
+    "PretrainConfig": "emotion2vec.config",
+    "Emotion2vecConfig": "emotion2vec.config",
+    "Emotion2vec": "emotion2vec.model.encoder",
+    "Features": "emotion2vec.model.features",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that importing the package stays fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
