@@ -1,0 +1,179 @@
+"""Audio in, 16 kHz mono float32 out; every audio constant, with the frame arithmetic derived from the CNN's strides.
+
+S: samples. T: frames. C: channels of the audio.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from emotion2vec.errors import AudioError
+
+if TYPE_CHECKING:
+    import torch
+
+    AudioSource = str | PathLike[str] | bytes | BinaryIO | np.ndarray | torch.Tensor
+
+SAMPLE_RATE = 16_000
+"""Samples per second of everything that the model sees."""
+
+KERNELS = (10, 3, 3, 3, 3, 2, 2)
+"""Kernel of each CNN layer, in its own input steps."""
+
+STRIDES = (5, 2, 2, 2, 2, 2, 2)
+"""Stride of each CNN layer, in its own input steps."""
+
+NORMALIZE_EPS = 1e-5
+"""Added to the variance in whole-utterance normalization (fairseq's layer norm over samples)."""
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
+"""File endings that libsndfile decodes and that a scan of a folder picks up."""
+
+
+def frame_stride(strides: Sequence[int] = STRIDES) -> int:
+    """Samples between the starts of neighbouring frames (320: 20 ms)."""
+    return math.prod(strides)
+
+
+def receptive_field(kernels: Sequence[int] = KERNELS, strides: Sequence[int] = STRIDES) -> int:
+    """Samples that one frame sees (400: 25 ms), which is also the shortest input that gives a frame."""
+    field, step = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field
+
+
+def frame_count(samples: int, kernels: Sequence[int] = KERNELS, strides: Sequence[int] = STRIDES) -> int:
+    """Frames that the CNN makes of `samples` samples: the exact convolution arithmetic, 0 if too short."""
+    for kernel, stride in zip(kernels, strides, strict=True):
+        samples = (samples - kernel) // stride + 1
+        if samples <= 0:
+            return 0
+    return samples
+
+
+MIN_SAMPLES = receptive_field()
+"""Shortest usable audio, in samples at 16 kHz."""
+
+
+def load_audio(source: AudioSource, sample_rate: int | None = None, *, channel: int | None = None) -> np.ndarray:
+    """Decode, mix to mono and resample to 16 kHz.
+
+    Args:
+        source: a path, encoded bytes, an open binary file, or samples in memory: (S,) or (C, S), floats in −1 … 1 or
+            signed integers of full scale.
+        sample_rate: rate of samples in memory, in Hz; must be absent for encoded audio, which carries its own.
+        channel: take this channel, counted from 0, in place of the mean of all.
+
+    Returns:
+        (S,) float32 at 16,000 Hz, not normalized.
+
+    Raises:
+        AudioError: the audio is missing, cannot be decoded, is shorter than 400 samples, or is not finite.
+    """
+    name = describe_source(source)
+    if isinstance(source, str | PathLike | bytes) or hasattr(source, "read"):
+        if sample_rate is not None:
+            raise AudioError(f"{name}: encoded audio carries its own sample rate, so sample_rate must not be given")
+        samples, sample_rate = _decode(source, name)  # (C, S)
+    else:
+        if sample_rate is None:
+            raise AudioError(f"{name}: samples in memory need their sample_rate in Hz")
+        samples = _from_array(source, name)  # (C, S)
+    if sample_rate <= 0:
+        raise AudioError(f"{name}: sample rate is {sample_rate}, expected a positive number of Hz")
+    if channel is not None and not 0 <= channel < samples.shape[0]:
+        raise AudioError(f"{name}: channel {channel} asked for, but it has channels 0 to {samples.shape[0] - 1}")
+    mono = samples[channel] if channel is not None else samples.mean(axis=0)  # (S,)
+    return check_waveform(_resample(mono, sample_rate), name)
+
+
+def check_waveform(waveform: np.ndarray, name: str) -> np.ndarray:
+    """Return a mono 16 kHz waveform (S,) as contiguous float32.
+
+    Raises:
+        AudioError: it has fewer than 400 samples or a value that is not finite.
+    """
+    if waveform.size < MIN_SAMPLES:
+        raise AudioError(
+            f"{name}: too short, {waveform.size} samples at {SAMPLE_RATE} Hz, expected at least {MIN_SAMPLES} (25 ms)"
+        )
+    if not np.isfinite(waveform).all():
+        bad = int(np.count_nonzero(~np.isfinite(waveform)))
+        raise AudioError(f"{name}: {bad} of {waveform.size} samples are NaN or infinite, expected finite samples")
+    return np.ascontiguousarray(waveform, dtype=np.float32)
+
+
+def normalize(waveform: np.ndarray) -> np.ndarray:
+    """Shift and scale a whole utterance (S,) to zero mean and unit variance, as fairseq's `normalize: true` does."""
+    centered = waveform.astype(np.float64) - waveform.mean(dtype=np.float64)
+    return (centered / np.sqrt(np.mean(centered * centered) + NORMALIZE_EPS)).astype(np.float32)
+
+
+def describe_source(source: AudioSource) -> str:
+    """Name an audio source for messages: its path where it has one, else its type and size."""
+    if isinstance(source, str | PathLike):
+        return fspath(source)
+    if isinstance(source, bytes):
+        return f"<{len(source)} bytes of audio>"
+    if hasattr(source, "read"):
+        return str(getattr(source, "name", "<audio stream>"))
+    return f"<audio array of shape {tuple(source.shape)}>" if hasattr(source, "shape") else f"<{type(source).__name__}>"
+
+
+def _decode(source: AudioSource, name: str) -> tuple[np.ndarray, int]:
+    """Decode with libsndfile to (C, S) float32 and the rate in Hz."""
+    import soundfile
+
+    handle = io.BytesIO(source) if isinstance(source, bytes) else source
+    if isinstance(source, bytes) and not source:
+        raise AudioError(f"{name}: empty, expected encoded audio")
+    try:
+        if isinstance(source, str | PathLike):
+            with open(source, "rb") as stream:
+                if not stream.read(1):
+                    raise AudioError(f"{name}: the file is empty (0 bytes), expected audio")
+        samples, rate = soundfile.read(handle, dtype="float32", always_2d=True)
+    except OSError as error:
+        raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        reason = getattr(error, "error_string", None) or str(error)
+        raise AudioError(
+            f"{name}: cannot be decoded: {reason} Expected wav, flac, ogg, opus, mp3 or another format of libsndfile."
+        ) from error
+    if samples.shape[0] == 0:
+        raise AudioError(f"{name}: holds no samples, expected at least {MIN_SAMPLES} at {SAMPLE_RATE} Hz")
+    return samples.T, int(rate)  # (C, S)
+
+
+def _from_array(source: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
+    """Bring samples in memory to (C, S) float32 in −1 … 1."""
+    if hasattr(source, "detach"):
+        source = source.detach().cpu()
+        source = source.numpy() if not source.is_floating_point() else source.float().numpy()
+    samples = np.asarray(source)
+    if samples.ndim == 1:
+        samples = samples[None]  # (1, S)
+    if samples.ndim != 2 or samples.shape[0] > max(samples.shape[1], 1):
+        raise AudioError(f"{name}: expected samples of shape (samples,) or (channels, samples)")
+    if samples.dtype.kind == "i":
+        return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
+    if samples.dtype.kind != "f":
+        raise AudioError(f"{name}: samples are {samples.dtype}, expected floats or signed integers")
+    return samples.astype(np.float32)
+
+
+def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Resample (S,) from `rate` to 16 kHz with soxr's high quality."""
+    if rate == SAMPLE_RATE or samples.size == 0:
+        return samples
+    import soxr
+
+    return soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")

@@ -1,0 +1,421 @@
+"""The configuration of a pretraining run: dataclasses with ranges, read strictly from YAML and dotted overrides.
+
+Every default is the published base recipe (emotion2vec, ACL 2024, on data2vec 2.0's audio recipe). A field that would
+clash with a Python keyword ends in an underscore here and not in YAML: `init.from`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from emotion2vec.audio import KERNELS, SAMPLE_RATE, STRIDES
+from emotion2vec.errors import ConfigError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """Declare a field: its default, one line of meaning with the unit, and the range of valid values."""
+    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices)}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
+class Emotion2vecConfig:
+    """Dimensions of the network; what a checkpoint carries and all that inference needs."""
+
+    channels: int = option(512, "CNN channels", ge=1)
+    kernels: list[int] = option(list(KERNELS), "CNN kernels, in each layer's input steps", ge=1)
+    strides: list[int] = option(list(STRIDES), "CNN strides, in each layer's input steps", ge=1)
+    width: int = option(768, "model width D", ge=1)
+    heads: int = option(12, "attention heads", ge=1)
+    ffn_width: int = option(3072, "inner width of the feed-forward layers", ge=1)
+    prenet_depth: int = option(4, "blocks of the context encoder, which are never targets", ge=0)
+    depth: int = option(8, "main blocks", ge=1)
+    tokens: int = option(10, "utterance tokens in front of the frames", ge=0)
+    position_layers: int = option(5, "stacked positional convolutions", ge=1)
+    position_width: int = option(95, "frames that the positional convolutions share out as kernels", ge=1)
+    position_groups: int = option(16, "groups of the positional convolutions", ge=1)
+    dropout: float = option(0.1, "dropout after attention, after the FFN and before the prenet", ge=0, lt=1)
+    attention_dropout: float = option(0.1, "dropout on attention weights", ge=0, lt=1)
+    layerdrop: float = option(0.05, "probability of leaving a block out of an update", ge=0, lt=1)
+
+
+@dataclass(kw_only=True)
+class MaskConfig:
+    """Time masks of the student's views."""
+
+    views: int = option(8, "masked views (clones) per utterance", ge=1)
+    prob: float = option(0.5, "share of frames masked in every view", gt=0, lt=1)
+    adjust: float = option(0.05, "added to prob when spans are drawn, to make up for overlaps", ge=0, lt=1)
+    span: int = option(5, "frames per masked span", ge=1)
+
+
+@dataclass(kw_only=True)
+class DecoderConfig:
+    """Convolutional decoder that predicts the targets at masked frames."""
+
+    width: int = option(384, "channels of the decoder's convolutions", ge=1)
+    layers: int = option(4, "convolutions", ge=1)
+    kernel: int = option(7, "kernel in frames, odd", ge=1)
+    groups: int = option(16, "groups of the convolutions", ge=1)
+    input_dropout: float = option(0.1, "dropout on the student's outputs", ge=0, lt=1)
+    mask_noise: float = option(0.01, "standard deviation of the noise in place of masked frames", ge=0)
+
+
+@dataclass(kw_only=True)
+class EmaConfig:
+    """The teacher: an exponential moving average of the student."""
+
+    decay: float = option(0.999, "decay at update 0", ge=0, le=1)
+    end_decay: float = option(0.99999, "decay from anneal_updates on", ge=0, le=1)
+    anneal_updates: int = option(20_000, "updates over which the decay rises linearly", ge=0)
+    frontend: bool = option(False, "the teacher keeps its own EMA of CNN and projection and sees the waveform")
+
+
+UTTERANCE_LOSSES = ("none", "token", "chunk", "global")
+UTTERANCE_TARGETS = ("plain", "layernorm", "standardized")
+
+
+@dataclass(kw_only=True)
+class LossConfig:
+    """Targets and losses."""
+
+    top_k: int = option(8, "last main blocks whose FFN outputs are averaged to targets", ge=1)
+    utterance: str = option("chunk", "what the utterance loss compares with the target", choices=UTTERANCE_LOSSES)
+    alpha: float = option(1.0, "weight of the utterance loss", ge=0)
+    utterance_target: str = option(
+        "standardized", "how the teacher's pooled outputs become the utterance target", choices=UTTERANCE_TARGETS
+    )
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Audio to train on and how it is batched."""
+
+    train: list[str] = option([], "folders, manifests or cut files of audio; required")
+    min_samples: int = option(8_000, "shorter utterances are left out, in samples at 16 kHz", ge=800)
+    max_samples: int = option(320_000, "longer utterances are cropped at random to this, in samples", ge=800)
+    batch_seconds: float = option(37.5, "audio per batch at most, in seconds", gt=0)
+    buckets: int = option(20, "length buckets that batches are drawn from", ge=1)
+    workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
+    cache: bool = option(False, "keep decoded audio in memory (0.23 GB an hour; needs workers: 0)")
+    max_bad_share: float = option(0.01, "stop when more than this share of the files cannot be used", ge=0, le=1)
+
+
+@dataclass(kw_only=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    lr: float = option(7.5e-5, "peak learning rate", gt=0)
+    warmup_updates: int = option(5_000, "updates of linear warm-up", ge=0)
+    max_updates: int = option(100_000, "updates of the whole run", ge=1)
+    accumulate: int = option(24, "batches per update", ge=1)
+    beta1: float = option(0.9, "Adam's first moment decay", ge=0, lt=1)
+    beta2: float = option(0.98, "Adam's second moment decay", ge=0, lt=1)
+    eps: float = option(1e-6, "Adam's epsilon", gt=0)
+    weight_decay: float = option(0.01, "decoupled weight decay, none on 1-d parameters", ge=0)
+    clip_norm: float = option(0.0, "largest gradient norm; 0 leaves gradients alone", ge=0)
+    cnn_grad_scale: float = option(1.0, "factor on the CNN's gradients; 0 freezes it", ge=0)
+    cnn_lr_scale: float = option(1.0, "factor on the CNN's learning rate (Adam undoes a factor on gradients)", ge=0)
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """Where and how the run happens."""
+
+    dir: str = option("", "run folder for config, log and checkpoints; required")
+    seed: int = option(0, "key of all randomness", ge=0)
+    precision: str = option(
+        "bf16", "compute precision; losses and EMA are always fp32", choices=("bf16", "fp16", "fp32")
+    )
+    devices: int = option(1, "devices of this machine", ge=1, le=1)
+    accelerator: str = option("auto", "kind of device", choices=("auto", "cpu", "cuda"))
+
+
+@dataclass(kw_only=True)
+class InitConfig:
+    """Where the weights start from."""
+
+    from_: str = option("", "checkpoint to warm-start from; empty starts from scratch")
+
+
+@dataclass(kw_only=True)
+class LogConfig:
+    """What is logged, and how often."""
+
+    every: int = option(10, "updates between lines of metrics.jsonl", ge=1)
+    progress: bool = option(True, "progress bar on a terminal")
+    wandb: bool = option(False, "log to Weights & Biases too")
+    tensorboard: bool = option(False, "log to TensorBoard too")
+
+
+@dataclass(kw_only=True)
+class CheckpointConfig:
+    """When the run is saved."""
+
+    every: int = option(1_000, "updates between checkpoints", ge=1)
+    keep_last: int = option(2, "checkpoints kept", ge=1)
+
+
+@dataclass(kw_only=True)
+class GuardConfig:
+    """When a run counts as collapsed."""
+
+    after_updates: int = option(5_000, "updates before the check starts", ge=0)
+    min_target_std: float = option(0.1, "smallest standard deviation of the targets", ge=0)
+    min_prediction_std: float = option(0.01, "smallest standard deviation of the predictions", ge=0)
+
+
+@dataclass(kw_only=True)
+class PretrainConfig:
+    """Everything that decides a pretraining run."""
+
+    model: Emotion2vecConfig = field(default_factory=Emotion2vecConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """Read a pretraining configuration from YAML, then apply overrides such as `optim.lr=1e-4`.
+
+    Raises:
+        ConfigError: all faults at once: unknown keys with near matches, wrong types, values out of range, and
+            combinations that cannot work.
+    """
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    if path is not None:
+        values.update(_read_yaml(Path(path)))
+    for item in overrides:
+        values.update(_read_override(item, faults))
+    config: PretrainConfig = _build(PretrainConfig, values, faults)
+    faults += check_config(config)
+    if faults:
+        raise ConfigError(_fault_list("the configuration", faults))
+    return config
+
+
+def model_config(values: Mapping[str, Any], source: str) -> Emotion2vecConfig:
+    """Build and check the network's configuration from a checkpoint's plain mapping; `source` is for messages.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    faults: list[str] = []
+    config: Emotion2vecConfig = _build(Emotion2vecConfig, dict(values), faults)
+    faults += _check_ranges(config, "") + _check_model(config, "")
+    if faults:
+        raise ConfigError(_fault_list(source, faults))
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a configuration into plain nested dicts with YAML's names."""
+    return {
+        item.name.rstrip("_"): to_dict(value) if dataclasses.is_dataclass(value) else value
+        for item in dataclasses.fields(config)
+        for value in (getattr(config, item.name),)
+    }
+
+
+def to_yaml(config: Any) -> str:
+    """Write a configuration as YAML that `load_config` reads back to the same values."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+
+
+def check_config(config: PretrainConfig) -> list[str]:
+    """List every value out of range and every combination that cannot work; empty when the run can start."""
+    faults = _check_ranges(config, "") + _check_model(config.model, "model.")
+    tokens, utterance = config.model.tokens, config.loss.utterance
+    if not config.data.train:
+        faults.append("data.train is empty, expected folders or manifests of audio, such as data.train=/speech")
+    if not config.run.dir:
+        faults.append("run.dir is empty, expected a folder for the run, such as run.dir=runs/base")
+    if config.decoder.kernel % 2 == 0:
+        faults.append(f"decoder.kernel is {config.decoder.kernel}, expected an odd number of frames")
+    for name, size in (("model.width", config.model.width), ("decoder.width", config.decoder.width)):
+        if size % config.decoder.groups:
+            faults.append(f"{name} is {size}, expected a multiple of decoder.groups ({config.decoder.groups})")
+    if config.mask.prob + config.mask.adjust >= 1:
+        faults.append(f"mask.prob + mask.adjust is {config.mask.prob + config.mask.adjust:g}, expected below 1")
+    if config.loss.top_k > config.model.depth:
+        faults.append(f"loss.top_k is {config.loss.top_k}, expected at most model.depth ({config.model.depth})")
+    if utterance == "token" and tokens != 1:
+        faults.append(f"loss.utterance is token and model.tokens is {tokens}, expected model.tokens=1")
+    if utterance == "chunk" and tokens < 2:
+        faults.append(f"loss.utterance is chunk and model.tokens is {tokens}, expected at least 2")
+    if config.data.max_samples < config.data.min_samples:
+        faults.append(f"data.max_samples is {config.data.max_samples}, expected at least data.min_samples")
+    if config.data.max_samples > config.data.batch_seconds * SAMPLE_RATE:
+        faults.append(
+            f"data.max_samples is {config.data.max_samples}, expected at most data.batch_seconds "
+            f"({config.data.batch_seconds:g} s, {config.data.batch_seconds * SAMPLE_RATE:.0f} samples)"
+        )
+    if config.data.cache and config.data.workers:
+        faults.append(f"data.cache is on and data.workers is {config.data.workers}, expected data.workers=0")
+    if config.optim.warmup_updates > config.optim.max_updates:
+        faults.append(f"optim.warmup_updates is {config.optim.warmup_updates}, expected at most optim.max_updates")
+    return faults
+
+
+def _check_model(model: Emotion2vecConfig, prefix: str) -> list[str]:
+    faults = []
+    if model.width % model.heads:
+        faults.append(f"{prefix}width is {model.width}, expected a multiple of {prefix}heads ({model.heads})")
+    if model.width % model.position_groups:
+        faults.append(
+            f"{prefix}width is {model.width}, expected a multiple of {prefix}position_groups ({model.position_groups})"
+        )
+    if (model.position_width // model.position_layers) % 2 == 0:
+        faults.append(
+            f"{prefix}position_width // {prefix}position_layers is {model.position_width // model.position_layers}, "
+            "expected an odd kernel"
+        )
+    if len(model.kernels) != len(model.strides) or not model.kernels:
+        faults.append(
+            f"{prefix}kernels has {len(model.kernels)} layers and {prefix}strides {len(model.strides)}, "
+            "expected the same number, at least 1"
+        )
+    return faults
+
+
+def _check_ranges(config: Any, prefix: str) -> list[str]:
+    faults = []
+    for item in dataclasses.fields(config):
+        value, name = getattr(config, item.name), prefix + item.name.rstrip("_")
+        if dataclasses.is_dataclass(value):
+            faults += _check_ranges(value, name + ".")
+            continue
+        choices = item.metadata["choices"]
+        if choices and value not in choices:
+            faults.append(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+        limits = [
+            (sign, item.metadata[key], test)
+            for key, sign, test in (
+                ("ge", ">=", lambda v, x: v >= x),
+                ("gt", ">", lambda v, x: v > x),
+                ("le", "<=", lambda v, x: v <= x),
+                ("lt", "<", lambda v, x: v < x),
+            )
+            if item.metadata[key] is not None
+        ]
+        if any(
+            not test(v, limit) for v in (value if isinstance(value, list) else [value]) for _, limit, test in limits
+        ):
+            expected = " and ".join(f"{sign} {limit:g}" for sign, limit, _ in limits)
+            faults.append(f"{name} is {value}, expected {expected}")
+    return faults
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file into dotted keys."""
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file, expected a YAML configuration") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: holds a {type(loaded).__name__}, expected a mapping of sections")
+    return dict(_flatten(loaded))
+
+
+def _read_override(item: str, faults: list[str]) -> dict[str, Any]:
+    """Read `section.key=value`, the value in YAML's notation, into dotted keys."""
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    key, equals, _ = item.partition("=")
+    if not equals or not key.strip():
+        faults.append(f"override {item!r} has no value, expected section.key=value")
+        return {}
+    try:
+        return dict(_flatten(OmegaConf.to_container(OmegaConf.from_dotlist([item]), resolve=True)))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        faults.append(f"override {item!r} cannot be read: {error}")
+        return {}
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Pairs of YAML's dotted name and the dataclass's own, for every field that is not a section."""
+    hints = get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[item.name]):
+            for shown, own in _leaves(hints[item.name], ""):
+                yield f"{prefix}{item.name}.{shown}", f"{prefix}{item.name}.{own}"
+        else:
+            yield prefix + item.name.rstrip("_"), prefix + item.name
+
+
+def _build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
+    """Fill the dataclass from dotted values, collecting unknown keys and wrong types, which keep their defaults."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    known = dict(_leaves(cls))
+    lists = {key for key, own in known.items() if isinstance(_default(cls, own), list)}
+    schema = OmegaConf.structured(cls)
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3, cutoff=0.75) or [
+                name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]
+            ]
+            faults.append(f"unknown key {key}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+            continue
+        try:
+            OmegaConf.update(schema, known[key], [value] if key in lists and isinstance(value, str) else value)
+        except OmegaConfBaseException:
+            expected = type(_default(cls, known[key])).__name__
+            faults.append(f"{key} is {value!r} ({type(value).__name__}), expected {expected}")
+    return OmegaConf.to_object(schema)
+
+
+def _default(cls: type, dotted: str) -> Any:
+    value: Any = cls()
+    for name in dotted.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _fault_list(source: str, faults: Sequence[str]) -> str:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return f"{count} in {source}:\n" + "\n".join(f"  {fault}" for fault in faults)
