@@ -1,0 +1,196 @@
+"""The native format: a folder with `model.json` (format version, dimensions) and `model.safetensors` (weights).
+
+A run folder is read through its newest complete checkpoint, `checkpoints/update_N/`, which is such a folder too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emotion2vec.config import Emotion2vecConfig, model_config, to_dict
+from emotion2vec.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from emotion2vec.model.encoder import Emotion2vec
+
+FORMAT = "emotion2vec"
+FORMAT_VERSION = 1
+CONFIG_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+STATE_FILE = "training.json"
+"""Only in checkpoints of a run: its update and position in the data."""
+
+
+def load_model(source: str | Path, *, device: str = "cpu") -> Emotion2vec:
+    """Load a model in eval mode with float32 weights.
+
+    Args:
+        source: a folder with a model, a run folder of `emotion2vec pretrain`, or the name of a model that ships with
+            the package, such as `tiny`.
+        device: where to put the weights.
+
+    Raises:
+        CheckpointError: nothing is there, or it is truncated, of another format, or does not fit its own dimensions.
+    """
+    from emotion2vec.model.encoder import Emotion2vec
+
+    folder = find_model(source)
+    model = Emotion2vec(read_model_config(folder))
+    weights = {name: value.float() for name, value in read_tensors(folder / WEIGHTS_FILE).items()}
+    load_weights(model, weights, str(folder / WEIGHTS_FILE))
+    return model.to(device).eval()
+
+
+def find_model(source: str | Path) -> Path:
+    """Find the folder with `model.json` that `source` means.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = Path(source)
+    if not folder.exists():
+        shipped = shipped_models()
+        if str(source) in shipped:
+            return shipped[str(source)]
+        raise CheckpointError(
+            f"{source}: no such folder, expected a model folder, a run folder, or one of the models that ship with the "
+            f"package: {', '.join(shipped) or 'none'}"
+        )
+    if (folder / CONFIG_FILE).is_file():
+        return folder
+    newest = newest_checkpoint(folder)
+    if newest is None:
+        kind = "file" if folder.is_file() else "folder"
+        raise CheckpointError(
+            f"{source}: this {kind} is no model, expected a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or a run "
+            "folder with at least one complete checkpoint"
+        )
+    return newest
+
+
+def shipped_models() -> dict[str, Path]:
+    """Models that ship with the package, by name."""
+    from emotion2vec.assets import asset_folder
+
+    root = asset_folder("checkpoints")
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / CONFIG_FILE).is_file()}
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run folder, or None."""
+    found = checkpoints(run)
+    return found[-1] if found else None
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """All complete checkpoints of a run folder, oldest first; a folder gets its final name only when complete."""
+    return sorted(folder for folder in (run / "checkpoints").glob("update_*[0-9]") if (folder / CONFIG_FILE).is_file())
+
+
+def read_model_config(folder: Path) -> Emotion2vecConfig:
+    """Read the dimensions of a model folder.
+
+    Raises:
+        CheckpointError: `model.json` is broken or of another format or version.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path}: format is {found!r}, expected {FORMAT!r}")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format_version is {content.get('format_version')!r}, this version of emotion2vec reads "
+            f"{FORMAT_VERSION}"
+        )
+    try:
+        return model_config(content.get("model") or {}, str(path))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing, truncated or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file, expected the weights of the model") from error
+    except (SafetensorError, OSError) as error:
+        size = path.stat().st_size if path.exists() else 0
+        raise CheckpointError(
+            f"{path}: {size} bytes that are no complete safetensors file ({error}); it may be truncated"
+        ) from error
+
+
+def load_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load weights into a module, all of them and nothing else.
+
+    Raises:
+        CheckpointError: every name and shape that differs.
+    """
+    expected = module.state_dict()
+    faults = [f"missing {name} {tuple(value.shape)}" for name, value in expected.items() if name not in weights]
+    faults += [f"unexpected {name} {tuple(weights[name].shape)}" for name in weights if name not in expected]
+    faults += [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    if faults:
+        raise CheckpointError(f"{source}: weights do not fit the model:\n" + "\n".join(f"  {f}" for f in faults))
+    module.load_state_dict(dict(weights))
+
+
+def save_model(folder: str | Path, config: Emotion2vecConfig, weights: Mapping[str, Tensor]) -> None:
+    """Write a model folder; `weights` are those of `Emotion2vec.state_dict()` in any float dtype."""
+    write_folder(
+        Path(folder),
+        {WEIGHTS_FILE: weights},
+        {CONFIG_FILE: {"format": FORMAT, "format_version": FORMAT_VERSION, "model": to_dict(config)}},
+    )
+
+
+def write_folder(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], documents: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write safetensors and JSON files to a folder that appears under its name only when it is complete."""
+    from safetensors.torch import save_file
+
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, content in tensors.items():
+        save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, partial / name)
+    for name, document in documents.items():
+        (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    for path in [*partial.iterdir(), partial]:
+        _sync(path)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,107 @@
+"""Positions, utterance tokens and Transformer: the part of the network that the teacher copies.
+
+B: utterances (or views). T: frames. K: frames that the Transformer sees. D: model width. N: utterance tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emotion2vec.config import Emotion2vecConfig
+from emotion2vec.model.position import ConvPositions, alibi_bias, alibi_slopes
+from emotion2vec.model.transformer import Block
+
+
+@dataclass
+class BackboneOutput:
+    """What the backbone computed; every sequence is the N tokens followed by the frames.
+
+    Attributes:
+        x: (B, N+K, D) output of the last block.
+        layers: outputs (B, N+K, D) of all blocks, prenet first.
+        ffn: FFN outputs (B, N+K, D) of the main blocks, before the final residual and norm.
+    """
+
+    x: Tensor
+    layers: list[Tensor]
+    ffn: list[Tensor]
+
+
+class Backbone(nn.Module):
+    """Context encoder ("prenet") and main blocks over tokens and frames, with one learned ALiBi scale per head."""
+
+    slopes: Tensor
+
+    def __init__(self, config: Emotion2vecConfig):
+        super().__init__()
+        width = config.width
+        self.tokens = nn.Parameter(_initial_tokens(config.tokens, width)) if config.tokens else None
+        self.positions = ConvPositions(width, config.position_layers, config.position_width, config.position_groups)
+        self.alibi_scale = nn.Parameter(torch.ones(config.heads))
+        self.register_buffer("slopes", alibi_slopes(config.heads), persistent=False)
+        self.prenet_norm = nn.LayerNorm(width)
+        self.prenet = nn.ModuleList(self._block(config) for _ in range(config.prenet_depth))
+        self.blocks = nn.ModuleList(self._block(config) for _ in range(config.depth))
+        self.dropout = config.dropout
+
+    @staticmethod
+    def _block(config: Emotion2vecConfig) -> Block:
+        return Block(config.width, config.heads, config.ffn_width, config.dropout, config.attention_dropout)
+
+    def forward(
+        self,
+        local: Tensor,
+        *,
+        padding: Tensor | None = None,
+        visible: Tensor | None = None,
+        skip_blocks: Collection[int] = (),
+    ) -> BackboneOutput:
+        """Contextualize local features (B, T, D).
+
+        Args:
+            local: (B, T, D) from the front end.
+            padding: (B, T), True = padding, which no frame sees.
+            visible: (B, K) indices of the unmasked frames in time order; the others are zeroed for the positional
+                convolutions and then removed. None keeps all.
+            skip_blocks: blocks left out (layerdrop), counted from the prenet's first.
+        """
+        count = 0 if self.tokens is None else self.tokens.shape[0]
+        if visible is None:
+            x = local if padding is None else local.masked_fill(padding.unsqueeze(2), 0.0)
+            x = x + self.positions(x, padding)  # (B, T, D)
+            times = torch.arange(x.shape[1], device=x.device).unsqueeze(0)  # (1, T)
+        else:
+            index = visible.unsqueeze(2).expand(-1, -1, local.shape[2])  # (B, K, D)
+            kept = local.gather(1, index)  # (B, K, D)
+            x = kept + self.positions(torch.zeros_like(local).scatter(1, index, kept)).gather(1, index)  # (B, K, D)
+            times = visible
+        bias = alibi_bias(times, self.slopes * self.alibi_scale.clamp(min=0), count)  # (B or 1, H, N+K, N+K)
+        if padding is not None:
+            hidden = F.pad(padding, (count, 0))  # (B, N+T)
+            bias = bias.masked_fill(hidden[:, None, None, :], float("-inf"))
+        if self.tokens is not None:
+            x = torch.cat([self.tokens.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)  # (B, N+K, D)
+        return self._run_blocks(x, bias, skip_blocks)
+
+    def _run_blocks(self, x: Tensor, bias: Tensor, skip_blocks: Collection[int]) -> BackboneOutput:
+        layers, ffn = [], []
+        x = F.dropout(self.prenet_norm(x), self.dropout, self.training)
+        for number, block in enumerate([*self.prenet, *self.blocks]):
+            if number not in skip_blocks:
+                x, block_ffn = block(x, bias)
+                if number >= len(self.prenet):
+                    ffn.append(block_ffn)
+            layers.append(x)
+        return BackboneOutput(x=x, layers=layers, ffn=ffn)
+
+
+def _initial_tokens(count: int, width: int) -> Tensor:
+    """Draw tokens (N, D): the first zero, the others N(0, 1), as data2vec 2.0 does."""
+    tokens = torch.randn(count, width)
+    tokens[0] = 0.0
+    return tokens

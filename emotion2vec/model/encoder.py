@@ -1,0 +1,120 @@
+"""emotion2vec as users hold it: waveform in, features out.
+
+B: utterances. S: samples. T: frames. D: model width. N: utterance tokens. L: layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emotion2vec.audio import load_audio, normalize
+from emotion2vec.config import Emotion2vecConfig
+from emotion2vec.model.backbone import Backbone
+from emotion2vec.model.features import Features
+from emotion2vec.model.frontend import Frontend
+
+if TYPE_CHECKING:
+    from emotion2vec.audio import AudioSource
+
+
+@dataclass
+class Encoded:
+    """A batch of encoded utterances.
+
+    Attributes:
+        frames: (B, T, D) output of the last block at the frames.
+        tokens: (B, N, D) output of the last block at the utterance tokens.
+        layers: outputs (B, T, D) of all blocks at the frames, prenet first.
+        padding: (B, T), True = padding, or None when nothing is padded.
+    """
+
+    frames: Tensor
+    tokens: Tensor
+    layers: list[Tensor]
+    padding: Tensor | None
+
+
+class Emotion2vec(nn.Module):
+    """The network without what only pretraining needs: front end and backbone (Ma et al., ACL 2024)."""
+
+    def __init__(self, config: Emotion2vecConfig):
+        super().__init__()
+        self.config = config
+        self.frontend = Frontend(config.channels, config.width, config.kernels, config.strides)
+        self.backbone = Backbone(config)
+        self.apply(_init_linear)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.backbone.alibi_scale.device
+
+    def forward(self, waveforms: Tensor, padding: Tensor | None = None) -> Encoded:
+        """Encode normalized waveforms.
+
+        Args:
+            waveforms: (B, S) float at 16 kHz, each normalized over its own samples (`emotion2vec.audio.normalize`).
+            padding: (B, S), True = padding after the end of an utterance; None when all have S samples.
+        """
+        frame_padding = None if padding is None else self.frame_padding(padding)
+        out = self.backbone(self.frontend(waveforms), padding=frame_padding)
+        count = self.config.tokens
+        return Encoded(
+            frames=out.x[:, count:],
+            tokens=out.x[:, :count],
+            layers=[layer[:, count:] for layer in out.layers],
+            padding=frame_padding,
+        )
+
+    def frame_padding(self, padding: Tensor) -> Tensor:
+        """Turn a padding mask over samples (B, S) into one over frames (B, T) by the convolutions' arithmetic."""
+        lengths = (~padding).sum(dim=1)  # (B,)
+        total = padding.shape[1]
+        for kernel, stride in zip(self.config.kernels, self.config.strides, strict=True):
+            lengths = (lengths - kernel) // stride + 1
+            total = (total - kernel) // stride + 1
+        return torch.arange(total, device=padding.device).unsqueeze(0) >= lengths.unsqueeze(1)  # (B, T)
+
+    @torch.inference_mode()
+    def extract_features(
+        self, source: AudioSource, sample_rate: int | None = None, *, layers: bool = False
+    ) -> Features:
+        """Extract the features of one clip.
+
+        Args:
+            source: a path, encoded bytes, an open file, or samples (S,) or (C, S) with their `sample_rate`.
+            sample_rate: rate of samples in memory, in Hz.
+            layers: keep the outputs of all blocks.
+
+        Raises:
+            AudioError: the audio cannot be decoded or used.
+        """
+        waveform = torch.from_numpy(normalize(load_audio(source, sample_rate))).to(self.device)
+        was_training = self.training
+        self.eval()
+        try:
+            encoded = self(waveform.unsqueeze(0))
+        finally:
+            self.train(was_training)
+        return Features(
+            frames=_to_numpy(encoded.frames[0]),
+            layers=np.stack([_to_numpy(layer[0]) for layer in encoded.layers]) if layers else None,
+        )
+
+
+def _to_numpy(x: Tensor) -> np.ndarray:
+    return x.float().cpu().numpy()
+
+
+def _init_linear(module: nn.Module) -> None:
+    """Initialize Linear layers like data2vec 2.0: N(0, 0.02), biases zero; the projection keeps PyTorch's default."""
+    if isinstance(module, Frontend):
+        module.projection.reset_parameters()
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,90 @@
+"""The CNN front end: waveform to frames.
+
+B: utterances. S: samples. T: frames (time steps of any layer). C: CNN channels. D: model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GradScale(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:  # noqa: D102
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: D102
+        return grad * ctx.factor, None
+
+
+class ConvLayer(nn.Module):
+    """One strided convolution without bias, layer norm over channels, GELU; channels last throughout.
+
+    The convolution is computed as matrix products over blocks of `stride` time steps: with channels last, a block is a
+    row in memory already, so nothing is transposed or unfolded.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel))
+        nn.init.kaiming_normal_(self.weight)
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, T, C_in) to (B, T', C_out)."""
+        stride, kernel = self.stride, self.weight.shape[2]
+        steps = (x.shape[1] - kernel) // stride + 1
+        out = None
+        for start in range(0, kernel, stride):
+            weight = self.weight[:, :, start : start + stride]  # (C_out, C_in, W)
+            width = weight.shape[2]
+            if width == stride:
+                block = x[:, start : start + steps * stride].unflatten(1, (steps, stride))  # (B, T', W, C_in)
+            else:
+                block = x[:, start:].unfold(1, width, stride)[:, :steps].transpose(2, 3)  # (B, T', W, C_in)
+            part = F.linear(block.flatten(2), weight.transpose(1, 2).flatten(1))  # (B, T', C_out)
+            out = part if out is None else out + part
+        return F.gelu(self.norm(out))
+
+
+class Frontend(nn.Module):
+    """CNN and projection: (B, S) normalized samples to (B, T, D) local features (data2vec 2.0, audio).
+
+    Raises:
+        RuntimeError: an input is shorter than the receptive field.
+    """
+
+    def __init__(self, channels: int, width: int, kernels: Sequence[int], strides: Sequence[int]):
+        super().__init__()
+        inputs = [1] + [channels] * (len(kernels) - 1)
+        self.layers = nn.ModuleList(
+            ConvLayer(size, channels, kernel, stride)
+            for size, kernel, stride in zip(inputs, kernels, strides, strict=True)
+        )
+        self.norm = nn.LayerNorm(channels)
+        self.projection = nn.Linear(channels, width)
+
+    def cnn(self, waveforms: Tensor) -> Tensor:
+        """Run the CNN alone: (B, S) to (B, T, C)."""
+        x = waveforms.unsqueeze(2)  # (B, S, 1)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def project(self, features: Tensor) -> Tensor:
+        """Project CNN features (B, T, C) to the model's width (B, T, D)."""
+        return self.projection(self.norm(features))
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Encode (B, S) to (B, T, D)."""
+        return self.project(self.cnn(waveforms))

@@ -1,0 +1,63 @@
+"""Where frames are: stacked positional convolutions and ALiBi.
+
+B: utterances (or views). T: frames. K: frames that the Transformer sees. D: model width. H: heads. N: utterance tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvPositions(nn.Module):
+    """Stacked grouped convolutions, each followed by a parameter-free layer norm and GELU (data2vec 2.0, audio)."""
+
+    def __init__(self, width: int, layers: int, total_width: int, groups: int):
+        super().__init__()
+        kernel = total_width // layers
+        self.convs = nn.ModuleList(
+            nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups) for _ in range(layers)
+        )
+
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Compute what is added to the frames (B, T, D); `padding` (B, T) is zeroed before every convolution.
+
+        The zeros make a padded utterance see at its end what it would see alone.
+        """
+        for conv in self.convs:
+            if padding is not None:
+                x = x.masked_fill(padding.unsqueeze(2), 0.0)
+            x = conv(x.transpose(1, 2)).transpose(1, 2)  # (B, T, D)
+            x = F.gelu(F.layer_norm(x, x.shape[-1:]))
+        return x
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """Slopes (H,) of ALiBi (Press et al. 2022): a geometric series, and the next one's when H is no power of 2.
+
+    For 12 heads: 2⁻¹ … 2⁻⁸, then 2^−0.5, 2^−1.5, 2^−2.5, 2^−3.5.
+    """
+    power = 2 ** math.floor(math.log2(heads))
+    exponents = [8 * (i + 1) / power for i in range(power)]
+    exponents += [4 * (2 * i + 1) / power for i in range(heads - power)]
+    return 2.0 ** -torch.tensor(exponents)
+
+
+def alibi_bias(positions: Tensor, slopes: Tensor, tokens: int) -> Tensor:
+    """Attention bias −slope · |i − j| between frames at `positions`, zero to and from the tokens in front.
+
+    Args:
+        positions: (B, K) times of the frames that the Transformer sees, in frames.
+        slopes: (H,) with any learned scale multiplied in.
+        tokens: number N of utterance tokens in front of the frames.
+
+    Returns:
+        (B, H, N+K, N+K) float32.
+    """
+    times = positions.float()
+    distance = (times.unsqueeze(2) - times.unsqueeze(1)).abs()  # (B, K, K)
+    distance = F.pad(distance, (tokens, 0, tokens, 0))  # (B, N+K, N+K)
+    return -slopes.float().view(1, -1, 1, 1) * distance.unsqueeze(1)  # (B, H, N+K, N+K)
