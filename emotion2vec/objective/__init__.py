@@ -1,0 +1,1 @@
+"""The pretraining objective: masks, decoder, teacher, targets and losses."""
