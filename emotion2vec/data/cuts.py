@@ -1,0 +1,218 @@
+"""The corpus to pretrain on: a Lhotse CutSet whose durations come from the files' headers.
+
+S: samples. Lhotse keeps the metadata; audio is decoded by `emotion2vec.audio` alone, so that training and extraction
+hear the same samples and neither torchaudio nor Lhotse's backends are needed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from emotion2vec.audio import MIN_SAMPLES, SAMPLE_RATE
+from emotion2vec.data.manifests import DURATION_TOLERANCE, Fault, Utterance, load_utterance, read_manifest
+from emotion2vec.errors import AudioError, ManifestError
+
+if TYPE_CHECKING:
+    from lhotse import CutSet
+    from lhotse.cut import Cut
+
+UNKNOWN_FRAMES = 2**62
+"""libsndfile states about 2^63 frames where a stream's length is unknown."""
+
+
+class Corpus(NamedTuple):
+    """What there is to pretrain on, and what was left out."""
+
+    cuts: CutSet
+    """Usable utterances with their durations in s; ids are unique over all sources."""
+
+    faults: list[Fault]
+    """Entries that cannot be used: missing, unreadable, empty, or with a segment outside the audio."""
+
+    too_short: list[Fault]
+    """Sound entries that are shorter than the minimum; they do not count as bad."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an audio file says of itself: its rate in Hz, its length in its own samples, its channels."""
+
+    rate: int
+    samples: int
+    channels: int
+
+
+def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share: float, workers: int) -> Corpus:
+    """Read manifests, open the header of every file, and keep what can be trained on.
+
+    Samples that are not finite, and damage behind the header, show only in decoding: see `emotion2vec.data.batches`.
+
+    Args:
+        sources: manifests of any kind that `read_manifest` accepts.
+        min_samples: shortest utterance to keep, in samples at 16 kHz; never below the 400 that make a frame.
+        max_bad_share: largest share of entries, 0 to 1, that may be unusable.
+        workers: threads that open headers; 0 opens them one by one.
+
+    Raises:
+        ManifestError: a source cannot be read, more than `max_bad_share` of the entries are bad, or none is left.
+    """
+    from lhotse import CutSet
+
+    utterances, faults = _read_all(sources)
+    headers = _read_headers({utterance.audio for utterance in utterances}, workers)
+    entries = len(utterances) + len(faults)
+    cuts: list[Cut] = []
+    too_short: list[Fault] = []
+    for utterance in utterances:
+        try:
+            cut = _make_cut(utterance, headers[utterance.audio])
+        except AudioError as error:
+            faults.append(Fault(str(utterance.audio), str(error)))
+            continue
+        samples, least = round(cut.duration * SAMPLE_RATE), max(min_samples, MIN_SAMPLES)
+        if samples < least:
+            reason = f"too short, {samples} samples at {SAMPLE_RATE} Hz, expected at least {least}"
+            too_short.append(Fault(str(utterance.audio), reason))
+        else:
+            cuts.append(cut)
+
+    if len(faults) > max_bad_share * entries:
+        raise ManifestError(
+            f"{len(faults)} of {entries} entries ({len(faults) / entries:.1%}) cannot be used, expected at most "
+            f"{max_bad_share:.1%}: {_first(faults)}"
+        )
+    if not cuts:
+        raise ManifestError(f"none of {entries} entries can be used: {_first([*faults, *too_short])}")
+    return Corpus(CutSet.from_cuts(cuts), faults, too_short)
+
+
+def load_cut(cut: Cut) -> np.ndarray:
+    """Decode what a cut made by `load_cuts` names, as `load_utterance` does.
+
+    Returns:
+        (S,) float32 mono at 16,000 Hz, not normalized.
+
+    Raises:
+        AudioError: it cannot be decoded, is not finite, or holds less audio than its header states.
+    """
+    recording = cut.recording
+    whole = cut.start == 0 and cut.duration == recording.duration
+    waveform = load_utterance(
+        Utterance(
+            id=cut.id,
+            audio=Path(recording.sources[0].source),
+            start=None if whole else cut.start,
+            duration=None if whole else cut.duration,
+            channel=cut.channel if recording.num_channels > 1 and isinstance(cut.channel, int) else None,
+        )
+    )  # (S,)
+    seconds = waveform.size / SAMPLE_RATE
+    if seconds < cut.duration - DURATION_TOLERANCE:
+        raise AudioError(
+            f"{recording.sources[0].source}: truncated, {seconds:.2f} s could be decoded, its header states "
+            f"{cut.duration:.2f} s"
+        )
+    return waveform
+
+
+def _read_all(sources: Sequence[str | Path]) -> tuple[list[Utterance], list[Fault]]:
+    """Read every source; an id that an earlier source used gets a number behind it."""
+    if not sources:
+        raise ManifestError("no source of audio given, expected at least one file, folder or manifest")
+    utterances: list[Utterance] = []
+    faults: list[Fault] = []
+    uses: Counter[str] = Counter()
+    for source in sources:
+        manifest = read_manifest(source)
+        faults.extend(manifest.faults)
+        for utterance in manifest.utterances:
+            name = utterance.id
+            while name in uses:
+                uses[utterance.id] += 1
+                name = f"{utterance.id}#{uses[utterance.id]}"
+            uses[name] += 1
+            utterances.append(replace(utterance, id=name))
+    return utterances, faults
+
+
+def _read_headers(paths: Iterable[Path], workers: int) -> dict[Path, Header | AudioError]:
+    """Open headers in threads (the time goes to waiting for the disk); a file that cannot be used maps to its error."""
+
+    def read(path: Path) -> Header | AudioError:
+        try:
+            return read_header(path)
+        except AudioError as error:
+            return error
+
+    unique = sorted(paths)
+    if workers == 0:
+        return dict(zip(unique, map(read, unique), strict=True))
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(zip(unique, pool.map(read, unique), strict=True))
+
+
+def read_header(path: Path) -> Header:
+    """Open an audio file and read what it says of itself, without decoding.
+
+    Raises:
+        AudioError: it cannot be opened, is empty, is no audio that libsndfile knows, or does not state its length.
+    """
+    import soundfile
+
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError("the file is empty (0 bytes), expected audio")
+        info = soundfile.info(path)
+    except (OSError, soundfile.LibsndfileError, RuntimeError) as error:
+        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"cannot be opened: {reason}") from error
+    if info.frames == 0:
+        raise AudioError("holds no samples")
+    if info.frames >= UNKNOWN_FRAMES:
+        raise AudioError("its header does not state its length")
+    return Header(rate=info.samplerate, samples=info.frames, channels=info.channels)
+
+
+def _make_cut(utterance: Utterance, header: Header | AudioError) -> Cut:
+    """Build a Lhotse cut: a MultiCut of all channels (their mean is taken), or a MonoCut of one.
+
+    Raises:
+        AudioError: the header could not be read, or the segment or channel is not in the audio.
+    """
+    from lhotse import MonoCut, MultiCut, Recording
+    from lhotse.audio import AudioSource
+
+    if isinstance(header, AudioError):
+        raise header
+    total, start = header.samples / header.rate, utterance.start or 0.0
+    duration = total - start if utterance.duration is None else utterance.duration
+    end = start + duration
+    if start >= total or end > total + DURATION_TOLERANCE:
+        raise AudioError(f"the segment goes from {start:g} s to {end:g} s, but the audio has {total:g} s")
+    if utterance.channel is not None and utterance.channel >= header.channels:
+        raise AudioError(f"channel {utterance.channel} asked for, but it has channels 0 to {header.channels - 1}")
+    channels = list(range(header.channels))
+    recording = Recording(
+        id=utterance.id,
+        sources=[AudioSource(type="file", channels=channels, source=str(utterance.audio))],
+        sampling_rate=header.rate,
+        num_samples=header.samples,
+        duration=total,
+        channel_ids=channels,
+    )
+    duration = min(duration, total - start)
+    if utterance.channel is None and header.channels > 1:
+        return MultiCut(id=utterance.id, start=start, duration=duration, channel=channels, recording=recording)
+    return MonoCut(id=utterance.id, start=start, duration=duration, channel=utterance.channel or 0, recording=recording)
+
+
+def _first(faults: Sequence[Fault], count: int = 5) -> str:
+    """Name the first few faults."""
+    return "; ".join(str(fault) for fault in faults[:count]) + (" ..." if len(faults) > count else "")
