@@ -1,0 +1,113 @@
+"""A whole pretraining run from its configuration: the function behind `emotion2vec pretrain`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from emotion2vec.checkpoint.native import load_model, load_weights, newest_checkpoint
+from emotion2vec.config import PretrainConfig, to_dict
+from emotion2vec.data.cuts import Corpus, load_cuts
+from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.objective.ema import Teacher
+from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.seeding import keyed_seed
+from emotion2vec.training.monitor import build_loggers
+from emotion2vec.training.run_folder import RunFolder
+from emotion2vec.training.trainer import FitResult, Trainer
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+_PRECISIONS: dict[str, Literal["bf16-mixed", "16-mixed", "32-true"]] = {
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+    "fp32": "32-true",
+}
+
+
+def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitResult:
+    """Pretrain, from scratch, from `init.from`, or from where `run.dir` was interrupted.
+
+    Args:
+        config: a checked configuration (`emotion2vec.config.load_config`).
+        say: shows a line of text to the user.
+
+    Raises:
+        ConfigError: settings that this machine or run folder cannot serve.
+        ManifestError: the data cannot be used.
+        CheckpointError: a checkpoint cannot be read or does not fit.
+        TrainingError: training cannot go on.
+    """
+    fabric = build_fabric(config)
+    folder = RunFolder(config)
+    folder.prepare()
+    fabric._loggers = build_loggers(config.log, folder.path)
+    corpus = load_cuts(
+        config.data.train,
+        min_samples=config.data.min_samples,
+        max_bad_share=config.data.max_bad_share,
+        workers=config.data.workers,
+    )
+    _report_corpus(corpus, say)
+    trainer = Trainer(config, fabric, build_pretrainer(config, say), corpus.cuts, folder)
+    return trainer.fit()
+
+
+def build_fabric(config: PretrainConfig) -> Fabric:
+    """Set up device and precision.
+
+    Raises:
+        ConfigError: the device is not there, or cannot compute in the precision.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lightning.fabric import Fabric
+
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    cuda = torch.cuda.is_available()
+    if config.run.accelerator == "cuda" and not cuda:
+        raise ConfigError("run.accelerator is cuda, but PyTorch sees no CUDA device; expected auto or cpu here")
+    accelerator = "cuda" if cuda and config.run.accelerator != "cpu" else "cpu"
+    if config.run.precision == "fp16" and accelerator == "cpu":
+        raise ConfigError("run.precision is fp16, which needs a GPU; expected bf16 or fp32 on a CPU")
+    return Fabric(accelerator=accelerator, devices=config.run.devices, precision=_PRECISIONS[config.run.precision])
+
+
+def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print) -> Pretrainer:
+    """Initialize the network from the seed, or its student and teacher from `init.from`.
+
+    Raises:
+        CheckpointError: `init.from` does not fit the configured network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keyed_seed(config.run.seed, "init"))
+        pretrainer = Pretrainer(config)
+    if config.init.from_ and newest_checkpoint(RunFolder(config).path) is None:
+        source = load_model(config.init.from_)
+        if to_dict(source.config) | _REGULARIZATION != to_dict(config.model) | _REGULARIZATION:
+            raise CheckpointError(f"init.from is {config.init.from_}, whose dimensions differ from section model")
+        load_weights(pretrainer.student, source.state_dict(), config.init.from_)
+        pretrainer.teacher = Teacher(pretrainer.student, frontend=config.ema.frontend)
+        say(f"started from {config.init.from_}")
+    return pretrainer
+
+
+# Fields of the model's configuration that weights do not depend on.
+_REGULARIZATION = {"dropout": None, "attention_dropout": None, "layerdrop": None}
+
+
+def _report_corpus(corpus: Corpus, say: Callable[[str], None]) -> None:
+    durations = [cut.duration for cut in corpus.cuts]
+    say(f"{len(durations)} utterances, {sum(durations) / 3600:.2f} h")
+    for label, faults in (("unusable", corpus.faults), ("too short", corpus.too_short)):
+        if faults:
+            say(f"{len(faults)} {label}, left out:")
+            for fault in faults[:10]:
+                say(f"  {fault}")
+            if len(faults) > 10:
+                say(f"  and {len(faults) - 10} more")
