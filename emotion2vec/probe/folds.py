@@ -1,0 +1,235 @@
+"""Fold schemes: who is tested when, and which training speakers choose the epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from emotion2vec.errors import ConfigError
+from emotion2vec.probe.corpora import Clip, examples
+from emotion2vec.seeding import keyed_seed
+
+MAX_SINGLE_SPEAKERS = 12
+"""Up to this many speakers, each is a fold of its own."""
+
+SPEAKER_GROUPS = 10
+"""Folds of whole speakers when there are more."""
+
+RANDOM_FOLDS = 5
+
+VALIDATION_SHARE = 0.2
+"""Share of the training speakers (or clips) that is held out to choose epochs and settings."""
+
+TRAIN_SPLITS = frozenset({"train", "training"})
+VALID_SPLITS = frozenset({"valid", "validation", "val", "dev", "development"})
+TEST_SPLITS = frozenset({"test", "testing", "eval"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One train/test split; the arrays hold positions in the list of clips, in rising order."""
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    valid: np.ndarray | None = None
+    """Validation clips that the corpus itself prescribes (not part of `train`); None where we choose them."""
+    test_speakers: tuple[str, ...] = ()
+    shared_speakers: tuple[str, ...] = ()
+    """Speakers of the test who are also in training or validation: their scores are not speaker-independent."""
+
+
+def make_folds(clips: Sequence[Clip], scheme: str) -> list[Fold]:
+    """Split clips into folds by a named scheme; the same clips always give the same folds.
+
+    Args:
+        clips: the labelled clips.
+        scheme: `speaker` (leave one speaker out; with more than 12 speakers, 10 balanced groups of whole speakers),
+            `session` (leave one session out), `official` (the clips' own `fold` or `split`) or `random` (5 folds,
+            stratified by label, speakers shared).
+
+    Raises:
+        ConfigError: the scheme is not known, or the clips lack what it needs; all faults in one message.
+    """
+    if scheme not in SCHEMES:
+        raise ConfigError(f"folds is {scheme!r}, expected one of {', '.join(SCHEMES)}")
+    return SCHEMES[scheme](clips)
+
+
+def validation_split(
+    clips: Sequence[Clip], fold: Fold, seed: int, share: float = VALIDATION_SHARE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide a fold's training clips into those that train and those that choose the epoch, by whole speakers.
+
+    Where the fold prescribes validation clips, those are taken. Where training has one speaker, speakers are unknown or
+    the test shares its speakers with training anyway, clips are drawn per label.
+
+    Args:
+        clips: the clips that the fold's positions refer to.
+        fold: the fold; its test clips are never used.
+        seed: changes which speakers or clips are drawn.
+        share: of the speakers or clips, held out; at least one speaker or one clip.
+
+    Returns:
+        Positions of the training and of the validation clips.
+    """
+    if fold.valid is not None:
+        return fold.train, fold.valid
+    random = np.random.default_rng(keyed_seed("validation", seed, fold.name))
+    known = [clips[i].speaker for i in fold.train]
+    speakers = sorted({name for name in known if name is not None})
+    if None not in known and len(speakers) > 1 and not fold.shared_speakers:
+        count = max(1, round(share * len(speakers)))
+        held = set(random.permutation(speakers)[:count].tolist())
+        chosen = np.array([name in held for name in known])
+    else:
+        chosen = _stratified_fold([clips[i].label for i in fold.train], round(1 / share), random) == 0
+    return fold.train[~chosen], fold.train[chosen]
+
+
+def fold_warnings(clips: Sequence[Clip], folds: Sequence[Fold]) -> list[str]:
+    """Say what is doubtful about the folds: shared speakers, and classes that are tested but never trained."""
+    found = []
+    shared = [fold.name for fold in folds if fold.shared_speakers]
+    if shared:
+        found.append(
+            f"speakers of the test are also in training in {len(shared)} of {len(folds)} folds, so scores are not "
+            "speaker-independent; --folds speaker keeps them apart"
+        )
+    for fold in folds:
+        trained = {clips[i].label for i in fold.train}
+        missing = sorted({clips[i].label for i in fold.test} - trained)
+        if missing:
+            found.append(f"fold {fold.name}: training has no clip of {', '.join(missing)}, which the test has")
+    return found
+
+
+def _speaker_folds(clips: Sequence[Clip]) -> list[Fold]:
+    names = _required(clips, "speaker")
+    speakers = sorted(set(names))
+    if len(speakers) < 2:
+        raise ConfigError(
+            f"folds is 'speaker' and every clip is by one speaker ({speakers[0]}), expected at least 2; "
+            "folds 'random' works within one speaker"
+        )
+    if len(speakers) <= MAX_SINGLE_SPEAKERS:
+        return _leave_one_out(clips, names)
+    groups = balanced_groups(Counter(names), SPEAKER_GROUPS)
+    width = len(str(SPEAKER_GROUPS))
+    return _leave_one_out(clips, [f"group-{groups[name] + 1:0{width}d}" for name in names])
+
+
+def balanced_groups(counts: dict[str, int], groups: int) -> dict[str, int]:
+    """Share out speakers so that groups hold about as many clips: the largest speaker first, to the emptiest group."""
+    sizes = [0] * groups
+    group_of: dict[str, int] = {}
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        group = sizes.index(min(sizes))
+        group_of[name] = group
+        sizes[group] += counts[name]
+    return group_of
+
+
+def _session_folds(clips: Sequence[Clip]) -> list[Fold]:
+    sessions = _required(clips, "session")
+    if len(set(sessions)) < 2:
+        raise ConfigError(f"folds is 'session' and every clip is of session {sessions[0]}, expected at least 2")
+    return _leave_one_out(clips, sessions)
+
+
+def _official_folds(clips: Sequence[Clip]) -> list[Fold]:
+    has_fold = any(clip.fold is not None for clip in clips)
+    has_split = any(clip.split is not None for clip in clips)
+    if has_fold and has_split:
+        raise ConfigError("folds is 'official' and clips have both a fold and a split, expected one of the two")
+    if has_split:
+        return [_split_fold(clips)]
+    if not has_fold:
+        raise ConfigError(
+            "folds is 'official' and clips have neither a fold nor a split, expected a table with a column `fold`, or "
+            "`split` of train, valid and test"
+        )
+    folds = _required(clips, "fold")
+    if len(set(folds)) < 2:
+        raise ConfigError(f"folds is 'official' and every clip is of fold {folds[0]}, expected at least 2")
+    return _leave_one_out(clips, folds)
+
+
+def _split_fold(clips: Sequence[Clip]) -> Fold:
+    names = [name.lower() for name in _required(clips, "split")]
+    unknown = sorted(set(names) - TRAIN_SPLITS - VALID_SPLITS - TEST_SPLITS)
+    faults = []
+    if unknown:
+        faults.append(f"split is {examples(unknown)}, expected train, valid or test")
+    train, valid, test = (
+        np.flatnonzero([name in wanted for name in names]) for wanted in (TRAIN_SPLITS, VALID_SPLITS, TEST_SPLITS)
+    )
+    faults += [f"no clip has split {name}" for name, rows in (("train", train), ("test", test)) if not rows.size]
+    if faults:
+        raise ConfigError("folds is 'official': " + "; ".join(faults))
+    return _fold(clips, "test", train, test, valid if valid.size else None)
+
+
+def _random_folds(clips: Sequence[Clip]) -> list[Fold]:
+    if len(clips) < RANDOM_FOLDS:
+        raise ConfigError(f"folds is 'random' with {len(clips)} clips, expected at least {RANDOM_FOLDS}")
+    random = np.random.default_rng(keyed_seed("random folds"))
+    numbers = _stratified_fold([clip.label for clip in clips], RANDOM_FOLDS, random)
+    return _leave_one_out(clips, [f"random-{number + 1}" for number in numbers])
+
+
+SCHEMES: dict[str, Callable[[Sequence[Clip]], list[Fold]]] = {
+    "speaker": _speaker_folds,
+    "session": _session_folds,
+    "official": _official_folds,
+    "random": _random_folds,
+}
+"""Fold schemes by the name that `--folds` takes."""
+
+
+def _stratified_fold(labels: Sequence[str], folds: int, random: np.random.Generator) -> np.ndarray:
+    """Deal each label's items, shuffled, to folds in turn; the turn runs on from label to label, so sizes stay even."""
+    order = np.array([], dtype=np.int64)
+    for label in sorted(set(labels)):
+        order = np.concatenate([order, random.permutation(np.flatnonzero([item == label for item in labels]))])
+    numbers = np.empty(len(labels), dtype=np.int64)
+    numbers[order] = np.arange(len(labels)) % folds
+    return numbers
+
+
+def _leave_one_out(clips: Sequence[Clip], groups: Sequence[str]) -> list[Fold]:
+    members = np.array(groups)
+    return [
+        _fold(clips, str(name), np.flatnonzero(members != name), np.flatnonzero(members == name))
+        for name in np.unique(members)
+    ]
+
+
+def _fold(
+    clips: Sequence[Clip], name: str, train: np.ndarray, test: np.ndarray, valid: np.ndarray | None = None
+) -> Fold:
+    others = train if valid is None else np.concatenate([train, valid])
+    tested, trained = ({clips[i].speaker for i in rows} - {None} for rows in (test, others))
+    return Fold(
+        name=name,
+        train=train,
+        test=test,
+        valid=valid,
+        test_speakers=tuple(sorted(str(speaker) for speaker in tested)),
+        shared_speakers=tuple(sorted(str(speaker) for speaker in tested & trained)),
+    )
+
+
+def _required(clips: Sequence[Clip], field: str) -> list[str]:
+    """The field of every clip, or one error that counts the clips without it."""
+    values = [getattr(clip, field) for clip in clips]
+    without = [clip.file for clip, value in zip(clips, values, strict=True) if value is None]
+    if without:
+        raise ConfigError(
+            f"{len(without)} of {len(clips)} clips have no {field}, which these folds need: {examples(without)}; "
+            f"give the table a column `{field}` or choose other folds"
+        )
+    return values

@@ -1,0 +1,91 @@
+"""How results are shown and kept: a table for the terminal and a JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emotion2vec import __version__
+from emotion2vec.probe.metrics import METRICS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from emotion2vec.probe.benchmark import ProbeResult
+
+LIBRARIES = ("numpy", "torch", "sklearn", "soundfile", "soxr")
+
+
+def write_json(document: dict[str, Any], path: str | Path) -> None:
+    """Write a JSON document under a temporary name, flush it to disk, then rename it: no half-written file is seen.
+
+    Raises:
+        ValueError: the document holds a NaN or an infinity; nothing is written.
+    """
+    path = Path(path)
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the package and of the libraries that the numbers depend on."""
+    found = {"python": platform.python_version(), "emotion2vec": __version__}
+    return found | {name: str(import_module(name).__version__) for name in LIBRARIES}
+
+
+def fold_table(result: dict[str, Any]) -> Table:
+    """Lay out one result of `ProbeResult.results`: a row per fold, then mean ± standard deviation, then pooled."""
+    from rich.table import Table
+
+    table = Table(title=f"{result['feature']} · {result['head']}", title_justify="left")
+    table.add_column("fold")
+    table.add_column("test speakers", overflow="fold")
+    table.add_column("clips", justify="right")
+    for metric in METRICS:
+        table.add_column(f"{metric} %", justify="right")
+    for fold in result["folds"]:
+        numbers = [f"{fold[metric]:.2f}" for metric in METRICS]
+        table.add_row(fold["name"], " ".join(fold["test_speakers"]), str(fold["clips"]), *numbers)
+    table.add_section()
+    spread = [f"{result['mean'][metric]:.2f} ± {result['std'][metric]:.2f}" for metric in METRICS]
+    clips = str(sum(fold["clips"] for fold in result["folds"]))
+    table.add_row("mean ± std", "", "", *spread)
+    table.add_row("pooled", "", clips, *[f"{result['pooled'][metric]:.2f}" for metric in METRICS])
+    return table
+
+
+def summary_table(result: ProbeResult) -> Table:
+    """Lay out all results side by side: a row per feature and head, mean ± standard deviation over folds."""
+    from rich.table import Table
+
+    about = result.about
+    table = Table(title=f"{about['dataset']}, {about['scheme']} folds, {about['clips']} clips", title_justify="left")
+    table.add_column("feature", overflow="fold")
+    table.add_column("head")
+    for metric in METRICS:
+        table.add_column(f"{metric} %", justify="right")
+    for row in result.results:
+        spread = [f"{row['mean'][metric]:.2f} ± {row['std'][metric]:.2f}" for metric in METRICS]
+        table.add_row(row["feature"], row["head"], *spread)
+    return table
+
+
+def show(result: ProbeResult) -> None:
+    """Print a table per feature and head, and one that sums up when there are several, to stdout."""
+    from rich.console import Console
+
+    console = Console()
+    for row in result.results:
+        console.print(fold_table(row))
+    if len(result.results) > 1:
+        console.print(summary_table(result))

@@ -1,0 +1,95 @@
+"""A user's own labelled clips: a CSV or TSV with `file`, `label` or `emotion`, and what else is known."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from emotion2vec.audio import AUDIO_SUFFIXES
+from emotion2vec.errors import ManifestError
+from emotion2vec.probe.corpora import SHOWN, Clip, ClipSet
+
+LABEL_COLUMNS = ("label", "emotion")
+OPTIONAL_COLUMNS = ("speaker", "gender", "session", "fold", "split")
+
+
+def read_table(path: str | Path, root: str | Path | None = None) -> ClipSet:
+    """Read a table of labelled clips.
+
+    Args:
+        path: CSV (comma or semicolon) or TSV with a header line: `file`, `label` or `emotion`, and optionally
+            `speaker`, `gender`, `session`, `fold`, `split`; an empty cell means unknown, other columns are ignored.
+        root: folder that relative paths start from; by default the table's own. A file that is not there is looked
+            for under the same path with another audio ending.
+
+    Returns:
+        The clips in the table's order; files that are nowhere are named in `left_out`.
+
+    Raises:
+        ManifestError: the table cannot be read, lacks a column, has rows without file or label or with the same file
+            twice (all faulty lines at once), or names no file that exists.
+    """
+    path = Path(path)
+    root = path.parent if root is None else Path(root)
+    rows, label_column = _read_rows(path)
+    clips: list[Clip] = []
+    left_out: dict[str, str] = {}
+    faults: list[str] = []
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        file, label = (row.get(column) or "" for column in ("file", label_column))
+        if not file or not label:
+            faults.append(f"line {line}: {'file' if not file else label_column} is empty")
+            continue
+        if file in lines:
+            faults.append(f"line {line}: {file} is already on line {lines[file]}")
+            continue
+        lines[file] = line
+        audio = _locate(root / file)
+        if audio is None:
+            left_out[file] = f"no such file below {root}"
+            continue
+        facts = {column: row.get(column) or None for column in OPTIONAL_COLUMNS}
+        clips.append(Clip(file=Path(file).as_posix(), path=audio, label=label, **facts))
+    if faults:
+        rest = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise ManifestError(f"{path}: {len(faults)} faulty lines: " + "; ".join(faults[:SHOWN] + rest))
+    if not clips:
+        first = next(iter(left_out), None)
+        found = f"none of its {len(left_out)} files exists, such as {root / first}" if first else "it has no rows"
+        raise ManifestError(f"{path}: {found}; expected paths relative to {root}")
+    return ClipSet(name=path.stem, root=root, clips=tuple(clips), left_out=left_out)
+
+
+def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], str]:
+    """Read the rows with their line numbers, cells stripped, and find the label's column."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            header = stream.readline()
+            stream.seek(0)
+            delimiter = max("\t,;", key=header.count)
+            reader = csv.DictReader(stream, delimiter=delimiter)
+            names = [name.strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = names
+            rows = [
+                (reader.line_num, {key: value.strip() for key, value in row.items() if isinstance(value, str)})
+                for row in reader
+            ]
+    except OSError as error:
+        raise ManifestError(f"table {path}: cannot be opened: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"table {path}: cannot be read as CSV or TSV: {error}") from error
+    label_column = next((column for column in LABEL_COLUMNS if column in names), None)
+    if "file" not in names or label_column is None:
+        raise ManifestError(
+            f"table {path}: columns are {', '.join(names) or 'none'}; expected `file` and `label` or `emotion`, and "
+            f"optionally {', '.join(OPTIONAL_COLUMNS)}"
+        )
+    return rows, label_column
+
+
+def _locate(path: Path) -> Path | None:
+    """Find a file, or the same stem with another audio ending."""
+    if path.is_file():
+        return path
+    return next((other for suffix in sorted(AUDIO_SUFFIXES) if (other := path.with_suffix(suffix)).is_file()), None)

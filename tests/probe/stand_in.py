@@ -1,0 +1,48 @@
+"""A network small enough for tests, and a corpus of tones that it can tell apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from emotion2vec.audio import load_audio
+from emotion2vec.model.features import Features
+
+PITCHES = {"high": 900.0, "low": 300.0}
+
+
+class StandIn(torch.nn.Module):
+    """Frames of 20 ms, projected by random weights and cut off below: three layers of eight channels."""
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = torch.nn.Parameter(torch.randn(3, 320, 8, generator=generator))
+        self.calls = 0
+
+    def extract_features(self, source: Path, *, layers: bool = False) -> Features:
+        self.calls += 1
+        waveform = torch.from_numpy(load_audio(source))
+        frames = torch.fft.rfft(waveform[: len(waveform) // 320 * 320].view(-1, 320), 638).abs()  # (T, 320)
+        outputs = (frames @ self.weight.detach()).relu().numpy()  # (L, T, D)
+        return Features(frames=outputs[-1], layers=outputs if layers else None)
+
+
+def write_tones(root: Path, speakers: int = 4, each: int = 4) -> Path:
+    """Write tones of two labels, spoken by speakers of different loudness, and their table; return the table."""
+    random = np.random.default_rng(0)
+    lines = ["file,emotion,speaker"]
+    for speaker in range(speakers):
+        for take in range(each):
+            for label, pitch in PITCHES.items():
+                seconds = np.arange(4000 + 400 * take) / 16000
+                tone = np.sin(2 * np.pi * pitch * random.uniform(0.9, 1.1) * seconds) / (2 + speaker)
+                file = f"{label}_{speaker}_{take}.wav"
+                soundfile.write(root / file, tone + 0.02 * random.standard_normal(len(tone)), 16000)
+                lines.append(f"{file},{label},s{speaker}")
+    table = root / "tones.csv"
+    table.write_text("\n".join(lines))
+    return table

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emotion2vec.errors import ConfigError
+from emotion2vec.probe.corpora import Clip
+from emotion2vec.probe.folds import Fold, balanced_groups, fold_warnings, make_folds, validation_split
+
+
+def clips_of(speakers: int, each: int = 6, **fields: str) -> list[Clip]:
+    return [
+        Clip(file=f"{s}-{i}", path=Path(f"{s}-{i}"), label="abc"[i % 3], speaker=f"s{s:02d}", **fields)
+        for s in range(speakers)
+        for i in range(each)
+    ]
+
+
+def speakers_of(clips: list[Clip], rows: np.ndarray) -> set[str | None]:
+    return {clips[i].speaker for i in rows}
+
+
+@pytest.mark.parametrize(("speakers", "folds"), [(2, 2), (9, 9), (12, 12), (13, 10), (65, 10)])
+def test_speaker_folds_test_every_clip_once_and_share_no_speaker(speakers: int, folds: int) -> None:
+    clips = clips_of(speakers)
+    found = make_folds(clips, "speaker")
+    assert len(found) == folds
+    assert sorted(np.concatenate([fold.test for fold in found])) == list(range(len(clips)))
+    for fold in found:
+        assert not speakers_of(clips, fold.train) & speakers_of(clips, fold.test)
+        assert len(fold.train) + len(fold.test) == len(clips)
+        assert fold.test_speakers == tuple(sorted(speakers_of(clips, fold.test)))
+        assert fold.shared_speakers == ()
+
+
+def test_speaker_groups_are_balanced_and_do_not_depend_on_order() -> None:
+    counts = {f"s{i}": 10 + (i * 37) % 60 for i in range(65)}
+    groups = balanced_groups(counts, 10)
+    sizes = [sum(counts[name] for name in counts if groups[name] == group) for group in range(10)]
+    assert max(sizes) < 1.03 * np.mean(sizes)
+    assert min(sizes) > 0.97 * np.mean(sizes)
+    assert balanced_groups(dict(reversed(counts.items())), 10) == groups
+
+
+def test_session_and_official_folds() -> None:
+    clips = [c for s in "123" for c in clips_of(2, session=s, fold=f"f{s}")]
+    for scheme in ("session", "official"):
+        found = make_folds(clips, scheme)
+        assert [len(fold.test) for fold in found] == [12, 12, 12]
+    assert [fold.name for fold in found] == ["f1", "f2", "f3"]
+    assert found[0].shared_speakers == ("s00", "s01")
+    assert "not speaker-independent" in fold_warnings(clips, found)[0]
+
+
+def test_official_splits_keep_their_validation() -> None:
+    clips = clips_of(1, split="Train") + clips_of(2, split="dev")[6:] + clips_of(3, split="test")[12:]
+    (fold,) = make_folds(clips, "official")
+    train, valid = validation_split(clips, fold, seed=0)
+    assert [speakers_of(clips, rows) for rows in (train, valid, fold.test)] == [{"s00"}, {"s01"}, {"s02"}]
+
+
+def test_random_folds_are_stratified_and_own_up_to_shared_speakers() -> None:
+    clips = clips_of(4, each=30)
+    found = make_folds(clips, "random")
+    assert sorted(np.concatenate([fold.test for fold in found])) == list(range(120))
+    for fold in found:
+        assert [sum(clips[i].label == label for i in fold.test) for label in "abc"] == [8, 8, 8]
+    assert "not speaker-independent" in fold_warnings(clips, found)[0]
+
+
+@pytest.mark.parametrize("scheme", ["speaker", "random"])
+@pytest.mark.parametrize("seed", range(3))
+def test_validation_is_a_fifth_of_the_training_and_never_the_test(scheme: str, seed: int) -> None:
+    clips = clips_of(11, each=30)
+    for fold in make_folds(clips, scheme):
+        train, valid = validation_split(clips, fold, seed)
+        assert sorted([*train, *valid]) == sorted(fold.train)
+        assert len(valid) == pytest.approx(0.2 * len(fold.train), rel=0.03)
+        if scheme == "speaker":
+            assert not speakers_of(clips, train) & speakers_of(clips, valid)
+        again = validation_split(clips, fold, seed)
+        np.testing.assert_array_equal(again[1], valid)
+
+
+def test_the_seed_changes_the_validation_speakers() -> None:
+    clips = clips_of(11)
+    fold = make_folds(clips, "speaker")[0]
+    drawn = {tuple(validation_split(clips, fold, seed)[1]) for seed in range(10)}
+    assert len(drawn) > 1
+
+
+def test_one_training_speaker_is_divided_by_clips() -> None:
+    clips = clips_of(2, each=30)
+    fold = make_folds(clips, "speaker")[0]
+    train, valid = validation_split(clips, fold, seed=0)
+    assert len(valid) == 6
+    assert {clips[i].label for i in valid} == {"a", "b", "c"}
+    assert not set(train) & set(valid)
+
+
+def test_a_class_that_is_tested_and_never_trained_is_a_warning() -> None:
+    clips = clips_of(3)
+    rows = np.array([i for i, clip in enumerate(clips) if clip.speaker != "s00" and clip.label != "c"])
+    fold = Fold(name="odd", train=rows, test=np.arange(6))
+    assert fold_warnings(clips, [fold]) == ["fold odd: training has no clip of c, which the test has"]
+
+
+@pytest.mark.parametrize(
+    ("clips", "scheme", "message"),
+    [
+        (clips_of(3), "loso", "'loso', expected one of speaker, session, official, random"),
+        (clips_of(1), "speaker", "one speaker .s00., expected at least 2"),
+        (clips_of(3), "session", "18 of 18 clips have no session"),
+        (clips_of(3), "official", "neither a fold nor a split"),
+        (clips_of(3, fold="1"), "official", "every clip is of fold 1"),
+        (clips_of(3, fold="1", split="test"), "official", "both a fold and a split"),
+        (clips_of(3, split="spare"), "official", "split is spare, expected train.*no clip has split train"),
+        (clips_of(1, each=3), "random", "with 3 clips"),
+    ],
+)
+def test_what_a_scheme_cannot_do_is_said(clips: list[Clip], scheme: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_folds(clips, scheme)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emotion2vec.errors import ManifestError
+from emotion2vec.probe.tables import read_table
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.wav", "b.flac", "c.opus"):
+        (tmp_path / name).write_bytes(b"")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("ending", "mark"), [("csv", ","), ("tsv", "\t"), ("csv", ";")])
+def test_columns_in_any_order_and_unknown_ones(folder: Path, ending: str, mark: str) -> None:
+    lines = [["Emotion", "speaker", "language", "file", "split"], ["sad", "s1", "de", "a.wav", "test"]]
+    table = folder / f"t.{ending}"
+    table.write_text("\ufeff" + "\n".join(mark.join(line) for line in lines), encoding="utf-8")
+    (clip,) = read_table(table).clips
+    assert (clip.label, clip.speaker, clip.split, clip.fold, clip.path) == ("sad", "s1", "test", None, folder / "a.wav")
+
+
+def test_files_are_found_whatever_their_ending(folder: Path) -> None:
+    table = folder / "t.csv"
+    table.write_text("file,label,speaker\na.wav,x,\nb.wav,y,s\nsub/none.wav,y,s\n")
+    found = read_table(table)
+    assert [clip.path.name for clip in found.clips] == ["a.wav", "b.flac"]
+    assert [clip.speaker for clip in found.clips] == [None, "s"]
+    assert list(found.left_out) == ["sub/none.wav"]
+
+
+def test_the_root_can_be_elsewhere(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    table = tmp_path_factory.mktemp("tables") / "t.csv"
+    table.write_text("file,label\nc.opus,x\n")
+    assert read_table(table, folder).clips[0].path == folder / "c.opus"
+    with pytest.raises(ManifestError, match=r"none of its 1 files exists.*c\.opus"):
+        read_table(table)
+
+
+def test_all_faulty_lines_are_told_at_once(folder: Path) -> None:
+    table = folder / "t.csv"
+    table.write_text("file,label\na.wav,x\n,x\nb.wav,\na.wav,y\n")
+    with pytest.raises(ManifestError, match=r"3 faulty lines: line 3: file.*line 4: label.*line 5: a\.wav.*line 2"):
+        read_table(table)
+
+
+def test_missing_columns_and_files(folder: Path) -> None:
+    table = folder / "t.csv"
+    table.write_text("path,label\na.wav,x\n")
+    with pytest.raises(ManifestError, match="columns are path, label; expected `file` and `label`"):
+        read_table(table)
+    with pytest.raises(ManifestError, match="cannot be opened"):
+        read_table(folder / "none.csv")
+    table.write_bytes(b"file,label\n\xff\xfe,x\n")
+    with pytest.raises(ManifestError, match="cannot be read as CSV"):
+        read_table(table)
+    table.write_text("file,label\n")
+    with pytest.raises(ManifestError, match="no rows"):
+        read_table(table)
