@@ -1,0 +1,142 @@
+"""Features of audio from anywhere, in memory: the library's one-line call.
+
+S: samples. C: audio channels. T: frames. D: model width. L: layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, overload
+
+import numpy as np
+
+from emotion2vec.audio import describe_source, load_audio
+from emotion2vec.data.manifests import Fault
+from emotion2vec.errors import AudioError
+from emotion2vec.extraction.clips import Source
+from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.models import ready_model
+from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
+from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.features import Features
+
+if TYPE_CHECKING:
+    from emotion2vec.audio import AudioSource
+
+AnySource = TypeVar("AnySource", bound="AudioSource")
+
+SHOWN_FAULTS = 20
+"""Most faults that one error lists."""
+
+
+@overload
+def extract_features(
+    source: list[AnySource] | tuple[AnySource, ...],
+    sample_rate: int | None = ...,
+    *,
+    model: str | Path | Emotion2vec = ...,
+    layers: bool = ...,
+    precision: str = ...,
+    device: str | None = ...,
+    batch_seconds: float | None = ...,
+    workers: int | None = ...,
+) -> list[Features]: ...
+
+
+@overload
+def extract_features(
+    source: AudioSource,
+    sample_rate: int | None = ...,
+    *,
+    model: str | Path | Emotion2vec = ...,
+    layers: bool = ...,
+    precision: str = ...,
+    device: str | None = ...,
+    batch_seconds: float | None = ...,
+    workers: int | None = ...,
+) -> Features: ...
+
+
+def extract_features(
+    source: AudioSource | list[AnySource] | tuple[AnySource, ...],
+    sample_rate: int | None = None,
+    *,
+    model: str | Path | Emotion2vec = "tiny",
+    layers: bool = False,
+    precision: str = "fp32",
+    device: str | None = None,
+    batch_seconds: float | None = None,
+    workers: int | None = None,
+) -> Features | list[Features]:
+    """Extract the features of one clip, or of a list of clips in batches.
+
+    Args:
+        source: a path, encoded bytes, an open binary file, or samples (S,) or (C, S); or a list or tuple of those.
+        sample_rate: rate of samples in memory, in Hz, the same for a whole list; absent for encoded audio.
+        model: a model, or what `load_model` takes. Load it once and pass it when calling often.
+        layers: keep the outputs of all blocks, (L, T, D).
+        precision: `fp32`, `bf16` or `fp16` to compute in; features are float32.
+        device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
+        batch_seconds: most audio in a batch, in s; None for the device's default.
+        workers: threads that decode; None for one per processor, at most 8.
+
+    Returns:
+        The features, or for a list a list of them in its order.
+
+    Raises:
+        AudioError: audio cannot be decoded or used; for a list, all such clips are named at once.
+        ConfigError: an argument is wrong.
+        CheckpointError: the model cannot be loaded.
+    """
+    check_options(option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers))
+    if isinstance(source, list | tuple):
+        names = [f"source {index}" for index in range(len(source))]
+        items: Sequence[AudioSource] = source
+    else:
+        names, items = [describe_source(source)], [source]
+    sources = [
+        Source(index, name, partial(load_audio, item, sample_rate))
+        for index, (name, item) in enumerate(zip(names, items, strict=True))
+    ]
+    with ready_model(model, device) as ready:
+        encoder = Encoder(ready, layers="all" if layers else "last", pooled=False, precision=precision)
+        features = _extract_all(sources, encoder, batch_seconds, workers)
+    return features if items is source else features[0]
+
+
+def _extract_all(
+    sources: list[Source], encoder: Encoder, batch_seconds: float | None, workers: int | None
+) -> list[Features]:
+    """Features in the order of the sources; after a fault only further faults are looked for."""
+    features: dict[int, Features] = {}
+    faults: list[Fault] = []
+    with closing(ready_batches(sources, encoder.model, batch_seconds=batch_seconds, workers=workers)) as batches:
+        for batch in batches:
+            if isinstance(batch, Fault):
+                faults.append(batch)
+            elif not faults:
+                for outcome in encoder.encode_safely(batch):
+                    if isinstance(outcome, Fault):
+                        faults.append(outcome)
+                    else:
+                        features[outcome.clip.index] = _as_features(outcome.features)
+    if faults:
+        raise _audio_error(faults, len(sources))
+    return [features[index] for index in range(len(sources))]
+
+
+def _as_features(array: np.ndarray) -> Features:
+    """Wrap (T, D) or, with all layers, (L, T, D), whose last layer is the frames."""
+    return Features(frames=array) if array.ndim == 2 else Features(frames=array[-1], layers=array)
+
+
+def _audio_error(faults: list[Fault], total: int) -> AudioError:
+    if total == 1:
+        return AudioError(str(faults[0]))
+    lines = [f"  {fault}" for fault in faults[:SHOWN_FAULTS]]
+    if len(faults) > SHOWN_FAULTS:
+        lines.append(f"  and {len(faults) - SHOWN_FAULTS} more")
+    return AudioError(f"{len(faults)} of {total} sources cannot be used:\n" + "\n".join(lines))

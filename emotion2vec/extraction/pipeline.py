@@ -1,0 +1,67 @@
+"""Decoding and batching behind the model's back: sources of audio in, batches that are ready out."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+from emotion2vec.audio import receptive_field
+from emotion2vec.data.manifests import Fault
+from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.batching import make_batches
+from emotion2vec.extraction.clips import Clip, Source, decode, default_workers, in_background
+from emotion2vec.extraction.encoder import PRECISIONS
+from emotion2vec.model.encoder import Emotion2vec
+
+CPU_BATCH_SECONDS = 16.0
+"""Default audio per batch on the CPU, in s."""
+
+GPU_BATCH_SECONDS = 300.0
+"""Default audio per batch on other devices, in s."""
+
+BATCHES_AHEAD = 2
+"""Batches that are ready while the model works."""
+
+
+def ready_batches(
+    sources: Iterable[Source], model: Emotion2vec, *, batch_seconds: float | None, workers: int | None
+) -> Generator[list[Clip] | Fault, None, None]:
+    """Decode and batch in background threads, ahead of the model.
+
+    On the CPU, where padding does not pay, only clips of equal length share a batch.
+
+    Args:
+        sources: what to decode.
+        model: tells the device and the shortest usable clip.
+        batch_seconds: most audio in a batch, in s; None for the device's default.
+        workers: threads that decode; None for one per processor, at most 8.
+    """
+    on_cpu = model.device.type == "cpu"
+    clips = decode(
+        sources,
+        workers=workers or default_workers(),
+        min_samples=receptive_field(model.config.kernels, model.config.strides),
+    )
+    seconds = batch_seconds or (CPU_BATCH_SECONDS if on_cpu else GPU_BATCH_SECONDS)
+    return in_background(make_batches(clips, batch_seconds=seconds, padded=not on_cpu), BATCHES_AHEAD)
+
+
+def option_faults(*, precision: str, batch_seconds: float | None, workers: int | None) -> list[str]:
+    """What is wrong with options that every extraction has."""
+    faults = []
+    if precision not in PRECISIONS:
+        faults.append(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
+    if batch_seconds is not None and not batch_seconds > 0:
+        faults.append(f"batch_seconds is {batch_seconds!r}, expected a positive number of seconds")
+    if workers is not None and workers < 1:
+        faults.append(f"workers is {workers!r}, expected 1 or more")
+    return faults
+
+
+def check_options(faults: list[str]) -> None:
+    """Raise everything that is wrong at once.
+
+    Raises:
+        ConfigError: there is a fault.
+    """
+    if faults:
+        raise ConfigError("; ".join(faults))
