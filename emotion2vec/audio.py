@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import numbers
 from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, BinaryIO
@@ -28,6 +29,9 @@ KERNELS = (10, 3, 3, 3, 3, 2, 2)
 
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
 """Stride of each CNN layer, in its own input steps."""
+
+MIN_RATE, MAX_RATE = 1_000, 1_000_000
+"""Sample rates that are accepted, in Hz; anything else is a broken header or a mistake."""
 
 NORMALIZE_EPS = 1e-5
 """Added to the variance in whole-utterance normalization (fairseq's layer norm over samples)."""
@@ -68,7 +72,7 @@ def load_audio(source: AudioSource, sample_rate: int | None = None, *, channel: 
 
     Args:
         source: a path, encoded bytes, an open binary file, or samples in memory: (S,) or (C, S), floats in −1 … 1 or
-            signed integers of full scale.
+            int8, int16 or int32 of full scale.
         sample_rate: rate of samples in memory, in Hz; must be absent for encoded audio, which carries its own.
         channel: take this channel, counted from 0, in place of the mean of all.
 
@@ -79,6 +83,8 @@ def load_audio(source: AudioSource, sample_rate: int | None = None, *, channel: 
         AudioError: the audio is missing, cannot be decoded, is shorter than 400 samples, or is not finite.
     """
     name = describe_source(source)
+    if isinstance(source, bytearray | memoryview):
+        source = bytes(source)
     if isinstance(source, str | PathLike | bytes) or hasattr(source, "read"):
         if sample_rate is not None:
             raise AudioError(f"{name}: encoded audio carries its own sample rate, so sample_rate must not be given")
@@ -87,8 +93,8 @@ def load_audio(source: AudioSource, sample_rate: int | None = None, *, channel: 
         if sample_rate is None:
             raise AudioError(f"{name}: samples in memory need their sample_rate in Hz")
         samples = _from_array(source, name)  # (C, S)
-    if sample_rate <= 0:
-        raise AudioError(f"{name}: sample rate is {sample_rate}, expected a positive number of Hz")
+    if not isinstance(sample_rate, numbers.Real) or not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise AudioError(f"{name}: sample rate is {sample_rate!r}, expected {MIN_RATE} to {MAX_RATE} Hz")
     if channel is not None and not 0 <= channel < samples.shape[0]:
         raise AudioError(f"{name}: channel {channel} asked for, but it has channels 0 to {samples.shape[0] - 1}")
     mono = samples[channel] if channel is not None else samples.mean(axis=0)  # (S,)
@@ -143,7 +149,7 @@ def _decode(source: AudioSource, name: str) -> tuple[np.ndarray, int]:
         samples, rate = soundfile.read(handle, dtype="float32", always_2d=True)
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened: {error.strerror or error}") from error
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
         reason = getattr(error, "error_string", None) or str(error)
         raise AudioError(
             f"{name}: cannot be decoded: {reason} Expected wav, flac, ogg, opus, mp3 or another format of libsndfile."
@@ -158,16 +164,20 @@ def _from_array(source: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
     if hasattr(source, "detach"):
         source = source.detach().cpu()
         source = source.numpy() if not source.is_floating_point() else source.float().numpy()
-    samples = np.asarray(source)
+    try:
+        samples = np.asarray(source)
+    except ValueError as error:
+        raise AudioError(f"{name}: cannot be read as an array of samples: {error}") from error
     if samples.ndim == 1:
         samples = samples[None]  # (1, S)
-    if samples.ndim != 2 or samples.shape[0] > max(samples.shape[1], 1):
-        raise AudioError(f"{name}: expected samples of shape (samples,) or (channels, samples)")
-    if samples.dtype.kind == "i":
+    if samples.ndim != 2 or not 1 <= samples.shape[0] <= max(samples.shape[1], 1):
+        raise AudioError(f"{name}: shape is {samples.shape}, expected (samples,) or (channels, samples)")
+    if samples.dtype.kind == "i" and samples.dtype.itemsize <= 4:
         return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
     if samples.dtype.kind != "f":
-        raise AudioError(f"{name}: samples are {samples.dtype}, expected floats or signed integers")
-    return samples.astype(np.float32)
+        raise AudioError(f"{name}: samples are {samples.dtype}, expected floats, int8, int16 or int32")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as that
+        return samples.astype(np.float32)
 
 
 def _resample(samples: np.ndarray, rate: int) -> np.ndarray:

@@ -139,7 +139,7 @@ def probe(
         folds=folds,
         heads=head or ["mlp"],
         seeds=seed or [0],
-        layer=int(layer) if layer.lstrip("-").isdigit() else layer,
+        layer=layer,
         pooling=pooling,
         standardize=standardize,
         cache=cache,

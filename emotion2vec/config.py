@@ -110,6 +110,7 @@ class DataConfig:
     train: list[str] = option([], "folders, manifests or cut files of audio; required")
     min_samples: int = option(8_000, "shorter utterances are left out, in samples at 16 kHz", ge=800)
     max_samples: int = option(320_000, "longer utterances are cropped at random to this, in samples", ge=800)
+    length_step: int = option(1, "batches are cropped to a multiple of this, in samples, so that shapes recur", ge=1)
     batch_seconds: float = option(37.5, "audio per batch at most, in seconds", gt=0)
     buckets: int = option(20, "length buckets that batches are drawn from", ge=1)
     workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
@@ -270,6 +271,8 @@ def check_config(config: PretrainConfig) -> list[str]:
         faults.append(f"loss.utterance is token and model.tokens is {tokens}, expected model.tokens=1")
     if utterance == "chunk" and tokens < 2:
         faults.append(f"loss.utterance is chunk and model.tokens is {tokens}, expected at least 2")
+    if config.data.length_step > config.data.min_samples:
+        faults.append(f"data.length_step is {config.data.length_step}, expected at most data.min_samples")
     if config.data.max_samples < config.data.min_samples:
         faults.append(f"data.max_samples is {config.data.max_samples}, expected at least data.min_samples")
     if config.data.max_samples > config.data.batch_seconds * SAMPLE_RATE:

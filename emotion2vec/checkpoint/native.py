@@ -80,7 +80,7 @@ def shipped_models() -> dict[str, Path]:
     from emotion2vec.assets import asset_folder
 
     root = asset_folder("checkpoints")
-    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / CONFIG_FILE).is_file()}
+    return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{CONFIG_FILE}"))}
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -59,6 +59,7 @@ def batches(
     buckets: int,
     seed: int,
     accumulate: int,
+    length_step: int = 1,
     start: Position | None = None,
     workers: int = 0,
     cache: bool = False,
@@ -77,6 +78,8 @@ def batches(
         buckets: utterances of similar length go together, in this many groups of about the same total length.
         seed: seed of order and crops.
         accumulate: micro-batches of one optimizer update; crops are keyed by the update.
+        length_step: micro-batches are cropped to a multiple of this, in samples; kernels that are built per shape are
+            then built for a few shapes only.
         start: position to resume from, of a micro-batch of this rank.
         workers: processes that decode; 0 decodes in this one.
         cache: keep decoded utterances in memory (64 kB per second of audio); only without workers.
@@ -103,7 +106,7 @@ def batches(
         rank=rank,
         world_size=world_size,
     )
-    decoder = BatchDecoder(budget, max_samples, seed=seed, accumulate=accumulate, cache=cache)
+    decoder = BatchDecoder(budget, max_samples, seed=seed, accumulate=accumulate, length_step=length_step, cache=cache)
     loader = DataLoader(
         decoder,
         sampler=order,  # type: ignore[arg-type]  # torch accepts any iterable
@@ -174,11 +177,14 @@ def _usable(loader: DataLoader[MicroBatch], start: Position) -> Generator[MicroB
 class BatchDecoder(Dataset[MicroBatch]):
     """Turns a request into a micro-batch; runs in the workers."""
 
-    def __init__(self, budget: int, max_samples: int, *, seed: int, accumulate: int, cache: bool) -> None:
+    def __init__(
+        self, budget: int, max_samples: int, *, seed: int, accumulate: int, length_step: int, cache: bool
+    ) -> None:
         self.budget = budget
         self.max_samples = max_samples
         self.seed = seed
         self.accumulate = accumulate
+        self.length_step = length_step
         self.cache: dict[str, np.ndarray] | None = {} if cache else None
 
     def __getitem__(self, request: Request) -> MicroBatch:
@@ -198,6 +204,7 @@ class BatchDecoder(Dataset[MicroBatch]):
             return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
         # Headers can understate lengths, and ranks share out an epoch's rest unevenly: the budget holds regardless.
         length = min(self.budget // len(crops), *(crop.size for _, crop, _ in crops))
+        length = max(length - length % self.length_step, min(length, self.length_step))
         rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
         waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
         return MicroBatch(waveforms, [name for name, _, _ in crops], request.position, skipped)

@@ -91,6 +91,7 @@ class Trainer:
             buckets=data.buckets,
             seed=self.config.run.seed,
             accumulate=self.config.optim.accumulate,
+            length_step=data.length_step,
             start=self.position,
             workers=data.workers,
             cache=data.cache,

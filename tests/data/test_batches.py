@@ -147,9 +147,18 @@ def test_ranks_do_not_come_from_the_environment(corpus: Corpus, monkeypatch: pyt
 def test_budget_holds_where_headers_understate(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).normal(size=64_000).astype(np.float32)
     monkeypatch.setattr(module, "load_cut", lambda cut: noise)
-    decoder = BatchDecoder(48_000, 16_000, seed=5, accumulate=1, cache=False)
+    decoder = BatchDecoder(48_000, 16_000, seed=5, accumulate=1, length_step=1, cache=False)
     batch = decoder[Request(list(corpus.cuts)[:8], 0, Position(0, 1, 1))]
     assert batch.waveforms.shape == (8, 6_000)
+
+
+def test_lengths_are_rounded_down_to_the_step(corpus: Corpus) -> None:
+    exact, rounded = epoch(corpus.cuts), epoch(corpus.cuts, length_step=1_600)
+    assert any(batch.waveforms.shape[1] % 1_600 for batch in exact)
+    for one, other in zip(exact, rounded, strict=True):
+        length = one.waveforms.shape[1]
+        assert other.waveforms.shape == (len(one.ids), length - length % 1_600)
+    assert {batch.waveforms.shape[1] for batch in epoch(corpus.cuts, length_step=7_999)} <= {7_999, 15_998}
 
 
 def damaged(folder: Path, target: Path, bad: set[int]) -> Corpus:

@@ -156,9 +156,7 @@ def test_unusable_file_is_named_and_skipped(speech: Path, tmp_path: Path) -> Non
     bad[5] = np.nan
     soundfile.write(folder / "nan.wav", bad, 16_000, subtype="FLOAT")
     said: list[str] = []
-    result = pretrain(
-        load_config(None, overrides(folder, tmp_path / "run", "data.max_bad_share=0.2")), say=said.append
-    )
+    result = pretrain(load_config(None, overrides(folder, tmp_path / "run", "data.max_bad_share=0.2")), say=said.append)
     assert result.update == 4
     assert any("broken.wav" in line for line in said)
     from emotion2vec.errors import ManifestError

@@ -1,0 +1,120 @@
+"""The command line as a user meets it: exit codes and messages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from networks import TINY, tiny_config
+
+from emotion2vec.checkpoint import save_model
+from emotion2vec.cli import main
+from emotion2vec.model.encoder import Emotion2vec
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = Emotion2vec(tiny_config().model)
+    save_model(tmp_path / "model", network.config, network.state_dict())
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    folder = tmp_path / "speech"
+    (folder / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("a.wav", "sub/b.flac"):
+        soundfile.write(folder / name, 0.1 * rng.normal(size=(8_000, 2)), 8_000)
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["emotion2vec", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+def test_extract(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, speech: Path, tmp_path: Path
+) -> None:
+    words = ("extract", speech, "--model", model, "--output", tmp_path / "out", "--granularity", "utterance")
+    assert run(monkeypatch, *words) == 0
+    assert np.load(tmp_path / "out" / "a.npy").shape == (32,)
+    assert np.load(tmp_path / "out" / "sub" / "b.npy").shape == (32,)
+    (speech / "broken.wav").write_bytes(b"RIFF no")
+    assert run(monkeypatch, *words) == 1
+    errors = capsys.readouterr().err
+    assert "2 utterances" in errors and "1 failed" in errors and "broken.wav" in errors
+
+
+def test_pretrain_end_to_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], speech: Path, tmp_path: Path
+) -> None:
+    words = [*TINY, f"data.train={speech}", f"run.dir={tmp_path / 'run'}", "optim.max_updates=2"]
+    assert run(monkeypatch, "pretrain", *words) == 0
+    assert "done: 2 updates" in capsys.readouterr().err
+    assert run(monkeypatch, "info", tmp_path / "run") == 0
+    assert "update" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pretrain", "data.train=/nowhere/at/all", "run.dir=RUN"], "/nowhere/at/all: does not exist"),
+        (["pretrain", "optim.lrr=1", "optim.lr=-1"], "unknown key optim.lrr; did you mean optim.lr"),
+        (["pretrain", "--config", "nope"], "nope: no such file"),
+        (["info", "nope"], "nope: no such folder"),
+        (["extract", "/nowhere/at/all", "--model", "MODEL", "--output", "RUN"], "/nowhere/at/all: does not exist"),
+        (["extract", "/", "--model", "MODEL", "--output", "RUN", "--layers", "x"], "layers is 'x'"),
+        (["probe", "--dataset", "nope", "--root", "/", "--features", "logmel"], "nope"),
+    ],
+)
+def test_mistakes_exit_with_2_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: Path,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+) -> None:
+    filled = [word.replace("RUN", str(tmp_path / "run")).replace("MODEL", str(model)) for word in words]
+    assert run(monkeypatch, *filled) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and message in captured.err
+    assert captured.out == ""
+
+
+def test_usage_errors_exit_with_2() -> None:
+    command = [sys.executable, "-m", "emotion2vec", "extract", "--nope"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--nope" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_probe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["file,emotion,speaker"]
+    for number in range(24):
+        emotion, speaker = ("low", "high")[number % 2], f"s{number // 8}"
+        pitch = 120 + 400 * (number % 2) + 10 * (number // 8)
+        tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(8_000) / 16_000) + 0.01 * rng.normal(size=8_000)
+        soundfile.write(tmp_path / f"{number}.wav", tone, 16_000)
+        lines.append(f"{number}.wav,{emotion},{speaker}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    words = ("probe", "--table", tmp_path / "table.csv", "--model", model, "--head", "logreg")
+    assert run(monkeypatch, *words, "--output", tmp_path / "scores.json") == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert len(scores["folds"]) == 3
+    assert scores["pooled"]["UA"] > 90
+    assert set(scores["mean"]) >= {"WA", "UA", "WF1"} and set(scores["std"]) >= {"WA", "UA", "WF1"}
