@@ -6,32 +6,14 @@ clash with a Python keyword ends in an underscore here and not in YAML: `init.fr
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from emotion2vec.audio import KERNELS, SAMPLE_RATE, STRIDES
 from emotion2vec.errors import ConfigError
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-    choices: Sequence[str] = (),
-) -> Any:
-    """Declare a field: its default, one line of meaning with the unit, and the range of valid values."""
-    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices)}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+from emotion2vec.strict import build, check_ranges, fault_list, option, read_override, read_yaml, to_dict
 
 
 @dataclass(kw_only=True)
@@ -210,13 +192,13 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     faults: list[str] = []
     values: dict[str, Any] = {}
     if path is not None:
-        values.update(_read_yaml(Path(path)))
+        values.update(read_yaml(Path(path)))
     for item in overrides:
-        values.update(_read_override(item, faults))
-    config: PretrainConfig = _build(PretrainConfig, values, faults)
+        values.update(read_override(item, faults))
+    config: PretrainConfig = build(PretrainConfig, values, faults)
     faults += check_config(config)
     if faults:
-        raise ConfigError(_fault_list("the configuration", faults))
+        raise ConfigError(fault_list("the configuration", faults))
     return config
 
 
@@ -227,20 +209,11 @@ def model_config(values: Mapping[str, Any], source: str) -> Emotion2vecConfig:
         ConfigError: as `load_config`.
     """
     faults: list[str] = []
-    config: Emotion2vecConfig = _build(Emotion2vecConfig, dict(values), faults)
-    faults += _check_ranges(config, "") + _check_model(config, "")
+    config: Emotion2vecConfig = build(Emotion2vecConfig, dict(values), faults)
+    faults += check_ranges(config) + _check_model(config, "")
     if faults:
-        raise ConfigError(_fault_list(source, faults))
+        raise ConfigError(fault_list(source, faults))
     return config
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Turn a configuration into plain nested dicts with YAML's names."""
-    return {
-        item.name.rstrip("_"): to_dict(value) if dataclasses.is_dataclass(value) else value
-        for item in dataclasses.fields(config)
-        for value in (getattr(config, item.name),)
-    }
 
 
 def to_yaml(config: Any) -> str:
@@ -252,7 +225,7 @@ def to_yaml(config: Any) -> str:
 
 def check_config(config: PretrainConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
-    faults = _check_ranges(config, "") + _check_model(config.model, "model.")
+    faults = check_ranges(config) + _check_model(config.model, "model.")
     tokens, utterance = config.model.tokens, config.loss.utterance
     if not config.data.train:
         faults.append("data.train is empty, expected folders or manifests of audio, such as data.train=/speech")
@@ -306,119 +279,3 @@ def _check_model(model: Emotion2vecConfig, prefix: str) -> list[str]:
             "expected the same number, at least 1"
         )
     return faults
-
-
-def _check_ranges(config: Any, prefix: str) -> list[str]:
-    faults = []
-    for item in dataclasses.fields(config):
-        value, name = getattr(config, item.name), prefix + item.name.rstrip("_")
-        if dataclasses.is_dataclass(value):
-            faults += _check_ranges(value, name + ".")
-            continue
-        choices = item.metadata["choices"]
-        if choices and value not in choices:
-            faults.append(f"{name} is {value!r}, expected one of {', '.join(choices)}")
-        limits = [
-            (sign, item.metadata[key], test)
-            for key, sign, test in (
-                ("ge", ">=", lambda v, x: v >= x),
-                ("gt", ">", lambda v, x: v > x),
-                ("le", "<=", lambda v, x: v <= x),
-                ("lt", "<", lambda v, x: v < x),
-            )
-            if item.metadata[key] is not None
-        ]
-        if any(
-            not test(v, limit) for v in (value if isinstance(value, list) else [value]) for _, limit, test in limits
-        ):
-            expected = " and ".join(f"{sign} {limit:g}" for sign, limit, _ in limits)
-            faults.append(f"{name} is {value}, expected {expected}")
-    return faults
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file into dotted keys."""
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file, expected a YAML configuration") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: holds a {type(loaded).__name__}, expected a mapping of sections")
-    return dict(_flatten(loaded))
-
-
-def _read_override(item: str, faults: list[str]) -> dict[str, Any]:
-    """Read `section.key=value`, the value in YAML's notation, into dotted keys."""
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    key, equals, _ = item.partition("=")
-    if not equals or not key.strip():
-        faults.append(f"override {item!r} has no value, expected section.key=value")
-        return {}
-    try:
-        return dict(_flatten(OmegaConf.to_container(OmegaConf.from_dotlist([item]), resolve=True)))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        faults.append(f"override {item!r} cannot be read: {error}")
-        return {}
-
-
-def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Pairs of YAML's dotted name and the dataclass's own, for every field that is not a section."""
-    hints = get_type_hints(cls)
-    for item in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[item.name]):
-            for shown, own in _leaves(hints[item.name], ""):
-                yield f"{prefix}{item.name}.{shown}", f"{prefix}{item.name}.{own}"
-        else:
-            yield prefix + item.name.rstrip("_"), prefix + item.name
-
-
-def _build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
-    """Fill the dataclass from dotted values, collecting unknown keys and wrong types, which keep their defaults."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    known = dict(_leaves(cls))
-    lists = {key for key, own in known.items() if isinstance(_default(cls, own), list)}
-    schema = OmegaConf.structured(cls)
-    for key, value in values.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.75) or [
-                name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]
-            ]
-            faults.append(f"unknown key {key}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
-            continue
-        try:
-            OmegaConf.update(schema, known[key], [value] if key in lists and isinstance(value, str) else value)
-        except OmegaConfBaseException:
-            expected = type(_default(cls, known[key])).__name__
-            faults.append(f"{key} is {value!r} ({type(value).__name__}), expected {expected}")
-    return OmegaConf.to_object(schema)
-
-
-def _default(cls: type, dotted: str) -> Any:
-    value: Any = cls()
-    for name in dotted.split("."):
-        value = getattr(value, name)
-    return value
-
-
-def _fault_list(source: str, faults: Sequence[str]) -> str:
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return f"{count} in {source}:\n" + "\n".join(f"  {fault}" for fault in faults)

@@ -18,7 +18,7 @@ from emotion2vec.checkpoint.native import (
     read_model_config,
     read_tensors,
 )
-from emotion2vec.config import to_dict
+from emotion2vec.strict import to_dict
 
 PARTS = {
     "frontend.layers": "CNN",

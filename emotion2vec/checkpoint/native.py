@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion2vec.config import Emotion2vecConfig, model_config, to_dict
+from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.strict import to_dict
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from emotion2vec.checkpoint.native import load_model, load_weights, newest_checkpoint
-from emotion2vec.config import PretrainConfig, to_dict
+from emotion2vec.config import PretrainConfig
 from emotion2vec.data.cuts import Corpus, load_cuts
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.objective.ema import Teacher
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.strict import to_dict
 from emotion2vec.training.monitor import build_loggers
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult, Trainer

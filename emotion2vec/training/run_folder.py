@@ -23,8 +23,9 @@ from emotion2vec.checkpoint.native import (
     read_tensors,
     write_folder,
 )
-from emotion2vec.config import PretrainConfig, load_config, to_dict, to_yaml
+from emotion2vec.config import PretrainConfig, load_config, to_yaml
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.strict import to_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
