@@ -183,10 +183,13 @@ def write_folder(
         (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     for path in [*partial.iterdir(), partial]:
         _sync(path)
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
-        shutil.rmtree(folder)
+        os.replace(folder, replaced)
     os.replace(partial, folder)
     _sync(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -151,7 +151,9 @@ class Monitor:
 
     def say(self, text: str) -> None:
         """Show a line of text to the user, above the bar where there is one."""
-        (self._bar.console if self._bar is not None else self.console).print(text, highlight=False, markup=False)
+        (self._bar.console if self._bar is not None else self.console).print(
+            text, highlight=False, markup=False, soft_wrap=True
+        )
 
     def close(self) -> None:
         """Stop the bar and close the file."""

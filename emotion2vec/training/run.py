@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -44,10 +44,9 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         CheckpointError: a checkpoint cannot be read or does not fit.
         TrainingError: training cannot go on.
     """
-    fabric = build_fabric(config)
     folder = RunFolder(config)
+    fabric = build_fabric(config, build_loggers(config.log, folder.path))
     folder.prepare()
-    fabric._loggers = build_loggers(config.log, folder.path)
     corpus = load_cuts(
         config.data.train,
         min_samples=config.data.min_samples,
@@ -59,8 +58,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     return trainer.fit()
 
 
-def build_fabric(config: PretrainConfig) -> Fabric:
-    """Set up device and precision.
+def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
+    """Set up device, precision and loggers.
 
     Raises:
         ConfigError: the device is not there, or cannot compute in the precision.
@@ -76,7 +75,12 @@ def build_fabric(config: PretrainConfig) -> Fabric:
     accelerator = "cuda" if cuda and config.run.accelerator != "cpu" else "cpu"
     if config.run.precision == "fp16" and accelerator == "cpu":
         raise ConfigError("run.precision is fp16, which needs a GPU; expected bf16 or fp32 on a CPU")
-    return Fabric(accelerator=accelerator, devices=config.run.devices, precision=_PRECISIONS[config.run.precision])
+    return Fabric(
+        accelerator=accelerator,
+        devices=config.run.devices,
+        precision=_PRECISIONS[config.run.precision],
+        loggers=list(loggers),
+    )
 
 
 def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print) -> Pretrainer:

@@ -52,6 +52,7 @@ class Trainer:
         self.cuts = cuts
         self.folder = folder
         self.update = 0
+        self.saved: int | None = None
         self.position = Position()
         optimizer = build_optimizer(pretrainer, config.optim)
         self.module, self.optimizer = fabric.setup(pretrainer, optimizer)
@@ -183,12 +184,15 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint of the state after the current update, unless it is there already."""
+        if self.saved == self.update:
+            return
         values = {
             "update": self.update,
             "position": dataclasses.asdict(self.position),
             "scaler": self._scaler_state(),
         }
         self.folder.save(TrainingState(values, self.pretrainer.student.state_dict(), self._tensors()))
+        self.saved = self.update
 
     def _resume(self) -> None:
         """Take up the newest checkpoint of the run folder, if there is one."""
@@ -206,7 +210,7 @@ class Trainer:
                 }
         if (scaler := self._scaler()) is not None:
             scaler.load_state_dict(state.values["scaler"])
-        self.update = state.values["update"]
+        self.update = self.saved = state.values["update"]
         self.position = Position(**state.values["position"])
 
     def _tensors(self) -> dict[str, Tensor]:
