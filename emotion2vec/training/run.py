@@ -68,7 +68,8 @@ def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
         warnings.simplefilter("ignore")
         from lightning.fabric import Fabric
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     cuda = torch.cuda.is_available()
     if config.run.accelerator == "cuda" and not cuda:
         raise ConfigError("run.accelerator is cuda, but PyTorch sees no CUDA device; expected auto or cpu here")
