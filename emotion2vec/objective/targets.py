@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+STD_FLOOR = 1e-3
+"""Running standard deviation of a channel that is the same for all utterances."""
+
 
 def frame_targets(ffn: Sequence[Tensor]) -> Tensor:
     """Instance-normalize each layer's frames (B, T, D) over time per channel, and average the layers, in float32."""
@@ -52,7 +55,7 @@ class UtteranceTarget(nn.Module):
 
     def std(self) -> Tensor:
         """Running standard deviation (D,) of the pooled vectors between utterances."""
-        return (self.square - self.mean.square()).clamp(min=0).add(1e-6).sqrt()
+        return (self.square - self.mean.square()).clamp(min=0).add(STD_FLOOR**2).sqrt()
 
     @torch.no_grad()
     def update(self, pooled: Tensor) -> None:

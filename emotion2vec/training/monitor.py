@@ -17,6 +17,7 @@ from torch import Tensor
 from emotion2vec.config import GuardConfig, LogConfig, LossConfig
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.objective.pretrainer import PretrainOutput
+from emotion2vec.objective.targets import STD_FLOOR
 
 
 def update_metrics(outputs: Sequence[PretrainOutput], loss: LossConfig, frames: int) -> dict[str, float]:
@@ -84,7 +85,8 @@ def check_collapse(update: int, metrics: dict[str, float], guard: GuardConfig) -
                 f"update {update}: the representation has collapsed: {name} is {metrics[name]:.4g}, expected at least "
                 f"{limit:g} (guard.min_{name}). A lower optim.lr or a slower teacher (ema.decay) may help."
             )
-    if metrics.get("utterance_target_std", 1.0) == 0.0:
+    # The floor itself is not reached: float32 running statistics stall a little above it.
+    if metrics.get("utterance_target_std", 1.0) < 5 * STD_FLOOR:
         raise TrainingError(f"update {update}: the utterance target is the same for all utterances, expected variation")
 
 

@@ -16,9 +16,11 @@ from networks import TINY
 from safetensors.torch import load_file
 
 from emotion2vec.checkpoint import load_model
-from emotion2vec.config import load_config
+from emotion2vec.config import GuardConfig, load_config
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.objective.targets import UtteranceTarget
+from emotion2vec.training.monitor import check_collapse
 from emotion2vec.training.run import build_pretrainer, pretrain
 from emotion2vec.training.trainer import Trainer
 
@@ -141,6 +143,16 @@ def test_collapse_stops_the_run(speech: Path, tmp_path: Path, limit: str) -> Non
     name = limit.split("=")[0]
     with pytest.raises(TrainingError, match=rf"update 3: the representation has collapsed: .*{name}"):
         pretrain(load_config(None, overrides(speech, tmp_path, limit, "guard.after_updates=2")))
+
+
+def test_constant_utterance_target_stops_the_run() -> None:
+    target = UtteranceTarget("plain", 4)
+    for _ in range(3_000):
+        target.update(torch.full((2, 4), 0.5))
+    metrics = {"target_std": 1.0, "prediction_std": 1.0, "utterance_target_std": float(target.std().mean())}
+    with pytest.raises(TrainingError, match="utterance target is the same for all utterances"):
+        check_collapse(1, metrics, GuardConfig(after_updates=0))
+    check_collapse(1, metrics | {"utterance_target_std": 0.01}, GuardConfig(after_updates=0))
 
 
 def test_unusable_file_is_named_and_skipped(speech: Path, tmp_path: Path) -> None:
