@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,8 @@ def _usable(loader: DataLoader[MicroBatch], start: Position) -> Generator[MicroB
     """
     carried: list[Fault] = []
     epoch, usable = start.epoch, start.batch > 0  # of an epoch resumed inside, the start is not known to be bad
-    requests: Iterator[MicroBatch] = iter(loader)
+    with _interrupts_blocked():
+        requests: Iterator[MicroBatch] = iter(loader)  # starts the workers
     try:
         for batch in requests:
             if batch.position.epoch != epoch:
@@ -228,6 +230,16 @@ def random_crop(waveform: np.ndarray, length: int, rng: np.random.Generator) -> 
 
 def _unchanged(batch: Any) -> Any:
     return batch
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hold SIGINT back: workers inherit this, so that none is hit by Ctrl-C before it ignores it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -238,7 +238,7 @@ def test_closing_stops_the_workers(corpus: Corpus) -> None:
 
 
 INTERRUPTED = """
-import signal, sys
+import os, signal, sys, time
 import torch
 from emotion2vec.data.batches import batches
 from emotion2vec.data.cuts import load_cuts
@@ -247,7 +247,9 @@ torch.set_num_threads(2)
 torch.randn(512, 512) @ torch.randn(512, 512)  # the thread pool runs before the workers start
 cuts = load_cuts([sys.argv[1]], min_samples=8000, max_bad_share=0.0, workers=0).cuts
 iterator = batches(cuts, max_seconds=3, max_samples=16000, buckets=3, seed=5, accumulate=2, workers=2)
-next(iterator)
+forks = []
+os.register_at_fork(before=lambda: forks.append(1), after_in_child=lambda: time.sleep(2 * (len(forks) - 1)))
+next(iterator)  # from the first worker: the second has not yet begun
 asked = []
 signal.signal(signal.SIGINT, lambda *_: asked.append(True))  # after the workers were made: they do not inherit it
 print("started", flush=True)
