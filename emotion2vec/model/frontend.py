@@ -63,8 +63,9 @@ class ConvLayer(nn.Module):
         stride, kernel = self.stride, self.weight.shape[2]
         steps = (x.shape[1] - kernel) // stride + 1
         out = None
-        products: Sequence[Callable[[Tensor], Tensor]]
-        products = self._packed or [partial(F.linear, weight=matrix) for matrix in self._matrices()]
+        products: Sequence[Callable[[Tensor], Tensor]] = (
+            [partial(F.linear, weight=matrix) for matrix in self._matrices()] if self._packed is None else self._packed
+        )
         for start, multiply in zip(range(0, kernel, stride), products, strict=True):
             width = min(stride, kernel - start)
             if width == stride:
