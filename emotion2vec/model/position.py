@@ -43,7 +43,7 @@ def alibi_slopes(heads: int) -> Tensor:
     power = 2 ** math.floor(math.log2(heads))
     exponents = [8 * (i + 1) / power for i in range(power)]
     exponents += [4 * (2 * i + 1) / power for i in range(heads - power)]
-    return 2.0 ** -torch.tensor(exponents)
+    return 2.0 ** -torch.tensor(exponents, device="cpu")  # real numbers in a network of shapes alone, too
 
 
 def alibi_bias(positions: Tensor, slopes: Tensor, tokens: int) -> Tensor:

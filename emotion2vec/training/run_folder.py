@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from emotion2vec.checkpoint.native import (
     CONFIG_FILE,
-    FORMAT,
-    FORMAT_VERSION,
     STATE_FILE,
     WEIGHTS_FILE,
     checkpoints,
+    description,
     newest_checkpoint,
     read_tensors,
     write_folder,
@@ -110,11 +109,10 @@ class RunFolder:
     def save(self, state: TrainingState) -> Path:
         """Write a checkpoint, then remove the oldest beyond `checkpoint.keep_last`."""
         folder = self.path / "checkpoints" / f"update_{state.values['update']:08d}"
-        model = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": to_dict(self.config.model)}
         write_folder(
             folder,
             {WEIGHTS_FILE: state.weights, TRAINING_WEIGHTS_FILE: state.tensors},
-            {CONFIG_FILE: model, STATE_FILE: state.values},
+            {CONFIG_FILE: description(self.config.model), STATE_FILE: state.values},
         )
         for old in checkpoints(self.path)[: -self.config.checkpoint.keep_last]:
             shutil.rmtree(old)
