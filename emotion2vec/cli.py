@@ -28,6 +28,9 @@ def main() -> None:
     except Emotion2vecError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read our output has gone
+        sys.stdout = None
+        sys.exit(141)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)
@@ -63,22 +66,39 @@ def pretrain(
 
 @app.command()
 def extract(
-    source: Annotated[Path, typer.Argument(help="Audio file, folder, or manifest of any supported kind.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
+    ],
     model: Annotated[str, typer.Option(help="Model folder, run folder, or name of a shipped model.")],
     output: Annotated[Path, typer.Option(help="Folder for <relative path>.npy, or a .npz file.")],
     granularity: Annotated[
-        str, typer.Option(help="frame (50 vectors per second) or utterance (their mean).")
+        str, typer.Option(help="frame (50 vectors per second), utterance (a summary over time), or both.")
     ] = "frame",
-    layers: Annotated[str, typer.Option(help="last, all, or block numbers from 0, such as 3 or 2,5.")] = "last",
-    format: Annotated[str, typer.Option(help="npy or npz.")] = "npy",
-    root: Annotated[Path | None, typer.Option(help="Where relative paths of a manifest start.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16; features are always float32.")] = "fp32",
+    layers: Annotated[
+        str, typer.Option(help="last, all, block numbers from 0 such as 2,5, mean:N for the last N, or weights:FILE.")
+    ] = "last",
+    features: Annotated[str, typer.Option(help="block outputs, or ffn outputs of the main blocks.")] = "block",
+    pooling: Annotated[str, typer.Option(help="The summary over time: mean, mean+std or tokens.")] = "mean",
+    downsample: Annotated[int, typer.Option(help="Frames that become one vector.")] = 1,
+    downsample_by: Annotated[str, typer.Option(help="Their mean, or skip to take the first of them.")] = "mean",
+    dtype: Annotated[str, typer.Option(help="float32 or float16 on disk.")] = "float32",
+    format: Annotated[str, typer.Option(help="npy, npz, safetensors, parquet, hdf5, kaldi or iemocap.")] = "npy",
+    root: Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")] = None,
+    channel: Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")] = None,
+    segments: Annotated[Path | None, typer.Option(help="RTTM or Kaldi segments file that cuts the recordings.")] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n: every n-th item from the i-th on, from 0/n.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16 or fp16 to compute in, or auto for what the hardware is best at.")
+    ] = "fp32",
     device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
+    chunk_seconds: Annotated[float, typer.Option(help="Longer audio is encoded in windows of this, in s.")] = 40.0,
+    chunk_overlap: Annotated[float, typer.Option(help="What neighbouring windows share, in s.")] = 10.0,
     batch_seconds: Annotated[float | None, typer.Option(help="Audio per batch at most, in seconds.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode audio.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is complete in the output already.")] = False,
 ) -> None:
-    """Extract frozen features from audio."""
+    """Extract frozen features from audio. Failures are listed in the output's failed.jsonl."""
     from emotion2vec.extraction.engine import extract as run
 
     report = run(
@@ -86,23 +106,79 @@ def extract(
         model=model,
         output=output,
         root=root,
+        channel=channel,
+        segments=segments,
+        shard=shard,
         granularity=granularity,
         layers=layers,
+        features=features,
+        pooling=pooling,
+        downsample=downsample,
+        downsample_by=downsample_by,
+        dtype=dtype,
         format=format,
         precision=precision,
         device=device,
+        chunk_seconds=chunk_seconds,
+        chunk_overlap=chunk_overlap,
         batch_seconds=batch_seconds,
         workers=workers,
         resume=resume,
         progress=True,
     )
     skipped = f", {report.skipped} were there already" if report.skipped else ""
-    _say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) written to {output}{skipped}")
-    if report.failed:
-        _say(f"{len(report.failed)} failed:")
-        for fault in report.failed:
-            _say(f"  {fault}")
+    computed = f" in {report.precision}" if precision == "auto" else ""
+    _say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) written to {output}{computed}{skipped}")
+    _say_failed(report.failed)
     raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def predict(
+    source: Annotated[
+        list[str],
+        typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
+    ],
+    model: Annotated[str, typer.Option(help="Model with a head.")],
+    output: Annotated[Path | None, typer.Option(help=".jsonl or .csv file; by default JSON lines on stdout.")] = None,
+    window: Annotated[
+        float | None, typer.Option(help="Score windows of this length, in s, in place of whole utterances.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Folder for a picture of each file's scores over time.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")] = None,
+    channel: Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")] = None,
+    segments: Annotated[Path | None, typer.Option(help="RTTM or Kaldi segments file that cuts the recordings.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or auto.")] = "fp32",
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
+) -> None:
+    """Label audio with a model that has a head: probabilities per utterance, or per window over time."""
+    from emotion2vec.extraction.predict import predict as run
+
+    report = run(
+        source,
+        model=model,
+        output=output,
+        window=window,
+        plot=plot,
+        root=root,
+        channel=channel,
+        segments=segments,
+        precision=precision,
+        device=device,
+        progress=True,
+    )
+    _say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) labelled")
+    _say_failed(report.failed)
+    raise typer.Exit(report.exit_code)
+
+
+def _say_failed(faults: list[Any]) -> None:
+    if faults:
+        _say(f"{len(faults)} failed:")
+        for fault in faults[:100]:
+            _say(f"  {fault}")
+        if len(faults) > 100:
+            _say(f"  and {len(faults) - 100} more")
 
 
 @app.command()

@@ -14,15 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion2vec.audio import AUDIO_SUFFIXES, load_audio
+from emotion2vec.audio import AUDIO_SUFFIXES, DURATION_TOLERANCE, load_audio
 from emotion2vec.data import formats
 from emotion2vec.data.formats import Fault, Row
 from emotion2vec.errors import AudioError, ManifestError
 
 __all__ = ["DURATION_TOLERANCE", "Fault", "Manifest", "Utterance", "load_utterance", "read_manifest"]
-
-DURATION_TOLERANCE = 0.1
-"""Seconds by which stated times may run past the end of the audio before it counts as a fault."""
 
 ACCEPTED = (
     "an audio file, a folder, a fairseq .tsv, a Kaldi .scp, JSON lines of EmoBox, NeMo or Lhotse cuts "
@@ -62,7 +59,9 @@ class Manifest:
     faults: list[Fault]
 
 
-def read_manifest(source: str | Path, *, root: Path | None = None) -> Manifest:
+def read_manifest(
+    source: str | Path, *, root: Path | None = None, suffixes: frozenset[str] = AUDIO_SUFFIXES
+) -> Manifest:
     """Read any accepted list of audio; kinds are told apart by suffix, then by content.
 
     A listed path that does not exist is looked for by its stem below the root (EmoBox names `downloads/x.wav` for what
@@ -73,6 +72,7 @@ def read_manifest(source: str | Path, *, root: Path | None = None) -> Manifest:
         source: one audio file; a folder, searched recursively for audio (hidden names are passed over); a fairseq
             `.tsv`; a Kaldi `.scp`; JSON lines of EmoBox, NeMo or Lhotse cuts; or a table with a column `file`.
         root: folder that relative paths start from; by default the manifest's own (fairseq: its first line).
+        suffixes: file endings, in lower case, that count as audio.
 
     Returns:
         The usable entries, and one fault for each line that cannot be used: broken, pointing nowhere, or repeating
@@ -86,10 +86,10 @@ def read_manifest(source: str | Path, *, root: Path | None = None) -> Manifest:
     if root is not None and not root.is_dir():
         raise ManifestError(f"{root}: not a folder, expected the root of the paths in {source}")
     if source.is_dir():
-        manifest = _scan(source)
+        manifest = _scan(source, suffixes)
     elif not source.is_file():
         raise ManifestError(f"{source}: does not exist, expected {ACCEPTED}")
-    elif source.suffix.lower() in AUDIO_SUFFIXES:
+    elif source.suffix.lower() in suffixes:
         return Manifest([Utterance(id=source.stem, audio=source)], [])
     else:
         manifest = _read_list(source, root)
@@ -109,27 +109,13 @@ def load_utterance(utterance: Utterance) -> np.ndarray:
     """
     if utterance.start is None and utterance.duration is None:
         return load_audio(utterance.audio, channel=utterance.channel)
-    import soundfile
-
-    start, where = utterance.start or 0.0, f"{utterance.audio} from {utterance.start or 0.0:g} s"
     try:
-        with soundfile.SoundFile(utterance.audio) as stream:
-            rate = stream.samplerate
-            first = round(start * rate)
-            wanted = stream.frames - first if utterance.duration is None else round(utterance.duration * rate)
-            if first >= stream.frames or first + wanted > stream.frames + DURATION_TOLERANCE * rate:
-                raise AudioError(
-                    f"{where}: the segment ends at {(first + wanted) / rate:g} s, but the audio has "
-                    f"{stream.frames / rate:g} s"
-                )
-            stream.seek(first)
-            samples = stream.read(wanted, dtype="float32", always_2d=True)  # (S, C)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise AudioError(f"{where}: cannot be decoded: {getattr(error, 'error_string', error)}") from error
-    try:
-        return load_audio(samples.T, rate, channel=utterance.channel)
+        return load_audio(
+            utterance.audio, channel=utterance.channel, start=utterance.start or 0.0, duration=utterance.duration
+        )
     except AudioError as error:
-        raise AudioError(f"{where}: {error}") from error
+        where = f"{utterance.audio} from {utterance.start or 0.0:g} s"
+        raise AudioError(f"{where}: {str(error).removeprefix(f'{utterance.audio}: ')}") from error
 
 
 def _read_list(source: Path, root: Path | None) -> Manifest:
@@ -219,15 +205,17 @@ def _closest(listed: Path, candidates: list[Path]) -> Path | None:
     return ranked[0] if ranked else None
 
 
-def _scan(folder: Path) -> Manifest:
+def _scan(folder: Path, suffixes: frozenset[str]) -> Manifest:
     """Find audio in a folder and its subfolders."""
     faults: list[Fault] = []
-    named = [(str(path), Utterance(id=_path_id(path, folder), audio=path)) for path in _audio_below(folder, faults)]
+    named = [
+        (str(path), Utterance(id=_path_id(path, folder), audio=path)) for path in _audio_below(folder, faults, suffixes)
+    ]
     utterances, repeated = _unique(named, keyed=set())
     return Manifest(utterances, [*faults, *repeated])
 
 
-def _audio_below(folder: Path, faults: list[Fault]) -> list[Path]:
+def _audio_below(folder: Path, faults: list[Fault], suffixes: frozenset[str] = AUDIO_SUFFIXES) -> list[Path]:
     """Sorted audio files below a folder; links are followed, once; what cannot be opened is added to `faults`."""
     seen: set[tuple[int, int]] = set()
     paths: list[Path] = []
@@ -241,7 +229,7 @@ def _audio_below(folder: Path, faults: list[Fault]) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = Path(parent, name)
-            if name.startswith(".") or path.suffix.lower() not in AUDIO_SUFFIXES:
+            if name.startswith(".") or path.suffix.lower() not in suffixes:
                 continue
             if path.is_file():
                 paths.append(path)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 
-from emotion2vec.audio import describe_source, load_audio
+from emotion2vec.audio import audio_blocks, describe_source
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.clips import Source
-from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.arrays import FeatureArray
+from emotion2vec.extraction.choices import FeatureChoice
+from emotion2vec.extraction.chunks import Chunking
+from emotion2vec.extraction.clips import LongClip, Source, as_fault
+from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
 from emotion2vec.extraction.models import ready_model
 from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
 from emotion2vec.model.encoder import Emotion2vec
@@ -78,7 +81,7 @@ def extract_features(
         sample_rate: rate of samples in memory, in Hz, the same for a whole list; absent for encoded audio.
         model: a model, or what `load_model` takes. Load it once and pass it when calling often.
         layers: keep the outputs of all blocks, (L, T, D).
-        precision: `fp32`, `bf16` or `fp16` to compute in; features are float32.
+        precision: `fp32`, `bf16` or `fp16` to compute in, or `auto`; features are float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.
@@ -98,11 +101,12 @@ def extract_features(
     else:
         names, items = [describe_source(source)], [source]
     sources = [
-        Source(index, name, partial(load_audio, item, sample_rate))
+        Source(index, name, partial(audio_blocks, _rereadable(item), sample_rate))
         for index, (name, item) in enumerate(zip(names, items, strict=True))
     ]
-    with ready_model(model, device) as ready:
-        encoder = Encoder(ready, layers="all" if layers else "last", pooled=False, precision=precision)
+    choice = FeatureChoice(layers="all" if layers else "last")
+    with ready_model(model, device, precision) as (ready, resolved):
+        encoder = Encoder(ready, choice, precision=resolved, chunking=Chunking())
         features = _extract_all(sources, encoder, batch_seconds, workers)
     return features if items is source else features[0]
 
@@ -113,19 +117,43 @@ def _extract_all(
     """Features in the order of the sources; after a fault only further faults are looked for."""
     features: dict[int, Features] = {}
     faults: list[Fault] = []
-    with closing(ready_batches(sources, encoder.model, batch_seconds=batch_seconds, workers=workers)) as batches:
+    batches = ready_batches(
+        sources, encoder.model, chunking=encoder.chunking, batch_seconds=batch_seconds, workers=workers
+    )
+    with closing(batches):
         for batch in batches:
             if isinstance(batch, Fault):
                 faults.append(batch)
             elif not faults:
-                for outcome in encoder.encode_safely(batch):
+                outcomes = (
+                    [_encode_long(batch, encoder)] if isinstance(batch, LongClip) else encoder.encode_safely(batch)
+                )
+                for outcome in outcomes:
                     if isinstance(outcome, Fault):
                         faults.append(outcome)
                     else:
-                        features[outcome.clip.index] = _as_features(outcome.features)
+                        features[outcome.clip.index] = _as_features(outcome.features["frames"].whole())
     if faults:
         raise _audio_error(faults, len(sources))
     return [features[index] for index in range(len(sources))]
+
+
+def _encode_long(clip: LongClip, encoder: Encoder) -> EncodedClip | Fault:
+    """Encode long audio window by window, and hold its features."""
+    try:
+        frames = encoder.encode_long(clip).features["frames"].whole()
+    except AudioError as error:
+        return as_fault(error, clip.where)
+    if not np.isfinite(frames).all():
+        return not_finite(clip, encoder.dtype)
+    return EncodedClip(clip, {"frames": FeatureArray.of(frames)})
+
+
+def _rereadable(source: AudioSource) -> AudioSource:
+    """A source that can be read twice: what cannot be rewound is read into memory."""
+    if hasattr(source, "read") and not source.seekable():  # type: ignore[union-attr]
+        return source.read()  # type: ignore[union-attr]
+    return source
 
 
 def _as_features(array: np.ndarray) -> Features:

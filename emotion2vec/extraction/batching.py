@@ -6,21 +6,21 @@ from collections.abc import Generator, Iterable, Iterator
 
 from emotion2vec.audio import SAMPLE_RATE
 from emotion2vec.data.manifests import Fault
-from emotion2vec.extraction.clips import Clip
+from emotion2vec.extraction.clips import AnyClip, Clip, LongClip
 
 POOL_BATCHES = 8
 """Decoded clips held to choose neighbours in length from, in batches."""
 
 
 def make_batches(
-    clips: Iterable[Clip | Fault], *, batch_seconds: float, padded: bool
-) -> Generator[list[Clip] | Fault, None, None]:
+    clips: Iterable[AnyClip | Fault], *, batch_seconds: float, padded: bool
+) -> Generator[list[Clip] | LongClip | Fault, None, None]:
     """Batch a stream of clips, holding only a small pool of them.
 
     Each time the pool is full, the oldest clip leaves it with those nearest to it in length.
 
     Args:
-        clips: the stream; faults in it pass through at once.
+        clips: the stream; faults and long clips pass through at once.
         batch_seconds: most audio in a batch, padding included, in s; a longer clip is a batch of its own.
         padded: batch clips of different lengths, for devices where many at once pay for some padding; otherwise only
             clips of equal length share a batch.
@@ -29,7 +29,7 @@ def make_batches(
     pool: list[Clip] = []
     held = 0
     for clip in clips:
-        if isinstance(clip, Fault):
+        if isinstance(clip, Fault | LongClip):
             yield clip
             continue
         pool.append(clip)

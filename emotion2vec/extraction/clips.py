@@ -5,38 +5,33 @@ S: samples.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
-from queue import Full, Queue
-from threading import Event, Thread
-from typing import TypeVar
 
 import numpy as np
 
-from emotion2vec.audio import SAMPLE_RATE, normalize
+from emotion2vec.audio import NORMALIZE_EPS, SAMPLE_RATE, normalize
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Audio that can be loaded when its turn comes.
+    """Audio that can be decoded when its turn comes, more than once if it is long.
 
     Attributes:
         index: place in the caller's list, by which results find their way back.
         where: name for messages.
-        load: returns (S,) float32 mono at 16,000 Hz, or raises AudioError.
+        blocks: returns the audio from its start as blocks (S,) float32 mono at 16,000 Hz, or raises AudioError.
     """
 
     index: int
     where: str
-    load: Callable[[], np.ndarray]
+    blocks: Callable[[], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +59,85 @@ class Clip:
         return self.samples / SAMPLE_RATE
 
 
+@dataclass(frozen=True, eq=False)
+class LongClip:
+    """A source that is too long to be held: measured in one pass, to be decoded again in another.
+
+    Attributes:
+        source: where it comes from.
+        samples: length S in samples at 16 kHz.
+        mean: mean of all samples.
+        scale: what all samples are multiplied by after the mean is taken off: whole-file normalization.
+    """
+
+    source: Source
+    samples: int
+    mean: float
+    scale: float
+
+    @property
+    def index(self) -> int:
+        """That of its source."""
+        return self.source.index
+
+    @property
+    def where(self) -> str:
+        """Name for messages."""
+        return self.source.where
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.samples / SAMPLE_RATE
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Decode it again, normalized over the whole file."""
+        for block in self.source.blocks():
+            yield ((block.astype(np.float64) - self.mean) * self.scale).astype(np.float32)
+
+
+AnyClip = Clip | LongClip
+
+
+class Statistics:
+    """Mean and variance of samples that come in blocks, exact to float64 (Chan et al. 1983)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self._squares = 0.0
+
+    def add(self, block: np.ndarray) -> None:
+        """Count the samples of a block (S,)."""
+        if block.size == 0:
+            return
+        mean = float(block.mean(dtype=np.float64))
+        centered = block.astype(np.float64) - mean
+        total = self.count + block.size
+        delta = mean - self.mean
+        self._squares += float(centered @ centered) + delta * delta * self.count * block.size / total
+        self.mean += delta * block.size / total
+        self.count = total
+
+    @property
+    def variance(self) -> float:
+        """Mean squared distance from the mean; 0 before anything was counted."""
+        return self._squares / self.count if self.count else 0.0
+
+    @property
+    def scale(self) -> float:
+        """1 / √(variance + ε), as `emotion2vec.audio.normalize` has it."""
+        return 1.0 / math.sqrt(self.variance + NORMALIZE_EPS)
+
+
 def default_workers() -> int:
     """Threads to decode with: one per processor, at most 8."""
     return min(os.cpu_count() or 1, 8)
 
 
-def decode(sources: Iterable[Source], *, workers: int, min_samples: int) -> Generator[Clip | Fault, None, None]:
+def decode(
+    sources: Iterable[Source], *, workers: int, min_samples: int, max_samples: int
+) -> Generator[AnyClip | Fault, None, None]:
     """Decode sources in threads, a few clips ahead, and yield the results in the order of the sources.
 
     libsndfile and soxr release Python's lock, so threads decode in parallel.
@@ -78,12 +146,13 @@ def decode(sources: Iterable[Source], *, workers: int, min_samples: int) -> Gene
         sources: what to decode.
         workers: number of threads.
         min_samples: shortest clip that the model can use, in samples at 16 kHz.
+        max_samples: longest clip that is held in memory; of longer ones only the statistics are.
     """
-    waiting: deque[Future[Clip | Fault]] = deque()
+    waiting: deque[Future[AnyClip | Fault]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         try:
             for source in sources:
-                waiting.append(pool.submit(_decode_one, source, min_samples))
+                waiting.append(pool.submit(_decode_one, source, min_samples, max_samples))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -92,59 +161,42 @@ def decode(sources: Iterable[Source], *, workers: int, min_samples: int) -> Gene
             pool.shutdown(cancel_futures=True)
 
 
-def _decode_one(source: Source, min_samples: int) -> Clip | Fault:
+def _decode_one(source: Source, min_samples: int, max_samples: int) -> AnyClip | Fault:
     try:
-        waveform = source.load()
-        if waveform.size < min_samples:
-            raise AudioError(f"too short, {waveform.size} samples at {SAMPLE_RATE} Hz, this model needs {min_samples}")
-        return Clip(source.index, source.where, normalize(waveform))
-    except AudioError as error:
-        return Fault(source.where, str(error).removeprefix(f"{source.where}: "))
+        statistics, held = _read(source, max_samples)
+        if statistics.count < min_samples:
+            raise AudioError(
+                f"too short, {statistics.count} samples at {SAMPLE_RATE} Hz, expected at least {min_samples}"
+            )
+        if held is None:
+            return LongClip(source, statistics.count, statistics.mean, statistics.scale)
+        return Clip(source.index, source.where, normalize(held))
     except Exception as error:  # whatever one file does to a decoder must not end a job of many
-        return Fault(source.where, f"cannot be decoded: {type(error).__name__}: {error}")
+        return as_fault(error, source.where)
 
 
-@dataclass(frozen=True)
-class _End:
-    """Last thing in the queue: the iterator ended, or failed."""
-
-    error: BaseException | None = None
-
-
-def in_background(items: Generator[Item, None, None], depth: int) -> Generator[Item, None, None]:
-    """Run a generator in a thread, at most `depth` items ahead of the consumer.
-
-    An error of the generator is raised here; closing this iterator closes the generator and ends the thread.
-    """
-    queue: Queue[Item | _End] = Queue(maxsize=depth)
-    stopped = Event()
-
-    def put(item: Item | _End) -> None:
-        while not stopped.is_set():
-            try:
-                return queue.put(item, timeout=0.1)
-            except Full:
-                continue
-
-    def produce() -> None:
-        try:
-            with closing(items):
-                for item in items:
-                    put(item)
-                    if stopped.is_set():
-                        return
-        except BaseException as error:
-            put(_End(error))
+def _read(source: Source, max_samples: int) -> tuple[Statistics, np.ndarray | None]:
+    """Decode a source: its statistics, and its samples (S,) unless there are more than `max_samples`."""
+    statistics, held, bad = Statistics(), [], 0
+    for block in source.blocks():
+        finite = np.isfinite(block)
+        if not finite.all():
+            bad += int(np.count_nonzero(~finite))
+            block = np.where(finite, block, 0.0)
+        statistics.add(block)
+        if statistics.count <= max_samples:
+            held.append(block)
         else:
-            put(_End())
+            held.clear()
+    if bad:
+        raise AudioError(f"{bad} of {statistics.count} samples are NaN or infinite, expected finite samples")
+    if statistics.count > max_samples:
+        return statistics, None
+    return statistics, held[0] if len(held) == 1 else np.concatenate(held or [np.zeros(0, np.float32)])
 
-    thread = Thread(target=produce, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while not isinstance(item := queue.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
-        stopped.set()
-        thread.join()
+
+def as_fault(error: Exception, where: str) -> Fault:
+    """What to report of an error that one source caused."""
+    if isinstance(error, AudioError):
+        return Fault(where, str(error).removeprefix(f"{where}: "))
+    return Fault(where, f"cannot be decoded: {type(error).__name__}: {error}")

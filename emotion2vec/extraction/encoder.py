@@ -1,12 +1,13 @@
-"""Batches of clips -> feature arrays: device, precision, choice of layers, pooling over time.
+"""Clips -> arrays of features: device, precision, choice of layers, windows of long audio.
 
-B: clips. S: samples. T: frames. D: model width. L: chosen layers.
+B: clips or windows in a batch. S: samples. T: frames. D: model width. L: chosen layers. N: utterance tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,73 +15,74 @@ from torch import Tensor
 
 from emotion2vec.audio import frame_count
 from emotion2vec.data.manifests import Fault
-from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.clips import Clip
+from emotion2vec.extraction.arrays import Arrays, FeatureArray
+from emotion2vec.extraction.choices import FeatureChoice, layout_of
+from emotion2vec.extraction.chunks import Chunking, Window, cut_windows, plan_windows
+from emotion2vec.extraction.clips import AnyClip, Clip, LongClip
+from emotion2vec.extraction.models import PRECISIONS
+from emotion2vec.extraction.reduction import Piece, Reduction
 from emotion2vec.model.encoder import Emotion2vec
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Compute precision by name; features are float32 in any."""
+GPU_WINDOW_SECONDS = 300.0
+"""Audio in one batch of windows on other devices than the CPU, in s."""
 
-Layers = str | int | Sequence[int]
-"""`last`, `all`, a block's number from 0 (prenet first; negative from the end), or several: [0, 4] or `0,4`."""
+Span = tuple[int, int]
+"""First frame of a waveform that is kept, and the first after it that is not."""
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedClip:
-    """A clip with its features, float32 of the encoder's `shape`."""
+    """A clip with its features; those of a long clip are computed as their parts are taken."""
 
-    clip: Clip
-    features: np.ndarray
+    clip: AnyClip
+    features: Arrays
 
 
 class Encoder:
-    """A model with the choices of one job: which layers, pooled over time or not, in which precision."""
+    """A model with the choices of one job: which features, in which precision, in which windows."""
 
-    def __init__(self, model: Emotion2vec, *, layers: Layers, pooled: bool, precision: str):
+    def __init__(self, model: Emotion2vec, choice: FeatureChoice, *, precision: str, chunking: Chunking):
         self.model = model
-        self.pooled = pooled
+        self.choice = choice
         self.dtype = PRECISIONS[precision]
-        depth = model.config.prenet_depth + model.config.depth
-        self.layers, self.stacked = choose_layers(layers, depth)
+        self.chunking = chunking
+        self.layout, self._layers = layout_of(choice, model.config)
+        self._mix = None if self._layers.mix is None else torch.from_numpy(self._layers.mix).to(model.device)
 
-    @property
-    def shape(self) -> tuple[int | None, ...]:
-        """Shape of one clip's array, None for its number of frames: ([L,] [T,] D)."""
-        frames = () if self.pooled else (None,)
-        return (*((len(self.layers),) if self.stacked else ()), *frames, self.model.config.width)
-
-    def frames(self, clip: Clip) -> int:
+    def frames(self, clip: AnyClip) -> int:
         """Number of frames T of a clip."""
         return frame_count(clip.samples, self.model.config.kernels, self.model.config.strides)
 
-    @torch.inference_mode()
-    def encode(self, clips: Sequence[Clip]) -> list[np.ndarray]:
-        """Encode a batch to one float32 array per clip, of the shape `shape`; padding never shows in it."""
-        waveforms, padding = _collate(clips, self.model.device)
-        with torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            encoded = self.model(waveforms, padding)
-        chosen = torch.stack([encoded.layers[layer] for layer in self.layers], dim=1).float()  # (B, L, T, D)
-        lengths = [self.frames(clip) for clip in clips]
-        if self.pooled:
-            if encoded.padding is not None:
-                chosen = chosen.masked_fill(encoded.padding[:, None, :, None], 0.0)
-            arrays = list((chosen.sum(dim=2) / chosen.new_tensor(lengths)[:, None, None]).cpu().numpy())  # (L, D)
-        else:
-            batch = chosen.cpu().numpy()
-            arrays = [array[:, :length] for array, length in zip(batch, lengths, strict=True)]  # (L, T, D)
-        return arrays if self.stacked else [array[0] for array in arrays]
+    def encode(self, clips: Sequence[Clip]) -> list[Arrays]:
+        """Encode a batch; padding never shows in the features."""
+        counts = [self.frames(clip) for clip in clips]
+        pieces = self._pieces([clip.waveform for clip in clips], [(0, count) for count in counts])
+        return [
+            {name: FeatureArray.of(array.whole()) for name, array in self._reduce(iter([piece]), count).items()}
+            for piece, count in zip(pieces, counts, strict=True)
+        ]
+
+    def encode_long(self, clip: LongClip) -> EncodedClip:
+        """Encode long audio in windows, several at once where that pays, as its features are taken.
+
+        Taking them raises AudioError when the audio cannot be read a second time.
+        """
+        batch = 1 if self.model.device.type == "cpu" else max(1, int(GPU_WINDOW_SECONDS / self.chunking.seconds))
+        windows = plan_windows(clip.samples, self.chunking, self.model.config.kernels, self.model.config.strides)
+        return EncodedClip(clip, self._reduce(self._window_pieces(clip, windows, batch), self.frames(clip)))
 
     def encode_safely(self, clips: Sequence[Clip]) -> Iterator[EncodedClip | Fault]:
         """Encode a batch, in halves when memory does not suffice; a clip that cannot be encoded gives a fault."""
-        arrays: list[np.ndarray] | None = None
+        encoded: list[Arrays] | None = None
         try:
-            arrays = self.encode(clips)
+            encoded = self.encode(clips)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-        if arrays is not None:
-            for clip, array in zip(clips, arrays, strict=True):
-                yield EncodedClip(clip, array) if np.isfinite(array).all() else _not_finite(clip, self.dtype)
+        if encoded is not None:
+            for clip, arrays in zip(clips, encoded, strict=True):
+                finite = all(np.isfinite(part).all() for array in arrays.values() for part in array.parts)
+                yield EncodedClip(clip, arrays) if finite else not_finite(clip, self.dtype)
         elif len(clips) == 1:
             yield Fault(clips[0].where, f"{clips[0].seconds:.0f} s of audio do not fit into memory at once")
         else:  # outside the except clause, whose traceback would hold the memory of the failed attempt
@@ -88,44 +90,71 @@ class Encoder:
             yield from self.encode_safely(clips[:middle])
             yield from self.encode_safely(clips[middle:])
 
+    def _window_pieces(self, clip: LongClip, windows: list[Window], batch: int) -> Iterator[Piece]:
+        stream = zip(windows, cut_windows(clip.blocks(), windows), strict=True)
+        while group := list(islice(stream, batch)):
+            spans = [(window.skip, window.skip + window.keep) for window, _ in group]
+            yield from self._pieces([waveform for _, waveform in group], spans)
 
-def choose_layers(layers: Layers, depth: int) -> tuple[list[int], bool]:
-    """Turn a choice of layers into block numbers from 0, and whether a layer dimension is kept.
+    def _reduce(self, pieces: Iterator[Piece], frames: int) -> Arrays:
+        return Reduction(self.choice, self.layout, self._layers.stacked, pieces, frames).arrays()
 
-    Raises:
-        ConfigError: it is not `last`, `all` or numbers of existing blocks.
-    """
-    if layers == "all":
-        return list(range(depth)), True
-    stacked = not isinstance(layers, int)
-    numbers: list[int]
-    try:
-        if layers == "last":
-            numbers, stacked = [-1], False
-        elif isinstance(layers, str):
-            numbers = [int(part) for part in layers.split(",")]
-            stacked = len(numbers) > 1
-        else:
-            numbers = [layers] if isinstance(layers, int) else [int(layer) for layer in layers]
-    except (TypeError, ValueError):
-        numbers = []
-    if not numbers or not all(-depth <= number < depth for number in numbers):
-        raise ConfigError(
-            f"layers is {layers!r}, expected last, all, or block numbers from 0 to {depth - 1} such as 0,{depth - 1}"
-        )
-    return [number % depth for number in numbers], stacked
+    @torch.inference_mode()
+    def _pieces(self, waveforms: Sequence[np.ndarray], spans: Sequence[Span]) -> list[Piece]:
+        """Run the model on waveforms (S,), and keep of each the frames of its span."""
+        choice = self.choice
+        chosen, tokens = self._run(*_collate(waveforms, self.model.device))  # (B, L, T, D), (B, N, D)
+        frames = chosen.cpu().numpy() if choice.wants_frames else None
+        sums = squares = None
+        if choice.wants_utterance and choice.pooling != "tokens":
+            kept = _hide_outside(chosen, spans)
+            sums = kept.sum(dim=2, dtype=torch.float64).cpu().numpy()  # (B, L, D)
+            if choice.pooling == "mean+std":
+                squares = kept.double().square().sum(dim=2).cpu().numpy()  # (B, L, D)
+        token_array = tokens.float().cpu().numpy() if choice.pooling == "tokens" else None
+        return [
+            Piece(
+                count=end - begin,
+                frames=None if frames is None else frames[row, :, begin:end],
+                sums=None if sums is None else sums[row],
+                squares=None if squares is None else squares[row],
+                tokens=None if token_array is None else token_array[row],
+            )
+            for row, (begin, end) in enumerate(spans)
+        ]
+
+    def _run(self, waveforms: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Encode (B, S) to the chosen layers (B, L, T, D) float32, and the tokens (B, N, D)."""
+        with torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            encoded = self.model(waveforms, padding)
+        outputs = encoded.ffn if self.choice.output == "ffn" else encoded.layers
+        chosen = torch.stack([outputs[number] for number in self._layers.numbers], dim=1).float()  # (B, L, T, D)
+        if self._mix is not None:
+            chosen = torch.einsum("l,bltd->btd", self._mix, chosen).unsqueeze(1)  # (B, 1, T, D)
+        return chosen, encoded.tokens
 
 
-def _collate(clips: Sequence[Clip], device: torch.device) -> tuple[Tensor, Tensor | None]:
+def _hide_outside(frames: Tensor, spans: Sequence[Span]) -> Tensor:
+    """Zero what is outside the spans in (B, L, T, D)."""
+    total = frames.shape[2]
+    if all(span == (0, total) for span in spans):
+        return frames
+    times = torch.arange(total, device=frames.device)
+    limits = torch.tensor(spans, device=frames.device)  # (B, 2)
+    inside = (times >= limits[:, :1]) & (times < limits[:, 1:])  # (B, T)
+    return frames.masked_fill(~inside[:, None, :, None], 0.0)
+
+
+def _collate(waveforms: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """Pad waveforms with zeros to (B, S), with the padding mask (B, S), None if there is no padding."""
-    longest = max(clip.samples for clip in clips)
-    waveforms = np.zeros((len(clips), longest), dtype=np.float32)
-    for row, clip in zip(waveforms, clips, strict=True):
-        row[: clip.samples] = clip.waveform
-    batch = torch.from_numpy(waveforms).to(device)
-    if all(clip.samples == longest for clip in clips):
+    longest = max(waveform.size for waveform in waveforms)
+    rows = np.zeros((len(waveforms), longest), dtype=np.float32)
+    for row, waveform in zip(rows, waveforms, strict=True):
+        row[: waveform.size] = waveform
+    batch = torch.from_numpy(rows).to(device)
+    if all(waveform.size == longest for waveform in waveforms):
         return batch, None
-    lengths = torch.tensor([clip.samples for clip in clips], device=device)
+    lengths = torch.tensor([waveform.size for waveform in waveforms], device=device)
     return batch, torch.arange(longest, device=device) >= lengths.unsqueeze(1)  # (B, S)
 
 
@@ -134,6 +163,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def _not_finite(clip: Clip, dtype: torch.dtype) -> Fault:
+def not_finite(clip: AnyClip, dtype: torch.dtype) -> Fault:
+    """The fault of a clip whose features are NaN or infinite."""
     hint = "" if dtype == torch.float32 else "; precision fp32 may help"
     return Fault(clip.where, f"the model's features of it are not finite{hint}")

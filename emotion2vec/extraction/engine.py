@@ -1,29 +1,34 @@
-"""From a list of audio to features on disk: manifest -> decode -> batch -> model -> writer.
-
-D: model width. T: frames. L: layers.
-"""
+"""From sources to features on disk: sources -> decode -> windows -> batches -> encoder -> reduction -> writer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from emotion2vec.data.manifests import Fault, Manifest, Utterance, load_utterance, read_manifest
-from emotion2vec.errors import ManifestError
-from emotion2vec.extraction.clips import Clip, Source
-from emotion2vec.extraction.encoder import EncodedClip, Encoder, Layers
-from emotion2vec.extraction.models import ready_model
+from emotion2vec.data.manifests import Fault
+from emotion2vec.errors import AudioError, ManifestError
+from emotion2vec.extraction.arrays import Arrays
+from emotion2vec.extraction.background import Later
+from emotion2vec.extraction.choices import FeatureChoice, Layers
+from emotion2vec.extraction.chunks import Chunking
+from emotion2vec.extraction.clips import AnyClip, Clip, LongClip, Source, as_fault
+from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
+from emotion2vec.extraction.job import FailureLog, JobRecord
+from emotion2vec.extraction.models import ready_model, weights_hash
 from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
 from emotion2vec.extraction.progress import Progress, ProgressCallback, progress_bar
-from emotion2vec.extraction.writers import FORMATS, Writer, open_writer
+from emotion2vec.extraction.sources import AnySources, Item, read_sources, take_shard
+from emotion2vec.extraction.spool import spooled
+from emotion2vec.extraction.writers import FORMATS, Writer, open_writer, output_folder
 from emotion2vec.model.encoder import Emotion2vec
 
-GRANULARITIES = ("frame", "utterance")
-"""One vector per 20 ms, or their mean over time."""
+WRITES_BEHIND = 32
+"""Items whose features may wait to be written while the model goes on."""
 
 
 @dataclass
@@ -31,11 +36,12 @@ class ExtractionReport:
     """What became of a list of audio.
 
     Attributes:
-        written: utterances whose features were written.
-        skipped: utterances whose features were there already.
-        seconds: audio of the written utterances, in s.
-        frames: frames of the written utterances.
+        written: items whose features were written.
+        skipped: items whose features were there already.
+        seconds: audio of the written items, in s.
+        frames: frames of the written items.
         failed: everything that could not be extracted, with the reason.
+        precision: what was computed in.
     """
 
     written: int = 0
@@ -43,6 +49,7 @@ class ExtractionReport:
     seconds: float = 0.0
     frames: int = 0
     failed: list[Fault] = field(default_factory=list)
+    precision: str = "fp32"
 
     @property
     def exit_code(self) -> int:
@@ -53,119 +60,221 @@ class ExtractionReport:
 
 
 def extract(
-    source: str | Path | Manifest,
+    source: AnySources,
     *,
     model: str | Path | Emotion2vec,
     output: str | Path,
     root: Path | None = None,
+    channel: int | None = None,
+    segments: Path | None = None,
+    shard: str | None = None,
     granularity: str = "frame",
     layers: Layers = "last",
+    features: str = "block",
+    pooling: str = "mean",
+    downsample: int = 1,
+    downsample_by: str = "mean",
+    dtype: str = "float32",
     format: str = "npy",
     precision: str = "fp32",
     device: str | None = None,
+    chunk_seconds: float = 40.0,
+    chunk_overlap: float = 10.0,
     batch_seconds: float | None = None,
     workers: int | None = None,
     resume: bool = False,
     progress: bool | ProgressCallback = False,
 ) -> ExtractionReport:
-    """Extract features of every utterance that a source lists, and write them.
+    """Extract features of everything that the sources list, and write them.
 
-    A bad file or line is reported and the others are done. After an interrupt, what was written is complete.
+    A bad file or line is reported, also in `failed.jsonl`, and the others are done. After an interrupt, what was
+    written is complete, and `resume` does the rest.
 
     Args:
-        source: what `read_manifest` takes (a file, a folder, a manifest's path), or a manifest.
+        source: see `read_sources`: files, folders, globs, manifests, URLs, `-`; one or a list.
         model: a model, or what `load_model` takes.
-        output: folder for `<id>.npy`; for the format npz, the archive if it ends in `.npz`, else its folder.
-        root: folder that relative paths in a manifest start from; by default the manifest's own.
-        granularity: `frame` for (T, D), 50 vectors per second, or `utterance` for their mean, (D,).
-        layers: `last`, `all`, the number of a block from 0 (prenet first), or several; `all` and several put a
-            dimension L in front.
-        format: `npy` or `npz`.
-        precision: `fp32`, `bf16` or `fp16` to compute in; features are float32.
+        output: folder; for the format npz it may be the archive's name.
+        root: folder that relative paths in manifests start from; by default the manifest's own.
+        channel: take this channel, counted from 0, in place of the mean of all.
+        segments: RTTM or Kaldi `segments` file that cuts the recordings.
+        shard: `i/n` for every n-th item from the i-th on, 0 ≤ i < n.
+        granularity: `frame` for (T, D), 50 vectors per second, `utterance` for a summary over time, or `both`.
+        layers: `last`, `all`, block numbers from 0, `mean:N` or `weights:FILE`; see `choices.Layers`.
+        features: `block` outputs or `ffn` outputs.
+        pooling: `mean`, `mean+std` or `tokens`: the summary over time.
+        downsample: frames that become one vector.
+        downsample_by: their `mean`, or `skip` for the first of them.
+        dtype: `float32` or `float16` on disk.
+        format: `npy`, `npz`, `safetensors`, `parquet`, `hdf5`, `kaldi` or `iemocap`.
+        precision: `fp32`, `bf16` or `fp16` to compute in, or `auto` for what the hardware is best at.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
+        chunk_seconds: longer audio is encoded in windows of this length, in s.
+        chunk_overlap: what neighbouring windows share, in s.
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.
-        resume: keep the features in the output that are complete and of the right shape, and do the rest; they are
-            trusted to be the same model's. Otherwise everything is extracted anew, and files are replaced.
-        progress: show a progress bar if stderr is a terminal, or call this after each utterance.
+        resume: keep the features that are complete; refused unless the same model and options made them.
+        progress: show a progress bar if stderr is a terminal, or call this after each item.
 
     Raises:
         ConfigError: an argument is wrong, or nothing more can be written to the output.
-        ManifestError: the source cannot be read or has no usable entry.
+        ManifestError: the sources cannot be read or have no usable entry.
         CheckpointError: the model cannot be loaded.
     """
-    faults = option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers)
-    for name, value, choices in (("granularity", granularity, GRANULARITIES), ("format", format, FORMATS)):
-        if value not in choices:
-            faults.append(f"{name} is {value!r}, expected {' or '.join(choices)}")
+    choice = FeatureChoice(
+        granularity=granularity,
+        layers=layers,
+        output=features,
+        pooling=pooling,
+        downsample=downsample,
+        downsample_by=downsample_by,
+        dtype=dtype,
+    )
+    faults = option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers) + choice.faults()
+    if format not in FORMATS:
+        faults.append(f"format is {format!r}, expected {', '.join(FORMATS)}")
     check_options(faults)
-    manifest = source if isinstance(source, Manifest) else read_manifest(source, root=root)
-    report = ExtractionReport(failed=list(manifest.faults))
-    with ready_model(model, device) as ready:
-        encoder = Encoder(ready, layers=layers, pooled=granularity == "utterance", precision=precision)
-        with closing(open_writer(format, output, resume=resume)) as writer:
-            todo = _plan(manifest.utterances, writer, encoder.shape if resume else None, report)
-            sources = (Source(index, str(u.audio), partial(load_utterance, u)) for index, u in enumerate(todo))
-            batches = ready_batches(sources, ready, batch_seconds=batch_seconds, workers=workers)
+    chunking = Chunking(chunk_seconds, chunk_overlap)
+    tag = f"-{shard.replace('/', '-of-')}" if shard else ""
+    found = read_sources(source, root=root, channel=channel, segments=segments)
+    items = take_shard(found.items, shard)
+    with ready_model(model, device, precision) as (ready, resolved):
+        encoder = Encoder(ready, choice, precision=resolved, chunking=chunking)
+        folder = output_folder(format, Path(output))
+        facts = {"format": format, "precision": resolved, **asdict(choice), **asdict(chunking)}
+        record = JobRecord(folder / _beside(output, "job.json"), {"model": weights_hash(ready), **facts})
+        resume = resume and record.check()
+        with (
+            closing(open_writer(format, output, encoder.layout, resume=resume, tag=tag)) as writer,
+            closing(FailureLog(folder / _beside(output, f"failed{tag}.jsonl"))) as log,
+        ):
+            record.write()
+            job = Job(encoder, writer, log, folder, ExtractionReport(precision=resolved))
+            for fault in found.faults:
+                job.fail(fault)
+            todo = job.plan(items, resume)
+            sources = (Source(index, item.where, item.blocks) for index, item in enumerate(todo))
+            batches = ready_batches(sources, ready, chunking=chunking, batch_seconds=batch_seconds, workers=workers)
             with progress_bar(len(todo)) if progress is True else nullcontext(progress or None) as callback:
-                _run(batches, todo, encoder, writer, report, callback)
-    return report
+                job.run(batches, todo, callback)
+    return job.report
 
 
-def _plan(
-    utterances: Iterable[Utterance], writer: Writer, shape: tuple[int | None, ...] | None, report: ExtractionReport
-) -> list[Utterance]:
-    """Choose what to extract; unsafe and colliding ids are faults, and with a shape what is there is skipped."""
-    todo: list[Utterance] = []
-    taken: dict[str, Utterance] = {}
-    for utterance in utterances:
-        try:
-            target = writer.target(utterance)
-        except ManifestError as error:
-            report.failed.append(Fault(str(utterance.audio), str(error)))
-            continue
-        other = taken.setdefault(target, utterance)
-        if other is not utterance:
-            report.failed.append(Fault(str(utterance.audio), f"would overwrite {target}, the output of {other.audio}"))
-        elif shape is not None and writer.has(utterance, shape):
-            report.skipped += 1
+def _beside(output: str | Path, name: str) -> str:
+    """Name of a file beside the features; those of an archive carry the archive's name."""
+    path = Path(output)
+    return f"{path.stem}.{name}" if path.suffix.lower() == ".npz" else name
+
+
+class Job:
+    """One run over a list of items: every one ends as written, skipped or failed.
+
+    Args:
+        encoder: what computes features.
+        writer: what takes them.
+        log: takes the failures too.
+        folder: where the features of long audio lie until they are complete; None for the system's place.
+        report: is filled.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        writer: Writer,
+        log: FailureLog | None,
+        folder: Path | None,
+        report: ExtractionReport,
+    ):
+        self.report = report
+        self._encoder = encoder
+        self._writer = writer
+        self._log = log
+        self._folder = folder
+        self._later = Later(WRITES_BEHIND)
+
+    def fail(self, fault: Fault) -> None:
+        """Note that something could not be extracted."""
+        self.report.failed.append(fault)
+        if self._log is not None:
+            self._log.add(fault)
+
+    def plan(self, items: list[Item], resume: bool) -> list[Item]:
+        """Choose what to extract; unsafe and colliding ids fail, and to resume, what is there is skipped."""
+        todo: list[Item] = []
+        taken: dict[str, Item] = {}
+        for item in items:
+            try:
+                targets = self._writer.targets(item)
+            except ManifestError as error:
+                self.fail(Fault(str(item.audio), str(error)))
+                continue
+            clash = next((target for target in targets if target in taken), None)
+            if clash is not None:
+                self.fail(Fault(str(item.audio), f"would overwrite {clash}, the output of {taken[clash].audio}"))
+                continue
+            taken.update(dict.fromkeys(targets, item))
+            if resume and self._writer.has(item):
+                self.report.skipped += 1
+            else:
+                todo.append(item)
+        return todo
+
+    def run(
+        self,
+        batches: Generator[list[Clip] | LongClip | Fault, None, None],
+        todo: list[Item],
+        callback: ProgressCallback | None,
+    ) -> None:
+        """Encode each batch, and write its features while the next one is encoded."""
+        started, faults_before = time.monotonic(), len(self.report.failed)
+
+        def show() -> None:
+            if callback is not None:
+                failed = len(self.report.failed) - faults_before
+                elapsed = time.monotonic() - started
+                callback(Progress(failed + self.report.written, len(todo), failed, self.report.seconds, elapsed))
+
+        def done(clip: AnyClip, fault: Fault | None) -> None:
+            if fault is not None:
+                self.fail(fault)
+            else:
+                self.report.written += 1
+                self.report.seconds += clip.seconds
+                self.report.frames += self._encoder.frames(clip)
+            show()
+
+        with closing(batches), closing(self._later):
+            for batch in batches:
+                for outcome in self._encode(batch):
+                    if isinstance(outcome, Fault):
+                        self.fail(outcome)
+                        show()
+                    else:
+                        item, clip = todo[outcome.clip.index], outcome.clip
+                        self._later.call(partial(self._write, item, clip, outcome.features), partial(done, clip))
+            self._later.settle()
+
+    def _encode(self, batch: list[Clip] | LongClip | Fault) -> Generator[EncodedClip | Fault, Any, None]:
+        if isinstance(batch, Fault):
+            yield batch
+        elif isinstance(batch, LongClip):
+            yield self._encode_long(batch)
         else:
-            todo.append(utterance)
-    return todo
+            yield from self._encoder.encode_safely(batch)
 
+    def _encode_long(self, clip: LongClip) -> EncodedClip | Fault:
+        """Encode long audio window by window to a temporary file."""
+        try:
+            encoded = self._encoder.encode_long(clip)
+            return EncodedClip(clip, spooled(encoded.features, self._folder))
+        except FloatingPointError:
+            return not_finite(clip, self._encoder.dtype)
+        except (AudioError, OSError) as error:
+            return as_fault(error, clip.where)
 
-def _run(
-    batches: Generator[list[Clip] | Fault, None, None],
-    todo: list[Utterance],
-    encoder: Encoder,
-    writer: Writer,
-    report: ExtractionReport,
-    callback: ProgressCallback | None,
-) -> None:
-    """Encode and write each batch; every utterance ends as written or failed."""
-    started, faults_before = time.monotonic(), len(report.failed)
-    with closing(batches):
-        for batch in batches:
-            for outcome in [batch] if isinstance(batch, Fault) else encoder.encode_safely(batch):
-                fault = outcome if isinstance(outcome, Fault) else _write(outcome, todo, encoder, writer, report)
-                if fault is not None:
-                    report.failed.append(fault)
-                if callback is not None:
-                    failed = len(report.failed) - faults_before
-                    elapsed = time.monotonic() - started
-                    callback(Progress(failed + report.written, len(todo), failed, report.seconds, elapsed))
-
-
-def _write(
-    encoded: EncodedClip, todo: list[Utterance], encoder: Encoder, writer: Writer, report: ExtractionReport
-) -> Fault | None:
-    """Write one clip's features and count it, or say why not."""
-    clip = encoded.clip
-    try:
-        writer.write(todo[clip.index], encoded.features)
-    except (OSError, ManifestError) as error:
-        return Fault(clip.where, f"its features cannot be written: {getattr(error, 'strerror', None) or error}")
-    report.written += 1
-    report.seconds += clip.seconds
-    report.frames += encoder.frames(clip)
-    return None
+    def _write(self, item: Item, clip: AnyClip, arrays: Arrays) -> Fault | None:
+        """Write one item's features, or say why not."""
+        try:
+            self._writer.write(item, arrays)
+        except (OSError, ManifestError, ValueError) as error:
+            return Fault(clip.where, f"its features cannot be written: {getattr(error, 'strerror', None) or error}")
+        return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -11,33 +12,64 @@ import torch
 from emotion2vec.checkpoint import load_model
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.linear import can_pack, packed
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Compute precision by name; `auto` stands for what the hardware is best at."""
 
 
 @contextmanager
-def ready_model(model: str | Path | Emotion2vec, device: str | None) -> Iterator[Emotion2vec]:
-    """Load a model, or borrow one and give it back in the mode that it was in.
+def ready_model(
+    model: str | Path | Emotion2vec, device: str | None, precision: str = "fp32"
+) -> Iterator[tuple[Emotion2vec, str]]:
+    """Load a model, or borrow one and give it back in the mode that it was in; on a CPU its weights are packed.
 
     Args:
         model: what `load_model` takes, or a model, which is moved if `device` is given.
         device: see `choose_device`; None leaves a model where it is.
+        precision: `fp32`, `bf16`, `fp16`, or `auto`.
+
+    Yields:
+        The model, and the name of the precision to compute in.
 
     Raises:
         ConfigError: there is no such device, or `model` is neither a path nor a model.
         CheckpointError: the model cannot be loaded.
     """
     if isinstance(model, str | Path):
-        yield load_model(model, device=str(choose_device(device)))
-        return
-    if not isinstance(model, Emotion2vec):
+        model = load_model(model, device=str(choose_device(device)))
+    elif not isinstance(model, Emotion2vec):
         raise ConfigError(f"model is a {type(model).__name__}, expected a path, a name or an Emotion2vec")
-    if device is not None:
+    elif device is not None:
         model.to(choose_device(device))
+    precision = choose_precision(precision, model.device)
     was_training = model.training
     model.eval()
     try:
-        yield model
+        dtype = PRECISIONS[precision]
+        with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
+            yield model, precision
     finally:
         model.train(was_training)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Resolve `auto`: bf16 where the hardware multiplies bfloat16, else fp16 on a GPU and fp32 on a CPU."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if device.type == "cpu" and fast else "fp32"
+
+
+def weights_hash(model: Emotion2vec) -> str:
+    """Hash a network's configuration and weights: what its features depend on."""
+    digest = hashlib.blake2b(repr(model.config).encode(), digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -7,9 +7,11 @@ from collections.abc import Generator, Iterable
 from emotion2vec.audio import receptive_field
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.background import in_background
 from emotion2vec.extraction.batching import make_batches
-from emotion2vec.extraction.clips import Clip, Source, decode, default_workers, in_background
-from emotion2vec.extraction.encoder import PRECISIONS
+from emotion2vec.extraction.chunks import Chunking
+from emotion2vec.extraction.clips import Clip, LongClip, Source, decode, default_workers
+from emotion2vec.extraction.models import PRECISIONS
 from emotion2vec.model.encoder import Emotion2vec
 
 CPU_BATCH_SECONDS = 16.0
@@ -23,8 +25,13 @@ BATCHES_AHEAD = 2
 
 
 def ready_batches(
-    sources: Iterable[Source], model: Emotion2vec, *, batch_seconds: float | None, workers: int | None
-) -> Generator[list[Clip] | Fault, None, None]:
+    sources: Iterable[Source],
+    model: Emotion2vec,
+    *,
+    chunking: Chunking,
+    batch_seconds: float | None,
+    workers: int | None,
+) -> Generator[list[Clip] | LongClip | Fault, None, None]:
     """Decode and batch in background threads, ahead of the model.
 
     On the CPU, where padding does not pay, only clips of equal length share a batch.
@@ -32,6 +39,7 @@ def ready_batches(
     Args:
         sources: what to decode.
         model: tells the device and the shortest usable clip.
+        chunking: tells which audio is long.
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.
     """
@@ -40,6 +48,7 @@ def ready_batches(
         sources,
         workers=workers or default_workers(),
         min_samples=receptive_field(model.config.kernels, model.config.strides),
+        max_samples=chunking.samples,
     )
     seconds = batch_seconds or (CPU_BATCH_SECONDS if on_cpu else GPU_BATCH_SECONDS)
     return in_background(make_batches(clips, batch_seconds=seconds, padded=not on_cpu), BATCHES_AHEAD)
@@ -48,8 +57,8 @@ def ready_batches(
 def option_faults(*, precision: str, batch_seconds: float | None, workers: int | None) -> list[str]:
     """What is wrong with options that every extraction has."""
     faults = []
-    if precision not in PRECISIONS:
-        faults.append(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
+    if precision != "auto" and precision not in PRECISIONS:
+        faults.append(f"precision is {precision!r}, expected auto, {', '.join(PRECISIONS)}")
     if batch_seconds is not None and not batch_seconds > 0:
         faults.append(f"batch_seconds is {batch_seconds!r}, expected a positive number of seconds")
     if workers is not None and workers < 1:

@@ -33,12 +33,14 @@ class Encoded:
         frames: (B, T, D) output of the last block at the frames.
         tokens: (B, N, D) output of the last block at the utterance tokens.
         layers: outputs (B, T, D) of all blocks at the frames, prenet first.
+        ffn: FFN outputs (B, T, D) of the main blocks at the frames, before the final residual and norm.
         padding: (B, T), True = padding, or None when nothing is padded.
     """
 
     frames: Tensor
     tokens: Tensor
     layers: list[Tensor]
+    ffn: list[Tensor]
     padding: Tensor | None
 
 
@@ -77,6 +79,7 @@ class Emotion2vec(nn.Module):
             frames=out.x[:, count:],
             tokens=out.x[:, :count],
             layers=[layer[:, count:] for layer in out.layers],
+            ffn=[ffn[:, count:] for ffn in out.ffn],
             padding=frame_padding,
         )
 

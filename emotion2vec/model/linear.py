@@ -62,9 +62,13 @@ class Linear(nn.Linear):
         return F.gelu(x) if gelu else x
 
 
-def can_pack(device: torch.device) -> bool:
-    """Whether weights on this device can be packed: on a CPU with a PyTorch that was built with oneDNN."""
-    return device.type == "cpu" and torch.backends.mkldnn.is_available()
+def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether weights on this device can be packed: on a CPU whose oneDNN multiplies the dtype."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32
 
 
 @contextmanager

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import pytest
@@ -10,34 +10,35 @@ import torch
 
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.clips import Clip, Source, decode, in_background
+from emotion2vec.extraction.background import in_background
+from emotion2vec.extraction.clips import Clip, Source, decode
 
 
 def source(index: int, samples: int = 500, delay: float = 0.0) -> Source:
-    def load() -> np.ndarray:
+    def blocks() -> Iterator[np.ndarray]:
         time.sleep(delay)
-        return np.random.default_rng(index).standard_normal(samples).astype(np.float32)
+        yield from np.array_split(np.random.default_rng(index).standard_normal(samples).astype(np.float32), 3)
 
-    return Source(index, f"file {index}", load)
+    return Source(index, f"file {index}", blocks)
 
 
 def failing(index: int, error: Exception) -> Source:
-    def load() -> np.ndarray:
+    def blocks() -> Iterator[np.ndarray]:
         raise error
 
-    return Source(index, f"file {index}", load)
+    return Source(index, f"file {index}", blocks)
 
 
 def test_results_come_in_the_order_of_the_sources() -> None:
     sources = [source(index, delay=0.02 * (index % 3 == 0)) for index in range(10)]
-    clips = list(decode(sources, workers=3, min_samples=400))
+    clips = list(decode(sources, workers=3, min_samples=400, max_samples=10_000))
     assert [clip.index for clip in clips if isinstance(clip, Clip)] == list(range(10))
 
 
 def test_clips_are_normalized() -> None:
-    (clip,) = decode([source(3)], workers=1, min_samples=400)
+    (clip,) = decode([source(3)], workers=1, min_samples=400, max_samples=10_000)
     assert isinstance(clip, Clip)
-    expected = torch.nn.functional.layer_norm(torch.from_numpy(source(3).load()), (500,))
+    expected = torch.nn.functional.layer_norm(torch.from_numpy(np.concatenate(list(source(3).blocks()))), (500,))
     np.testing.assert_allclose(clip.waveform, expected.numpy(), atol=1e-5)
     assert clip.seconds == 500 / 16_000
 
@@ -51,12 +52,12 @@ def test_every_kind_of_failure_is_a_fault_of_its_file_alone() -> None:
         source(4, samples=399),
         source(5),
     ]
-    results = list(decode(sources, workers=2, min_samples=400))
+    results = list(decode(sources, workers=2, min_samples=400, max_samples=10_000))
     assert [type(result) for result in results] == [Clip, Fault, Fault, Fault, Fault, Clip]
     assert results[1] == Fault("file 1", "cannot be decoded")
     assert results[2] == Fault("file 2", "cannot be decoded: ValueError: embedded null byte")
     assert "MemoryError" in str(results[3])
-    assert results[4] == Fault("file 4", "too short, 399 samples at 16000 Hz, this model needs 400")
+    assert results[4] == Fault("file 4", "too short, 399 samples at 16000 Hz, expected at least 400")
 
 
 def test_decoding_runs_only_a_little_ahead() -> None:
@@ -67,7 +68,7 @@ def test_decoding_runs_only_a_little_ahead() -> None:
             asked.append(index)
             yield source(index)
 
-    results = decode(sources(), workers=2, min_samples=400)
+    results = decode(sources(), workers=2, min_samples=400, max_samples=10_000)
     next(results)
     results.close()
     assert len(asked) == 5
@@ -76,12 +77,12 @@ def test_decoding_runs_only_a_little_ahead() -> None:
 def test_decoding_uses_several_threads() -> None:
     barrier = threading.Barrier(3, timeout=10)
 
-    def load() -> np.ndarray:
+    def blocks() -> Iterator[np.ndarray]:
         barrier.wait()
-        return np.zeros(400, np.float32)
+        yield np.zeros(400, np.float32)
 
-    sources = [Source(index, "", load) for index in range(3)]
-    assert all(isinstance(result, Clip) for result in decode(sources, workers=3, min_samples=400))
+    sources = [Source(index, "", blocks) for index in range(3)]
+    assert all(isinstance(result, Clip) for result in decode(sources, workers=3, min_samples=400, max_samples=10_000))
 
 
 def test_the_background_keeps_order_and_depth() -> None:

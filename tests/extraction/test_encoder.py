@@ -9,8 +9,11 @@ from extraction.helpers import DEPTH, WIDTH, clip, speech
 
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.arrays import Arrays
+from emotion2vec.extraction.choices import FeatureChoice, Layers, choose_layers
+from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import Clip
-from emotion2vec.extraction.encoder import EncodedClip, Encoder, Layers, choose_layers
+from emotion2vec.extraction.encoder import EncodedClip, Encoder
 from emotion2vec.extraction.models import choose_device, ready_model
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -18,15 +21,23 @@ MIXED = [clip(samples, index) for index, samples in enumerate([400, 16_000, 401,
 
 
 def encoder(model: Emotion2vec, layers: Layers = "last", pooled: bool = False, precision: str = "fp32") -> Encoder:
-    return Encoder(model, layers=layers, pooled=pooled, precision=precision)
+    return Encoder(model, choice(layers, pooled), precision=precision, chunking=Chunking())
+
+
+def choice(layers: Layers = "last", pooled: bool = False) -> FeatureChoice:
+    return FeatureChoice(layers=layers, granularity="utterance" if pooled else "frame")
+
+
+def encode(encoder: Encoder, clips: Sequence[Clip]) -> list[np.ndarray]:
+    return [array.whole() for arrays in encoder.encode(clips) for array in arrays.values()]
 
 
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("layers", ["last", "all", 1])
 def test_a_padded_clip_has_the_features_of_the_clip_alone(model: Emotion2vec, layers: Layers, pooled: bool) -> None:
-    encode = encoder(model, layers, pooled).encode
-    for batched, one in zip(encode(MIXED), MIXED, strict=True):
-        (alone,) = encode([one])
+    one_job = encoder(model, layers, pooled)
+    for batched, one in zip(encode(one_job, MIXED), MIXED, strict=True):
+        (alone,) = encode(one_job, [one])
         assert batched.shape == alone.shape and batched.dtype == np.float32
         np.testing.assert_allclose(batched, alone, rtol=0, atol=1e-5)
 
@@ -37,7 +48,7 @@ def test_features_are_those_of_the_models_own_method(model: Emotion2vec) -> None
     assert expected.layers is not None
 
     def encoded(layers: Layers, pooled: bool) -> np.ndarray:
-        return encoder(model, layers, pooled).encode([MIXED[0], MIXED[4], MIXED[1]])[1]
+        return encode(encoder(model, layers, pooled), [MIXED[0], MIXED[4], MIXED[1]])[1]
 
     np.testing.assert_allclose(encoded("last", False), expected.frames, atol=1e-5)
     np.testing.assert_allclose(encoded("last", True), expected.utterance, atol=1e-5)
@@ -61,12 +72,13 @@ def test_features_are_those_of_the_models_own_method(model: Emotion2vec) -> None
     ],
 )
 def test_layers_can_be_chosen(model: Emotion2vec, layers: Layers, numbers: list[int], stacked: bool) -> None:
-    assert choose_layers(layers, 3) == (numbers, stacked)
+    assert choose_layers(layers, 3) == (numbers, stacked, None)
     for pooled in (False, True):
         chosen = encoder(model, layers, pooled)
-        shape = chosen.encode([clip(1000)])[0].shape
+        shape = encode(chosen, [clip(1000)])[0].shape
         assert shape == (*([len(numbers)] if stacked else []), *([] if pooled else [2]), WIDTH)
-        assert chosen.shape == (*([len(numbers)] if stacked else []), *([] if pooled else [None]), WIDTH)
+        (spec,) = chosen.layout.values()
+        assert spec.shape == (*([len(numbers)] if stacked else []), *([] if pooled else [None]), WIDTH)
 
 
 @pytest.mark.parametrize("layers", [3, -4, "first", "", "0,,1", "0,3", [], [0, 3], ["a"], None])
@@ -77,8 +89,8 @@ def test_a_layer_that_is_not_there_is_refused(layers: Layers) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_is_near_and_gives_float32(model: Emotion2vec, precision: str) -> None:
-    exact = encoder(model).encode(MIXED)
-    for rounded, reference in zip(encoder(model, precision=precision).encode(MIXED), exact, strict=True):
+    exact = encode(encoder(model), MIXED)
+    for rounded, reference in zip(encode(encoder(model, precision=precision), MIXED), exact, strict=True):
         assert rounded.dtype == np.float32
         assert 0 < np.abs(rounded - reference).max() < 0.15
 
@@ -89,7 +101,7 @@ class Small(Encoder):
     capacity = 20_000
     error: Exception = torch.OutOfMemoryError("out of memory")
 
-    def encode(self, clips: Sequence[Clip]) -> list[np.ndarray]:
+    def encode(self, clips: Sequence[Clip]) -> list[Arrays]:
         if len(clips) * max(clip.samples for clip in clips) > self.capacity:
             raise self.error
         return super().encode(clips)
@@ -97,25 +109,25 @@ class Small(Encoder):
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(model: Emotion2vec) -> None:
     clips = [*MIXED, clip(30_000, 5)]
-    outcomes = list(Small(model, layers="last", pooled=True, precision="fp32").encode_safely(clips))
-    expected = encoder(model, pooled=True).encode(MIXED)
+    outcomes = list(Small(model, choice(pooled=True), precision="fp32", chunking=Chunking()).encode_safely(clips))
+    expected = encode(encoder(model, pooled=True), MIXED)
     for one, outcome, features in zip(MIXED, outcomes, expected, strict=False):
         assert isinstance(outcome, EncodedClip) and outcome.clip is one
-        np.testing.assert_allclose(outcome.features, features, atol=1e-5)
+        np.testing.assert_allclose(outcome.features["utterance"].whole(), features, atol=1e-5)
     assert outcomes[5:] == [Fault("clip 5", "2 s of audio do not fit into memory at once")]
 
 
 def test_an_allocation_that_fails_on_the_cpu_counts_as_out_of_memory(model: Emotion2vec) -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**55)
-    small = Small(model, layers="last", pooled=True, precision="fp32")
+    small = Small(model, choice(pooled=True), precision="fp32", chunking=Chunking())
     small.error = caught.value
     small.capacity = 0
     assert [type(outcome) for outcome in small.encode_safely(MIXED)] == [Fault] * 5
 
 
 def test_other_errors_of_the_model_are_not_hidden(model: Emotion2vec) -> None:
-    small = Small(model, layers="last", pooled=True, precision="fp32")
+    small = Small(model, choice(pooled=True), precision="fp32", chunking=Chunking())
     small.error = RuntimeError("shapes do not match")
     with pytest.raises(RuntimeError, match="shapes do not match"):
         list(small.encode_safely(MIXED))
@@ -131,8 +143,8 @@ def test_features_that_are_not_finite_are_a_fault(model: Emotion2vec) -> None:
 def test_a_borrowed_model_comes_back_in_its_mode(model: Emotion2vec) -> None:
     model.train()
     try:
-        with ready_model(model, None) as ready:
-            assert ready is model and not model.training
+        with ready_model(model, None) as (ready, precision):
+            assert ready is model and precision == "fp32" and not model.training
         assert model.training
     finally:
         model.eval()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,13 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from extraction.helpers import DEPTH, WIDTH, speech
+from extraction.helpers import DEPTH, WIDTH, speech, tiny_model
 
 from emotion2vec.checkpoint import save_model
 from emotion2vec.data.manifests import Fault, Manifest, Utterance
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.extraction import ExtractionReport, extract
-from emotion2vec.extraction.encoder import Layers
+from emotion2vec.extraction.choices import Layers
 from emotion2vec.extraction.progress import Progress
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -27,7 +28,8 @@ NAMES = ["a.wav", "b.wav", "deep/d.wav", "deep/er/c.wav", "e.wav"]
 
 
 def files_below(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if not name.endswith(("job.json", "failed.jsonl")))
 
 
 # What is written
@@ -186,8 +188,8 @@ def test_wrong_options_are_gathered(model: Emotion2vec, tmp_path: Path) -> None:
         )  # fmt: skip
     for fault in (
         "granularity is 'word', expected frame or utterance",
-        "format is 'mat', expected npy or npz",
-        "precision is 'int8', expected fp32 or bf16 or fp16",
+        "format is 'mat', expected npy, npz, safetensors",
+        "precision is 'int8', expected auto, fp32, bf16, fp16",
         "batch_seconds is 0",
         "workers is 0",
     ):
@@ -235,14 +237,48 @@ def test_resume_does_what_is_missing(model: Emotion2vec, write_corpus: Corpus, t
     np.testing.assert_allclose(load("a"), model.extract_features(folder / "a.wav").frames, atol=1e-5)
 
 
-def test_resume_with_another_granularity_extracts_anew(
+def test_resume_is_refused_when_others_made_the_features(
     model: Emotion2vec, write_corpus: Corpus, tmp_path: Path
 ) -> None:
-    folder = write_corpus(NAMES)
-    extract(folder, model=model, output=tmp_path / "out", granularity="frame")
-    report = extract(folder, model=model, output=tmp_path / "out", granularity="utterance", resume=True)
-    assert (report.written, report.skipped) == (5, 0)
-    assert np.load(tmp_path / "out" / "a.npy").shape == (WIDTH,)
+    folder, out = write_corpus(["a.wav"]), tmp_path / "out"
+    extract(folder, model=model, output=out)
+    with pytest.raises(ConfigError, match="granularity was 'frame', now 'utterance'"):
+        extract(folder, model=model, output=out, granularity="utterance", resume=True)
+    other = tiny_model()
+    with torch.no_grad():
+        other.backbone.alibi_scale.add_(0.1)
+    with pytest.raises(ConfigError, match="model was"):
+        extract(folder, model=other, output=out, resume=True)
+    assert extract(folder, model=model, output=out, resume=True).skipped == 1
+    (out / "job.json").unlink()  # nothing is known of what is there
+    assert extract(folder, model=model, output=out, resume=True).written == 1
+
+
+def test_failures_are_listed_in_a_file(model: Emotion2vec, write_corpus: Corpus, tmp_path: Path) -> None:
+    folder, out = write_corpus(["a.wav"]), tmp_path / "out"
+    (folder / "b.wav").write_bytes(b"")
+    extract(folder, model=model, output=out)
+    (line,) = (out / "failed.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"file": str(folder / "b.wav"), "reason": "the file is empty (0 bytes), expected audio"}
+    (folder / "b.wav").unlink()
+    extract(folder, model=model, output=out, resume=True)
+    assert not (out / "failed.jsonl").exists()
+
+
+@pytest.mark.parametrize("format", ["npy", "npz"])
+def test_shards_share_the_work_and_the_output(
+    model: Emotion2vec, write_corpus: Corpus, tmp_path: Path, format: str
+) -> None:
+    folder, out = write_corpus(NAMES), tmp_path / "out"
+    reports = [extract(folder, model=model, output=out, format=format, shard=f"{i}/3") for i in range(3)]
+    assert [report.written for report in reports] == [2, 2, 1]
+    if format == "npy":
+        assert len(files_below(out)) == 5
+    else:
+        assert sum(len(np.load(path).files) for path in out.glob("features-*-of-3.npz")) == 5
+    for shard in ("3/3", "-1/3", "1", "a/b", "0/0"):
+        with pytest.raises(ConfigError, match="expected i/n"):
+            extract(folder, model=model, output=out, shard=shard)
 
 
 @pytest.mark.parametrize("format", ["npy", "npz"])

@@ -1,0 +1,57 @@
+"""Features on their way to a writer: arrays that may come in parts, so that long ones are never held whole.
+
+L: layers. T: frames. D: channels of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """What arrays of a job look like: their shape, None for any number of frames, and their dtype."""
+
+    shape: tuple[int | None, ...]
+    dtype: np.dtype
+
+    def fits(self, shape: tuple[int, ...], dtype: np.dtype | None) -> bool:
+        """Whether an array of this shape and dtype is one of them."""
+        same = all(wanted in (None, found) for wanted, found in zip(self.shape, shape, strict=False))
+        return len(shape) == len(self.shape) and same and dtype == self.dtype
+
+
+Layout = dict[str, ArraySpec]
+"""The arrays of every item of a job by name: `frames`, `utterance`, or both in this order."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureArray:
+    """One array of one item: ([L,] T, D) or ([L,] D).
+
+    Attributes:
+        shape: of the whole array.
+        dtype: of the whole array.
+        parts: the array in pieces along T; they can be taken once. Taking them may run the model.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    parts: Iterable[np.ndarray]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> FeatureArray:
+        """Wrap a whole array."""
+        return cls(array.shape, array.dtype, [array])
+
+    def whole(self) -> np.ndarray:
+        """Put the parts together; an array is held whole from here on."""
+        parts = list(self.parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
+
+
+Arrays = dict[str, FeatureArray]
+"""The arrays of one item by name; they must be taken in this order."""

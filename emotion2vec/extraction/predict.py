@@ -1,0 +1,202 @@
+"""Labels and scores of audio by a model that has a head: sources -> features -> head -> JSON lines or CSV.
+
+T: frames. W: windows. C: labels. D: model width.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from emotion2vec.audio import SAMPLE_RATE, frame_stride
+from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.arrays import Arrays
+from emotion2vec.extraction.choices import FeatureChoice
+from emotion2vec.extraction.chunks import Chunking
+from emotion2vec.extraction.clips import Source
+from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.engine import ExtractionReport, Job
+from emotion2vec.extraction.models import ready_model
+from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
+from emotion2vec.extraction.progress import progress_bar
+from emotion2vec.extraction.sources import AnySources, Item, read_sources
+from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.head import Head
+
+
+def predict(
+    source: AnySources,
+    *,
+    model: str | Path | Emotion2vec,
+    output: Path | None = None,
+    window: float | None = None,
+    plot: Path | None = None,
+    root: Path | None = None,
+    channel: int | None = None,
+    segments: Path | None = None,
+    precision: str = "fp32",
+    device: str | None = None,
+    progress: bool = False,
+) -> ExtractionReport:
+    """Score everything that the sources list, one row per utterance or per window.
+
+    Args:
+        source: see `read_sources`.
+        model: a model with a head, or what `load_model` takes.
+        output: `.jsonl` or `.csv` file; None for JSON lines on stdout.
+        window: length of a window in s, a multiple of 20 ms; None scores whole utterances.
+        plot: folder for a picture of each item's scores over time; needs `window`.
+        root: folder that relative paths in manifests start from.
+        channel: take this channel, counted from 0, in place of the mean of all.
+        segments: RTTM or Kaldi `segments` file that cuts the recordings.
+        precision: `fp32`, `bf16`, `fp16` or `auto`.
+        device: `cpu`, `cuda`, ..., or `auto`; None means `auto`, or where a given model is.
+        progress: show a progress bar if stderr is a terminal.
+
+    Raises:
+        ConfigError: an argument is wrong, the model has no head, or the output cannot be written.
+        ManifestError: the sources cannot be read.
+        CheckpointError: the model cannot be loaded.
+    """
+    step = 1 if window is None else round(window * SAMPLE_RATE / frame_stride())
+    faults = option_faults(precision=precision, batch_seconds=None, workers=None)
+    if step < 1:
+        faults.append(f"window is {window!r}, expected at least 0.02 s")
+    if plot is not None and window is None:
+        faults.append("plot needs a window, such as --window 1")
+    if output is not None and output.suffix not in _WRITERS:
+        faults.append(f"output is {output}, expected a name that ends in .jsonl or .csv")
+    check_options(faults)
+    found = read_sources(source, root=root, channel=channel, segments=segments)
+    choice = FeatureChoice(granularity="utterance" if window is None else "frame", downsample=step)
+    with ready_model(model, device, precision) as (ready, resolved), _open(output) as stream:
+        if ready.head is None:
+            raise ConfigError("this model has no head, expected a fine-tuned one for predict")
+        encoder = Encoder(ready, choice, precision=resolved, chunking=Chunking())
+        writer = ScoreWriter(ready.head, stream, output.suffix if output else ".jsonl", step if window else None, plot)
+        job = Job(encoder, writer, None, None, ExtractionReport(precision=resolved))
+        for fault in found.faults:
+            job.fail(fault)
+        todo = job.plan(found.items, resume=False)
+        sources = (Source(index, item.where, item.blocks) for index, item in enumerate(todo))
+        batches = ready_batches(sources, ready, chunking=encoder.chunking, batch_seconds=None, workers=None)
+        with progress_bar(len(todo)) if progress else nullcontext() as callback:
+            job.run(batches, todo, callback)
+    return job.report
+
+
+class ScoreWriter:
+    """Turns the features of each item into rows: see `emotion2vec.extraction.writers.Writer`."""
+
+    def __init__(self, head: Head, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
+        self._head = head
+        self._step = step
+        self._plot = plot
+        self._labels = list(head.by_label(torch.zeros(1, head.in_features, device=head.weight.device))[0])
+        self._row = _WRITERS[suffix](stream, self._labels)
+
+    def targets(self, item: Item) -> list[str]:
+        """Every item has rows of its own."""
+        return [f"{item.id} {item.start} {item.channel}"]
+
+    def has(self, item: Item) -> bool:
+        """Nothing is ever there already."""
+        return False
+
+    @torch.inference_mode()
+    def write(self, item: Item, arrays: Arrays) -> None:
+        """Score an utterance (D,), or windows (W, D)."""
+        (array,) = arrays.values()
+        pooled = torch.from_numpy(np.atleast_2d(array.whole())).to(self._head.weight.device)
+        scores = self._head.by_label(pooled)
+        for number, row in enumerate(scores):
+            label = max(row, key=row.__getitem__)
+            facts: dict[str, Any] = {"id": item.id, "file": str(item.audio), "start": item.start}
+            if self._step is not None:
+                facts["start"] = (item.start or 0.0) + number * self._seconds
+                facts["window"] = self._seconds
+            self._row({**facts, "label": label, "scores": row})
+        if self._plot is not None:
+            self._draw(item, scores)
+
+    def close(self) -> None:
+        """Nothing is left to do: rows are written at once."""
+
+    @property
+    def _seconds(self) -> float:
+        return (self._step or 0) * frame_stride() / SAMPLE_RATE
+
+    def _draw(self, item: Item, scores: list[dict[str, float]]) -> None:
+        """Draw the scores of an item over time to `<plot>/<id>.png`."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ConfigError("plot needs the package matplotlib: pip install 'emotion2vec[plots]'") from error
+        from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
+
+        assert self._plot is not None
+        self._plot.mkdir(parents=True, exist_ok=True)
+        path = self._plot / f"{safe_name(item)}.png"
+        SafeFolder(self._plot).make_parent(path, item)
+        figure = Figure(figsize=(9, 3), layout="constrained")
+        axes = figure.subplots()
+        edges = [(item.start or 0.0) + number * self._seconds for number in range(len(scores) + 1)]
+        for label in self._labels:
+            axes.stairs([row[label] for row in scores], edges, label=label, baseline=None)
+        axes.set(xlabel="seconds", ylabel="probability", ylim=(0, 1), title=item.id)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        with whole_file(path, self._plot) as stream:
+            figure.savefig(stream, format="png")
+
+
+class _JsonRows:
+    def __init__(self, stream: IO[str], labels: list[str]):
+        self._stream = stream
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        rounded = {label: round(score, 6) for label, score in row["scores"].items()}
+        self._stream.write(json.dumps({**row, "scores": rounded}) + "\n")
+        self._stream.flush()
+
+
+class _CsvRows:
+    """Columns `id`, `file`, `start`, `window`, `label`, and one for each label's score."""
+
+    def __init__(self, stream: IO[str], labels: list[str]):
+        self._names = ["id", "file", "start", "window", "label", *(f"score:{label}" for label in labels)]
+        self._writer = csv.writer(stream)
+        self._writer.writerow(self._names)
+        self._labels = labels
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        facts = [row.get(name, "") for name in self._names[:5]]
+        self._writer.writerow([*facts, *(f"{row['scores'][label]:.6f}" for label in self._labels)])
+
+
+_WRITERS: dict[str, Callable[[IO[str], list[str]], Callable[[dict[str, Any]], None]]] = {
+    ".jsonl": _JsonRows,
+    ".csv": _CsvRows,
+}
+
+
+@contextmanager
+def _open(output: Path | None) -> Iterator[IO[str]]:
+    """The stream that rows go to."""
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(output, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115 (below)
+    except OSError as error:
+        raise ConfigError(f"output {output}: cannot be written: {error.strerror}") from error
+    with stream:
+        yield stream

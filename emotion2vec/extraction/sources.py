@@ -1,0 +1,240 @@
+"""What a user names -> a list of stretches of audio: files, folders, globs, manifests, lists on stdin, URLs, segments.
+
+Nothing is opened here but the lists themselves.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from emotion2vec.audio import AUDIO_SUFFIXES, audio_blocks
+from emotion2vec.data.formats import Fault
+from emotion2vec.data.manifests import Manifest, Utterance, read_manifest
+from emotion2vec.decode import FFMPEG_SUFFIXES
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.extraction.segments import Segment, read_segments
+
+SUFFIXES = AUDIO_SUFFIXES | FFMPEG_SUFFIXES
+"""File endings that count as audio here; some need ffmpeg."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One stretch of audio to extract; the fields are those of a manifest's `Utterance`, and `audio` may be a URL."""
+
+    id: str
+    audio: Path | str
+    start: float | None = None
+    duration: float | None = None
+    channel: int | None = None
+    label: str | None = None
+    speaker: str | None = None
+
+    @property
+    def where(self) -> str:
+        """Name for messages: the file, and where the stretch starts in it."""
+        return str(self.audio) if self.start is None else f"{self.audio} from {self.start:g} s"
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Decode it block by block; see `emotion2vec.audio.audio_blocks`."""
+        return audio_blocks(self.audio, channel=self.channel, start=self.start, duration=self.duration)
+
+
+@dataclass(frozen=True)
+class Items:
+    """What there is to extract, in the order of the sources, and what could not be used."""
+
+    items: list[Item]
+    faults: list[Fault]
+
+
+AnySources = str | Path | Manifest | Sequence[str | Path]
+
+
+def read_sources(
+    sources: AnySources,
+    *,
+    root: Path | None = None,
+    channel: int | None = None,
+    segments: Path | None = None,
+) -> Items:
+    """List the audio that one source or several name.
+
+    Args:
+        sources: audio files, folders, globs (`/speech/**/*.wav`), manifests of every kind that `read_manifest` takes,
+            URLs (`s3://bucket/a.wav`, also with a glob), or `-` for a list of paths and URLs on stdin, one a line (or
+            separated by NUL, for names with newlines); or a manifest that was read already.
+        root: folder that relative paths in manifests and on stdin start from.
+        channel: take this channel of every file, counted from 0, unless a manifest names another.
+        segments: RTTM or Kaldi `segments` file: extract these stretches in place of whole recordings.
+
+    Raises:
+        ManifestError: a source cannot be read, or there is nothing to extract.
+        ConfigError: the channel is negative, or no source is given.
+    """
+    if channel is not None and channel < 0:
+        raise ConfigError(f"channel is {channel}, expected 0 or more")
+    named: Sequence[str | Path | Manifest] = (
+        [sources] if isinstance(sources, str | os.PathLike | Manifest) else list(sources)
+    )
+    if not named:
+        raise ConfigError("no source is given, expected audio files, folders, manifests, URLs or -")
+    items: list[Item] = []
+    faults: list[Fault] = []
+    for source in named:
+        found = _read_source(source, root)
+        items += found.items
+        faults += found.faults
+    if segments is not None:
+        items, unused = _cut(items, read_segments(segments), segments)
+        faults += unused
+    if not items:
+        raise ManifestError(f"nothing to extract; {'; '.join(map(str, faults[:3]))}")
+    if channel is not None:
+        items = [replace(item, channel=channel) if item.channel is None else item for item in items]
+    return Items(items, faults)
+
+
+def take_shard(items: list[Item], shard: str | None) -> list[Item]:
+    """Take every n-th item from the i-th on, of a shard named `i/n` with 0 ≤ i < n (as SLURM counts array tasks).
+
+    Raises:
+        ConfigError: it is no such name.
+    """
+    if shard is None:
+        return items
+    first, _, count = shard.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
+        raise ConfigError(f"shard is {shard!r}, expected i/n with i from 0 to n - 1, such as 0/4")
+    return items[int(first) :: int(count)]
+
+
+def _read_source(source: str | Path | Manifest, root: Path | None) -> Items:
+    if isinstance(source, Manifest):
+        return _from_manifest(source)
+    text = str(source)
+    if text == "-":
+        return _from_list(sys.stdin.buffer.read(), root)
+    if "://" in text:
+        return Items(list(_from_url(text)), [])
+    if glob.has_magic(text) and not os.path.lexists(text):
+        return _from_glob(text)
+    return _from_manifest(read_manifest(source, root=root, suffixes=SUFFIXES))
+
+
+def _from_manifest(manifest: Manifest) -> Items:
+    return Items([_as_item(utterance) for utterance in manifest.utterances], list(manifest.faults))
+
+
+def _as_item(utterance: Utterance) -> Item:
+    return Item(**vars(utterance))
+
+
+def _from_list(raw: bytes, root: Path | None) -> Items:
+    """Paths and URLs, one a line; names that are no Unicode are kept as they are."""
+    separator = b"\0" if b"\0" in raw else b"\n"
+    lines = [os.fsdecode(line.removesuffix(b"\r")) for line in raw.split(separator)]
+    names = [line for line in lines if line.strip()]
+    base = Path(os.path.abspath(root or Path.cwd()))
+    items: list[Item] = []
+    for name in names:
+        if "://" in name:
+            items += _from_url(name)
+        else:
+            path = Path(os.path.normpath(base / name))
+            items.append(Item(id=_path_id(path, base), audio=path))
+    return Items(_tell_apart(items), [])
+
+
+def _from_glob(pattern: str) -> Items:
+    """Files that a pattern matches; their ids are their paths below the part of the pattern without wildcards."""
+    base = Path(os.path.abspath(os.path.join(*_fixed_parts(Path(pattern).parts), "")))
+    paths = [Path(os.path.abspath(name)) for name in sorted(glob.glob(pattern, recursive=True))]
+    items = [
+        Item(id=_path_id(path, base), audio=path)
+        for path in paths
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    ]
+    if not items:
+        raise ManifestError(f"{pattern}: matches no audio, expected files ending in {', '.join(sorted(SUFFIXES))}")
+    return Items(_tell_apart(items), [])
+
+
+def _fixed_parts(parts: Iterable[str]) -> list[str]:
+    """The parts of a path in front of its first wildcard."""
+    fixed: list[str] = []
+    for part in parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return fixed or [""]
+
+
+def _from_url(url: str) -> Iterator[Item]:
+    """One URL, or those that its glob matches; the id is its path without scheme and suffix."""
+    scheme, _, rest = url.partition("://")
+    names = [rest]
+    if glob.has_magic(rest):
+        try:
+            import fsspec
+
+            names = sorted(str(name) for name in fsspec.open_files(url) for name in [name.path])
+        except (ImportError, OSError, ValueError) as error:
+            raise ManifestError(f"{url}: cannot be listed: {error}") from error
+        if not names:
+            raise ManifestError(f"{url}: matches nothing")
+    for name in names:
+        path = PurePosixPath(name.partition("?")[0].strip("/"))
+        yield Item(id=path.with_suffix("").as_posix(), audio=f"{scheme}://{name}")
+
+
+def _path_id(path: Path, base: Path) -> str:
+    """Path below `base` (elsewhere: from the file system's root) without suffix."""
+    below = base if path.is_relative_to(base) else Path(path.anchor)
+    return path.relative_to(below).with_suffix("").as_posix()
+
+
+def _tell_apart(items: list[Item]) -> list[Item]:
+    """Add the suffix to ids that differ in nothing else."""
+    files: dict[str, set[str]] = defaultdict(set)
+    for item in items:
+        files[item.id].add(str(item.audio))
+    return [
+        replace(item, id=item.id + PurePosixPath(str(item.audio)).suffix) if len(files[item.id]) > 1 else item
+        for item in items
+    ]
+
+
+def _cut(items: list[Item], segments: list[Segment], source: Path) -> tuple[list[Item], list[Fault]]:
+    """Replace recordings by their segments; a segment names its recording by id, or by the file's stem."""
+    by_name: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        for name in {item.id, PurePosixPath(str(item.audio)).stem}:
+            by_name[name].append(item)
+    cut: list[Item] = []
+    faults: list[Fault] = []
+    for segment in segments:
+        recordings = by_name.get(segment.recording, [])
+        where = f"{source}:{segment.line}"
+        if len(recordings) != 1:
+            found = "none" if not recordings else f"{len(recordings)}, such as {recordings[0].audio}"
+            faults.append(Fault(where, f"expected one recording named {segment.recording!r}, found {found}"))
+            continue
+        cut.append(
+            replace(
+                recordings[0],
+                id=segment.id or f"{recordings[0].id}_{segment.start:.3f}_{segment.start + segment.duration:.3f}",
+                start=segment.start,
+                duration=segment.duration,
+                speaker=segment.speaker or recordings[0].speaker,
+            )
+        )
+    return cut, faults

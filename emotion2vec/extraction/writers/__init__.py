@@ -1,0 +1,65 @@
+"""Where features go: a file per item, or files of many; each appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.arrays import Layout
+from emotion2vec.extraction.writers.base import Output, Writer
+from emotion2vec.extraction.writers.files import NpyWriter, SafetensorsWriter
+from emotion2vec.extraction.writers.iemocap import IemocapWriter
+from emotion2vec.extraction.writers.npz import NpzWriter
+from emotion2vec.extraction.writers.parts import PartsWriter
+from emotion2vec.extraction.writers.tables import Hdf5Part, KaldiPart, ParquetPart
+
+__all__ = ["FORMATS", "Output", "Writer", "open_writer", "output_folder"]
+
+_WRITERS: dict[str, Callable[[Output], Writer]] = {
+    "npy": NpyWriter,
+    "npz": NpzWriter,
+    "safetensors": SafetensorsWriter,
+    "parquet": lambda output: PartsWriter(output, ParquetPart),
+    "hdf5": lambda output: PartsWriter(output, Hdf5Part),
+    "kaldi": lambda output: PartsWriter(output, KaldiPart),
+    "iemocap": IemocapWriter,
+}
+
+FORMATS = tuple(_WRITERS)
+"""Names of the formats that can be written."""
+
+
+def output_folder(format: str, output: Path) -> Path:
+    """The folder of an output, which for npz may be the archive's name.
+
+    Raises:
+        ConfigError: it cannot be created or written to.
+    """
+    is_archive = output.suffix.lower() == ".npz"
+    if is_archive and format != "npz":
+        raise ConfigError(f"output {output} is the name of an archive, but format is {format!r}, expected npz")
+    folder = output.parent if is_archive else output
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output {output}: {folder} is no folder, expected one or a free name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output {output}: {folder} cannot be created: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"output {output}: no permission to write to {folder}")
+    return folder
+
+
+def open_writer(format: str, output: str | Path, layout: Layout, *, resume: bool = False, tag: str = "") -> Writer:
+    """Create the writer of a format; for npz, `output` is the archive if it ends in .npz, else its folder.
+
+    Raises:
+        ConfigError: the output cannot be created or, to resume, cannot be read; the format cannot hold the layout; or
+            it needs a package that is not installed.
+    """
+    output = Path(output)
+    folder = output_folder(format, output)
+    name = output.name if output.suffix.lower() == ".npz" else None
+    return _WRITERS[format](Output(folder, layout, resume, tag, name))

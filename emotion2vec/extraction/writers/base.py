@@ -1,0 +1,158 @@
+"""What all writers share: names that never leave the output, errors, and files that appear only when complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+from uuid import uuid4
+
+import numpy as np
+
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
+from emotion2vec.extraction.sources import Item
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a writer writes, and what.
+
+    Attributes:
+        folder: exists; nothing outside it is touched.
+        layout: the arrays of every item.
+        resume: keep what earlier jobs completed.
+        tag: added to the names of files that hold many items, so that shards do not share them.
+        name: the file's own name where the user gave one, in place of `features` with the tag.
+    """
+
+    folder: Path
+    layout: Layout
+    resume: bool = False
+    tag: str = ""
+    name: str | None = None
+
+    def path(self, suffix: str) -> Path:
+        """The file of many items with this suffix."""
+        return self.folder / (self.name or f"features{self.tag}{suffix}")
+
+
+class Writer(Protocol):
+    """Takes the arrays of one item at a time."""
+
+    def targets(self, item: Item) -> list[str]:
+        """Where the item's arrays go, below the output; two items with a target in common would collide.
+
+        Raises:
+            ManifestError: the id cannot be a name there, or would leave the output.
+        """
+
+    def has(self, item: Item) -> bool:
+        """Whether complete arrays of the layout are there already, to be kept."""
+
+    def write(self, item: Item, arrays: Arrays) -> None:
+        """Write the arrays of one item, taking their parts in order.
+
+        Raises:
+            ManifestError: the id cannot be a name there, or would leave the output.
+            OSError: this item cannot be written.
+            ConfigError: nothing more can be written.
+        """
+
+    def close(self) -> None:
+        """Finish; what was written so far stays, also after an error."""
+
+
+def safe_name(item: Item) -> str:
+    """The item's id, if it can be a relative path on any system.
+
+    Raises:
+        ManifestError: it has an empty part, `.`, `..`, a backslash or NUL, or is absolute.
+    """
+    name = item.id
+    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise ManifestError(
+            f"the id {name!r} cannot name an output: expected a relative path without empty parts, '.', '..', "
+            "backslashes and NUL"
+        )
+    return name
+
+
+def utf8_name(item: Item) -> str:
+    """The item's id, if it can be a name inside a file.
+
+    Raises:
+        ManifestError: it is not safe, or no Unicode.
+    """
+    name = safe_name(item)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ManifestError(f"the id {name!r} cannot name an array in an archive: it is not UTF-8") from error
+    return name
+
+
+def array_names(layout: Layout, name: str) -> dict[str, str]:
+    """Names of an item's arrays: its own when there is one array, else with the array's behind it."""
+    return {key: name if len(layout) == 1 else f"{name}.{key}" for key in layout}
+
+
+@contextmanager
+def whole_file(path: Path, root: Path) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name only when all is written.
+
+    Raises:
+        ConfigError: the disk is full or can no longer be written to.
+    """
+    partial = path.with_name(f".{uuid4().hex}.partial")
+    try:
+        with open(partial, "wb") as stream:
+            yield stream
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ConfigError(f"output {root}: nothing more can be written: {error.strerror}") from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_npy(stream: IO[bytes], array: FeatureArray) -> None:
+    """Write one array in NumPy's format; (T, D) is written part by part and never held whole."""
+    if len(array.shape) != 2:
+        np.lib.format.write_array(stream, np.ascontiguousarray(array.whole()), allow_pickle=False)
+        return
+    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    for part in array.parts:
+        stream.write(np.ascontiguousarray(part).data)
+
+
+class SafeFolder:
+    """Makes folders below a root, and none that a link leads out of it."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._resolved = root.resolve()
+        self._made: set[Path] = set()
+
+    def make_parent(self, path: Path, item: Item) -> None:
+        """Create the folder of a file.
+
+        Raises:
+            ManifestError: it lies outside, through a link.
+        """
+        parent = path.parent
+        if parent in self._made:
+            return
+        # Links in the folder may lead out of it, whatever the id looks like; look before anything is created.
+        if not parent.resolve().is_relative_to(self._resolved):
+            raise ManifestError(f"the id {item.id!r} follows a link out of {self.root}, expected to stay inside")
+        parent.mkdir(parents=True, exist_ok=True)
+        self._made.add(parent)

@@ -1,0 +1,91 @@
+"""Writers of one file per item, which mirror the tree of the input: `.npy` and `.safetensors`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from emotion2vec.extraction.arrays import Arrays
+from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.writers.base import Output, SafeFolder, array_names, safe_name, whole_file, write_npy
+
+
+class NpyWriter:
+    """Writes `<id>.npy`, or `<id>.frames.npy` and `<id>.utterance.npy` when both are wanted."""
+
+    def __init__(self, output: Output):
+        self._output = output
+        self._folder = SafeFolder(output.folder)
+
+    def targets(self, item: Item) -> list[str]:
+        """The files' paths below the folder."""
+        return [f"{name}.npy" for name in array_names(self._output.layout, safe_name(item)).values()]
+
+    def has(self, item: Item) -> bool:
+        """Whether the files are there, whole, and of the right shape and dtype."""
+        for target, spec in zip(self.targets(item), self._output.layout.values(), strict=True):
+            try:
+                found = np.load(self._output.folder / target, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                return False
+            if not isinstance(found, np.ndarray) or not spec.fits(found.shape, found.dtype):
+                return False
+        return True
+
+    def write(self, item: Item, arrays: Arrays) -> None:
+        """Write each array to a temporary name beside its file, then rename."""
+        for target, array in zip(self.targets(item), arrays.values(), strict=True):
+            path = self._output.folder / target
+            self._folder.make_parent(path, item)
+            with whole_file(path, self._output.folder) as stream:
+                write_npy(stream, array)
+
+    def close(self) -> None:
+        """Nothing is left to do: every file is finished when it is written."""
+
+
+class SafetensorsWriter:
+    """Writes `<id>.safetensors` with the tensors `frames` and `utterance`, as far as they are wanted."""
+
+    def __init__(self, output: Output):
+        self._output = output
+        self._folder = SafeFolder(output.folder)
+
+    def targets(self, item: Item) -> list[str]:
+        """The file's path below the folder."""
+        return [safe_name(item) + ".safetensors"]
+
+    def has(self, item: Item) -> bool:
+        """Whether the file is there, whole, and its tensors have the right shapes and dtypes."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self._path(item)
+        try:
+            with safe_open(path, framework="np") as found:
+                slices = {name: found.get_slice(name) for name in found.keys()}  # noqa: SIM118 (no mapping)
+        except (OSError, SafetensorError):
+            return False
+        return slices.keys() == self._output.layout.keys() and all(
+            spec.fits(tuple(slices[name].get_shape()), _NUMPY_DTYPES.get(slices[name].get_dtype()))
+            for name, spec in self._output.layout.items()
+        )
+
+    def write(self, item: Item, arrays: Arrays) -> None:
+        """Write all arrays of the item to one file."""
+        from safetensors.numpy import save
+
+        path = self._path(item)
+        self._folder.make_parent(path, item)
+        content = save({name: np.ascontiguousarray(array.whole()) for name, array in arrays.items()})
+        with whole_file(path, self._output.folder) as stream:
+            stream.write(content)
+
+    def close(self) -> None:
+        """Nothing is left to do: every file is finished when it is written."""
+
+    def _path(self, item: Item) -> Path:
+        return self._output.folder / self.targets(item)[0]
+
+
+_NUMPY_DTYPES: dict[object, np.dtype] = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}

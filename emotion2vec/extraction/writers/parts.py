@@ -1,0 +1,125 @@
+"""Formats with many items in a file, written as a series of parts, so that a killed job loses one part at most."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.arrays import Arrays, Layout
+from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.writers.base import Output
+
+PART_BYTES = 256 * 1024 * 1024
+"""A part is finished when it holds this much."""
+
+PART_SECONDS = 300.0
+"""A part is finished when it has been open for this long, in s."""
+
+
+class Part(Protocol):
+    """One file of a format that is being written.
+
+    Attributes:
+        suffix: ending of its name.
+    """
+
+    suffix: str
+
+    def __init__(self, path: Path, layout: Layout, final: Path):
+        """Begin a file at `path`, which will be called `final` when it is finished."""
+
+    @staticmethod
+    def check(layout: Layout) -> None:
+        """Raise ConfigError if the format cannot hold the layout, or needs a package that is not installed."""
+
+    @staticmethod
+    def key(item: Item) -> str:
+        """The item's name in the file; ManifestError if it cannot have one."""
+
+    @staticmethod
+    def keys(path: Path, layout: Layout) -> set[str]:
+        """Names of the items in a finished part; none if it is no whole part of this layout."""
+
+    def add(self, key: str, item: Item, arrays: Arrays) -> int:
+        """Write one item; returns its size in bytes."""
+
+    def finish(self) -> None:
+        """Write what is left and close the file."""
+
+
+class PartsWriter:
+    """Writes `features-00000.<suffix>`, `features-00001.<suffix>`, ...; each gets its name when it is whole."""
+
+    def __init__(self, output: Output, kind: type[Part]):
+        kind.check(output.layout)
+        self._output = output
+        self._kind = kind
+        found = sorted(output.folder.glob(f"features{output.tag}-[0-9]*{kind.suffix}"))
+        self._present: set[str] = set()
+        if output.resume:
+            for path in found:
+                self._present |= kind.keys(path, output.layout)
+        self._stale = [] if output.resume else found
+        self._number = len(found) if output.resume else 0
+        self._part: Part | None = None
+        self._partial = output.folder / "unused"
+        self._final = output.folder / "unused"
+        self._size, self._opened = 0, 0.0
+
+    def targets(self, item: Item) -> list[str]:
+        """The item's name in its part."""
+        return [self._kind.key(item)]
+
+    def has(self, item: Item) -> bool:
+        """Whether a finished part has the item."""
+        return self._kind.key(item) in self._present
+
+    def write(self, item: Item, arrays: Arrays) -> None:
+        """Add one item to the part that is open; finish the part when it is large or old enough."""
+        if self._part is None:
+            self._begin()
+        assert self._part is not None
+        try:
+            self._size += self._part.add(self._kind.key(item), item, arrays)
+            if self._size >= PART_BYTES or time.monotonic() - self._opened > PART_SECONDS:
+                self._finish()
+        except OSError as error:
+            self._drop()
+            reason = f"{error.strerror or error}; the items of {self._final.name} are lost"
+            raise ConfigError(f"output {self._output.folder}: nothing more can be written: {reason}") from error
+
+    def close(self) -> None:
+        """Finish the part that is open."""
+        if self._part is not None:
+            try:
+                self._finish()
+            except OSError as error:
+                raise ConfigError(f"output {self._final}: cannot be written: {error.strerror or error}") from error
+            finally:
+                self._drop()
+
+    def _begin(self) -> None:
+        suffix = self._kind.suffix
+        for path in self._stale:  # only now is there something to put in their place
+            path.unlink(missing_ok=True)
+        self._stale = []
+        self._partial = self._output.folder / f".{uuid4().hex}.partial{suffix}"
+        while (final := self._output.folder / f"features{self._output.tag}-{self._number:05d}{suffix}").exists():
+            self._number += 1
+        self._final = final
+        self._part = self._kind(self._partial, self._output.layout, final)
+        self._size, self._opened = 0, time.monotonic()
+
+    def _finish(self) -> None:
+        assert self._part is not None
+        self._part.finish()
+        os.replace(self._partial, self._final)
+        self._part = None
+
+    def _drop(self) -> None:
+        self._part = None
+        self._partial.unlink(missing_ok=True)
