@@ -6,13 +6,12 @@ A run folder is read through its newest complete checkpoint, `checkpoints/update
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion2vec.checkpoint.complete import complete_folder
 from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.strict import to_dict
@@ -184,27 +183,8 @@ def write_folder(
     """Write safetensors and JSON files to a folder that appears under its name only when it is complete."""
     from safetensors.torch import save_file
 
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, content in tensors.items():
-        save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, partial / name)
-    for name, document in documents.items():
-        (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    for path in [*partial.iterdir(), partial]:
-        _sync(path)
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, replaced)
-    os.replace(partial, folder)
-    _sync(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with complete_folder(folder) as partial:
+        for name, content in tensors.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, partial / name)
+        for name, document in documents.items():
+            (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
