@@ -25,7 +25,11 @@ GRAPH_FILE = "model.pt2"
 
 
 class WholePath(nn.Module):
-    """Waveforms of equal length in, features out: normalization, CNN, backbone and, where there is one, the head."""
+    """Waveforms of equal length in, features out: normalization, CNN, backbone and, where there is one, the head.
+
+    The CNN is written with plain convolutions here: the blocks of time steps that `Frontend` multiplies have lengths
+    that an exporter cannot follow when S is unknown.
+    """
 
     def __init__(self, model: Emotion2vec):
         super().__init__()
@@ -33,7 +37,12 @@ class WholePath(nn.Module):
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor, ...]:
         """Encode (B, S) float32 samples at 16 kHz to frames (B, T, D) and, with a head, scores (B, C)."""
-        frames = self.model(F.layer_norm(waveforms, waveforms.shape[-1:])).frames
+        x = F.layer_norm(waveforms, waveforms.shape[-1:]).unsqueeze(1)  # (B, 1, S)
+        frontend = self.model.frontend
+        for layer in frontend.layers:
+            x = F.conv1d(x, layer.weight, stride=layer.stride).transpose(1, 2)  # (B, T', C)
+            x = F.gelu(layer.norm(x)).transpose(1, 2)  # (B, C, T')
+        frames = self.model.backbone(frontend.project(x.transpose(1, 2))).x[:, self.model.config.tokens :]  # (B, T, D)
         if self.model.head is None:
             return (frames,)
         return frames, self.model.head.scores(frames.mean(dim=1))
