@@ -17,8 +17,10 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 from emotion2vec.checkpoint.card import card_text
 from emotion2vec.checkpoint.write_huggingface import CODE, CODE_FILE, auto_map
 from emotion2vec.integrations.huggingface.configuration import Emotion2vecHFConfig
+from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.encoder import Emotion2vec, Encoded
 from emotion2vec.model.head import UNUSED, Head
+from emotion2vec.model.position import alibi_slopes
 
 
 class Emotion2vecPreTrainedModel(PreTrainedModel):
@@ -31,10 +33,13 @@ class Emotion2vecPreTrainedModel(PreTrainedModel):
     network: Emotion2vec
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialize what a checkpoint did not bring, which can only be the head."""
+        """Initialize what a checkpoint does not bring: a new head, and ALiBi's slopes, which follow from the heads."""
         if isinstance(module, Head):
             nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, Backbone):
+            with torch.no_grad():
+                module.slopes.copy_(alibi_slopes(self.config.heads))
 
     def encode(self, input_values: Tensor, attention_mask: Tensor | None) -> Encoded:
         """Encode normalized waveforms (B, S); `attention_mask` (B, S) is 1 at real samples."""
