@@ -155,7 +155,8 @@ def dimensions_of(weights: Mapping[str, Tensor], source: str, notes: list[str]) 
             f"without configuration only {list(KERNELS)} are read"
         )
     notes.append(
-        f"no configuration of data2vec 2.0 in the file: dimensions from the shapes, CNN strides the usual {list(STRIDES)}"
+        "no configuration of data2vec 2.0 in the file: dimensions are those of the weights' shapes, and the CNN's "
+        f"strides are taken to be the usual {list(STRIDES)}"
     )
     values = {
         "channels": channels,
