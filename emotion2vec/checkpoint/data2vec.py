@@ -5,16 +5,11 @@ D: model width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.config import DecoderConfig, EmaConfig, Emotion2vecConfig, LossConfig, MaskConfig
 from emotion2vec.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
 
 MIN_POSITION_KERNEL = 3
 """fairseq makes no smaller positional convolution, whatever its settings say."""
@@ -83,7 +78,7 @@ def model_settings(source: Source) -> dict[str, Any]:
 
 def _audio_settings(source: Source) -> dict[str, Any]:
     config, mask = source.config, MaskConfig()
-    decoder = decoder_dimensions(source.decoder, source.decoder_config, config.width)
+    decoder = source.decoder_config if source.decoder else None
     layers = [(config.channels, k, s) for k, s in zip(config.kernels, config.strides, strict=True)]
     return {
         "type": "AUDIO",
@@ -139,30 +134,6 @@ def _audio_settings(source: Source) -> dict[str, Any]:
         "conv_pos_depth": config.position_layers,
         "conv_pos_pre_ln": False,
     }
-
-
-def decoder_dimensions(
-    decoder: Mapping[str, Tensor], known: DecoderConfig | None, width: int
-) -> DecoderConfig | None:
-    """Dimensions of a decoder by the shapes of its weights, which never lie; None when there are no weights.
-
-    Args:
-        decoder: weights of `Decoder`.
-        known: where dropout and noise are taken from, which no shape shows.
-        width: model width D.
-    """
-    if not decoder:
-        return None
-    channels, per_group, kernel = decoder["convs.0.weight"].shape
-    base = known or DecoderConfig()
-    return DecoderConfig(
-        width=channels,
-        layers=sum(name.startswith("convs.") and name.endswith(".weight") for name in decoder),
-        kernel=kernel,
-        groups=width // per_group,
-        input_dropout=base.input_dropout,
-        mask_noise=base.mask_noise,
-    )
 
 
 def _unsayable(config: Emotion2vecConfig) -> list[str]:

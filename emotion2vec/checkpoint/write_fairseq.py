@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec.audio import SAMPLE_RATE
 from emotion2vec.checkpoint.complete import complete_file
 from emotion2vec.checkpoint.data2vec import model_settings
+from emotion2vec.checkpoint.fairseq import HEAD_KEY
 from emotion2vec.checkpoint.names import state_to_fairseq
 from emotion2vec.checkpoint.source import Source
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
-
-HEAD_KEY = "emotion2vec"
-"""Beside fairseq's own entries, which it ignores: the head and its labels. fairseq's data2vec 2.0 has no head."""
 
 
 def write_fairseq(source: Source, path: Path) -> list[str]:

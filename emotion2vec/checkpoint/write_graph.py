@@ -55,7 +55,10 @@ def write_graph(source: Source, folder: Path) -> list[str]:
         What a user should know about what was left out.
     """
     model = build_model(source)
-    stride, shortest = frame_stride(source.config.strides), receptive_field(source.config.kernels, source.config.strides)
+    stride, shortest = (
+        frame_stride(source.config.strides),
+        receptive_field(source.config.kernels, source.config.strides),
+    )
     example = torch.randn(2, SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=shortest + stride)}
     with warnings.catch_warnings(), torch.no_grad():

@@ -12,13 +12,11 @@ from typing import Any
 from emotion2vec.audio import SAMPLE_RATE
 from emotion2vec.checkpoint.card import model_card
 from emotion2vec.checkpoint.complete import complete_folder
+from emotion2vec.checkpoint.huggingface import CONFIG_FILE, MODEL_TYPE, PREFIX, WEIGHTS_FILE
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.write_fairseq import plain_tensors
 from emotion2vec.strict import to_dict
 
-MODEL_TYPE = "emotion2vec"
-PREFIX = "network."
-"""In front of every weight: the attribute that holds our network in the Hugging Face classes."""
 CODE_FILE = "emotion2vec_transformers.py"
 """What `trust_remote_code=True` imports; it holds no code of its own."""
 CODE = '''"""Makes the classes of the installed package `emotion2vec` known to transformers; there is no other code here.
@@ -89,9 +87,9 @@ def write_huggingface(source: Source, folder: Path) -> list[str]:
     from safetensors.torch import save_file
 
     weights = plain_tensors({PREFIX + name: value for name, value in source.student.items()})
-    documents = {"config.json": config_document(source), "preprocessor_config.json": preprocessor_document()}
+    documents = {CONFIG_FILE: config_document(source), "preprocessor_config.json": preprocessor_document()}
     with complete_folder(folder) as partial:
-        save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
+        save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         for name, document in documents.items():
             text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
             (partial / name).write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from emotion2vec.checkpoint.write_huggingface import MODEL_TYPE
+from emotion2vec.checkpoint.huggingface import MODEL_TYPE
 from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.strict import to_dict
 
