@@ -60,18 +60,18 @@ def write_graph(source: Source, folder: Path) -> list[str]:
         receptive_field(source.config.kernels, source.config.strides),
     )
     example = torch.randn(2, SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
-    dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=shortest + stride)}
+    dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=shortest)}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own machinery
         program = torch.export.export(WholePath(model), (example,), dynamic_shapes=(dimensions,))
-    document = description(source.config, source.labels) | {
+    document = description(config, source.labels) | {
         "graph": {
             "file": GRAPH_FILE,
             "inputs": {"waveforms": ["batch", "samples"]},
-            "outputs": {"frames": ["batch", "frames", source.config.width]}
+            "outputs": {"frames": ["batch", "frames", config.width]}
             | ({"scores": ["batch", len(source.labels)]} if source.labels else {}),
             "sample_rate": SAMPLE_RATE,
-            "shortest_samples": shortest + stride,
+            "shortest_samples": shortest,
         }
     }
     with complete_folder(folder) as partial:

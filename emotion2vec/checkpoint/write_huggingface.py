@@ -19,7 +19,7 @@ from emotion2vec.strict import to_dict
 
 CODE_FILE = "emotion2vec_transformers.py"
 """What `trust_remote_code=True` imports; it holds no code of its own."""
-CODE = '''"""Makes the classes of the installed package `emotion2vec` known to transformers; there is no other code here.
+CODE = '''"""Makes the classes of the installed package `emotion2vec` known to transformers; no other code is here.
 
 Read only with `trust_remote_code=True`. `import emotion2vec` before `from_pretrained` does the same without it.
 """
