@@ -236,6 +236,24 @@ def info(
     _print_facts(describe_model(model))
 
 
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Any model that we read: a path, or a name.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="A .pt file for fairseq, a new folder otherwise.")],
+    to: Annotated[str, typer.Option(help="native, fairseq, funasr, huggingface or onnx-ready.")],
+    use: Annotated[str, typer.Option(help="Whose weights: student, or teacher where the checkpoint has one.")] = (
+        "student"
+    ),
+) -> None:
+    """Convert a checkpoint for another tool; weights stay the same, bit for bit."""
+    from emotion2vec.checkpoint.convert import convert as run
+
+    done = run(source, output, to=to, use=use)
+    for note in done.notes:
+        _say(f"note: {note}")
+    _say(f"{done.read} -> {done.written}: {done.output}")
+
+
 def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
     for name, value in facts.items():
         if isinstance(value, dict):

@@ -72,7 +72,7 @@ def test_pretrain_end_to_end(
         (["pretrain", "data.train=/nowhere/at/all", "run.dir=RUN"], "/nowhere/at/all: does not exist"),
         (["pretrain", "optim.lrr=1", "optim.lr=-1"], "unknown key optim.lrr; did you mean optim.lr"),
         (["pretrain", "--config", "nope"], "nope: no such file"),
-        (["info", "nope"], "nope: no such folder"),
+        (["info", "nope"], "nope: no such file or folder"),
         (["extract", "/nowhere/at/all", "--model", "MODEL", "--output", "RUN"], "/nowhere/at/all: does not exist"),
         (["extract", "/", "--model", "MODEL", "--output", "RUN", "--layers", "x"], "layers is 'x'"),
         (["probe", "--dataset", "nope", "--root", "/", "--features", "logmel"], "nope"),

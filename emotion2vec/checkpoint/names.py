@@ -76,7 +76,7 @@ def from_fairseq(name: str) -> str | None:
 
 
 def to_fairseq(name: str) -> str | None:
-    """fairseq's name of a weight that we call `name`; None for a weight that fairseq does not have."""
+    """Fairseq's name of a weight that we call `name`; None for a weight that fairseq does not have."""
     return _translate(name, _TO_FAIRSEQ)
 
 

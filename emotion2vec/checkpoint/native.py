@@ -6,13 +6,13 @@ A run folder is read through its newest complete checkpoint, `checkpoints/update
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion2vec.checkpoint.complete import complete_folder
+from emotion2vec.checkpoint.source import Source
 from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.strict import to_dict
@@ -26,33 +26,41 @@ CONFIG_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "training.json"
 """Only in checkpoints of a run: its update and position in the data."""
+TRAINING_WEIGHTS_FILE = "training.safetensors"
+"""Only in checkpoints of a run: teacher, decoder, running statistics and the optimizer's moments."""
 
 
-def find_model(source: str | Path) -> Path:
-    """Find the folder with `model.json` that `source` means.
+def read_native(folder: Path) -> Source:
+    """Read a model folder; a checkpoint of a run holds the teacher and the decoder too.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: it is truncated, or of another format or version.
     """
-    folder = Path(source)
-    if not folder.exists():
-        shipped = shipped_models()
-        if str(source) in shipped:
-            return shipped[str(source)]
-        raise CheckpointError(
-            f"{source}: no such folder, expected a model folder, a run folder, or one of the models that ship with the "
-            f"package: {', '.join(shipped) or 'none'}"
-        )
-    if (folder / CONFIG_FILE).is_file():
-        return folder
-    newest = newest_checkpoint(folder)
-    if newest is None:
-        kind = "file" if folder.is_file() else "folder"
-        raise CheckpointError(
-            f"{source}: this {kind} is no model, expected a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or a run "
-            "folder with at least one complete checkpoint"
-        )
-    return newest
+    from emotion2vec.checkpoint.fairseq_weights import decoder_dimensions
+
+    known, weights = read_description(folder), folder / WEIGHTS_FILE
+    source = Source("native", folder, [weights], known.config, read_tensors(weights), labels=known.labels)
+    training = folder / TRAINING_WEIGHTS_FILE
+    if training.is_file():
+        source.teacher = read_tensors(training, "pretrainer.teacher.")
+        source.decoder = read_tensors(training, "pretrainer.decoder.")
+        source.decoder_config = decoder_dimensions(source.decoder)
+        source.left = [f"{TRAINING_WEIGHTS_FILE} (optimizer state)"]
+        source.update = int(read_state(folder)["update"])
+    return source
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Read the numbers that a run goes on from: its update, its position in the data.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    path = folder / STATE_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
 
 
 def shipped_models() -> dict[str, Path]:
@@ -110,17 +118,18 @@ def read_description(folder: Path) -> Description:
         raise CheckpointError(str(error)) from error
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Read a safetensors file, all of it or what starts with `prefix`, which the names then lose.
 
     Raises:
         CheckpointError: it is missing, truncated or of another format.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (it is no mapping)
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file, expected the weights of the model") from error
     except (SafetensorError, OSError) as error:
@@ -184,27 +193,8 @@ def write_folder(
     """Write safetensors and JSON files to a folder that appears under its name only when it is complete."""
     from safetensors.torch import save_file
 
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, content in tensors.items():
-        save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, partial / name)
-    for name, document in documents.items():
-        (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    for path in [*partial.iterdir(), partial]:
-        _sync(path)
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, replaced)
-    os.replace(partial, folder)
-    _sync(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with complete_folder(folder) as partial:
+        for name, content in tensors.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, partial / name)
+        for name, document in documents.items():
+            (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -137,7 +137,9 @@ def _read_zip(path: Path, stream: IO[bytes], pages: mmap.mmap) -> Any:
 
 
 # What torch.save puts beside data.pkl and data/; anything else is no plain checkpoint.
-_ENTRY = re.compile(r"data\.pkl|data/\w+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id")
+_ENTRY = re.compile(
+    r"data\.pkl|data/\w+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id"
+)
 
 
 def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> str:

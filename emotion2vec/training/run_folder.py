@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec.checkpoint.native import (
     CONFIG_FILE,
     STATE_FILE,
+    TRAINING_WEIGHTS_FILE,
     WEIGHTS_FILE,
     checkpoints,
     description,
     newest_checkpoint,
+    read_state,
     read_tensors,
     write_folder,
 )
 from emotion2vec.config import PretrainConfig, load_config, to_yaml
-from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.errors import ConfigError
 from emotion2vec.strict import to_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TRAINING_WEIGHTS_FILE = "training.safetensors"
 # Settings that may differ between a run and its continuation, because they do not change what is computed.
 _FREE_SECTIONS = ("log", "checkpoint")
 _FREE_KEYS = ("run.dir", "data.workers", "data.cache", "data.max_bad_share")
@@ -96,12 +97,8 @@ class RunFolder:
         folder = newest_checkpoint(self.path)
         if folder is None:
             return None
-        try:
-            values = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder / STATE_FILE}: cannot be read as JSON: {error}") from error
         return TrainingState(
-            values=values,
+            values=read_state(folder),
             weights=read_tensors(folder / WEIGHTS_FILE),
             tensors=read_tensors(folder / TRAINING_WEIGHTS_FILE),
         )
