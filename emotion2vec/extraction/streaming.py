@@ -1,7 +1,7 @@
 """Features of live audio: chunks of samples in, frames out, a stated time later.
 
-Whole-utterance normalization is impossible while the utterance goes on, so the mean and variance of all that was heard so
-far take its place; and a frame sees only so much of what follows it. docs/extraction.md says what that changes.
+Whole-utterance normalization is impossible while the utterance goes on, so the mean and variance of all that was heard
+so far take its place; and a frame sees only so much of what follows it. docs/extraction.md says what that changes.
 
 S: samples. t: frames of one step. D: model width.
 """

@@ -167,6 +167,6 @@ def test_a_stream_is_resampled_and_refuses_what_is_no_audio(model: Emotion2vec, 
     for bad in (np.full(10, np.nan), np.zeros((2, 10)), np.zeros(10, np.int64)):
         with pytest.raises(AudioError, match="chunk 0"):
             list(stream_features([bad], 16_000, model=model))
-    with pytest.raises(ConfigError, match="hop is 0.*lookahead is -1"):
+    with pytest.raises(ConfigError, match=r"hop is 0.*lookahead is -1"):
         list(stream_features([], 16_000, model=model, options=StreamOptions(hop=0, lookahead=-1)))
     assert list(stream_features([np.zeros(100)], 16_000, model=model)) == []
