@@ -28,9 +28,6 @@ def main() -> None:
     except Emotion2vecError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except BrokenPipeError:  # whoever read our output has gone
-        sys.stdout = None
-        sys.exit(141)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

@@ -78,7 +78,7 @@ def open_audio(source: Encoded, name: str) -> Iterator[AudioStream]:
 
 
 @contextmanager
-def _open_bytes(source: Encoded, name: str) -> Iterator[str | BinaryIO]:
+def _open_bytes(source: Encoded, name: str) -> Iterator[str | bytes | BinaryIO]:
     """What libsndfile can open: a path, or a file object at its start."""
     if isinstance(source, bytes):
         if not source:
@@ -97,7 +97,8 @@ def _open_bytes(source: Encoded, name: str) -> Iterator[str | BinaryIO]:
         with open(source, "rb") as stream:
             if not stream.read(1):
                 raise AudioError(f"{name}: the file is empty (0 bytes), expected audio")
-        yield fspath(source)
+        # Names that are no Unicode reach libsndfile as the bytes that they are.
+        yield os.fsencode(source) if os.name == "posix" else fspath(source)
 
 
 @contextmanager

@@ -275,6 +275,8 @@ class Job:
         """Write one item's features, or say why not."""
         try:
             self._writer.write(item, arrays)
+        except BrokenPipeError:  # whoever reads the output has gone
+            raise
         except (OSError, ManifestError, ValueError) as error:
             return Fault(clip.where, f"its features cannot be written: {getattr(error, 'strerror', None) or error}")
         return None

@@ -1,0 +1,117 @@
+"""Measure what windows and streams change, and that memory does not grow with the length of a file.
+
+python benchmarks/long_audio.py [--model tiny] [--audio FOLDER] [--hours 0.25 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+import emotion2vec
+from emotion2vec.audio import load_audio
+from emotion2vec.data.manifests import read_manifest
+from emotion2vec.extraction import extract
+from emotion2vec.extraction.choices import FeatureChoice
+from emotion2vec.extraction.chunks import Chunking
+from emotion2vec.extraction.clips import LongClip, Source, Statistics
+from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.streaming import StreamOptions, stream_features
+from emotion2vec.model.encoder import Emotion2vec
+
+
+def speech(folder: Path, seconds: float) -> np.ndarray:
+    """Clips one after the other, (S,) at 16 kHz, as long as asked for; repeated if there are too few."""
+    clips = [load_audio(utterance.audio) for utterance in read_manifest(folder).utterances[:200]]
+    joined = np.concatenate(clips)
+    return np.tile(joined, int(np.ceil(seconds * 16_000 / joined.size)))[: int(seconds * 16_000)]
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosines (T,) of frames (T, D)."""
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+def seams(model: Emotion2vec, samples: np.ndarray, one_pass: np.ndarray) -> None:
+    """Compare windows of several lengths and overlaps with one pass."""
+    statistics = Statistics()
+    statistics.add(samples)
+    for seconds, overlap in [(40, 10), (40, 2), (40, 0), (20, 10), (10, 5)]:
+        chunking = Chunking(seconds, overlap)
+        encoder = Encoder(model, FeatureChoice(), precision="fp32", chunking=chunking)
+        clip = LongClip(Source(0, "", lambda: iter([samples])), samples.size, statistics.mean, statistics.scale)
+        found = cosine(encoder.encode_long(clip).features["frames"].whole(), one_pass)
+        middle = cosine(
+            encoder.encode_long(clip).features["frames"].whole().mean(axis=0)[None], one_pass.mean(axis=0)[None]
+        )
+        print(
+            f"windows of {seconds} s, overlap {overlap} s: cosine to one pass, frames: mean {found.mean():.6f}, lowest "
+            f"{found.min():.6f}; utterance {middle[0]:.6f}"
+        )
+
+
+def streams(model: Emotion2vec, samples: np.ndarray) -> None:
+    """Compare streams with one pass over the same audio, after the first second and at the end."""
+    one_pass = model.extract_features(samples, 16_000)
+    for options in (StreamOptions(), StreamOptions(hop=0.2, lookahead=0.2), StreamOptions(lookahead=2.0, context=10.0)):
+        steps = list(stream_features(np.array_split(samples, 100), 16_000, model=model, options=options))
+        found = cosine(np.concatenate([step.frames for step in steps]), one_pass.frames)
+        utterance = cosine(steps[-1].utterance[None], one_pass.utterance[None])[0]
+        print(
+            f"stream, latency {options.latency:.1f} s, context {options.context:.0f} s: frames: first second "
+            f"{found[:50].mean():.4f}, later mean {found[50:].mean():.4f}, lowest {found[50:].min():.4f}; utterance "
+            f"{utterance:.5f}"
+        )
+
+
+def memory(model: str, samples: np.ndarray, hours: list[float]) -> None:
+    """Extract files of several lengths, each in a process of its own, and print the largest resident size."""
+    with tempfile.TemporaryDirectory() as name:
+        for length in hours:
+            path = Path(name) / f"{length}.wav"
+            with soundfile.SoundFile(path, "w", 16_000, 1) as file:
+                for _ in range(int(length * 3600 * 16_000 / samples.size)):
+                    file.write(samples)
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", str(path), "--model", model],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            print(f"{length} h, frames written: {done.stdout.strip()}")
+
+
+def one(path: Path, model: str) -> None:
+    """Extract one file, and print the largest resident size."""
+    with tempfile.TemporaryDirectory() as out:
+        report = extract(path, model=model, output=out)
+        assert not report.failed
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB for {report.frames} frames")
+
+
+def main() -> None:
+    """Print all three."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--audio", type=Path, default=Path("examples/sample_speech"))
+    parser.add_argument("--hours", type=float, nargs="*", default=[0.25, 1.0])
+    parser.add_argument("--one", type=Path)
+    options = parser.parse_args()
+    if options.one is not None:
+        return one(options.one, options.model)
+    model = emotion2vec.load_model(options.model)
+    samples = speech(options.audio, 120)
+    seams(model, samples, model.extract_features(samples, 16_000).frames)
+    streams(model, samples[: 30 * 16_000])
+    memory(options.model, samples, options.hours)
+
+
+if __name__ == "__main__":
+    main()

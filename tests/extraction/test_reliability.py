@@ -1,0 +1,329 @@
+"""Broken and odd inputs in one job each: every one is extracted or refused with a reason, and the others are done.
+
+docs/reliability.md holds the counts of these cases.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from extraction.helpers import WIDTH, speech
+
+from emotion2vec.audio import frame_count
+from emotion2vec.checkpoint import save_model
+from emotion2vec.extraction import ExtractionReport, extract
+from emotion2vec.extraction.clips import LongClip
+from emotion2vec.extraction.sources import Item
+from emotion2vec.model.encoder import Emotion2vec
+
+FORMATS = {
+    "wav": ("WAV", "PCM_16"), "float.wav": ("WAV", "FLOAT"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III"), "aiff": ("AIFF", "PCM_16"), "au": ("AU", "PCM_16"),
+    "caf": ("CAF", "PCM_16"), "w64": ("W64", "PCM_16"),
+}  # fmt: skip
+TRUNCATIONS, FLIPS = 30, 30
+SLOWEST = 120.0
+
+
+def encoded(name: str, samples: np.ndarray, rate: int = 16_000) -> bytes:
+    format, subtype = FORMATS[name]
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate, format=format, subtype=subtype)
+    return stream.getvalue()
+
+
+def damaged() -> Iterator[tuple[str, bytes]]:
+    """Name and content of truncated and bit-flipped files of every format, the same in every run."""
+    for name in FORMATS:
+        rng = np.random.default_rng(len(name))
+        whole = encoded(name, speech(6_000))
+        for number in range(TRUNCATIONS):  # half of them in the first 200 bytes, where headers are
+            limit = 200 if number % 2 else len(whole)
+            yield f"cut{number}.{name}", whole[: rng.integers(0, limit)]
+        for number in range(FLIPS):
+            content = bytearray(whole)
+            region = 200 if number % 2 else len(whole)
+            for place in rng.integers(0, region, 1 + number // 3):
+                content[place] ^= 1 << rng.integers(8)
+            yield f"flip{number}.{name}", bytes(content)
+
+
+def check(report: ExtractionReport, out: Path, names: set[str]) -> dict[str, str]:
+    """Every file ended as finite features or as a failure with a reason; returns the reasons."""
+    reasons = {Path(fault.where).name: fault.reason for fault in report.failed}
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*.npy")}
+    assert report.written == len(written) and report.written + len(reasons) == len(names)
+    assert reasons.keys() <= names and all(len(reason) > 10 for reason in reasons.values())
+    for name in written:
+        features = np.load(out / name)
+        assert features.shape[-1] == WIDTH and np.isfinite(features).all()
+    assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
+    return reasons
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def test_damaged_files_of_every_format(model: Emotion2vec, tmp_path: Path) -> None:
+    folder, names = tmp_path / "in", set()
+    folder.mkdir()
+    for name, content in damaged():
+        (folder / name).write_bytes(content)
+        names.add(name)
+    assert len(names) == len(FORMATS) * (TRUNCATIONS + FLIPS) == 600
+    before, started = peak_memory(), time.monotonic()
+    report = extract(folder, model=model, output=tmp_path / "out")
+    assert time.monotonic() - started < SLOWEST and peak_memory() - before < 500e6
+    reasons = check(report, tmp_path / "out", names)
+    assert 50 < len(reasons) < 550  # some damage is fatal, and some is not
+    assert report.exit_code == 1
+
+
+def wav_header(data_bytes: int, rate: int = 16_000, channels: int = 1) -> bytes:
+    """A wav header of 16-bit samples that promises so many bytes."""
+    block = 2 * channels
+    body = struct.pack("<HHIIHH", 1, channels, rate, rate * block % 2**32, block % 2**16, 16)
+    size = min(data_bytes + 36, 2**32 - 1)
+    return (
+        b"RIFF"
+        + struct.pack("<I", size)
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + body
+        + b"data"
+        + struct.pack("<I", data_bytes)
+    )
+
+
+def lying() -> dict[str, bytes]:
+    """Headers that promise more than there is, or what cannot be."""
+    pcm = (speech(6_000) * 32_767).astype("<i2").tobytes()
+    flac = bytearray(encoded("flac", speech(6_000)))
+    flac[21] |= 0x0F  # total samples: 36 bits, in STREAMINFO
+    flac[22:26] = b"\xff" * 4
+    au = bytearray(encoded("au", speech(6_000)))
+    au[8:12] = struct.pack(">I", 2**31)
+    return {
+        "ten_hours.wav": wav_header(36_000 * 32_000) + pcm,
+        "all_ones.wav": wav_header(2**32 - 1) + pcm,
+        "only_header.wav": wav_header(36_000 * 32_000),
+        "no_rate.wav": wav_header(12_000, rate=0) + pcm,
+        "terahertz.wav": wav_header(12_000, rate=2**32 - 1) + pcm,
+        "no_channel.wav": wav_header(12_000, channels=0) + pcm,
+        "many_channels.wav": wav_header(12_000, channels=60_000) + pcm,
+        "endless.flac": bytes(flac),
+        "endless.au": bytes(au),
+        "text.wav": b"this is no audio\n" * 100,
+        "html.mp3": b"<html><body>404 Not Found</body></html>",
+        "zeros.flac": bytes(10_000),
+        "empty.ogg": b"",
+    }
+
+
+def test_headers_that_lie(model: Emotion2vec, tmp_path: Path) -> None:
+    folder, files = tmp_path / "in", lying()
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    before, started = peak_memory(), time.monotonic()
+    report = extract(folder, model=model, output=tmp_path / "out")
+    assert time.monotonic() - started < SLOWEST and peak_memory() - before < 500e6
+    reasons = check(report, tmp_path / "out", files.keys())
+    assert {"only_header.wav", "no_channel.wav", "text.wav", "html.mp3", "zeros.flac", "empty.ogg"} <= reasons.keys()
+
+
+def odd() -> dict[str, tuple[np.ndarray, int, bool]]:
+    """Samples, rate, and whether they can be used."""
+    clean = speech(8_000)
+    holes = clean.copy()
+    holes[100] = np.nan
+    spikes = clean.copy()
+    spikes[5] = np.inf
+    return {
+        "nan": (holes, 16_000, False),
+        "infinite": (spikes, 16_000, False),
+        "all_nan": (np.full(8_000, np.nan), 16_000, False),
+        "huge": (clean * 1e30, 16_000, True),
+        "tiny": (clean * 1e-30, 16_000, True),
+        "silence": (np.zeros(8_000), 16_000, True),
+        "constant": (np.full(8_000, 0.5), 16_000, True),
+        "offset": (clean + 100, 16_000, True),
+        "clipped": (np.sign(clean), 16_000, True),
+        "impulse": (np.eye(1, 8_000)[0], 16_000, True),
+        "one_sample": (clean[:1], 16_000, False),
+        "399_samples": (clean[:399], 16_000, False),
+        "400_samples": (clean[:400], 16_000, True),
+        "401_samples": (clean[:401], 16_000, True),
+        "8_khz": (clean, 8_000, True),
+        "11025_hz": (clean, 11_025, True),
+        "44100_hz": (clean, 44_100, True),
+        "192_khz": (clean, 192_000, True),
+        "32_channels": (np.stack([clean] * 32, axis=1), 48_000, True),
+        "opposite_channels": (np.stack([clean, -clean], axis=1), 16_000, True),
+        "999_hz": (clean, 999, False),
+    }
+
+
+def test_odd_samples(model: Emotion2vec, tmp_path: Path) -> None:
+    folder, cases = tmp_path / "in", odd()
+    folder.mkdir()
+    for name, (samples, rate, _) in cases.items():
+        soundfile.write(folder / f"{name}.wav", samples, rate, subtype="FLOAT")
+    report = extract(folder, model=model, output=tmp_path / "out")
+    reasons = check(report, tmp_path / "out", {f"{name}.wav" for name in cases})
+    assert reasons.keys() == {f"{name}.wav" for name, (_, _, usable) in cases.items() if not usable}
+    assert np.load(tmp_path / "out" / "400_samples.npy").shape == (1, WIDTH)
+    assert len(np.load(tmp_path / "out" / "8_khz.npy")) == frame_count(16_000)
+
+
+NAMES = [
+    "a b.wav", " leading.wav", "new\nline.wav", "tab\t.wav", "ä怒😀.wav", "-rf.wav", "--help.wav", "*.wav", "a.b.c.wav",
+    "quote'\".wav", "$(echo).wav", "%s.wav", "UPPER.WAV", "con.wav", "x" * 250 + ".wav", os.fsdecode(b"\xff\xfe.wav"),
+    "semi;colon.wav", "a=b.wav", "~.wav",
+]  # fmt: skip
+
+
+def test_odd_names(model: Emotion2vec, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "deep" / "er").mkdir(parents=True)
+    content = encoded("wav", speech(2_000))
+    for name in NAMES:
+        (folder / name).write_bytes(content)
+    (folder / "deep" / "loop").symlink_to(folder)
+    (folder / "self.wav").symlink_to("self.wav")
+    (folder / "gone.wav").symlink_to("nowhere.wav")
+    (folder / "linked.wav").symlink_to(folder / NAMES[0])
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "folder.wav").mkdir()
+    report = extract(folder, model=model, output=tmp_path / "out")
+    written = {path.stem for path in (tmp_path / "out").glob("*.npy")}
+    assert written == {Path(name).stem for name in NAMES} | {"linked"}
+    assert {Path(fault.where).name for fault in report.failed} == {"self.wav", "gone.wav", "pipe.wav"}
+    lines = (tmp_path / "out" / "failed.jsonl").read_text().splitlines()
+    assert {Path(json.loads(line)["file"]).name for line in lines} == {"self.wav", "gone.wav", "pipe.wav"}
+
+
+@pytest.mark.parametrize("path", ["../x.wav", "/etc/../x.wav", "a/../../x.wav", "x.wav\0", "", "."])
+def test_paths_of_a_list_never_lead_out_of_the_output(model: Emotion2vec, tmp_path: Path, path: str) -> None:
+    (tmp_path / "in").mkdir()
+    for place in (tmp_path / "x.wav", tmp_path / "in" / "good.wav"):
+        place.write_bytes(encoded("wav", speech(2_000)))
+    (tmp_path / "in" / "list.jsonl").write_text(f'{{"wav": "good.wav"}}\n{json.dumps({"wav": path})}\n')
+    extract(tmp_path / "in" / "list.jsonl", model=model, output=tmp_path / "out" / "feats")
+    assert (tmp_path / "out" / "feats" / "good.npy").exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"in", "out", "x.wav"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"feats"}
+
+
+def while_running(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], object]) -> None:
+    """Do something to a file after it was listed, before it is opened."""
+    original = Item.blocks
+
+    def blocks(self: Item) -> Iterator[np.ndarray]:
+        if Path(self.audio).name == name:
+            act(Path(self.audio))
+        return original(self)
+
+    monkeypatch.setattr(Item, "blocks", blocks)
+
+
+@pytest.mark.parametrize(
+    ("act", "fails"),
+    [
+        (Path.unlink, True),
+        (lambda path: path.write_bytes(b""), True),
+        (lambda path: (path.unlink(), path.mkdir()), True),
+        (lambda path: path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2]), False),
+        (lambda path: path.write_bytes(encoded("wav", speech(50_000))), False),
+    ],
+)
+def test_files_that_change_during_the_run(
+    model: Emotion2vec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Path], object], fails: bool
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.wav", "b.wav", "c.wav"):
+        (tmp_path / "in" / name).write_bytes(encoded("wav", speech(10_000)))
+    while_running(monkeypatch, "b.wav", act)
+    report = extract(tmp_path / "in", model=model, output=tmp_path / "out")
+    assert report.written == 3 - fails and len(report.failed) == fails
+
+
+def test_a_long_file_that_grows_between_the_passes_keeps_its_first_length(
+    model: Emotion2vec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(encoded("wav", speech(60_000)))
+    original = LongClip.blocks
+
+    def grow(self: LongClip) -> Iterator[np.ndarray]:
+        path.write_bytes(encoded("wav", speech(90_000)))
+        return original(self)
+
+    monkeypatch.setattr(LongClip, "blocks", grow)
+    report = extract(path, model=model, output=tmp_path / "out", chunk_seconds=2, chunk_overlap=1)
+    assert report.written == 1 and len(np.load(tmp_path / "out" / "x.npy")) == frame_count(60_000)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_without_permission(model: Emotion2vec, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(encoded("wav", speech(2_000)))
+    (tmp_path / "b.wav").write_bytes(encoded("wav", speech(2_000)))
+    (tmp_path / "b.wav").chmod(0)
+    report = extract(tmp_path, model=model, output=tmp_path / "out")
+    assert report.written == 1 and "Permission denied" in report.failed[0].reason
+
+
+def test_an_hour_is_read_in_constant_memory(model: Emotion2vec, tmp_path: Path) -> None:
+    """Only decoding and statistics: digital silence of an hour at 8 kHz, 230 MB as floats at 16 kHz."""
+    from emotion2vec.extraction.clips import Source, decode
+
+    path = tmp_path / "long.wav"
+    size = 3_600 * 8_000 * 2
+    path.write_bytes(wav_header(size, rate=8_000))
+    os.truncate(path, size + 44)
+    before = peak_memory()
+    item = Item(id="x", audio=path)
+    (clip,) = decode([Source(0, "x", item.blocks)], workers=1, min_samples=400, max_samples=640_000)
+    assert isinstance(clip, LongClip) and clip.samples == 3_600 * 16_000
+    assert peak_memory() - before < 100e6
+
+
+@pytest.mark.slow
+def test_nobody_reads_the_labels(tmp_path: Path) -> None:
+    from networks import tiny_config
+
+    network = Emotion2vec(tiny_config().model, labels=["angry", "neutral"])
+    save_model(tmp_path / "model", network.config, network.state_dict(), labels=["angry", "neutral"])
+    (tmp_path / "in").mkdir()
+    for number in range(50):
+        (tmp_path / "in" / f"{number}.wav").write_bytes(encoded("wav", speech(4_000)))
+    command = [sys.executable, "-m", "emotion2vec", "predict", str(tmp_path / "in"), "--model", str(tmp_path / "model")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    assert process.wait(timeout=60) == 1 and "Traceback" not in errors, errors
+
+
+def test_no_thread_is_left(model: Emotion2vec, tmp_path: Path) -> None:
+    before = threading.active_count()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").write_bytes(b"")
+    extract(tmp_path / "in", model=model, output=tmp_path / "out")
+    assert threading.active_count() == before
