@@ -47,13 +47,12 @@ def seams(model: Emotion2vec, samples: np.ndarray, one_pass: np.ndarray) -> None
         chunking = Chunking(seconds, overlap)
         encoder = Encoder(model, FeatureChoice(), precision="fp32", chunking=chunking)
         clip = LongClip(Source(0, "", lambda: iter([samples])), samples.size, statistics.mean, statistics.scale)
-        found = cosine(encoder.encode_long(clip).features["frames"].whole(), one_pass)
-        middle = cosine(
-            encoder.encode_long(clip).features["frames"].whole().mean(axis=0)[None], one_pass.mean(axis=0)[None]
-        )
+        frames = encoder.encode_long(clip).features["frames"].whole()  # (T, D)
+        found = cosine(frames, one_pass)
+        utterance = cosine(frames.mean(axis=0)[None], one_pass.mean(axis=0)[None])[0]
         print(
             f"windows of {seconds} s, overlap {overlap} s: cosine to one pass, frames: mean {found.mean():.6f}, lowest "
-            f"{found.min():.6f}; utterance {middle[0]:.6f}"
+            f"{found.min():.6f}; utterance {utterance:.6f}"
         )
 
 

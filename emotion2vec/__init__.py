@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emotion2vec.config import PretrainConfig as PretrainConfig
     from emotion2vec.config import load_config as load_config
     from emotion2vec.extraction.api import extract_features as extract_features
+    from emotion2vec.extraction.streaming import stream_features as stream_features
     from emotion2vec.model.encoder import Emotion2vec as Emotion2vec
     from emotion2vec.model.features import Features as Features
 
@@ -23,6 +24,7 @@ _HOMES = {
     "convert": "emotion2vec.checkpoint.convert",
     "load_model": "emotion2vec.checkpoint.loading",
     "extract_features": "emotion2vec.extraction.api",
+    "stream_features": "emotion2vec.extraction.streaming",
     "load_config": "emotion2vec.config",
     "PretrainConfig": "emotion2vec.config",
     "Emotion2vecConfig": "emotion2vec.config",
