@@ -35,7 +35,7 @@ class FeatureChoice:
     Attributes:
         granularity: `frame` for ([L,] T, D), `utterance` for their summary over time, or `both`.
         layers: see `Layers`; `all` and several put a dimension L in front.
-        output: `block` outputs, or `ffn` outputs before the residual and norm, of the main blocks only (counted from
+        features: `block` outputs, or `ffn` outputs before the residual and norm, of the main blocks only (counted from
             0 at the first main block).
         pooling: the summary over time: `mean` ([L,] D), `mean+std` ([L,] 2 D), or the utterance `tokens` (N, D).
         downsample: frames that become one vector.
@@ -45,7 +45,7 @@ class FeatureChoice:
 
     granularity: str = "frame"
     layers: Layers = "last"
-    output: str = "block"
+    features: str = "block"
     pooling: str = "mean"
     downsample: int = 1
     downsample_by: str = "mean"
@@ -65,7 +65,7 @@ class FeatureChoice:
         """What is wrong with the choice, whatever the model."""
         choices = (
             ("granularity", self.granularity, GRANULARITIES),
-            ("output", self.output, OUTPUTS),
+            ("features", self.features, OUTPUTS),
             ("pooling", self.pooling, POOLINGS),
             ("downsample_by", self.downsample_by, DOWNSAMPLINGS),
             ("dtype", self.dtype, DTYPES),
@@ -75,8 +75,8 @@ class FeatureChoice:
         ]
         if isinstance(self.downsample, bool) or not isinstance(self.downsample, int) or self.downsample < 1:
             faults.append(f"downsample is {self.downsample!r}, expected 1 or more frames")
-        if self.pooling == "tokens" and self.wants_utterance and (self.layers != "last" or self.output != "block"):
-            faults.append("pooling is 'tokens', which needs layers last and output block")
+        if self.pooling == "tokens" and self.wants_utterance and (self.layers != "last" or self.features != "block"):
+            faults.append("pooling is 'tokens', which needs layers last and features block")
         return faults
 
     def vectors(self, frames: int) -> int:
@@ -143,7 +143,7 @@ def layout_of(choice: FeatureChoice, config: Emotion2vecConfig) -> tuple[Layout,
     Raises:
         ConfigError: the model has no such layers, or no tokens.
     """
-    depth = config.depth if choice.output == "ffn" else config.prenet_depth + config.depth
+    depth = config.depth if choice.features == "ffn" else config.prenet_depth + config.depth
     layers = choose_layers(choice.layers, depth)
     front = (len(layers.numbers),) if layers.stacked else ()
     dtype = np.dtype(choice.dtype)

@@ -127,7 +127,7 @@ class Encoder:
         """Encode (B, S) to the chosen layers (B, L, T, D) float32, and the tokens (B, N, D)."""
         with torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32):
             encoded = self.model(waveforms, padding)
-        outputs = encoded.ffn if self.choice.output == "ffn" else encoded.layers
+        outputs = encoded.ffn if self.choice.features == "ffn" else encoded.layers
         chosen = torch.stack([outputs[number] for number in self._layers.numbers], dim=1).float()  # (B, L, T, D)
         if self._mix is not None:
             chosen = torch.einsum("l,bltd->btd", self._mix, chosen).unsqueeze(1)  # (B, 1, T, D)

@@ -123,7 +123,7 @@ def extract(
     choice = FeatureChoice(
         granularity=granularity,
         layers=layers,
-        output=features,
+        features=features,
         pooling=pooling,
         downsample=downsample,
         downsample_by=downsample_by,
@@ -140,7 +140,8 @@ def extract(
     with ready_model(model, device, precision) as (ready, resolved):
         encoder = Encoder(ready, choice, precision=resolved, chunking=chunking)
         folder = output_folder(format, Path(output))
-        facts = {"format": format, "precision": resolved, **asdict(choice), **asdict(chunking)}
+        facts = {"format": format, "precision": resolved, **asdict(choice)}
+        facts |= {"chunk_seconds": chunk_seconds, "chunk_overlap": chunk_overlap}
         record = JobRecord(folder / _beside(output, "job.json"), {"model": weights_hash(ready), **facts})
         resume = resume and record.check()
         with (

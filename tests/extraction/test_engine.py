@@ -296,13 +296,14 @@ def test_an_interrupt_keeps_what_is_finished(
         extract(folder, model=model, output=out, format=format, progress=interrupt)
     assert threading.active_count() == threads
     if format == "npy":
-        assert len(files_below(out)) == 2
-        assert all(np.load(out / name).shape[1] == WIDTH for name in files_below(out))
+        arrays = [np.load(out / name) for name in files_below(out)]
     else:
         assert files_below(out) == ["features.npz"]
-        assert len(np.load(out / "features.npz").files) == 2
+        arrays = list(np.load(out / "features.npz").values())
+    assert len(arrays) >= 2  # the next ones may have been on their way to the writer
+    assert all(array.shape[1] == WIDTH for array in arrays)
     report = extract(folder, model=model, output=out, format=format, resume=True)
-    assert (report.written, report.skipped) == (3, 2)
+    assert (report.written, report.skipped) == (5 - len(arrays), len(arrays))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
