@@ -15,7 +15,7 @@ from typing import Any
 class _Module(ModuleType):
     """A module in which every public name is an empty class, which takes any arguments."""
 
-    __path__: list[str] = []
+    __path__ = ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

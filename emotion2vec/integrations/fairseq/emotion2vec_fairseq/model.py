@@ -71,9 +71,7 @@ class Emotion2vecFairseqModel(BaseFairseqModel):
         """Build the model, as fairseq asks for it."""
         return cls(cfg)
 
-    def forward(
-        self, source: Tensor, id: Tensor, padding_mask: Tensor | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def forward(self, source: Tensor, id: Tensor, padding_mask: Tensor | None = None, **kwargs: Any) -> dict[str, Any]:
         """Compute the losses of one batch, as sums, for fairseq's criterion `model`.
 
         Args:
