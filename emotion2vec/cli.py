@@ -18,6 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+MODEL_HELP = (
+    "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
+    "tiny, base, plus-seed, plus-base, plus-large."
+)
 DEVICE_HELP = "cpu, cuda, cuda:1, ...; by default a GPU if there is one."
 
 
@@ -64,7 +68,7 @@ def pretrain(
 @app.command()
 def extract(
     source: Annotated[Path, typer.Argument(help="Audio file, folder, or manifest of any supported kind.")],
-    model: Annotated[str, typer.Option(help="Model folder, run folder, or name of a shipped model.")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
     output: Annotated[Path, typer.Option(help="Folder for <relative path>.npy, or a .npz file.")],
     granularity: Annotated[
         str, typer.Option(help="frame (50 vectors per second) or utterance (their mean).")
@@ -152,9 +156,9 @@ def probe(
 
 @app.command()
 def info(
-    model: Annotated[str, typer.Argument(help="Model folder, run folder, or name of a shipped model.")],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
 ) -> None:
-    """Show what a model is: dimensions, parameters by part, size and checksum."""
+    """Show what a checkpoint is: format, dimensions, parameters by part, labels, licence, size and checksum."""
     from emotion2vec.checkpoint.info import describe_model
 
     _print_facts(describe_model(model))

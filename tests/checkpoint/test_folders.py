@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -151,6 +154,22 @@ def test_offline(funasr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = message("plus-base")
     assert "plus-base: iic/emotion2vec_plus_base at revision master" in text
     assert "ConnectionError: no network" in text and "more lines" not in text and "Offline?" in text
+
+
+def test_the_real_client_finds_its_cache_offline(funasr: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """huggingface_hub's own cache layout, in a process of its own that may not use the network."""
+    pytest.importorskip("huggingface_hub")
+    home = tmp_path_factory.mktemp("home")
+    repository = home / "hub" / "models--owner--name"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.parent.mkdir(parents=True)
+    shutil.copytree(funasr, snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    script = "import emotion2vec; print(emotion2vec.load_model('hf:owner/name').config.depth)"
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "1", done.stderr
 
 
 def test_missing_client_and_bad_names(monkeypatch: pytest.MonkeyPatch) -> None:
