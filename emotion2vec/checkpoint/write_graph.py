@@ -19,6 +19,7 @@ from emotion2vec.checkpoint.loading import build_model
 from emotion2vec.checkpoint.native import description
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.frontend import ConvLayer
 
 GRAPH_FILE = "model.pt2"
 """A `torch.export` program, which `torch.export.load` reads and `torch.onnx.export` takes as it is."""
@@ -42,6 +43,7 @@ class WholePath(nn.Module):
         x = F.layer_norm(waveforms, waveforms.shape[-1:]).unsqueeze(1)  # (B, 1, S)
         frontend = self.model.frontend
         for layer in frontend.layers:
+            assert isinstance(layer, ConvLayer)
             x = F.conv1d(x, layer.weight, stride=layer.stride).transpose(1, 2)  # (B, T', C)
             x = F.gelu(layer.norm(x)).transpose(1, 2)  # (B, C, T')
         frames = self.model.backbone(frontend.project(x.transpose(1, 2))).x[:, self.model.config.tokens :]  # (B, T, D)

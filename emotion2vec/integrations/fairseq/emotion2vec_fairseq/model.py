@@ -64,7 +64,7 @@ class Emotion2vecFairseqModel(BaseFairseqModel):
         self.pooled: list[Tensor] = []
         for parameter in self.pretrainer.parameters():
             if parameter.ndim < 2:
-                parameter.optim_overrides = {"optimizer": {"weight_decay_scale": 0}}
+                parameter.optim_overrides = {"optimizer": {"weight_decay_scale": 0}}  # type: ignore[attr-defined]
 
     @classmethod
     def build_model(cls, cfg: Emotion2vecFairseqConfig, task: Any = None) -> Emotion2vecFairseqModel:
