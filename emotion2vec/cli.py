@@ -18,6 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+MODEL_HELP = (
+    "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
+    "tiny, base, plus-seed, plus-base, plus-large."
+)
 DEVICE_HELP = "cpu, cuda, cuda:1, ...; by default a GPU if there is one."
 
 
@@ -67,7 +71,7 @@ def extract(
         list[str],
         typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
     ],
-    model: Annotated[str, typer.Option(help="Model folder, run folder, or name of a shipped model.")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
     output: Annotated[Path, typer.Option(help="Folder for <relative path>.npy, or a .npz file.")],
     granularity: Annotated[
         str, typer.Option(help="frame (50 vectors per second), utterance (a summary over time), or both.")
@@ -136,7 +140,7 @@ def predict(
         list[str],
         typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
     ],
-    model: Annotated[str, typer.Option(help="Model with a head.")],
+    model: Annotated[str, typer.Option(help=f"With a head. {MODEL_HELP}")],
     output: Annotated[Path | None, typer.Option(help=".jsonl or .csv file; by default JSON lines on stdout.")] = None,
     window: Annotated[
         float | None, typer.Option(help="Score windows of this length, in s, in place of whole utterances.")
@@ -225,9 +229,9 @@ def probe(
 
 @app.command()
 def info(
-    model: Annotated[str, typer.Argument(help="Model folder, run folder, or name of a shipped model.")],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
 ) -> None:
-    """Show what a model is: dimensions, parameters by part, size and checksum."""
+    """Show what a checkpoint is: format, dimensions, parameters by part, labels, licence, size and checksum."""
     from emotion2vec.checkpoint.info import describe_model
 
     _print_facts(describe_model(model))

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.fairseq_settings import Settings, decoder_faults, find_settings, translate
 from emotion2vec.checkpoint.fairseq_weights import Weights, decoder_dimensions, dimensions_of, sort_weights
+from emotion2vec.checkpoint.mapped import MappedFile, map_safetensors
 from emotion2vec.checkpoint.names import state_from_fairseq
-from emotion2vec.checkpoint.source import Source, keep
-from emotion2vec.checkpoint.torchfile import TorchFile, read_torch_file
+from emotion2vec.checkpoint.source import Source
+from emotion2vec.checkpoint.torchfile import read_torch_file
 from emotion2vec.checkpoint.unpickle import DamagedPickle, plain
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import CheckpointError
@@ -37,16 +38,20 @@ class WeightFile:
         state: names and tensors, and the teacher under `_ema`.
         settings: fairseq's configuration, empty in a file without.
         left: what is beside the model and not taken, such as the optimizer's state.
+        mapped: the file in memory.
+        pickle: whether it is a pickle.
         update: the update of the weights, where it is known.
-        torch_file: the mapped file, if it is a pickle.
+        own: what our own writer kept beside the model, under `HEAD_KEY`.
     """
 
     path: Path
     state: Mapping[str, Any]
     settings: Settings
     left: list[str]
+    mapped: MappedFile
+    pickle: bool = False
     update: int | None = None
-    torch_file: TorchFile | None = None
+    own: Any = None
 
 
 def read_file(path: Path) -> Source:
@@ -56,27 +61,23 @@ def read_file(path: Path) -> Source:
         CheckpointError: it is damaged, of another kind, or holds settings or weights that our network does not have.
     """
     file = open_weights(path)
-    source = assemble(file, file.settings, "fairseq" if file.torch_file else "safetensors")
-    if _kept_head(file, source):
-        return source
-    if "head.weight" in source.student:
+    source = assemble(file, file.settings, "fairseq" if file.pickle else "safetensors")
+    if file.own is not None:
+        _take_head(file, source)
+    elif "head.weight" in source.student:
         source.labels = tuple(str(number) for number in range(len(source.student["head.weight"])))
         source.notes.append("the file names no labels: they are the head's outputs, numbered from 0")
     return source
 
 
-def _kept_head(file: WeightFile, source: Source) -> bool:
-    """Take the head and the labels that `convert --to fairseq` keeps beside the model, if they are there."""
-    content = file.torch_file.content if file.torch_file else None
-    kept = content.get(HEAD_KEY) if isinstance(content, dict) else None
-    if kept is None:
-        return False
+def _take_head(file: WeightFile, source: Source) -> None:
+    """Take the head and the labels that `convert --to fairseq` keeps beside the model."""
+    kept = file.own
     head, labels = (kept.get("head"), kept.get("labels")) if isinstance(kept, dict) else (None, None)
     if not isinstance(head, dict) or not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
         raise CheckpointError(f"{file.path}: {HEAD_KEY} is damaged, expected a head's weights and its labels")
     source.student |= state_from_fairseq(head)
     source.labels = tuple(labels)
-    return True
 
 
 def open_weights(path: Path) -> WeightFile:
@@ -86,9 +87,8 @@ def open_weights(path: Path) -> WeightFile:
         CheckpointError: it is damaged, wants something run, or holds no model.
     """
     if is_safetensors(path):
-        from emotion2vec.checkpoint.native import read_tensors
-
-        return WeightFile(path, read_tensors(path), Settings(), [])
+        tensors, mapped = map_safetensors(path)
+        return WeightFile(path, tensors, Settings(), [], mapped)
     file = read_torch_file(path)
     content = file.content
     if not isinstance(content, dict):
@@ -99,7 +99,7 @@ def open_weights(path: Path) -> WeightFile:
         raise CheckpointError(f"{path}: holds no weights of a model (keys: {keys or 'none'})")
     settings = Settings() if state is content else _settings(content, path)
     left = [f"{key} (optimizer state)" for key in _OPTIMIZER if state is not content and content.get(key)]
-    return WeightFile(path, state, settings, left, _update(content), file)
+    return WeightFile(path, state, settings, left, file.file, True, _update(content), content.get(HEAD_KEY))
 
 
 def _settings(content: Mapping[str, Any], path: Path) -> Settings:
@@ -155,11 +155,11 @@ def assemble(file: WeightFile, settings: Settings, format: str, scope: Mapping[s
         teacher=weights.teacher,
         decoder=weights.decoder,
         decoder_config=decoder_dimensions(weights.decoder),
-        pickle=file.torch_file is not None,
+        pickle=file.pickle,
         left=weights.left + file.left,
         notes=notes,
         update=file.update,
-        release=file.torch_file.release if file.torch_file else keep,
+        release=file.mapped.release,
     )
 
 

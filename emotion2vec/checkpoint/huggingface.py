@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from emotion2vec.checkpoint.native import read_tensors
+from emotion2vec.checkpoint.mapped import MappedFile, map_safetensors
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.torchfile import read_torch_file
 from emotion2vec.config import Emotion2vecConfig, model_config
@@ -45,9 +45,18 @@ def read_huggingface(folder: Path) -> Source:
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
     source = Source("huggingface", folder, _files(folder), config, {})
+    opened = []
     for path in source.files:
-        tensors: dict[str, Any] = read_tensors(path) if path.suffix == ".safetensors" else _unpickled(path, source)
+        tensors, file = map_safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
         source.student |= {name.removeprefix(PREFIX): value for name, value in tensors.items()}
+        source.pickle |= path.suffix != ".safetensors"
+        opened.append(file)
+
+    def release() -> None:
+        for file in opened:
+            file.release()
+
+    source.release = release
     if "head.weight" in source.student:
         source.labels = _labels(document, folder, len(source.student["head.weight"]))
     return source
@@ -82,12 +91,11 @@ def _files(folder: Path) -> list[Path]:
     raise CheckpointError(f"{folder}: holds no weights, expected {WEIGHTS_FILE}")
 
 
-def _unpickled(path: Path, source: Source) -> dict[str, Tensor]:
-    file = read_torch_file(path)
-    if not isinstance(file.content, dict) or not all(isinstance(value, Tensor) for value in file.content.values()):
+def _unpickled(path: Path) -> tuple[dict[str, Tensor], MappedFile]:
+    content, file = (found := read_torch_file(path)).content, found.file
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: holds no state of a model, expected names and tensors")
-    source.pickle, source.release = True, file.release
-    return {str(name): value for name, value in file.content.items()}
+    return {str(name): value for name, value in content.items()}, file
 
 
 def _labels(document: dict[str, Any], folder: Path, outputs: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec.checkpoint.complete import complete_folder
+from emotion2vec.checkpoint.mapped import map_safetensors
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.errors import CheckpointError, ConfigError
@@ -39,11 +40,15 @@ def read_native(folder: Path) -> Source:
     from emotion2vec.checkpoint.fairseq_weights import decoder_dimensions
 
     known, weights = read_description(folder), folder / WEIGHTS_FILE
-    source = Source("native", folder, [weights], known.config, read_tensors(weights), labels=known.labels)
+    tensors, file = map_safetensors(weights)
+    source = Source("native", folder, [weights], known.config, tensors, labels=known.labels, release=file.release)
     training = folder / TRAINING_WEIGHTS_FILE
     if training.is_file():
-        source.teacher = read_tensors(training, "pretrainer.teacher.")
-        source.decoder = read_tensors(training, "pretrainer.decoder.")
+        rest, _ = map_safetensors(training)
+        source.teacher, source.decoder = (
+            {name.removeprefix(prefix): value for name, value in rest.items() if name.startswith(prefix)}
+            for prefix in ("pretrainer.teacher.", "pretrainer.decoder.")
+        )
         source.decoder_config = decoder_dimensions(source.decoder)
         source.left = [f"{TRAINING_WEIGHTS_FILE} (optimizer state)"]
         source.update = int(read_state(folder)["update"])
@@ -118,25 +123,13 @@ def read_description(folder: Path) -> Description:
         raise CheckpointError(str(error)) from error
 
 
-def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Read a safetensors file, all of it or what starts with `prefix`, which the names then lose.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file into memory of its own.
 
     Raises:
         CheckpointError: it is missing, truncated or of another format.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (it is no mapping)
-            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file, expected the weights of the model") from error
-    except (SafetensorError, OSError) as error:
-        size = path.stat().st_size if path.exists() else 0
-        raise CheckpointError(
-            f"{path}: {size} bytes that are no complete safetensors file ({error}); it may be truncated"
-        ) from error
+    return {name: value.clone() for name, value in map_safetensors(path)[0].items()}
 
 
 def load_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:

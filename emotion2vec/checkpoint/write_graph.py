@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from emotion2vec.audio import SAMPLE_RATE, frame_stride, receptive_field
 from emotion2vec.checkpoint.complete import complete_folder
 from emotion2vec.checkpoint.loading import build_model
-from emotion2vec.checkpoint.native import CONFIG_FILE, description
+from emotion2vec.checkpoint.native import description
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.frontend import ConvLayer
 
 GRAPH_FILE = "model.pt2"
 """A `torch.export` program, which `torch.export.load` reads and `torch.onnx.export` takes as it is."""
+
+DESCRIPTION_FILE = "graph.json"
 
 
 class WholePath(nn.Module):
@@ -40,6 +43,7 @@ class WholePath(nn.Module):
         x = F.layer_norm(waveforms, waveforms.shape[-1:]).unsqueeze(1)  # (B, 1, S)
         frontend = self.model.frontend
         for layer in frontend.layers:
+            assert isinstance(layer, ConvLayer)
             x = F.conv1d(x, layer.weight, stride=layer.stride).transpose(1, 2)  # (B, T', C)
             x = F.gelu(layer.norm(x)).transpose(1, 2)  # (B, C, T')
         frames = self.model.backbone(frontend.project(x.transpose(1, 2))).x[:, self.model.config.tokens :]  # (B, T, D)
@@ -49,16 +53,14 @@ class WholePath(nn.Module):
 
 
 def write_graph(source: Source, folder: Path) -> list[str]:
-    """Write `model.pt2` with dynamic batch and length, and `model.json` with its dimensions, inputs and outputs.
+    """Write `model.pt2` with dynamic batch and length, and `graph.json` with its dimensions, inputs and outputs.
 
     Returns:
         What a user should know about what was left out.
     """
     model = build_model(source)
-    stride, shortest = (
-        frame_stride(source.config.strides),
-        receptive_field(source.config.kernels, source.config.strides),
-    )
+    config = source.config
+    shortest = receptive_field(config.kernels, config.strides) + frame_stride(config.strides)  # two frames
     example = torch.randn(2, SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=shortest)}
     with warnings.catch_warnings(), torch.no_grad():
@@ -76,5 +78,5 @@ def write_graph(source: Source, folder: Path) -> list[str]:
     }
     with complete_folder(folder) as partial:
         torch.export.save(program, partial / GRAPH_FILE)
-        (partial / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (partial / DESCRIPTION_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return ["the graph takes clips of one length per batch, unpadded"]

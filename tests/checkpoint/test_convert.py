@@ -220,7 +220,7 @@ def test_an_interrupted_conversion_leaves_nothing(
 
 
 def test_names_that_fairseq_does_not_have() -> None:
-    with pytest.raises(CheckpointError, match="does not have: backbone.extra"):
+    with pytest.raises(CheckpointError, match="does not have: backbone"):
         state_to_fairseq({"backbone.extra": torch.zeros(1)})
 
 

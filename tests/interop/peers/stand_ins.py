@@ -13,14 +13,14 @@ from typing import Any
 
 
 class _Module(ModuleType):
-    """A module in which every public name is an empty class."""
+    """A module in which every public name is an empty class, which takes any arguments."""
 
-    __path__: list[str] = []
+    __path__ = ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return type(name, (), {})
+        return type(name, (), {"__init__": lambda self, *args, **options: None})
 
 
 class _Finder(MetaPathFinder, Loader):
