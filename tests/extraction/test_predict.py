@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from extraction.helpers import speech
+from networks import tiny_config
+
+from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.predict import predict
+from emotion2vec.model.encoder import Emotion2vec
+
+LABELS = ("angry", "neutral", "unuse_0", "sad")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Emotion2vec:
+    torch.manual_seed(0)
+    return Emotion2vec(tiny_config().model, labels=LABELS).eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for seed, samples in enumerate([5_000, 40_000]):
+        soundfile.write(tmp_path / "in" / f"{seed}.wav", speech(samples, seed), 16_000, subtype="FLOAT")
+    (tmp_path / "in" / "broken.wav").write_bytes(b"")
+    return tmp_path / "in"
+
+
+def test_whole_utterances(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
+    report = predict(folder, model=classifier, output=tmp_path / "out.jsonl")
+    assert report.written == 2 and report.exit_code == 1
+    rows = {row["id"]: row for row in map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())}
+    for name in ("0", "1"):
+        expected = classifier.predict(folder / f"{name}.wav")
+        assert rows[name]["scores"] == pytest.approx(expected, abs=1e-5)
+        assert rows[name]["label"] == max(expected, key=expected.__getitem__) and "unuse_0" not in expected
+        assert sum(rows[name]["scores"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_windows_over_time_as_csv_with_pictures(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    predict(folder / "1.wav", model=classifier, output=tmp_path / "out.csv", window=1.0, plot=tmp_path / "plots")
+    with open(tmp_path / "out.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["start"]) for row in rows] == [0.0, 1.0, 2.0]  # 2.5 s; the last window is what is left
+    frames = classifier.extract_features(folder / "1.wav").frames
+    assert classifier.head is not None
+    for number, row in enumerate(rows):
+        pooled = torch.from_numpy(frames[50 * number : 50 * number + 50].mean(axis=0, dtype=np.float64)).float()
+        (expected,) = classifier.head.by_label(pooled.unsqueeze(0))
+        assert {label: float(row[f"score:{label}"]) for label in expected} == pytest.approx(expected, abs=1e-5)
+    assert (tmp_path / "plots" / "1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mistakes_are_refused(model: Emotion2vec, classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="this model has no head"):
+        predict(folder, model=model)
+    with pytest.raises(ConfigError, match=r"window is 0\.0.*output is .*out\.txt"):
+        predict(folder, model=classifier, output=tmp_path / "out.txt", window=0.0)
+    with pytest.raises(ConfigError, match="plot needs a window"):
+        predict(folder, model=classifier, plot=tmp_path)
