@@ -169,3 +169,14 @@ def test_a_missing_package_is_named_with_its_command(
     monkeypatch.setattr("emotion2vec.extraction.writers.tables.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=rf"needs the package {package}: pip install 'emotion2vec\[{format}\]'"):
         extract(table, model=model, output=tmp_path / "out", format=format)
+
+
+def test_a_job_without_shards_leaves_the_files_of_shards_alone(model: Emotion2vec, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for shard in ("0/2", "1/2"):
+        extract(table.parent / "s1", model=model, output=out, format="kaldi", shard=shard)
+    for folder in ("s1", "s2"):  # the second one has nothing that fits, and leaves the first one's files
+        extract(table.parent / folder, model=model, output=out, format="kaldi")
+    assert sorted(path.name for path in out.glob("*.ark")) == [
+        "features-0-of-2-00000.ark", "features-00000.ark", "features-1-of-2-00000.ark",
+    ]  # fmt: skip

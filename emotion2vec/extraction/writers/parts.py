@@ -25,9 +25,11 @@ class Part(Protocol):
 
     Attributes:
         suffix: ending of its name.
+        companions: endings of files that lie beside it.
     """
 
     suffix: str
+    companions: tuple[str, ...]
 
     def __init__(self, path: Path, layout: Layout, final: Path):
         """Begin a file at `path`, which will be called `final` when it is finished."""
@@ -58,7 +60,7 @@ class PartsWriter:
         kind.check(output.layout)
         self._output = output
         self._kind = kind
-        found = sorted(output.folder.glob(f"features{output.tag}-[0-9]*{kind.suffix}"))
+        found = sorted(output.folder.glob(f"features{output.tag}-{5 * '[0-9]'}{kind.suffix}"))
         self._present: set[str] = set()
         if output.resume:
             for path in found:
@@ -105,7 +107,8 @@ class PartsWriter:
     def _begin(self) -> None:
         suffix = self._kind.suffix
         for path in self._stale:  # only now is there something to put in their place
-            path.unlink(missing_ok=True)
+            for file in (path, *(path.with_suffix(other) for other in self._kind.companions)):
+                file.unlink(missing_ok=True)
         self._stale = []
         self._partial = self._output.folder / f".{uuid4().hex}.partial{suffix}"
         while (final := self._output.folder / f"features{self._output.tag}-{self._number:05d}{suffix}").exists():

@@ -28,6 +28,7 @@ class ParquetPart:
     """
 
     suffix = ".parquet"
+    companions: tuple[str, ...] = ()
 
     def __init__(self, path: Path, layout: Layout, final: Path):
         import pyarrow.parquet
@@ -122,6 +123,7 @@ class Hdf5Part:
     """One HDF5 file: a group per item, called its id, with its arrays as datasets and its metadata as attributes."""
 
     suffix = ".h5"
+    companions: tuple[str, ...] = ()
 
     def __init__(self, path: Path, layout: Layout, final: Path):
         import h5py
@@ -187,6 +189,7 @@ class KaldiPart:
     """One Kaldi archive `.ark` of float matrices, with its index `.scp` beside it; a vector is a matrix of one row."""
 
     suffix = ".ark"
+    companions: tuple[str, ...] = (".scp",)
 
     def __init__(self, path: Path, layout: Layout, final: Path):
         self._stream = open(path, "wb")  # noqa: SIM115 (closed by finish)
