@@ -9,6 +9,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.folds import Fold, validation_split
 from emotion2vec.probe.heads import Head, Task
 from emotion2vec.probe.metrics import confusion_matrix, mean_scores, scores, std_scores
+from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.progress import track
 from emotion2vec.probe.store import FeatureTable
 
@@ -67,30 +69,52 @@ def evaluate(
     labels = np.array([number[clip.label] for clip in clipset.clips], np.int64)  # (N,)
     speakers = np.array([clip.speaker or "" for clip in clipset.clips])  # (N,)
     started = time.monotonic()
+    tasks = [
+        (fold, seed, _task(clipset, table, fold, seed, labels, speakers, standardize))
+        for seed in seeds
+        for fold in folds
+    ]
+    data = head.prepare(table, device)
+    predictions = run_parallel([partial(head.predict, data, task) for _, _, task in tasks], device)
+    shown = track(predictions, f"head {head.name}", len(tasks), progress)
     found = []
-    for fold, seed in track([(fold, seed) for seed in seeds for fold in folds], f"head {head.name}", progress):
-        train, valid = validation_split(clipset.clips, fold, seed)
-        rows = {"train": train, "valid": valid, "test": fold.test}
-        rows = {part: positions[table.usable[positions]] for part, positions in rows.items()}
-        if empty := [part for part, positions in rows.items() if not positions.size]:
-            raise ConfigError(f"fold {fold.name}: no readable clip to {' or '.join(empty)} on, expected at least one")
-        if len(trained := set(labels[rows["train"]])) < 2:
-            raise ConfigError(f"fold {fold.name}: training has clips of {len(trained)} class, expected at least 2")
-        task = Task(
-            table=table,
-            labels=labels,
-            classes=len(number),
-            speakers=None if fold.shared_speakers or not fold.test_speakers else speakers,
-            standardize=standardize,
-            seed=seed,
-            device=device,
-            **rows,
-        )
-        confusion = confusion_matrix(labels[rows["test"]], head.predict(task), len(number))  # (K, K)
-        found.append(_FoldScore(fold=fold, seed=seed, tested=len(rows["test"]), confusion=confusion))
+    for (fold, seed, task), predicted in zip(tasks, shown, strict=True):
+        confusion = confusion_matrix(labels[task.test], predicted, len(number))  # (K, K)
+        found.append(_FoldScore(fold=fold, seed=seed, tested=len(task.test), confusion=confusion))
     settings = {item.name: getattr(head, item.name) for item in dataclasses.fields(head)}  # type: ignore[arg-type]
     minutes = (time.monotonic() - started) / 60
     return {"head": head.name, "head_settings": settings, **_summary(found, folds, seeds), "minutes": round(minutes, 3)}
+
+
+def _task(
+    clipset: ClipSet,
+    table: FeatureTable,
+    fold: Fold,
+    seed: int,
+    labels: np.ndarray,
+    speakers: np.ndarray,
+    standardize: bool,
+) -> Task:
+    """The readable clips of a fold, divided into training, validation and test.
+
+    Raises:
+        ConfigError: a part is empty, or training has but one class.
+    """
+    train, valid = validation_split(clipset.clips, fold, seed)
+    rows = {"train": train, "valid": valid, "test": fold.test}
+    rows = {part: positions[table.usable[positions]] for part, positions in rows.items()}
+    if empty := [part for part, positions in rows.items() if not positions.size]:
+        raise ConfigError(f"fold {fold.name}: no readable clip to {' or '.join(empty)} on, expected at least one")
+    if len(trained := set(labels[rows["train"]])) < 2:
+        raise ConfigError(f"fold {fold.name}: training has clips of {len(trained)} class, expected at least 2")
+    return Task(
+        labels=labels,
+        classes=len(clipset.classes),
+        speakers=None if fold.shared_speakers or not fold.test_speakers else speakers,
+        standardize=standardize,
+        seed=seed,
+        **rows,
+    )
 
 
 def _summary(found: Sequence[_FoldScore], folds: Sequence[Fold], seeds: Sequence[int]) -> dict[str, Any]:

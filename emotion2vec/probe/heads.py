@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.store import FeatureTable
+from emotion2vec.probe.store import FeatureTable, nonzero_scale
+
+if TYPE_CHECKING:
+    from emotion2vec.probe.frames import FrameBank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,6 @@ class Task:
     """One fold to train and test on; the position arrays refer to the table's clips.
 
     Attributes:
-        table: features of all clips.
         labels: (N,) class numbers.
         classes: K.
         speakers: (N,) speaker of each clip, or None where training and test share speakers or speakers are unknown.
@@ -30,10 +32,8 @@ class Task:
         test: positions of the clips to predict.
         standardize: shift and scale each channel to mean 0 and deviation 1 over the training clips.
         seed: of weights and batch order.
-        device: where networks run.
     """
 
-    table: FeatureTable
     labels: np.ndarray
     classes: int
     speakers: np.ndarray | None
@@ -42,7 +42,6 @@ class Task:
     test: np.ndarray
     standardize: bool
     seed: int
-    device: str
 
 
 class Head(Protocol):
@@ -58,8 +57,12 @@ class Head(Protocol):
         """Whether the table must keep frames."""
         ...
 
-    def predict(self, task: Task) -> np.ndarray:
-        """Train on the fold and return class numbers (len(test),) of its test clips."""
+    def prepare(self, table: FeatureTable, device: str) -> Any:
+        """Bring the features into the form that `predict` reads, once for all folds."""
+        ...
+
+    def predict(self, data: Any, task: Task) -> np.ndarray:
+        """Train on the fold and return class numbers (len(test),) of its test clips; called from several threads."""
         ...
 
 
@@ -68,8 +71,9 @@ class LogisticRegressionHead:
     """Multinomial logistic regression on standardized clip vectors (scikit-learn, L2).
 
     The inverse penalty C is the one of `grid` with the best mean WA in a cross-validation within the training and
-    validation clips, by whole speakers where folds are (GroupKFold); the final fit is on all of them. Vectors are
-    always standardized, with the statistics of the clips that are fitted, for the penalty treats channels alike.
+    validation clips, by whole speakers where folds are (GroupKFold), the smallest of equals; the final fit is on all
+    of them. Vectors are always standardized, with the statistics of the clips that are fitted, for the penalty treats
+    channels alike.
     """
 
     name: str = "logreg"
@@ -79,19 +83,31 @@ class LogisticRegressionHead:
     tolerance: float = 1e-3
     max_iterations: int = 1000
 
-    def predict(self, task: Task) -> np.ndarray:
+    def prepare(self, table: FeatureTable, device: str) -> np.ndarray:
+        """The clip vectors."""
+        return table.vectors
+
+    def predict(self, data: np.ndarray, task: Task) -> np.ndarray:
         """Choose C within the training clips, fit on all of them, predict the test clips."""
         rows = np.sort(np.concatenate([task.train, task.valid]))
-        best = max(self.grid, key=lambda c: (self._inner_accuracy(task, rows, c), -c))
-        return self._fit(task, rows, best).predict(task.table.vectors[task.test])
-
-    def _inner_accuracy(self, task: Task, rows: np.ndarray, inverse_penalty: float) -> float:
-        found = [
-            self._fit(task, fitted, inverse_penalty).score(task.table.vectors[held], task.labels[held])
+        accuracy = [
+            self._path(data, task, fitted, held)
             for fitted, held in self._inner_splits(task, rows)
             if len(set(task.labels[fitted])) > 1
         ]
-        return float(np.mean(found)) if found else 0.0
+        mean = np.mean(accuracy, axis=0) if accuracy else np.zeros(len(self.grid))
+        best = sorted(self.grid)[int(np.argmax(mean))]
+        scaled = standardized(data, rows)
+        return self._regression(best).fit(scaled[rows], task.labels[rows]).predict(scaled[task.test])
+
+    def _path(self, data: np.ndarray, task: Task, fitted: np.ndarray, held: np.ndarray) -> list[float]:
+        """WA on held clips for every C in rising order, each fit starting where the last one ended."""
+        scaled = standardized(data, fitted)
+        regression = self._regression(self.grid[0]).set_params(warm_start=True)
+        return [
+            regression.set_params(C=c).fit(scaled[fitted], task.labels[fitted]).score(scaled[held], task.labels[held])
+            for c in sorted(self.grid)
+        ]
 
     def _inner_splits(self, task: Task, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         from sklearn.model_selection import GroupKFold, KFold
@@ -103,13 +119,10 @@ class LogisticRegressionHead:
             splits = KFold(min(self.inner_folds, len(rows)), shuffle=True, random_state=task.seed).split(rows)
         return [(rows[fitted], rows[held]) for fitted, held in splits]
 
-    def _fit(self, task: Task, rows: np.ndarray, inverse_penalty: float) -> Any:
+    def _regression(self, inverse_penalty: float) -> Any:
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
 
-        regression = LogisticRegression(C=inverse_penalty, tol=self.tolerance, max_iter=self.max_iterations)
-        return make_pipeline(StandardScaler(), regression).fit(task.table.vectors[rows], task.labels[rows])
+        return LogisticRegression(C=inverse_penalty, tol=self.tolerance, max_iter=self.max_iterations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,17 +141,28 @@ class LinearHead:
     updates: int = 30_000
     validate_every: int = 500
 
-    def predict(self, task: Task) -> np.ndarray:
+    def prepare(self, table: FeatureTable, device: str) -> tuple[np.ndarray, str]:
+        """The clip vectors, and where to train."""
+        return table.vectors, device
+
+    def predict(self, data: tuple[np.ndarray, str], task: Task) -> np.ndarray:
         """Train, keep the weights best on validation, predict the test clips."""
         import torch
 
-        from emotion2vec.probe.networks import PooledClassifier, Segments, batch_order, train
+        from emotion2vec.probe.networks import Schedule, VectorClassifier, batch_order, train
 
-        data = Segments.of_vectors(task)
-        network = PooledClassifier(data, hidden=self.hidden, classes=task.classes, relu=False, seed=task.seed)
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr)
-        batches = batch_order(task.train, self.batch, task.seed)
-        return train(network, data, task, optimizer, batches, self.updates, self.validate_every)
+        vectors, device = data
+        if task.standardize:
+            vectors = standardized(vectors, task.train)
+        network = VectorClassifier(
+            torch.from_numpy(vectors).to(device), hidden=self.hidden, classes=task.classes, seed=task.seed
+        )
+        schedule = Schedule(
+            batches=batch_order(task.train, self.batch, task.seed),
+            updates=self.updates,
+            validate_every=self.validate_every,
+        )
+        return train(network, task, torch.optim.Adam(network.parameters(), lr=self.lr, fused=True), schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +170,9 @@ class MlpHead:
     """The paper's head: Linear to 256 and ReLU per frame, mean over time, Linear to classes (Ma et al., ACL 2024).
 
     RMSprop with momentum 0.9, learning rate cycling between 5e-4 and 1e-3 (10 epochs up, 10 down), 100 epochs of
-    batches of 128, the epoch with the best WA on validation. `precision` bf16 multiplies the frames in bfloat16, which
-    is faster where the processor has it; it is not the paper's, so fp32 is the default and the choice is in the result.
+    batches of 128, the epoch with the best WA on validation. `precision` is that of the products with frames: `fp32`,
+    `bf16` (several times faster where the processor has it), or `auto` for bf16 exactly there; the result says which.
+    With `patience`, training ends after so many epochs without a better one.
     """
 
     name: str = "mlp"
@@ -159,25 +184,48 @@ class MlpHead:
     momentum: float = 0.9
     batch: int = 128
     epochs: int = 100
-    precision: str = "fp32"
+    patience: int | None = None
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16"):
-            raise ConfigError(f"precision of head mlp is {self.precision!r}, expected fp32 or bf16")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ConfigError(f"precision of head mlp is {self.precision!r}, expected auto, fp32 or bf16")
 
-    def predict(self, task: Task) -> np.ndarray:
+    def prepare(self, table: FeatureTable, device: str) -> FrameBank:
+        """Pack the frames."""
+        from emotion2vec.probe.frames import FrameBank, native_precision
+
+        return FrameBank.of(table, native_precision(device) if self.precision == "auto" else self.precision, device)
+
+    def predict(self, data: FrameBank, task: Task) -> np.ndarray:
         """Train, keep the epoch best on validation, predict the test clips."""
         import torch
 
-        from emotion2vec.probe.networks import PooledClassifier, Segments, batch_order, train
+        from emotion2vec.probe.networks import FrameClassifier, Schedule, batch_order, train
 
-        data = Segments.of_frames(task, torch.bfloat16 if self.precision == "bf16" else torch.float32)
-        network = PooledClassifier(data, hidden=self.hidden, classes=task.classes, relu=True, seed=task.seed)
+        shift, scale = data.moments(task.train) if task.standardize else (0.0, 1.0)
+        network = FrameClassifier(data, shift, scale, hidden=self.hidden, classes=task.classes, seed=task.seed)
         optimizer = torch.optim.RMSprop(network.parameters(), lr=self.lr, momentum=self.momentum)
         cycle = torch.optim.lr_scheduler.CyclicLR(optimizer, self.lr, self.max_lr, step_size_up=self.cycle_epochs)
         epoch = -(-len(task.train) // self.batch)
-        batches = batch_order(task.train, self.batch, task.seed)
-        return train(network, data, task, optimizer, batches, self.epochs * epoch, epoch, after_validation=cycle.step)
+        schedule = Schedule(
+            batches=batch_order(task.train, self.batch, task.seed),
+            updates=self.epochs * epoch,
+            validate_every=epoch,
+            after_validation=cycle.step,
+            patience=self.patience,
+        )
+        return train(network, task, optimizer, schedule)
+
+
+def standardized(vectors: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Shift and scale the channels of all vectors (N, P) to mean 0 and deviation 1 over the fitted clips.
+
+    Channels that are constant there, up to rounding, are only shifted. Returns (N, P) float32.
+    """
+    mean = vectors[fitted].mean(axis=0, dtype=np.float64)
+    std = vectors[fitted].std(axis=0, dtype=np.float64)
+    return ((vectors - mean) / nonzero_scale(mean, std)).astype(np.float32)
 
 
 HEADS: dict[str, Head] = {"linear": LinearHead(), "mlp": MlpHead(), "logreg": LogisticRegressionHead()}

@@ -1,6 +1,7 @@
-"""The neural heads' network, its data on the device, and its training loop.
+"""The neural heads' networks on frozen features, and their training loop.
 
-N: clips. T: frames of all clips together. R: frames of a batch. D: channels. H: hidden width. K: classes.
+N: clips. T: frames of all clips together. R: frames of a block of clips. B: clips of a batch. D: channels. H: hidden
+width. K: classes.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emotion2vec.probe.frames import FrameBank
 from emotion2vec.seeding import keyed_seed
 
 if TYPE_CHECKING:
@@ -23,152 +25,186 @@ if TYPE_CHECKING:
 EVALUATION_CLIPS = 256
 """Clips per batch when predicting."""
 
-CPU_BLOCK_CLIPS = 4
-"""Clips whose frames go through the first layer at once on a CPU, so that they stay in its cache."""
 
-STD_FLOOR = 1e-5
-"""Smallest standard deviation that standardization divides by, so that constant channels stay near 0."""
+class ClipClassifier(Protocol):
+    """A module that turns positions of clips (B,) into logits (B, K)."""
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """Logits (B, K) of the clips at these positions."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is trained."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its weights."""
+        ...
+
+    def load_state_dict(self, weights: dict[str, Any]) -> Any:
+        """Take weights back."""
+        ...
 
 
-@dataclass(frozen=True)
-class Segments:
-    """Rows of features on the device, one run of rows per clip, with the statistics that standardize them.
+def seeded_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """An nn.Linear with PyTorch's default distribution, drawn from a generator so that threads do not disturb it."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    bound = inputs**-0.5
+    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
+
+
+class VectorClassifier(nn.Module):
+    """Linear D → H, Linear H → K on clip vectors, multiplied out first: the same function and gradients, less work."""
+
+    def __init__(self, vectors: Tensor, *, hidden: int, classes: int, seed: int):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.hidden = seeded_linear(vectors.shape[1], hidden, generator)
+        self.output = seeded_linear(hidden, classes, generator)
+        self.to(vectors.device)
+        self._vectors = vectors
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return logits (B, K) of the clips at these positions."""
+        weight = self.output.weight @ self.hidden.weight  # (K, D)
+        bias = self.output.weight @ self.hidden.bias + self.output.bias  # (K,)
+        return functional.linear(self._vectors[clips], weight, bias)
+
+
+class FrameClassifier(nn.Module):
+    """Linear D → H and ReLU per frame, mean over a clip's frames, Linear H → K.
+
+    Standardization by `shift` and `scale` (D,) is folded into the first layer, which gives the numbers and gradients of
+    standardized frames; so does that of the bank, which only keeps rounding small.
+    """
+
+    def __init__(
+        self,
+        bank: FrameBank,
+        shift: np.ndarray | float,
+        scale: np.ndarray | float,
+        *,
+        hidden: int,
+        classes: int,
+        seed: int,
+    ):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.hidden = seeded_linear(bank.rows.shape[1], hidden, generator)
+        self.output = seeded_linear(hidden, classes, generator)
+        self.to(bank.rows.device)
+        self._bank = bank
+        like = self.hidden.weight
+        self._gain = torch.as_tensor(bank.scale / scale, dtype=like.dtype, device=like.device)  # (D,)
+        self._offset = torch.as_tensor((bank.shift - shift) / scale, dtype=like.dtype, device=like.device)  # (D,)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return logits (B, K) of the clips at these positions."""
+        weight = self.hidden.weight * self._gain  # (H, D)
+        bias = self.hidden.bias + self.hidden.weight @ self._offset  # (H,)
+        return self.output(_mean_hidden(weight, bias, self._bank, clips))
+
+
+def _mean_hidden(weight: Tensor, bias: Tensor, bank: FrameBank, clips: Tensor) -> Tensor:
+    """Mean over frames of ReLU(frames · weightᵀ + bias), (B, H) float32, differentiable in weight and bias."""
+    return _MeanHidden.apply(weight, bias, bank, clips)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _MeanHidden(torch.autograd.Function):
+    """The first layer and the mean over time, with the backward written out: frames need no gradient.
+
+    Whole clips go through in blocks that stay in the processor's cache, one after another and never padded.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, bank: FrameBank, clips: Tensor) -> Tensor:
+        kernel, offset = weight.to(bank.rows.dtype).t().contiguous(), bias.to(bank.rows.dtype)  # (D, H), (H,)
+        sums, ctx.blocks = [], []
+        for block in bank.blocks(clips):
+            hidden = torch.addmm(offset, block.rows, kernel).relu_()  # (R, H)
+            sums.append((block.member @ hidden).float())  # (clips of the block, H)
+            if any(ctx.needs_input_grad):
+                ctx.blocks.append((block, hidden))
+        ctx.lengths = bank.lengths[clips].unsqueeze(1)  # (B, 1)
+        return torch.cat(sums) / ctx.lengths
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        each_frame = grads[0] / ctx.lengths  # (B, H), the gradient of every frame of a clip where ReLU is open
+        weight = bias = torch.zeros((), device=each_frame.device)
+        start = 0
+        for block, hidden in ctx.blocks:
+            count = len(block.member)
+            spread = each_frame[start : start + count].to(hidden.dtype).index_select(0, block.owner)  # (R, H)
+            torch.ops.aten.threshold_backward.grad_input(spread, hidden, 0, grad_input=spread)
+            weight = weight + spread.t() @ block.rows  # (H, D)
+            bias = bias + spread.sum(0, dtype=torch.float32)  # (H,)
+            start += count
+        return weight.float(), bias, None, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long to train and when to look at the validation clips.
 
     Attributes:
-        rows: (T, D), the clips' frames one after another (or one vector per clip).
-        starts: (N,) first row of each clip.
-        lengths: (N,) rows of each clip.
-        shift: (D,) mean of the training rows, or 0.
-        scale: (D,) standard deviation of the training rows, or 1.
+        batches: positions of the clips of each update.
+        updates: how many updates to train for at most.
+        validate_every: updates between validations.
+        after_validation: called after each, for a learning rate by epochs.
+        patience: stop after that many validations without a better one; None never stops early.
     """
 
-    rows: Tensor
-    starts: Tensor
-    lengths: Tensor
-    shift: Tensor
-    scale: Tensor
-
-    @classmethod
-    def of_vectors(cls, task: Task) -> Segments:
-        """One row per clip: its vector."""
-        vectors = task.table.vectors
-        return cls._build(vectors, np.ones(len(vectors), np.int64), task, torch.float32)
-
-    @classmethod
-    def of_frames(cls, task: Task, dtype: torch.dtype) -> Segments:
-        """The frames of every clip, in `dtype`."""
-        assert task.table.frames is not None, "a head that reads frames sets needs_frames"
-        return cls._build(task.table.frames, task.table.lengths, task, dtype)
-
-    @classmethod
-    def _build(cls, rows: np.ndarray, lengths: np.ndarray, task: Task, dtype: torch.dtype) -> Segments:
-        starts = np.cumsum(lengths) - lengths  # (N,)
-        shift, scale = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
-        if task.standardize:
-            shift, scale = moments(rows, starts[task.train], lengths[task.train])
-        device = torch.device(task.device)
-        return cls(
-            rows=torch.from_numpy(rows).to(device, dtype),
-            starts=torch.from_numpy(starts).to(device),
-            lengths=torch.from_numpy(lengths).to(device),
-            shift=torch.from_numpy(shift).to(device, torch.float32),
-            scale=torch.from_numpy(scale).to(device, torch.float32),
-        )
-
-    def take(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Gather the rows (R, D) of some clips, and the place (R,) in `clips` that each row belongs to."""
-        lengths = self.lengths[clips]
-        owner = torch.repeat_interleave(torch.arange(len(clips), device=clips.device), lengths)  # (R,)
-        first = torch.cumsum(lengths, 0) - lengths
-        offset = torch.arange(len(owner), device=clips.device) - first[owner]
-        return self.rows.index_select(0, self.starts[clips][owner] + offset), owner
+    batches: Iterator[np.ndarray]
+    updates: int
+    validate_every: int
+    after_validation: Callable[[], None] | None = None
+    patience: int | None = None
 
 
-class PooledClassifier(nn.Module):
-    """Linear D → H, optionally ReLU, mean over a clip's rows, Linear H → K.
-
-    Standardization is folded into the first layer, which gives the same numbers and gradients as standardized rows.
-    """
-
-    def __init__(self, data: Segments, *, hidden: int, classes: int, relu: bool, seed: int):
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.hidden = nn.Linear(data.rows.shape[1], hidden)
-            self.output = nn.Linear(hidden, classes)
-        self.relu = relu
-        self.to(data.rows.device)
-
-    def forward(self, data: Segments, clips: Tensor) -> Tensor:
-        """Return logits (clips, K) of the clips at these positions."""
-        weight = self.hidden.weight / data.scale  # (H, D)
-        bias = self.hidden.bias - weight @ data.shift  # (H,)
-        weight, bias = weight.to(data.rows.dtype), bias.to(data.rows.dtype)
-        blocks = clips.split(CPU_BLOCK_CLIPS if clips.device.type == "cpu" else len(clips))
-        total = torch.cat([self._sum(data, block, weight, bias) for block in blocks])  # (clips, H)
-        return self.output(total / data.lengths[clips].unsqueeze(1))  # (clips, K)
-
-    def _sum(self, data: Segments, clips: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Sum each clip's hidden rows, (clips, H) float32."""
-        rows, owner = data.take(clips)
-        x = functional.linear(rows, weight, bias)  # (R, H)
-        if self.relu:
-            x = functional.relu(x)
-        member = (torch.arange(len(clips), device=owner.device).unsqueeze(1) == owner).to(x.dtype)  # (clips, R)
-        return (member @ x).float()
-
-
-def train(
-    network: PooledClassifier,
-    data: Segments,
-    task: Task,
-    optimizer: torch.optim.Optimizer,
-    batches: Iterator[np.ndarray],
-    updates: int,
-    validate_every: int,
-    after_validation: Callable[[], None] | None = None,
-) -> np.ndarray:
+def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule) -> np.ndarray:
     """Train with cross-entropy, keep the weights with the best WA on validation, the first of equals.
+
+    Training ends early when every validation clip is right, for nothing better can follow.
 
     Args:
         network: what to train.
-        data: its data, for all clips of the task.
         task: labels, and which clips validate and test.
         optimizer: of the network's parameters.
-        batches: positions of the clips of each update.
-        updates: how many updates to train for.
-        validate_every: updates between validations.
-        after_validation: called after each, for a schedule by epochs.
+        schedule: batches and length.
 
     Returns:
         (len(test),) class numbers that the best weights give the test clips.
     """
-    device = data.rows.device
+    device = next(network.parameters()).device
     labels = torch.from_numpy(task.labels).to(device)
-    best, weights = -1.0, network.state_dict()
-    for update in range(1, updates + 1):
-        clips = torch.from_numpy(next(batches)).to(device)
+    best, since_best, weights = -1.0, 0, network.state_dict()
+    for update in range(1, schedule.updates + 1):
+        clips = torch.from_numpy(next(schedule.batches)).to(device)
         optimizer.zero_grad()
-        functional.cross_entropy(network(data, clips), labels[clips]).backward()
+        functional.cross_entropy(network(clips), labels[clips]).backward()
         optimizer.step()
-        if update % validate_every == 0 or update == updates:
-            score = float(np.mean(predict(network, data, task.valid) == task.labels[task.valid]))
-            if score > best:
-                best, weights = score, copy.deepcopy(network.state_dict())
-            if after_validation is not None:
-                after_validation()
+        if update % schedule.validate_every and update != schedule.updates:
+            continue
+        score = float(np.mean(predict(network, task.valid, device) == task.labels[task.valid]))
+        since_best += 1
+        if score > best:
+            best, since_best, weights = score, 0, copy.deepcopy(network.state_dict())
+        if schedule.after_validation is not None:
+            schedule.after_validation()
+        if best == 1.0 or since_best == schedule.patience:
+            break
     network.load_state_dict(weights)
-    return predict(network, data, task.test)
+    return predict(network, task.test, device)
 
 
 @torch.inference_mode()
-def predict(network: PooledClassifier, data: Segments, clips: np.ndarray) -> np.ndarray:
+def predict(network: ClipClassifier, clips: np.ndarray, device: torch.device) -> np.ndarray:
     """Class numbers (len(clips),) of the clips at these positions."""
-    found = [
-        network(data, part.to(data.rows.device)).argmax(dim=1).cpu()
-        for part in torch.from_numpy(clips).split(EVALUATION_CLIPS)
-    ]
-    return torch.cat(found).numpy()
+    parts = torch.from_numpy(clips).split(EVALUATION_CLIPS)
+    return torch.cat([network(part.to(device)).argmax(dim=1).cpu() for part in parts]).numpy()
 
 
 def batch_order(clips: np.ndarray, size: int, seed: int) -> Iterator[np.ndarray]:
@@ -178,15 +214,3 @@ def batch_order(clips: np.ndarray, size: int, seed: int) -> Iterator[np.ndarray]
         order = np.random.default_rng(keyed_seed("batches", seed, epoch)).permutation(clips)
         yield from (order[start : start + size] for start in range(0, len(order), size))
         epoch += 1
-
-
-def moments(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (D,) of the rows of some clips, clip by clip in float64."""
-    total, squares = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    for start, length in zip(starts, lengths, strict=True):
-        part = rows[start : start + length].astype(np.float64)
-        total += part.sum(axis=0)
-        squares += np.einsum("td,td->d", part, part)
-    mean = total / lengths.sum()
-    std = np.sqrt(np.maximum(squares / lengths.sum() - mean**2, 0))
-    return mean, np.maximum(std, STD_FLOOR)

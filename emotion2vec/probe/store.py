@@ -76,7 +76,7 @@ def extract_table(
 def _extract(clips: Sequence[Clip], extractor: Extractor, frames: bool, progress: bool) -> FeatureTable:
     features: list[ClipFeatures | None] = []
     failures: dict[int, str] = {}
-    for position, clip in enumerate(track(clips, f"features {extractor.name}", progress)):
+    for position, clip in enumerate(track(clips, f"features {extractor.name}", len(clips), progress)):
         try:
             found = extractor(clip.path)
         except AudioError as error:
@@ -138,3 +138,8 @@ def _load(target: Path) -> FeatureTable | None:
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def nonzero_scale(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Standard deviations to divide by: 1 for channels that are constant up to float32 rounding."""
+    return np.where(std > 1e-6 * np.abs(mean) + 1e-30, std, 1.0)

@@ -5,18 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, Task, make_heads
-from emotion2vec.probe.networks import PooledClassifier, Segments, batch_order, moments, train
+from emotion2vec.probe.heads import Head, LinearHead, LogisticRegressionHead, MlpHead, Task, make_heads, standardized
+from emotion2vec.probe.frames import FrameBank
+from emotion2vec.probe.networks import FrameClassifier, Schedule, VectorClassifier, batch_order, train
 from emotion2vec.probe.store import FeatureTable
 
 HEADS = [LinearHead(updates=300, lr=1e-3, validate_every=50), MlpHead(epochs=15, batch=16), LogisticRegressionHead()]
 
 
-@pytest.fixture
-def task() -> Task:
+@pytest.fixture(scope="module")
+def table() -> FeatureTable:
     """Three classes as clouds in six channels, in frames of clips by six speakers; channel 0 has a scale of its own."""
     random = np.random.default_rng(0)
     labels = np.arange(120) % 3
@@ -25,16 +29,19 @@ def task() -> Task:
     frames = np.repeat(centers[labels], lengths, axis=0) + random.standard_normal((lengths.sum(), 6))
     frames[:, 0] = 1000 + 1000 * frames[:, 0]
     starts = np.cumsum(lengths) - lengths
-    table = FeatureTable(
+    return FeatureTable(
         vectors=(np.add.reduceat(frames, starts) / lengths[:, None]).astype(np.float32),
         frames=frames.astype(np.float32),
         lengths=lengths,
         failures={},
     )
+
+
+@pytest.fixture
+def task() -> Task:
     rows = np.arange(120)
     return Task(
-        table=table,
-        labels=labels,
+        labels=rows % 3,
         classes=3,
         speakers=rows // 20,
         train=rows[:60],
@@ -42,76 +49,93 @@ def task() -> Task:
         test=rows[80:],
         standardize=True,
         seed=0,
-        device="cpu",
     )
 
 
+def predict(head: Head, table: FeatureTable, task: Task) -> np.ndarray:
+    return head.predict(head.prepare(table, "cpu"), task)
+
+
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_learn_what_can_be_learned(head: LinearHead, task: Task) -> None:
-    predicted = head.predict(task)
+def test_heads_learn_what_can_be_learned(head: Head, table: FeatureTable, task: Task) -> None:
+    predicted = predict(head, table, task)
     assert predicted.shape == (40,)
     assert np.mean(predicted == task.labels[task.test]) > 0.9
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_cannot_learn_what_is_not_there(head: LinearHead, task: Task) -> None:
+def test_heads_cannot_learn_what_is_not_there(head: Head, table: FeatureTable, task: Task) -> None:
     labels = np.random.default_rng(1).permutation(task.labels)
-    assert np.mean(head.predict(replace(task, labels=labels)) == labels[task.test]) < 0.6
+    assert np.mean(predict(head, table, replace(task, labels=labels)) == labels[task.test]) < 0.6
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_never_see_the_labels_of_the_test(head: LinearHead, task: Task) -> None:
+def test_heads_never_see_the_labels_of_the_test(head: Head, table: FeatureTable, task: Task) -> None:
     spoiled = task.labels.copy()
     spoiled[task.test] = (spoiled[task.test] + 1) % 3
-    np.testing.assert_array_equal(head.predict(task), head.predict(replace(task, labels=spoiled)))
+    np.testing.assert_array_equal(predict(head, table, task), predict(head, table, replace(task, labels=spoiled)))
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_repeat_themselves_and_leave_the_random_state_alone(head: LinearHead, task: Task) -> None:
+def test_heads_repeat_themselves_and_leave_the_random_state_alone(head: Head, table: FeatureTable, task: Task) -> None:
     before = torch.get_rng_state()
-    first = head.predict(task)
+    first = predict(head, table, task)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    np.testing.assert_array_equal(head.predict(task), first)
+    np.testing.assert_array_equal(predict(head, table, task), first)
 
 
 @pytest.mark.parametrize("standardize", [True, False])
-def test_network_is_the_papers_on_each_clip_alone(task: Task, standardize: bool) -> None:
-    task = replace(task, standardize=standardize)
-    data = Segments.of_frames(task, torch.float32)
-    network = PooledClassifier(data, hidden=8, classes=3, relu=True, seed=0)
+@pytest.mark.parametrize("block", [10, 1000])
+def test_network_is_the_papers_on_each_clip_alone(
+    table: FeatureTable, task: Task, standardize: bool, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emotion2vec.probe.frames.CPU_BLOCK_FRAMES", block)
+    bank = FrameBank.of(table, "fp32", "cpu")
+    shift, scale = bank.moments(task.train) if standardize else (0.0, 1.0)
+    network = FrameClassifier(bank, shift, scale, hidden=8, classes=3, seed=0)
     reference = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
     reference.load_state_dict({"0.weight": network.hidden.weight, "0.bias": network.hidden.bias})
-    frames = task.table.frames
+    frames = table.frames
     assert frames is not None
-    trained = frames[: task.table.lengths[:60].sum()].astype(np.float64)
+    trained = frames[: table.lengths[:60].sum()].astype(np.float64)
     if standardize:
         frames = ((frames - trained.mean(0)) / trained.std(0)).astype(np.float32)
+    else:
+        frames = frames / np.float32(100)  # smaller than they are, for float32 to compare within
+        network._gain, network._offset = network._gain / 100, network._offset / 100
     clips = [7, 100, 3]
-    starts = np.cumsum(task.table.lengths) - task.table.lengths
-    parts = [torch.from_numpy(frames[starts[i] : starts[i] + task.table.lengths[i]]) for i in clips]
+    starts = np.cumsum(table.lengths) - table.lengths
+    parts = [torch.from_numpy(frames[starts[i] : starts[i] + table.lengths[i]]) for i in clips]
     expected = network.output(torch.stack([reference(part).mean(dim=0) for part in parts]))
-    found = network(data, torch.tensor(clips))
-    tolerance = {"rtol": 1e-4, "atol": 1e-4}
-    torch.testing.assert_close(found, expected, **tolerance)
+    found = network(torch.tensor(clips))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     # The first layer holds the standardization, so its gradients must be those of standardized frames.
     expected.square().sum().backward()
     found.square().sum().backward()
-    torch.testing.assert_close(network.hidden.weight.grad, reference[0].weight.grad, rtol=1e-3, atol=1e-3)
+    for ours, theirs in ((network.hidden.weight, reference[0].weight), (network.hidden.bias, reference[0].bias)):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-3)
 
 
-def test_linear_head_commutes_with_the_mean(task: Task) -> None:
-    on_vectors, on_frames = Segments.of_vectors(task), Segments.of_frames(task, torch.float32)
-    on_frames = replace(on_frames, shift=on_vectors.shift, scale=on_vectors.scale)
-    network = PooledClassifier(on_vectors, hidden=8, classes=3, relu=False, seed=0)
-    clips = torch.arange(10)
-    torch.testing.assert_close(network(on_frames, clips), network(on_vectors, clips), rtol=1e-3, atol=1e-3)
+def test_linear_head_is_two_layers(table: FeatureTable) -> None:
+    vectors = torch.from_numpy(standardized(table.vectors, np.arange(60)))
+    network = VectorClassifier(vectors, hidden=8, classes=3, seed=0)
+    reference = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
+    reference.load_state_dict(
+        {f"{i}.{k}": v for i, m in enumerate(network.children()) for k, v in m.state_dict().items()}
+    )
+    found, expected = network(torch.arange(10)), reference(vectors[:10])
+    torch.testing.assert_close(found, expected)
+    expected.square().sum().backward()
+    found.square().sum().backward()
+    for ours, theirs in zip(network.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 class Scripted:
     """In place of an optimizer: after update n the network answers class n mod 3, whatever it hears."""
 
-    def __init__(self, network: PooledClassifier):
+    def __init__(self, network: FrameClassifier):
         self.network = network
         self.updates = 0
 
@@ -123,32 +147,53 @@ class Scripted:
         self.network.output.bias.data = 1e6 * nn.functional.one_hot(torch.tensor(self.updates % 3), 3).float()
 
 
-def test_the_weights_best_on_validation_predict_the_test(task: Task) -> None:
+@pytest.mark.parametrize(("truth", "validated", "answer"), [(0, [2, 4, 5], 2), (1, [2, 4], 1), (2, [2], 2)])
+def test_the_weights_best_on_validation_predict_the_test(
+    table: FeatureTable, task: Task, truth: int, validated: list[int], answer: int
+) -> None:
+    """The network answers 2, 1 and 2 when it is validated: all wrong keeps the first, all right ends the training."""
     labels = task.labels.copy()
-    labels[task.valid] = 1
+    labels[task.valid] = truth
     task = replace(task, labels=labels)
-    data = Segments.of_frames(task, torch.float32)
-    network = PooledClassifier(data, hidden=8, classes=3, relu=True, seed=0)
-    optimizer, epochs = Scripted(network), []
-    batches = batch_order(task.train, 20, seed=0)
-    found = train(network, data, task, optimizer, batches, 5, 2, lambda: epochs.append(optimizer.updates))
-    assert epochs == [2, 4, 5]  # which answer 2, 1, 2
-    assert found.tolist() == [1] * len(task.test)
+    network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, classes=3, seed=0)
+    optimizer, seen = Scripted(network), []
+    schedule = Schedule(
+        batches=batch_order(task.train, 20, seed=0),
+        updates=5,
+        validate_every=2,
+        after_validation=lambda: seen.append(optimizer.updates),
+    )
+    assert train(network, task, optimizer, schedule).tolist() == [answer] * len(task.test)
+    assert seen == validated
 
 
-def test_bfloat16_is_near(task: Task) -> None:
-    plain = MlpHead(epochs=5).predict(task)
-    assert np.mean(MlpHead(epochs=5, precision="bf16").predict(task) == plain) > 0.9
-    with pytest.raises(ConfigError, match="'fp16', expected fp32 or bf16"):
+def test_patience_counts_validations_without_a_better_one(table: FeatureTable, task: Task) -> None:
+    labels = task.labels.copy()
+    labels[task.valid] = np.r_[[2] * 11, [1] * 9]
+    task = replace(task, labels=labels)
+    network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, classes=3, seed=0)
+    optimizer = Scripted(network)
+    schedule = Schedule(batches=batch_order(task.train, 20, seed=0), updates=50, validate_every=1, patience=4)
+    assert set(train(network, task, optimizer, schedule)) == {2}
+    assert optimizer.updates == 6  # best at update 2, then four without a better one
+
+
+def test_bfloat16_is_near(table: FeatureTable, task: Task) -> None:
+    plain = predict(MlpHead(epochs=5, precision="fp32"), table, task)
+    assert np.mean(predict(MlpHead(epochs=5, precision="bf16"), table, task) == plain) > 0.9
+    with pytest.raises(ConfigError, match="'fp16', expected auto, fp32 or bf16"):
         MlpHead(precision="fp16")
 
 
 def test_moments_are_those_of_the_chosen_clips() -> None:
-    rows = np.random.default_rng(0).standard_normal((12, 3)) * [1, 100, 0] + [5, 0, 2]
-    mean, std = moments(rows, np.array([2, 8]), np.array([3, 4]))
-    chosen = np.concatenate([rows[2:5], rows[8:12]])
+    rows = (np.random.default_rng(0).standard_normal((12, 3)) * [1, 100, 0] + [5, 0, 2]).astype(np.float32)
+    lengths = np.array([2, 3, 3, 4])
+    bank = FrameBank.of(FeatureTable(vectors=rows[:4], frames=rows, lengths=lengths, failures={}), "fp32", "cpu")
+    mean, std = bank.moments(np.array([1, 3]))
+    chosen = np.concatenate([rows[2:5], rows[8:12]]).astype(np.float64)
     np.testing.assert_allclose(mean, chosen.mean(0))
-    np.testing.assert_allclose(std, np.maximum(chosen.std(0), 1e-5))
+    np.testing.assert_allclose(std, [*chosen[:, :2].std(0), 1.0])  # a constant channel is only shifted
+    np.testing.assert_allclose(bank.rows.numpy() * bank.scale + bank.shift, rows, rtol=1e-5, atol=1e-4)
 
 
 def test_batches_cover_every_clip_once_an_epoch() -> None:
@@ -165,6 +210,16 @@ def test_logreg_chooses_c_by_whole_training_speakers(task: Task) -> None:
     for fitted, held in splits:
         assert not set(task.speakers[fitted]) & set(task.speakers[held])
         assert not set(task.test) & {*fitted, *held}
+
+
+def test_logreg_is_scikit_learns(table: FeatureTable, task: Task) -> None:
+    rows = np.arange(80)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-6)).fit(table.vectors[rows], rows % 3)
+    head = LogisticRegressionHead(grid=(0.1,), tolerance=1e-6)
+    np.testing.assert_array_equal(predict(head, table, task), pipeline.predict(table.vectors[task.test]))
+    accuracy = head._path(table.vectors, task, task.train, task.valid)
+    fitted = pipeline.fit(table.vectors[task.train], task.labels[task.train])
+    assert accuracy == [pytest.approx(fitted.score(table.vectors[task.valid], task.labels[task.valid]))]
 
 
 def test_heads_by_name() -> None:

@@ -1,0 +1,124 @@
+"""Frames of all clips, packed for training: one after another without padding, handed out in blocks of whole clips.
+
+N: clips. T: frames of all clips together. R: frames of a block. D: channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emotion2vec.probe.store import FeatureTable, nonzero_scale
+
+CPU_BLOCK_FRAMES = 2048
+"""Frames that go through a layer at once on a CPU, so that they stay in its cache."""
+
+GPU_BLOCK_FRAMES = 1 << 18
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some clips' frames.
+
+    Attributes:
+        rows: (R, D), clip after clip.
+        owner: (R,) place within the block of the clip that each frame belongs to.
+        member: (clips, R), 1 where the frame belongs to the clip: the product with it sums each clip's frames.
+    """
+
+    rows: Tensor
+    owner: Tensor
+    member: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameBank:
+    """Standardized frames of a whole table on their device, in the precision of the matrix products.
+
+    Attributes:
+        rows: (T, D), (frames − shift) / scale, so that rounding is relative to each channel's own spread.
+        starts: first frame of each clip.
+        lengths: (N,) frames of each clip, on the device.
+        shift: (D,) float64.
+        scale: (D,) float64.
+        sums: (N, D) float64, sum of each clip's frames as extracted.
+        squares: (N, D) float64, sum of their squares.
+    """
+
+    rows: Tensor
+    starts: tuple[int, ...]
+    lengths: Tensor
+    shift: np.ndarray
+    scale: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, table: FeatureTable, precision: str, device: str) -> FrameBank:
+        """Pack a table's frames once for all folds.
+
+        The statistics of all clips only decide what rounding is relative to: heads take them out again exactly, and
+        standardize with the statistics of their training clips, see `moments`.
+        """
+        assert table.frames is not None, "a head that reads frames sets needs_frames"
+        starts = np.cumsum(table.lengths) - table.lengths  # (N,)
+        parts = [table.frames[start : start + length] for start, length in zip(starts, table.lengths, strict=True)]
+        sums = np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])  # (N, D)
+        squares = np.stack([np.einsum("td,td->d", part, part, dtype=np.float64) for part in parts])  # (N, D)
+        shift, scale = _moments(sums.sum(0), squares.sum(0), int(table.lengths.sum()))
+        rows = torch.empty(table.frames.shape, dtype=PRECISIONS[precision])
+        for start, part in zip(starts, parts, strict=True):
+            rows[start : start + len(part)] = torch.from_numpy((part - shift) / scale)
+        return cls(
+            rows=rows.to(device),
+            starts=tuple(starts.tolist()),
+            lengths=torch.from_numpy(table.lengths).to(device),
+            shift=shift,
+            scale=scale,
+            sums=sums,
+            squares=squares,
+        )
+
+    def moments(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (D,) of the frames of some clips."""
+        count = int(self.lengths[torch.from_numpy(clips)].sum())
+        return _moments(self.sums[clips].sum(axis=0), self.squares[clips].sum(axis=0), count)
+
+    def blocks(self, clips: Tensor) -> Iterator[Block]:
+        """Hand out the clips at these positions, in their order, a few at a time."""
+        limit = CPU_BLOCK_FRAMES if self.rows.device.type == "cpu" else GPU_BLOCK_FRAMES
+        held: list[int] = []
+        frames = 0
+        for clip, length in zip(clips.tolist(), self.lengths[clips].tolist(), strict=True):
+            if held and frames + length > limit:
+                yield self._block(held)
+                held, frames = [], 0
+            held.append(clip)
+            frames += length
+        yield self._block(held)
+
+    def _block(self, clips: list[int]) -> Block:
+        lengths = self.lengths[clips]
+        ends = [self.starts[clip] + length for clip, length in zip(clips, lengths.tolist(), strict=True)]
+        rows = torch.cat([self.rows[self.starts[clip] : end] for clip, end in zip(clips, ends, strict=True)])  # (R, D)
+        places = torch.arange(len(clips), device=rows.device)
+        owner = torch.repeat_interleave(places, lengths)  # (R,)
+        return Block(rows, owner, (places.unsqueeze(1) == owner).to(rows.dtype))
+
+
+def native_precision(device: str) -> str:
+    """`bf16` where the device multiplies bfloat16 by itself, else `fp32`."""
+    if torch.device(device).type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def _moments(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    mean = total / count
+    return mean, nonzero_scale(mean, np.sqrt(np.maximum(squares / count - mean**2, 0)))
