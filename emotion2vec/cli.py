@@ -186,17 +186,22 @@ def _say_failed(faults: list[Any]) -> None:
 def probe(
     dataset: Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")] = None,
     table: Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the audio.")] = None,
+    emobox: Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
+    ] = None,
     features: Annotated[
-        list[str] | None, typer.Option(help="logmel, mfcc, untrained, or a model; may be repeated.")
+        list[str] | None,
+        typer.Option(help="logmel, mfcc, egemaps, untrained, hf:NAME, torchaudio:NAME, a model; may be repeated."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="One more model to probe; untrained takes its shape.")] = None,
-    folds: Annotated[str, typer.Option(help="speaker, session, official or random.")] = "speaker",
+    folds: Annotated[str, typer.Option(help="speaker, session, official, emobox or random.")] = "speaker",
     head: Annotated[
-        list[str] | None, typer.Option(help="mlp, linear or logreg; may be repeated. [default: mlp]")
+        list[str] | None,
+        typer.Option(help="mlp, linear, logreg, weighted, attention or gru; may be repeated. [default: mlp]"),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; may be repeated for means. [default: 0]")] = None,
-    layer: Annotated[str, typer.Option(help="last, mean, all, or a block number from 0.")] = "last",
+    layer: Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")] = "last",
     pooling: Annotated[str | None, typer.Option(help="mean or mean+std over time, for logreg.")] = None,
     standardize: Annotated[bool, typer.Option(help="Standardize channels for neural heads.")] = True,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")] = None,
@@ -204,12 +209,13 @@ def probe(
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
 ) -> None:
     """Train small heads on frozen features and score them on held-out speakers."""
-    from emotion2vec.probe.benchmark import probe as run
+    from emotion2vec.probe.probing import probe as run
     from emotion2vec.probe.report import show
 
     result = run(
         dataset=dataset,
         table=table,
+        emobox=emobox,
         root=root,
         features=features or [],
         model=model,
@@ -225,6 +231,57 @@ def probe(
         progress=True,
     )
     show(result)
+
+
+@app.command()
+def benchmark(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as data=/speech output=results."),
+    ] = None,
+    config: Annotated[
+        str, typer.Option(help="YAML file, or the name of one that ships with the package: acted.")
+    ] = "acted",
+) -> None:
+    """Probe many features on many corpora, and write one report; the same command goes on after an interrupt."""
+    import shlex
+
+    from emotion2vec.probe.benchmark import run_benchmark
+    from emotion2vec.probe.plan import load_plan
+
+    plan = load_plan(_find_config(config, "benchmark"), overrides or [])
+    command = shlex.join(["emotion2vec", "benchmark", "--config", config, *(overrides or [])])
+    result = run_benchmark(plan, command, progress=True)
+    for failure in result.failures:
+        _say(f"failed: {failure['corpus']} {failure['feature']}: {failure['reason']}")
+    _say(f"{len(result.documents)} results in {Path(plan.output) / 'report.html'}")
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def visualize(
+    output: Annotated[Path, typer.Option(help="HTML file.")],
+    dataset: Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")] = None,
+    emobox: Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
+    ] = None,
+    features: Annotated[list[str] | None, typer.Option(help="As for probe; may be repeated. [default: tiny]")] = None,
+    layer: Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")] = "last",
+    pooling: Annotated[str | None, typer.Option(help="mean or mean+std over time.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")] = None,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
+) -> None:
+    """Draw features in two dimensions, by emotion, arousal and speaker."""
+    from emotion2vec.extraction.models import choose_device
+    from emotion2vec.probe.page import write_plots
+    from emotion2vec.probe.probing import read_clips
+
+    clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
+    names, place = features or ["tiny"], str(choose_device(device))
+    write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place)
+    _say(f"{len(names)} features of {len(clipset.clips)} clips drawn in {output}")
 
 
 @app.command()
@@ -265,12 +322,12 @@ def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
             typer.echo(f"{indent}{name:<20} {shown}")
 
 
-def _find_config(name: str) -> Path:
+def _find_config(name: str, kind: str = "pretrain") -> Path:
     """A path as it is, or the shipped configuration of that name."""
     from emotion2vec.assets import asset_folder
 
     path = Path(name)
-    shipped = asset_folder("configs") / "pretrain" / f"{name}.yaml"
+    shipped = asset_folder("configs") / kind / f"{name}.yaml"
     return shipped if path.parent == Path() and not path.suffix and shipped.is_file() else path
 
 

@@ -76,6 +76,8 @@ def test_pretrain_end_to_end(
         (["extract", "/nowhere/at/all", "--model", "MODEL", "--output", "RUN"], "/nowhere/at/all: does not exist"),
         (["extract", "/", "--model", "MODEL", "--output", "RUN", "--layers", "x"], "layers is 'x'"),
         (["probe", "--dataset", "nope", "--root", "/", "--features", "logmel"], "nope"),
+        (["benchmark", "--config", "nope"], "nope: no such file"),
+        (["visualize", "--table", "nope.csv", "--output", "RUN"], "nope.csv: cannot be opened"),
     ],
 )
 def test_mistakes_exit_with_2_and_no_traceback(

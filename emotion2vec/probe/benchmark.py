@@ -1,164 +1,145 @@
-"""The probe: corpus and folds in, frozen features and heads through them, scores out."""
+"""Corpora × features × heads: every combination probed once, kept on disk, and reported together."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.models import choose_device
-from emotion2vec.probe.corpora import ClipSet, examples, label_counts, read_corpus
-from emotion2vec.probe.evaluation import evaluate
-from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.folds import fold_warnings, make_folds
-from emotion2vec.probe.heads import Head, make_heads
+from emotion2vec.errors import ConfigError, Emotion2vecError
+from emotion2vec.probe.cache import combined_key
+from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan
+from emotion2vec.probe.probing import probe, read_clips
 from emotion2vec.probe.report import versions, write_json
-from emotion2vec.probe.store import extract_table
-from emotion2vec.probe.tables import read_table
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProbeResult:
-    """Scores of every feature under every head on the same folds.
+@dataclass
+class BenchmarkResult:
+    """What became of a benchmark.
 
     Attributes:
-        about: dataset, counts, classes, fold scheme, settings, versions, files left out and warnings.
-        results: one mapping per feature and head with `feature`, `head`, `folds` (name, test speakers, number of
-            clips, `WA`, `UA`, `WF1`), `mean`, `std`, `pooled`, `seeds`, `confusion` and `minutes`.
+        documents: one JSON document of `probe` per corpus, feature and head, with `title`, `feature` and `embedding`.
+        failures: what could not be done, and why.
     """
 
-    about: dict[str, Any]
-    results: list[dict[str, Any]]
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document: a single result stands at the top level, several under `results`."""
-        if len(self.results) == 1:
-            return {**self.about, **self.results[0]}
-        return {**self.about, "results": self.results}
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 some combinations failed, 2 none could be done."""
+        return 0 if not self.failures else 1 if self.documents else 2
 
 
-def probe(
-    *,
-    dataset: str | None = None,
-    table: str | Path | None = None,
-    root: str | Path | None = None,
-    features: Sequence[Any] = (),
-    model: Any = None,
-    folds: str = "speaker",
-    heads: Sequence[str | Head] = ("mlp",),
-    seeds: Sequence[int] = (0,),
-    layer: int | str = "last",
-    pooling: str | None = None,
-    standardize: bool = True,
-    cache: str | Path | None = None,
-    device: str | None = None,
-    output: str | Path | None = None,
-    progress: bool = False,
-) -> ProbeResult:
-    """Train heads on frozen features, fold by fold, and score them.
+def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False) -> BenchmarkResult:
+    """Probe every combination of a plan that is not done yet, and write tables and the report.
+
+    Results lie in `output/results`, one file per combination; a later run with the same corpus contents, features,
+    settings and versions takes them from there. A corpus or feature that fails is reported, and the others are done.
 
     Args:
-        dataset: name of a corpus (`CORPORA`), with its folder in `root`; or give `table`.
-        table: CSV or TSV of labelled clips; `root` is then where its paths start.
-        root: folder of the audio.
-        features: names such as `logmel` (see `make_extractor`), paths of models, or loaded models.
-        model: one more feature: the path of a model, or a loaded one; `untrained` takes its shape.
-        folds: fold scheme (see `make_folds`).
-        heads: names (`HEADS`) or heads with settings of their own.
-        seeds: each gives other validation speakers, weights and batches; scores are means over seeds.
-        layer: of networks: `last`, `mean`, `all` or an index.
-        pooling: `mean` or `mean+std` over time for clip vectors; by default per feature.
-        standardize: give neural heads standardized channels (statistics of the training clips). The paper does not,
-            but features of small or untrained networks and spectra have scales on which its learning rates fail,
-            which would be a comparison of scales; turn it off for the paper's exact protocol.
-        cache: folder that keeps features between runs.
-        device: where networks run; by default the GPU if there is one, else the CPU.
-        output: JSON file to write.
-        progress: show progress bars on stderr.
+        plan: what to do.
+        command: how to reproduce it, for the report.
+        progress: show progress bars.
 
     Raises:
-        ConfigError: names or combinations that are wrong.
-        ManifestError: the corpus or table cannot be read, or none of its audio can.
-        CheckpointError: a model cannot be loaded.
+        ConfigError: the output folder cannot be written.
     """
-    wanted = [*features, *([model] if model is not None else [])]
-    chosen_heads = make_heads(heads)
-    _check_request(dataset, table, root, wanted, chosen_heads, seeds, layer)
-    device = str(choose_device(device))
-    extractors = [
-        make_extractor(feature, model=model, layer=layer, pooling=pooling, device=device) for feature in wanted
-    ]
-    clipset = read_corpus(dataset, root or ".") if dataset else read_table(table or "", root)
-    splits = make_folds(clipset.clips, folds)
-    warnings = [*clipset.warnings, *fold_warnings(clipset.clips, splits)]
-    left_out = dict(clipset.left_out)
+    from emotion2vec.probe.page import write_report
 
-    results = []
-    for extractor in extractors:
-        frames = any(head.needs_frames for head in chosen_heads)
-        found = extract_table(clipset.clips, extractor, frames=frames, cache=cache, progress=progress)
-        left_out.update({clipset.clips[i].file: reason for i, reason in found.failures.items()})
-        if not found.usable.any():
-            raise ManifestError(f"{clipset.root}: no clip can be read: {examples(left_out.values())}")
-        for head in chosen_heads:
-            evaluation = evaluate(
-                clipset, found, splits, head, seeds=seeds, standardize=standardize, device=device, progress=progress
-            )
-            results.append({"feature": extractor.name, **evaluation})
-    if left_out:
-        warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
-    for warning in warnings:
-        logger.warning("%s", warning)
-    about = {
-        **_about(clipset, folds),
-        "settings": {"layer": layer, "pooling": pooling, "standardize": standardize, "seeds": list(seeds)},
-        "device": device,
-        "left_out": [{"file": file, "reason": reason} for file, reason in left_out.items()],
-        "warnings": warnings,
-        "versions": versions(),
-    }
-    result = ProbeResult(about=about, results=results)
-    if output is not None:
-        write_json(result.to_dict(), output)
+    output = Path(plan.output)
+    try:
+        (output / "results").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output {output}: cannot be made: {error.strerror}") from error
+    result = BenchmarkResult()
+    for corpus in plan.corpora:
+        try:
+            digest = _corpus_digest(plan, corpus)
+        except Emotion2vecError as error:
+            result.failures.append({"corpus": corpus.name, "feature": "", "reason": str(error)})
+            continue
+        for feature in plan.features:
+            try:
+                result.documents += _probe_feature(plan, corpus, feature, digest, progress)
+            except Exception as error:  # hours of other combinations must not be lost with one
+                known = isinstance(error, Emotion2vecError)
+                reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+                result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": reason})
+                if not known:
+                    logger.exception("%s, %s", corpus.name, feature.label)
+            write_report(plan, result.documents, result.failures, command)
+    write_report(plan, result.documents, result.failures, command)
     return result
 
 
-def _about(clipset: ClipSet, folds: str) -> dict[str, Any]:
-    return {
-        "dataset": clipset.name,
-        "clips": len(clipset.clips),
-        "speakers": len({clip.speaker for clip in clipset.clips} - {None}),
-        "classes": list(clipset.classes),
-        "clips_per_class": label_counts(clipset.clips),
-        "scheme": folds,
-    }
+def _located(plan: BenchmarkPlan, corpus: CorpusPlan) -> dict[str, Any]:
+    """The corpus's arguments of `read_clips`, paths joined to the plan's `data`."""
+    paths = {name: getattr(corpus, name) for name in ("table", "emobox", "root")}
+    return {"dataset": corpus.dataset, **{name: Path(plan.data) / path for name, path in paths.items() if path}}
 
 
-def _check_request(
-    dataset: str | None,
-    table: str | Path | None,
-    root: str | Path | None,
-    features: Sequence[Any],
-    heads: Sequence[Head],
-    seeds: Sequence[int],
-    layer: int | str,
-) -> None:
-    """Raise one ConfigError with everything that is wrong about the combination of arguments."""
-    faults = []
-    if (dataset is None) == (table is None):
-        faults.append("expected either dataset or table, " + ("found neither" if dataset is None else "found both"))
-    if dataset is not None and root is None:
-        faults.append(f"root is missing, expected the folder of {dataset}")
-    if not features:
-        faults.append("no features and no model, expected at least one, such as logmel")
-    if not seeds:
-        faults.append("seeds is empty, expected at least one number")
-    if layer == "all" and (reading := [head.name for head in heads if head.needs_frames]):
-        faults.append(f"layer is 'all', which gives no frames, and head {', '.join(reading)} reads frames")
-    if faults:
-        raise ConfigError("; ".join(faults))
+def _corpus_digest(plan: BenchmarkPlan, corpus: CorpusPlan) -> str:
+    """Hash of the clips, what is said about them, and their audio."""
+    clipset = read_clips(**_located(plan, corpus))
+    facts = repr([(clip.file, clip.label, clip.speaker, clip.session, clip.fold, clip.split) for clip in clipset.clips])
+    audio = combined_key(clip.path for clip in clipset.clips)
+    return hashlib.blake2b((facts + repr(clipset.splits) + audio).encode(), digest_size=12).hexdigest()
+
+
+def _probe_feature(
+    plan: BenchmarkPlan, corpus: CorpusPlan, feature: FeaturePlan, digest: str, progress: bool
+) -> list[dict[str, Any]]:
+    """Documents of one feature on one corpus, those on disk already and the others probed now."""
+    from emotion2vec.probe.embedding import embed
+    from emotion2vec.probe.features import make_extractor
+
+    extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling)
+    cache = plan.cache or Path(plan.output) / "features"
+    documents = []
+    for head in feature.heads or plan.heads:
+        request = {
+            "corpus": digest,
+            "fingerprint": extractor.fingerprint,
+            "folds": corpus.folds,
+            "head": head,
+            "seeds": list(plan.seeds),
+            "standardize": plan.standardize,
+            "versions": versions(),
+        }
+        key = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=12).hexdigest()
+        path = Path(plan.output) / "results" / f"{key}.json"
+        document = _read_document(path, request)
+        if document is None:
+            found = probe(
+                **_located(plan, corpus),
+                features=[feature.name],
+                folds=corpus.folds,
+                heads=[head],
+                seeds=plan.seeds,
+                layer=feature.layer,
+                pooling=feature.pooling,
+                standardize=plan.standardize,
+                cache=cache,
+                device=plan.device,
+                progress=progress,
+            )
+            embedding = embed(read_clips(**_located(plan, corpus)), extractor, cache)
+            document = {**found.to_dict(), "request": request, "embedding": embedding}
+            write_json(document, path)
+        documents.append({**document, "title": corpus.name, "feature": feature.label})
+    return documents
+
+
+def _read_document(path: Path, request: dict[str, Any]) -> dict[str, Any] | None:
+    """A finished result of exactly this request, or None."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if document.get("request") == request else None

@@ -6,71 +6,59 @@ T: frames. D: channels of a frame. P: channels of a clip's vector. L: layers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emotion2vec.assets import asset_folder
 from emotion2vec.audio import load_audio
-from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.errors import AudioError, CheckpointError, ConfigError
+from emotion2vec.extraction.clips import default_workers
 from emotion2vec.probe import spectral
+from emotion2vec.probe.cache import ClipFeatures
+from emotion2vec.probe.stored import StoredFeatures, is_feature_store, pool
 
 if TYPE_CHECKING:
     from emotion2vec.config import Emotion2vecConfig
+    from emotion2vec.model.features import Features
+    from emotion2vec.probe.store import Extractor
 
 POOLINGS = ("mean", "mean+std")
 UNTRAINED_SEED = 0
 """Seed of the random weights of `untrained`."""
 
 
-@dataclass(frozen=True)
-class ClipFeatures:
-    """Features of one clip: its vector (P,), and its frames (T, D) unless the vectors of layers are joined."""
-
-    vector: np.ndarray
-    frames: np.ndarray | None
-
-
-class Extractor(Protocol):
-    """Turns an audio file into features; `fingerprint` names all that its numbers depend on beside the audio."""
-
-    name: str
-    fingerprint: str
-
-    def __call__(self, path: Path) -> ClipFeatures:
-        """Extract one clip.
-
-        Raises:
-            AudioError: the audio cannot be decoded or used.
-        """
-        ...
-
-
-class SpectralExtractor:
-    """Mean and standard deviation over time of log-mel or MFCC frames, as a vector and as the clip's only frame.
+class WaveformExtractor:
+    """A function of the waveform, run on several clips at a time; the clip's vector is also its only frame.
 
     The neural heads see the statistics too, for they are the stronger baseline: what a head makes of single spectra of
     25 ms, averaged over time, scores lower.
     """
 
-    def __init__(self, name: str, compute: Callable[[np.ndarray], np.ndarray], pooling: str):
+    def __init__(self, name: str, compute: Callable[[np.ndarray], np.ndarray], settings: str):
         self.name = name
-        self.pooling = pooling
-        self.fingerprint = f"{name} {pooling}"
+        self.fingerprint = f"{name} {settings}"
         self._compute = compute
 
-    def __call__(self, path: Path) -> ClipFeatures:
-        """Extract one clip; see `Extractor`."""
-        frames = self._compute(load_audio(path))  # (T, D)
-        vector = pool(frames, self.pooling)  # (P,)
-        return ClipFeatures(vector, vector[None])
+    def extract(self, paths: Sequence[Path]) -> list[ClipFeatures | str]:
+        """Extract clips; see `Extractor`."""
+        with ThreadPoolExecutor(default_workers()) as pool:
+            return list(pool.map(self._extract_one, paths))
+
+    def _extract_one(self, path: Path) -> ClipFeatures | str:
+        try:
+            vector = self._compute(load_audio(path))  # (P,)
+        except AudioError as error:
+            return str(error)
+        return ClipFeatures(vector, vector[None]) if np.isfinite(vector).all() else "its features are not finite"
 
 
 class ModelExtractor:
-    """Features of a network at one layer, at the mean of its layers, or the vectors of all layers joined."""
+    """Features of a network at one layer, at the mean of its layers or its last n, or all layers' vectors joined."""
 
     def __init__(self, name: str, model: Any, layer: int | str, pooling: str):
         self.name = name
@@ -79,27 +67,65 @@ class ModelExtractor:
         self._layer = layer
         self._pooling = pooling
 
-    def __call__(self, path: Path) -> ClipFeatures:
-        """Extract one clip; see `Extractor`. ConfigError: the network has no such layer."""
-        features = self._model.extract_features(path, layers=self._layer != "last")
-        if self._layer == "last":
-            frames = features.frames  # (T, D)
-        elif self._layer == "mean":
-            frames = features.layers.mean(axis=0)  # (T, D)
-        elif self._layer == "all":
-            return ClipFeatures(np.concatenate([pool(layer, self._pooling) for layer in features.layers]), None)
-        else:
-            frames = features.layers[self._checked_index(len(features.layers))]  # (T, D)
-        return ClipFeatures(pool(frames, self._pooling), frames)
+    def extract(self, paths: Sequence[Path]) -> list[ClipFeatures | str]:
+        """Extract clips; see `Extractor`. ConfigError: the network has no such layer."""
+        outcomes: list[ClipFeatures | str] = []
+        for start in range(0, len(paths), BATCH_CLIPS):
+            outcomes += [
+                item if isinstance(item, str) else self._choose(item)
+                for item in self._encode(paths[start : start + BATCH_CLIPS])
+            ]
+        return outcomes
 
-    def _checked_index(self, layers: int) -> int:
-        if not -layers <= int(self._layer) < layers:
-            raise ConfigError(f"layer is {self._layer}, but {self.name} has layers 0 to {layers - 1}")
-        return int(self._layer)
+    def _encode(self, paths: Sequence[Path]) -> list[Features | str]:
+        """Encode clips in batches; when one of them cannot be used, one at a time, to know which."""
+        from emotion2vec.extraction import extract_features
+        from emotion2vec.model.encoder import Emotion2vec
+
+        layers = self._layer != "last"
+        if isinstance(self._model, Emotion2vec):
+            try:
+                return list(extract_features(list(paths), model=self._model, layers=layers))
+            except AudioError:
+                pass
+        outcomes: list[Features | str] = []
+        for path in paths:
+            try:
+                outcomes.append(self._model.extract_features(path, layers=layers))
+            except AudioError as error:
+                outcomes.append(str(error))
+        return outcomes
+
+    def _choose(self, features: Features) -> ClipFeatures:
+        """The chosen layer's frames and vector."""
+        if self._layer == "last":
+            return ClipFeatures(pool(features.frames, self._pooling), features.frames)
+        layers = features.layers  # (L, T, D)
+        assert layers is not None
+        if self._layer == "all":
+            return ClipFeatures(np.concatenate([pool(one, self._pooling) for one in layers]), None, len(layers))
+        if self._layer == "mean":
+            frames = layers.mean(axis=0)  # (T, D)
+        elif isinstance(self._layer, str):  # mean:n
+            count = int(self._layer.partition(":")[2])
+            if count > len(layers):
+                raise ConfigError(f"layer is {self._layer!r}, but {self.name} has {len(layers)} layers")
+            frames = layers[-count:].mean(axis=0)  # (T, D)
+        else:
+            if not -len(layers) <= self._layer < len(layers):
+                raise ConfigError(f"layer is {self._layer}, but {self.name} has layers 0 to {len(layers) - 1}")
+            frames = layers[self._layer]  # (T, D)
+        return ClipFeatures(pool(frames, self._pooling), frames)
 
 
 SPECTRAL = {"logmel": spectral.log_mel, "mfcc": spectral.mfcc}
-KNOWN = "logmel, mfcc, untrained, untrained:MODEL_OR_CONFIG, or the path or name of a model"
+KNOWN = (
+    "logmel, mfcc, egemaps, untrained, untrained:MODEL_OR_CONFIG, hf:NAME_OR_FOLDER, torchaudio:BUNDLE, a folder or "
+    ".npz of features, or the path or name of a model"
+)
+BATCH_CLIPS = 32
+"""Clips handed to a network at once."""
+
 DEFAULT_SHAPE = "tiny"
 """Shipped configuration whose shape `untrained` takes when no model is given."""
 
@@ -110,12 +136,13 @@ def make_extractor(
     """Build the extractor of a named feature.
 
     Args:
-        feature: `logmel`, `mfcc`, `untrained` (random weights in the shape of `model`, or of the `tiny`
-            configuration), `untrained:NAME` (in the shape of that model, YAML file or shipped configuration), the path
-            or name of a model, or a loaded model.
+        feature: `logmel`, `mfcc`, `egemaps` (eGeMAPSv02 functionals), `untrained` (random weights in the shape of
+            `model`, or of the `tiny` configuration), `untrained:NAME` (in the shape of that model, YAML file or shipped
+            configuration), `hf:NAME_OR_FOLDER` (a Hugging Face speech model), `torchaudio:BUNDLE`, features on disk
+            (see `StoredFeatures`), the path or name of a model, or a loaded model.
         model: path or loaded model whose shape `untrained` takes.
-        layer: of a network: `last`, `mean` (of all layers), `all` (their vectors joined) or an index from 0, prenet
-            first; negative counts from the end.
+        layer: of a network: `last`, `mean` (of all layers), `mean:n` (of the last n), `all` (their vectors joined) or
+            an index from 0, prenet first; negative counts from the end.
         pooling: how frames become a clip's vector, `mean` or `mean+std`; by default `mean+std` for spectra, `mean`
             for networks.
         device: where networks run.
@@ -131,10 +158,25 @@ def make_extractor(
         return ModelExtractor(feature_name(feature), feature, layer, pooling or "mean")
     name = str(feature)
     if name in SPECTRAL:
-        return SpectralExtractor(name, SPECTRAL[name], pooling or "mean+std")
+        return WaveformExtractor(name, _pooled(SPECTRAL[name], pooling or "mean+std"), pooling or "mean+std")
     kind, _, source = name.partition(":")
+    if name == "egemaps" or kind in ("hf", "torchaudio"):
+        from emotion2vec.probe import baselines
+
+        if name == "egemaps":
+            return WaveformExtractor(name, *baselines.egemaps())
+        network = (
+            baselines.hugging_face(source, device) if kind == "hf" else baselines.torchaudio_bundle(source, device)
+        )
+        return ModelExtractor(name, network, layer, pooling or "mean")
+    if is_feature_store(Path(name)):
+        return StoredFeatures(Path(name), pooling or "mean")
     network = _untrained(_config_of(source or model or DEFAULT_SHAPE)) if kind == "untrained" else _load(name)
     return ModelExtractor(name, network.to(device), layer, pooling or "mean")
+
+
+def _pooled(frames_of: Callable[[np.ndarray], np.ndarray], pooling: str) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda waveform: pool(frames_of(waveform), pooling)
 
 
 def feature_name(feature: Any) -> str:
@@ -143,25 +185,17 @@ def feature_name(feature: Any) -> str:
 
 
 def check_layer(layer: int | str) -> int | str:
-    """Return a layer as `last`, `mean`, `all` or a number, also from its text.
+    """Return a layer as `last`, `mean`, `mean:n`, `all` or a number, also from its text.
 
     Raises:
         ConfigError: it is none of these.
     """
-    if layer in ("last", "mean", "all"):
+    if layer in ("last", "mean", "all") or re.fullmatch(r"mean:[1-9]\d*", str(layer)):
         return layer
     try:
         return int(layer)
     except ValueError:
-        raise ConfigError(f"layer is {layer!r}, expected last, mean, all or a number") from None
-
-
-def pool(frames: np.ndarray, pooling: str) -> np.ndarray:
-    """Summarize frames (T, D) over time: their mean (D,), or mean and standard deviation (2 D,), float32."""
-    mean = frames.mean(axis=0, dtype=np.float64)
-    if pooling == "mean":
-        return mean.astype(np.float32)
-    return np.concatenate([mean, frames.std(axis=0, dtype=np.float64)]).astype(np.float32)
+        raise ConfigError(f"layer is {layer!r}, expected last, mean, mean:N, all or a number") from None
 
 
 def weights_hash(model: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.corpora import Clip, examples
+from emotion2vec.probe.corpora import Clip, ClipSet, examples
 from emotion2vec.seeding import keyed_seed
 
 MAX_SINGLE_SPEAKERS = 12
@@ -42,21 +42,38 @@ class Fold:
     """Speakers of the test who are also in training or validation: their scores are not speaker-independent."""
 
 
-def make_folds(clips: Sequence[Clip], scheme: str) -> list[Fold]:
+def make_folds(clipset: ClipSet, scheme: str) -> list[Fold]:
     """Split clips into folds by a named scheme; the same clips always give the same folds.
 
     Args:
-        clips: the labelled clips.
+        clipset: the labelled clips, with the folds that the corpus brings along, if any.
         scheme: `speaker` (leave one speaker out; with more than 12 speakers, 10 balanced groups of whole speakers),
-            `session` (leave one session out), `official` (the clips' own `fold` or `split`) or `random` (5 folds,
-            stratified by label, speakers shared).
+            `session` (leave one session out), `official` (the clips' own `fold` or `split`), `emobox` (those of
+            EmoBox's metadata) or `random` (5 folds, stratified by label, speakers shared).
 
     Raises:
         ConfigError: the scheme is not known, or the clips lack what it needs; all faults in one message.
     """
     if scheme not in SCHEMES:
         raise ConfigError(f"folds is {scheme!r}, expected one of {', '.join(SCHEMES)}")
-    return SCHEMES[scheme](clips)
+    if scheme == "emobox":
+        return _brought_folds(clipset)
+    return _MAKERS[scheme](clipset.clips)
+
+
+def _brought_folds(clipset: ClipSet) -> list[Fold]:
+    if not clipset.splits:
+        raise ConfigError("folds is 'emobox' and the corpus brings none, expected --emobox DATA_DIR --audio-root DIR")
+    folds, faults = [], []
+    for name, parts in clipset.splits.items():
+        if lacking := [part for part in ("train", "test") if not parts.get(part)]:
+            faults.append(f"{name} has no clip to {' or '.join(lacking)} on")
+            continue
+        rows = {part: np.array(sorted(positions), np.int64) for part, positions in parts.items()}
+        folds.append(_fold(clipset.clips, name, rows["train"], rows["test"], rows.get("valid")))
+    if faults:
+        raise ConfigError("folds is 'emobox': " + "; ".join(faults))
+    return folds
 
 
 def validation_split(
@@ -88,23 +105,6 @@ def validation_split(
     else:
         chosen = _stratified_fold([clips[i].label for i in fold.train], round(1 / share), random) == 0
     return fold.train[~chosen], fold.train[chosen]
-
-
-def fold_warnings(clips: Sequence[Clip], folds: Sequence[Fold]) -> list[str]:
-    """Say what is doubtful about the folds: shared speakers, and classes that are tested but never trained."""
-    found = []
-    shared = [fold.name for fold in folds if fold.shared_speakers]
-    if shared:
-        found.append(
-            f"speakers of the test are also in training in {len(shared)} of {len(folds)} folds, so scores are not "
-            "speaker-independent; --folds speaker keeps them apart"
-        )
-    for fold in folds:
-        trained = {clips[i].label for i in fold.train}
-        missing = sorted({clips[i].label for i in fold.test} - trained)
-        if missing:
-            found.append(f"fold {fold.name}: training has no clip of {', '.join(missing)}, which the test has")
-    return found
 
 
 def _speaker_folds(clips: Sequence[Clip]) -> list[Fold]:
@@ -181,12 +181,14 @@ def _random_folds(clips: Sequence[Clip]) -> list[Fold]:
     return _leave_one_out(clips, [f"random-{number + 1}" for number in numbers])
 
 
-SCHEMES: dict[str, Callable[[Sequence[Clip]], list[Fold]]] = {
+_MAKERS: dict[str, Callable[[Sequence[Clip]], list[Fold]]] = {
     "speaker": _speaker_folds,
     "session": _session_folds,
     "official": _official_folds,
     "random": _random_folds,
 }
+
+SCHEMES = (*_MAKERS, "emobox")
 """Fold schemes by the name that `--folds` takes."""
 
 

@@ -1,128 +1,24 @@
-"""Probing heads: what is trained on frozen features of a fold and predicts its test clips.
+"""The neural probing heads and their settings, and all heads by name.
 
 N: clips. T: frames of all clips together. D: channels of a frame. P: channels of a clip's vector. H: hidden width.
-K: classes.
+L: layers. K: classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.store import FeatureTable, nonzero_scale
+from emotion2vec.probe.logreg import LogisticRegressionHead
+from emotion2vec.probe.store import FeatureTable
+from emotion2vec.probe.tasks import Head, Prediction, Task, standardized
 
 if TYPE_CHECKING:
     from emotion2vec.probe.frames import FrameBank
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One fold to train and test on; the position arrays refer to the table's clips.
-
-    Attributes:
-        labels: (N,) class numbers.
-        classes: K.
-        speakers: (N,) speaker of each clip, or None where training and test share speakers or speakers are unknown.
-        train: positions of the clips that train.
-        valid: positions of the clips that choose epoch and settings.
-        test: positions of the clips to predict.
-        standardize: shift and scale each channel to mean 0 and deviation 1 over the training clips.
-        seed: of weights and batch order.
-    """
-
-    labels: np.ndarray
-    classes: int
-    speakers: np.ndarray | None
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
-    standardize: bool
-    seed: int
-
-
-class Head(Protocol):
-    """A kind of head with its settings."""
-
-    @property
-    def name(self) -> str:
-        """Name in tables and JSON."""
-        ...
-
-    @property
-    def needs_frames(self) -> bool:
-        """Whether the table must keep frames."""
-        ...
-
-    def prepare(self, table: FeatureTable, device: str) -> Any:
-        """Bring the features into the form that `predict` reads, once for all folds."""
-        ...
-
-    def predict(self, data: Any, task: Task) -> np.ndarray:
-        """Train on the fold and return class numbers (len(test),) of its test clips; called from several threads."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogisticRegressionHead:
-    """Multinomial logistic regression on standardized clip vectors (scikit-learn, L2).
-
-    The inverse penalty C is the one of `grid` with the best mean WA in a cross-validation within the training and
-    validation clips, by whole speakers where folds are (GroupKFold), the smallest of equals; the final fit is on all
-    of them. Vectors are always standardized, with the statistics of the clips that are fitted, for the penalty treats
-    channels alike.
-    """
-
-    name: str = "logreg"
-    needs_frames: bool = False
-    grid: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
-    inner_folds: int = 5
-    tolerance: float = 1e-3
-    max_iterations: int = 1000
-
-    def prepare(self, table: FeatureTable, device: str) -> np.ndarray:
-        """The clip vectors."""
-        return table.vectors
-
-    def predict(self, data: np.ndarray, task: Task) -> np.ndarray:
-        """Choose C within the training clips, fit on all of them, predict the test clips."""
-        rows = np.sort(np.concatenate([task.train, task.valid]))
-        accuracy = [
-            self._path(data, task, fitted, held)
-            for fitted, held in self._inner_splits(task, rows)
-            if len(set(task.labels[fitted])) > 1
-        ]
-        mean = np.mean(accuracy, axis=0) if accuracy else np.zeros(len(self.grid))
-        best = sorted(self.grid)[int(np.argmax(mean))]
-        scaled = standardized(data, rows)
-        return self._regression(best).fit(scaled[rows], task.labels[rows]).predict(scaled[task.test])
-
-    def _path(self, data: np.ndarray, task: Task, fitted: np.ndarray, held: np.ndarray) -> list[float]:
-        """WA on held clips for every C in rising order, each fit starting where the last one ended."""
-        scaled = standardized(data, fitted)
-        regression = self._regression(self.grid[0]).set_params(warm_start=True)
-        return [
-            regression.set_params(C=c).fit(scaled[fitted], task.labels[fitted]).score(scaled[held], task.labels[held])
-            for c in sorted(self.grid)
-        ]
-
-    def _inner_splits(self, task: Task, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        from sklearn.model_selection import GroupKFold, KFold
-
-        speakers = None if task.speakers is None else task.speakers[rows]
-        if speakers is not None and len(set(speakers)) > 1:
-            splits = GroupKFold(min(self.inner_folds, len(set(speakers)))).split(rows, groups=speakers)
-        else:
-            splits = KFold(min(self.inner_folds, len(rows)), shuffle=True, random_state=task.seed).split(rows)
-        return [(rows[fitted], rows[held]) for fitted, held in splits]
-
-    def _regression(self, inverse_penalty: float) -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        return LogisticRegression(C=inverse_penalty, tol=self.tolerance, max_iter=self.max_iterations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +30,7 @@ class LinearHead:
     """
 
     name: str = "linear"
-    needs_frames: bool = False
+    needs: str = "vectors"
     hidden: int = 256
     lr: float = 1e-4
     batch: int = 32
@@ -145,7 +41,7 @@ class LinearHead:
         """The clip vectors, and where to train."""
         return table.vectors, device
 
-    def predict(self, data: tuple[np.ndarray, str], task: Task) -> np.ndarray:
+    def predict(self, data: tuple[np.ndarray, str], task: Task) -> Prediction:
         """Train, keep the weights best on validation, predict the test clips."""
         import torch
 
@@ -157,12 +53,9 @@ class LinearHead:
         network = VectorClassifier(
             torch.from_numpy(vectors).to(device), hidden=self.hidden, classes=task.classes, seed=task.seed
         )
-        schedule = Schedule(
-            batches=batch_order(task.train, self.batch, task.seed),
-            updates=self.updates,
-            validate_every=self.validate_every,
-        )
-        return train(network, task, torch.optim.Adam(network.parameters(), lr=self.lr, fused=True), schedule)
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr, fused=True)
+        batches = batch_order(task.train, self.batch, task.seed)
+        return train(network, task, optimizer, Schedule(batches, self.updates, self.validate_every))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +69,7 @@ class MlpHead:
     """
 
     name: str = "mlp"
-    needs_frames: bool = True
+    needs: str = "frames"
     hidden: int = 256
     lr: float = 5e-4
     max_lr: float = 1e-3
@@ -197,7 +90,7 @@ class MlpHead:
 
         return FrameBank.of(table, native_precision(device) if self.precision == "auto" else self.precision, device)
 
-    def predict(self, data: FrameBank, task: Task) -> np.ndarray:
+    def predict(self, data: FrameBank, task: Task) -> Prediction:
         """Train, keep the epoch best on validation, predict the test clips."""
         import torch
 
@@ -208,27 +101,93 @@ class MlpHead:
         optimizer = torch.optim.RMSprop(network.parameters(), lr=self.lr, momentum=self.momentum)
         cycle = torch.optim.lr_scheduler.CyclicLR(optimizer, self.lr, self.max_lr, step_size_up=self.cycle_epochs)
         epoch = -(-len(task.train) // self.batch)
-        schedule = Schedule(
-            batches=batch_order(task.train, self.batch, task.seed),
-            updates=self.epochs * epoch,
-            validate_every=epoch,
-            after_validation=cycle.step,
-            patience=self.patience,
-        )
+        batches = batch_order(task.train, self.batch, task.seed)
+        schedule = Schedule(batches, self.epochs * epoch, epoch, cycle.step, self.patience)
         return train(network, task, optimizer, schedule)
 
 
-def standardized(vectors: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """Shift and scale the channels of all vectors (N, P) to mean 0 and deviation 1 over the fitted clips.
+@dataclass(frozen=True, kw_only=True)
+class WeightedHead:
+    """A learned softmax weighting of all layers, then SUPERB's two linear layers (Yang et al., 2021).
 
-    Channels that are constant there, up to rounding, are only shifted. Returns (N, P) float32.
+    The mean over time commutes with all of it, so the head reads the layers' clip vectors. Each layer is standardized
+    by itself, as a weight between layers of different scale would say little; `layer_weights` are reported per fold.
     """
-    mean = vectors[fitted].mean(axis=0, dtype=np.float64)
-    std = vectors[fitted].std(axis=0, dtype=np.float64)
-    return ((vectors - mean) / nonzero_scale(mean, std)).astype(np.float32)
+
+    name: str = "weighted"
+    needs: str = "layers"
+    hidden: int = 256
+    lr: float = 1e-3
+    batch: int = 32
+    epochs: int = 100
+
+    def prepare(self, table: FeatureTable, device: str) -> tuple[np.ndarray, int, str]:
+        """The joined vectors, their number of layers, and where to train."""
+        return table.vectors, table.layers, device
+
+    def predict(self, data: tuple[np.ndarray, int, str], task: Task) -> Prediction:
+        """Train, keep the epoch best on validation, predict the test clips."""
+        import torch
+
+        from emotion2vec.probe.networks import LayerClassifier, Schedule, batch_order, train
+
+        vectors, layers, device = data
+        if task.standardize:
+            vectors = standardized(vectors, task.train)
+        stacked = torch.from_numpy(vectors).to(device).view(len(vectors), layers, -1)  # (N, L, P)
+        network = LayerClassifier(stacked, hidden=self.hidden, classes=task.classes, seed=task.seed)
+        epoch = -(-len(task.train) // self.batch)
+        schedule = Schedule(batch_order(task.train, self.batch, task.seed), self.epochs * epoch, epoch)
+        found = train(network, task, torch.optim.Adam(network.parameters(), lr=self.lr), schedule)
+        weights = [round(weight, 5) for weight in network.layer_weights().tolist()]
+        return Prediction(scores=found.scores, details={**found.details, "layer_weights": weights})
 
 
-HEADS: dict[str, Head] = {"linear": LinearHead(), "mlp": MlpHead(), "logreg": LogisticRegressionHead()}
+@dataclass(frozen=True, kw_only=True)
+class SequenceHead:
+    """Frames through a pooling that can learn: `attention` or `gru`, then Linear to classes.
+
+    `attention` weighs frames by softmax(v · tanh(W x)) (self-attentive pooling; Lin et al., 2017); `gru` takes the mean
+    over time of a bidirectional GRU's outputs. Adam, the epoch best on validation.
+    """
+
+    name: str
+    needs: str = "frames"
+    hidden: int = 64
+    lr: float = 1e-3
+    batch: int = 32
+    epochs: int = 30
+
+    def prepare(self, table: FeatureTable, device: str) -> FrameBank:
+        """Pack the frames."""
+        from emotion2vec.probe.frames import FrameBank
+
+        return FrameBank.of(table, "fp32", device)
+
+    def predict(self, data: FrameBank, task: Task) -> Prediction:
+        """Train, keep the epoch best on validation, predict the test clips."""
+        import torch
+
+        from emotion2vec.probe.networks import Schedule, batch_order, train
+        from emotion2vec.probe.sequences import SequenceClassifier
+
+        shift, scale = data.moments(task.train) if task.standardize else (0.0, 1.0)
+        network = SequenceClassifier(
+            data, shift, scale, pooling=self.name, hidden=self.hidden, classes=task.classes, seed=task.seed
+        )
+        epoch = -(-len(task.train) // self.batch)
+        schedule = Schedule(batch_order(task.train, self.batch, task.seed), self.epochs * epoch, epoch)
+        return train(network, task, torch.optim.Adam(network.parameters(), lr=self.lr), schedule)
+
+
+HEADS: dict[str, Head] = {
+    "linear": LinearHead(),
+    "mlp": MlpHead(),
+    "logreg": LogisticRegressionHead(),
+    "weighted": WeightedHead(),
+    "attention": SequenceHead(name="attention"),
+    "gru": SequenceHead(name="gru"),
+}
 """Heads by the name that `--head` takes."""
 
 

@@ -1,7 +1,7 @@
 """The neural heads' networks on frozen features, and their training loop.
 
-N: clips. T: frames of all clips together. R: frames of a block of clips. B: clips of a batch. D: channels. H: hidden
-width. K: classes.
+N: clips. T: frames of all clips together. R: frames of a block of clips. B: clips of a batch. D: channels. W: width of
+the bank's rows, channels, ones and padding. H: hidden width. K: classes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emotion2vec.probe.frames import FrameBank
+from emotion2vec.probe.tasks import Prediction, Task
 from emotion2vec.seeding import keyed_seed
-
-if TYPE_CHECKING:
-    from emotion2vec.probe.heads import Task
 
 EVALUATION_CLIPS = 256
 """Clips per batch when predicting."""
@@ -73,6 +71,28 @@ class VectorClassifier(nn.Module):
         return functional.linear(self._vectors[clips], weight, bias)
 
 
+class LayerClassifier(nn.Module):
+    """Softmax weights over layers, Linear P → H, Linear H → K on the layers' clip vectors (N, L, P)."""
+
+    def __init__(self, stacked: Tensor, *, hidden: int, classes: int, seed: int):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.mixing = nn.Parameter(torch.zeros(stacked.shape[1]))
+        self.hidden = seeded_linear(stacked.shape[2], hidden, generator)
+        self.output = seeded_linear(hidden, classes, generator)
+        self.to(stacked.device)
+        self._stacked = stacked
+
+    def layer_weights(self) -> Tensor:
+        """(L,), adding up to 1."""
+        return self.mixing.detach().softmax(dim=0)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return logits (B, K) of the clips at these positions."""
+        mixed = torch.einsum("l,blp->bp", self.mixing.softmax(dim=0), self._stacked[clips])
+        return self.output(self.hidden(mixed))
+
+
 class FrameClassifier(nn.Module):
     """Linear D → H and ReLU per frame, mean over a clip's frames, Linear H → K.
 
@@ -92,7 +112,7 @@ class FrameClassifier(nn.Module):
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.hidden = seeded_linear(bank.rows.shape[1], hidden, generator)
+        self.hidden = seeded_linear(bank.channels, hidden, generator)
         self.output = seeded_linear(hidden, classes, generator)
         self.to(bank.rows.device)
         self._bank = bank
@@ -120,32 +140,48 @@ class _MeanHidden(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, bank: FrameBank, clips: Tensor) -> Tensor:
-        kernel, offset = weight.to(bank.rows.dtype).t().contiguous(), bias.to(bank.rows.dtype)  # (D, H), (H,)
+        kernel = weight.new_zeros(bank.rows.shape[1], len(bias), dtype=bank.rows.dtype)  # (W, H)
+        kernel[: bank.channels], kernel[bank.channels] = weight.t(), bias
         sums, ctx.blocks = [], []
         for block in bank.blocks(clips):
-            hidden = torch.addmm(offset, block.rows, kernel).relu_()  # (R, H)
+            hidden = _relu_(block.rows @ kernel)  # (R, H)
             sums.append((block.member @ hidden).float())  # (clips of the block, H)
             if any(ctx.needs_input_grad):
                 ctx.blocks.append((block, hidden))
-        ctx.lengths = bank.lengths[clips].unsqueeze(1)  # (B, 1)
+        ctx.channels, ctx.lengths = bank.channels, bank.lengths[clips].unsqueeze(1)  # (B, 1)
         return torch.cat(sums) / ctx.lengths
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         each_frame = grads[0] / ctx.lengths  # (B, H), the gradient of every frame of a clip where ReLU is open
-        weight = bias = torch.zeros((), device=each_frame.device)
+        kernel = torch.zeros((), device=each_frame.device)
         start = 0
         for block, hidden in ctx.blocks:
             count = len(block.member)
             spread = each_frame[start : start + count].to(hidden.dtype).index_select(0, block.owner)  # (R, H)
-            torch.ops.aten.threshold_backward.grad_input(spread, hidden, 0, grad_input=spread)
-            weight = weight + spread.t() @ block.rows  # (H, D)
-            bias = bias + spread.sum(0, dtype=torch.float32)  # (H,)
+            kernel = kernel + (block.rows.t() @ _gate_(spread, hidden)).float()  # (W, H)
             start += count
-        return weight.float(), bias, None, None
+        return kernel[: ctx.channels].t(), kernel[ctx.channels], None, None
 
 
-@dataclass(frozen=True, kw_only=True)
+def _relu_(x: Tensor) -> Tensor:
+    """ReLU in place; a bfloat16 is negative when its bits are as an integer, and integers compare faster."""
+    if x.dtype == torch.bfloat16:
+        x.view(torch.int16).clamp_min_(0)
+        return x
+    return x.relu_()
+
+
+def _gate_(gradient: Tensor, hidden: Tensor) -> Tensor:
+    """Zero the gradient in place where ReLU's output `hidden` is 0; bfloat16 `hidden` is overwritten."""
+    if hidden.dtype == torch.bfloat16:
+        ones_where_open = hidden.view(torch.int16).neg_().bitwise_right_shift_(15)
+        gradient.view(torch.int16).bitwise_and_(ones_where_open)
+        return gradient
+    return torch.ops.aten.threshold_backward(gradient, hidden, 0)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How long to train and when to look at the validation clips.
 
@@ -164,7 +200,7 @@ class Schedule:
     patience: int | None = None
 
 
-def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule) -> np.ndarray:
+def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule) -> Prediction:
     """Train with cross-entropy, keep the weights with the best WA on validation, the first of equals.
 
     Training ends early when every validation clip is right, for nothing better can follow.
@@ -176,11 +212,11 @@ def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer,
         schedule: batches and length.
 
     Returns:
-        (len(test),) class numbers that the best weights give the test clips.
+        What the best weights, which the network keeps, say of the test clips.
     """
     device = next(network.parameters()).device
     labels = torch.from_numpy(task.labels).to(device)
-    best, since_best, weights = -1.0, 0, network.state_dict()
+    best, best_at, since_best, weights = -1.0, 0, 0, network.state_dict()
     for update in range(1, schedule.updates + 1):
         clips = torch.from_numpy(next(schedule.batches)).to(device)
         optimizer.zero_grad()
@@ -188,23 +224,24 @@ def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer,
         optimizer.step()
         if update % schedule.validate_every and update != schedule.updates:
             continue
-        score = float(np.mean(predict(network, task.valid, device) == task.labels[task.valid]))
+        score = float(np.mean(predict(network, task.valid, device).argmax(axis=1) == task.labels[task.valid]))
         since_best += 1
         if score > best:
-            best, since_best, weights = score, 0, copy.deepcopy(network.state_dict())
+            best, best_at, since_best, weights = score, update, 0, copy.deepcopy(network.state_dict())
         if schedule.after_validation is not None:
             schedule.after_validation()
         if best == 1.0 or since_best == schedule.patience:
             break
     network.load_state_dict(weights)
-    return predict(network, task.test, device)
+    details = {"update": best_at, "validation_WA": round(100 * best, 2)}
+    return Prediction(scores=predict(network, task.test, device), details=details)
 
 
 @torch.inference_mode()
 def predict(network: ClipClassifier, clips: np.ndarray, device: torch.device) -> np.ndarray:
-    """Class numbers (len(clips),) of the clips at these positions."""
+    """Logarithms of class probabilities (len(clips), K) of the clips at these positions."""
     parts = torch.from_numpy(clips).split(EVALUATION_CLIPS)
-    return torch.cat([network(part.to(device)).argmax(dim=1).cpu() for part in parts]).numpy()
+    return torch.cat([network(part.to(device)).log_softmax(dim=1).cpu() for part in parts]).numpy()
 
 
 def batch_order(clips: np.ndarray, size: int, seed: int) -> Iterator[np.ndarray]:

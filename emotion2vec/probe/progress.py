@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def track(items: Iterable[Item], title: str, total: int, shown: bool) -> Iterable[Item]:
-    """Iterate over items behind a progress bar when it is wanted."""
+@contextmanager
+def progress_counter(title: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Give a function that moves a bar on by so many items; it does nothing when no bar is wanted."""
     if not shown:
-        return items
+        yield lambda count: None
+        return
     from rich.console import Console
-    from rich.progress import track as rich_track
+    from rich.progress import Progress
 
-    return rich_track(items, description=title, total=total, console=Console(stderr=True))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def track(items: Iterable[Item], title: str, total: int, shown: bool) -> Iterator[Item]:
+    """Iterate over items behind a progress bar when it is wanted."""
+    with progress_counter(title, total, shown) as count:
+        for item in items:
+            yield item
+            count(1)

@@ -15,7 +15,7 @@ from emotion2vec.probe.metrics import METRICS
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from emotion2vec.probe.benchmark import ProbeResult
+    from emotion2vec.probe.probing import ProbeResult
 
 LIBRARIES = ("numpy", "torch", "sklearn", "soundfile", "soxr")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from emotion2vec.audio import AUDIO_SUFFIXES
 from emotion2vec.errors import ManifestError
-from emotion2vec.probe.corpora import SHOWN, Clip, ClipSet
+from emotion2vec.probe.corpora import SHOWN, Clip, ClipSet, audio_files
 
 LABEL_COLUMNS = ("label", "emotion")
-OPTIONAL_COLUMNS = ("speaker", "gender", "session", "fold", "split")
+OPTIONAL_COLUMNS = ("speaker", "gender", "session", "fold", "split", "text", "intensity")
 
 
 def read_table(path: str | Path, root: str | Path | None = None) -> ClipSet:
@@ -18,7 +18,8 @@ def read_table(path: str | Path, root: str | Path | None = None) -> ClipSet:
 
     Args:
         path: CSV (comma or semicolon) or TSV with a header line: `file`, `label` or `emotion`, and optionally
-            `speaker`, `gender`, `session`, `fold`, `split`; an empty cell means unknown, other columns are ignored.
+            `speaker`, `gender`, `session`, `fold`, `split`, `text`, `intensity`; an empty cell means unknown, other
+            columns are ignored.
         root: folder that relative paths start from; by default the table's own. A file that is not there is looked
             for under the same path with another audio ending.
 
@@ -59,6 +60,31 @@ def read_table(path: str | Path, root: str | Path | None = None) -> ClipSet:
         found = f"none of its {len(left_out)} files exists, such as {root / first}" if first else "it has no rows"
         raise ManifestError(f"{path}: {found}; expected paths relative to {root}")
     return ClipSet(name=path.stem, root=root, clips=tuple(clips), left_out=left_out)
+
+
+def read_class_folders(root: str | Path) -> ClipSet:
+    """Read a folder that has one folder per class; speakers are unknown, so only folds `random` are possible.
+
+    Raises:
+        ManifestError: it has fewer than two folders with audio.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise ManifestError(f"root {root}: no such folder, expected one that has a folder per class")
+    files = {
+        folder.name: audio_files(folder)
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    }
+    clips = tuple(
+        Clip(file=path.relative_to(root).as_posix(), path=path, label=label)
+        for label, paths in files.items()
+        for path in paths
+    )
+    if len({clip.label for clip in clips}) < 2:
+        found = ", ".join(f"{label} ({len(paths)} audio files)" for label, paths in files.items()) or "no folder"
+        raise ManifestError(f"root {root}: found {found}; expected at least two folders with audio, one per class")
+    return ClipSet(name=root.resolve().name, root=root, clips=clips)
 
 
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], str]:

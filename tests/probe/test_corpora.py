@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe.corpora import CORPORA, read_corpus
+from emotion2vec.probe.datasets import read_corpus
+from emotion2vec.probe.readers import CORPORA
 
 
 def make(root: Path, *files: str) -> Path:
@@ -62,5 +63,5 @@ def test_a_folder_that_is_not_the_corpus_says_what_it_holds(tmp_path: Path) -> N
         read_corpus("emodb", make(tmp_path, "a.wav"))
     with pytest.raises(ManifestError, match="no such folder"):
         read_corpus("emodb", tmp_path / "absent")
-    with pytest.raises(ConfigError, match="'emo-db', expected one of ased, emodb, nemo, ravdess"):
+    with pytest.raises(ConfigError, match="'emo-db', expected one of aesdd, ased, cafe"):
         read_corpus("emo-db", tmp_path)

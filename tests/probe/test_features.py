@@ -33,38 +33,45 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_spectra_are_mean_and_deviation_over_time(clip: Path) -> None:
     frames = spectral.log_mel(load_audio(clip)).astype(np.float64)
-    found = make_extractor("logmel")(clip)
+    found = make_extractor("logmel").extract([clip])[0]
     np.testing.assert_allclose(found.vector, np.concatenate([frames.mean(0), frames.std(0)]), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found.frames, found.vector[None])
-    assert make_extractor("mfcc", pooling="mean")(clip).vector.shape == (40,)
+    assert make_extractor("mfcc", pooling="mean").extract([clip])[0].vector.shape == (40,)
 
 
 def test_layers_of_a_network(clip: Path) -> None:
     model = StandIn()
     layers = model.extract_features(clip, layers=True).layers
     assert layers is not None
-    for layer, expected in (("last", layers[2]), (0, layers[0]), ("-2", layers[1]), ("mean", layers.mean(0))):
-        found = make_extractor(model, layer=layer)(clip)
+    for layer, expected in (
+        ("last", layers[2]),
+        (0, layers[0]),
+        ("-2", layers[1]),
+        ("mean", layers.mean(0)),
+        ("mean:2", layers[1:].mean(0)),
+    ):
+        found = make_extractor(model, layer=layer).extract([clip])[0]
         np.testing.assert_array_equal(found.frames, expected)
         np.testing.assert_allclose(found.vector, expected.mean(0), rtol=1e-5)
-    joined = make_extractor(model, layer="all")(clip)
+    joined = make_extractor(model, layer="all").extract([clip])[0]
     assert joined.frames is None
     np.testing.assert_allclose(joined.vector, layers.mean(1).reshape(-1), rtol=1e-5)
-    both = make_extractor(model, pooling="mean+std")(clip)
+    both = make_extractor(model, pooling="mean+std").extract([clip])[0]
     np.testing.assert_allclose(both.vector[8:], layers[2].std(0), rtol=1e-4)
 
 
 def test_a_layer_that_is_not_there(clip: Path) -> None:
     with pytest.raises(ConfigError, match="layer is 3, but StandIn has layers 0 to 2"):
-        make_extractor(StandIn(), layer=3)(clip)
+        make_extractor(StandIn(), layer=3).extract([clip])[0]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"feature": "logmell"}, "'logmell'.*expected logmel, mfcc, untrained"),
-        ({"feature": "hf:some/model"}, "'hf:some/model'.*expected logmel"),
-        ({"feature": "logmel", "layer": "first"}, "layer is 'first', expected last, mean, all or a number"),
+        ({"feature": "logmell"}, "'logmell'.*expected logmel, mfcc, egemaps, untrained"),
+        ({"feature": "torchaudio:NONE"}, "needs the package torchaudio|expected one of"),
+        ({"feature": "logmel", "layer": "mean:0"}, "layer is 'mean:0'"),
+        ({"feature": "logmel", "layer": "first"}, "layer is 'first', expected last, mean, mean:N, all or a number"),
         ({"feature": "logmel", "pooling": "max"}, "pooling is 'max', expected one of mean, mean.std"),
         ({"feature": "untrained:none.yaml"}, "none.yaml: cannot be read"),
     ],
@@ -84,8 +91,8 @@ def test_untrained_takes_the_shape_and_is_the_same_every_time(tmp_path: Path, cl
     torch.manual_seed(2)
     second = make_extractor(f"untrained:{path}")
     assert first.fingerprint == second.fingerprint
-    assert first(clip).vector.shape == (32,)
-    np.testing.assert_array_equal(first(clip).vector, second(clip).vector)
+    assert first.extract([clip])[0].vector.shape == (32,)
+    np.testing.assert_array_equal(first.extract([clip])[0].vector, second.extract([clip])[0].vector)
 
 
 def test_untrained_takes_the_shape_of_the_model_at_hand(clip: Path) -> None:
@@ -94,7 +101,7 @@ def test_untrained_takes_the_shape_of_the_model_at_hand(clip: Path) -> None:
     torch.manual_seed(5)
     model = Emotion2vec(Emotion2vecConfig(**TINY)).eval()
     found = make_extractor("untrained", model=model)
-    assert found(clip).vector.shape == (32,)
+    assert found.extract([clip])[0].vector.shape == (32,)
     assert found.fingerprint != make_extractor(model).fingerprint
 
 

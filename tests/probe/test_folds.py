@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.corpora import Clip
-from emotion2vec.probe.folds import Fold, balanced_groups, fold_warnings, make_folds, validation_split
+from emotion2vec.probe import folds as schemes
+from emotion2vec.probe.corpora import Clip, ClipSet
+from emotion2vec.probe.folds import Fold, balanced_groups, validation_split
 
 
 def clips_of(speakers: int, each: int = 6, **fields: str) -> list[Clip]:
@@ -16,6 +17,10 @@ def clips_of(speakers: int, each: int = 6, **fields: str) -> list[Clip]:
         for s in range(speakers)
         for i in range(each)
     ]
+
+
+def make_folds(clips: list[Clip], scheme: str) -> list[Fold]:
+    return schemes.make_folds(ClipSet(name="made", root=Path(), clips=tuple(clips)), scheme)
 
 
 def speakers_of(clips: list[Clip], rows: np.ndarray) -> set[str | None]:
@@ -51,7 +56,7 @@ def test_session_and_official_folds() -> None:
         assert [len(fold.test) for fold in found] == [12, 12, 12]
     assert [fold.name for fold in found] == ["f1", "f2", "f3"]
     assert found[0].shared_speakers == ("s00", "s01")
-    assert "not speaker-independent" in fold_warnings(clips, found)[0]
+    assert all(fold.shared_speakers for fold in found)
 
 
 def test_official_splits_keep_their_validation() -> None:
@@ -67,7 +72,7 @@ def test_random_folds_are_stratified_and_own_up_to_shared_speakers() -> None:
     assert sorted(np.concatenate([fold.test for fold in found])) == list(range(120))
     for fold in found:
         assert [sum(clips[i].label == label for i in fold.test) for label in "abc"] == [8, 8, 8]
-    assert "not speaker-independent" in fold_warnings(clips, found)[0]
+    assert all(fold.shared_speakers for fold in found)
 
 
 @pytest.mark.parametrize("scheme", ["speaker", "random"])
@@ -100,17 +105,26 @@ def test_one_training_speaker_is_divided_by_clips() -> None:
     assert not set(train) & set(valid)
 
 
-def test_a_class_that_is_tested_and_never_trained_is_a_warning() -> None:
-    clips = clips_of(3)
-    rows = np.array([i for i, clip in enumerate(clips) if clip.speaker != "s00" and clip.label != "c"])
-    fold = Fold(name="odd", train=rows, test=np.arange(6))
-    assert fold_warnings(clips, [fold]) == ["fold odd: training has no clip of c, which the test has"]
+def test_folds_that_a_corpus_brings() -> None:
+    clips = tuple(clips_of(3))
+    brought = {
+        "fold_1": {"train": (0, 1, 2, 3), "test": (8, 9)},
+        "fold_2": {"train": (6,), "valid": (7,), "test": (1,)},
+    }
+    found = schemes.make_folds(ClipSet(name="x", root=Path(), clips=clips, splits=brought), "emobox")
+    assert [fold.name for fold in found] == ["fold_1", "fold_2"]
+    assert found[0].valid is None and found[1].valid is not None and found[1].valid.tolist() == [7]
+    brought["fold_2"]["test"] = ()
+    with pytest.raises(ConfigError, match="fold_2 has no clip to test on"):
+        schemes.make_folds(ClipSet(name="x", root=Path(), clips=clips, splits=brought), "emobox")
+    with pytest.raises(ConfigError, match="brings none, expected --emobox"):
+        make_folds(list(clips), "emobox")
 
 
 @pytest.mark.parametrize(
     ("clips", "scheme", "message"),
     [
-        (clips_of(3), "loso", "'loso', expected one of speaker, session, official, random"),
+        (clips_of(3), "loso", "'loso', expected one of speaker, session, official, random, emobox"),
         (clips_of(1), "speaker", "one speaker .s00., expected at least 2"),
         (clips_of(3), "session", "18 of 18 clips have no session"),
         (clips_of(3), "official", "neither a fold nor a split"),

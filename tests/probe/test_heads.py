@@ -11,12 +11,20 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.heads import Head, LinearHead, LogisticRegressionHead, MlpHead, Task, make_heads, standardized
 from emotion2vec.probe.frames import FrameBank
+from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead, make_heads
 from emotion2vec.probe.networks import FrameClassifier, Schedule, VectorClassifier, batch_order, train
 from emotion2vec.probe.store import FeatureTable
+from emotion2vec.probe.tasks import Head, Task, standardized
 
-HEADS = [LinearHead(updates=300, lr=1e-3, validate_every=50), MlpHead(epochs=15, batch=16), LogisticRegressionHead()]
+HEADS = [
+    LinearHead(updates=300, lr=1e-3, validate_every=50),
+    MlpHead(epochs=15, batch=16),
+    LogisticRegressionHead(),
+    WeightedHead(epochs=30, lr=1e-2),
+    SequenceHead(name="attention", hidden=8, epochs=15, lr=1e-2),
+    SequenceHead(name="gru", hidden=8, epochs=15, lr=1e-2),
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +61,7 @@ def task() -> Task:
 
 
 def predict(head: Head, table: FeatureTable, task: Task) -> np.ndarray:
-    return head.predict(head.prepare(table, "cpu"), task)
+    return head.predict(head.prepare(table, "cpu"), task).classes
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
@@ -163,7 +171,7 @@ def test_the_weights_best_on_validation_predict_the_test(
         validate_every=2,
         after_validation=lambda: seen.append(optimizer.updates),
     )
-    assert train(network, task, optimizer, schedule).tolist() == [answer] * len(task.test)
+    assert train(network, task, optimizer, schedule).classes.tolist() == [answer] * len(task.test)
     assert seen == validated
 
 
@@ -174,7 +182,7 @@ def test_patience_counts_validations_without_a_better_one(table: FeatureTable, t
     network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, classes=3, seed=0)
     optimizer = Scripted(network)
     schedule = Schedule(batches=batch_order(task.train, 20, seed=0), updates=50, validate_every=1, patience=4)
-    assert set(train(network, task, optimizer, schedule)) == {2}
+    assert set(train(network, task, optimizer, schedule).classes) == {2}
     assert optimizer.updates == 6  # best at update 2, then four without a better one
 
 
@@ -185,6 +193,16 @@ def test_bfloat16_is_near(table: FeatureTable, task: Task) -> None:
         MlpHead(precision="fp16")
 
 
+def test_bfloat16_gradients_are_near(table: FeatureTable) -> None:
+    grads = []
+    for precision in ("fp32", "bf16"):
+        network = FrameClassifier(FrameBank.of(table, precision, "cpu"), 0.0, 1.0, hidden=8, classes=3, seed=0)
+        nn.functional.cross_entropy(network(torch.arange(30)), torch.arange(30) % 3).backward()
+        grads.append([parameter.grad for parameter in network.parameters()])
+    for plain, rounded in zip(*grads, strict=True):
+        assert (rounded - plain).norm() < 0.02 * plain.norm()
+
+
 def test_moments_are_those_of_the_chosen_clips() -> None:
     rows = (np.random.default_rng(0).standard_normal((12, 3)) * [1, 100, 0] + [5, 0, 2]).astype(np.float32)
     lengths = np.array([2, 3, 3, 4])
@@ -193,7 +211,7 @@ def test_moments_are_those_of_the_chosen_clips() -> None:
     chosen = np.concatenate([rows[2:5], rows[8:12]]).astype(np.float64)
     np.testing.assert_allclose(mean, chosen.mean(0))
     np.testing.assert_allclose(std, [*chosen[:, :2].std(0), 1.0])  # a constant channel is only shifted
-    np.testing.assert_allclose(bank.rows.numpy() * bank.scale + bank.shift, rows, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(bank.rows[:, :3].numpy() * bank.scale + bank.shift, rows, rtol=1e-5, atol=1e-4)
 
 
 def test_batches_cover_every_clip_once_an_epoch() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
 from emotion2vec.probe import metrics
 
@@ -16,6 +16,7 @@ def test_scores_agree_with_scikit_learn(seed: int) -> None:
     assert found["WA"] == pytest.approx(100 * accuracy_score(truth, predicted))
     assert found["UA"] == pytest.approx(100 * np.mean(_recalls(truth, predicted)))
     assert found["WF1"] == pytest.approx(100 * f1_score(truth, predicted, average="weighted", zero_division=0))
+    assert found["MF1"] == pytest.approx(100 * f1_score(truth, predicted, average="macro", zero_division=0))
 
 
 def _recalls(truth: np.ndarray, predicted: np.ndarray) -> list[float]:
@@ -43,6 +44,26 @@ def test_no_clips_are_no_score() -> None:
 
 
 def test_mean_and_deviation_over_folds() -> None:
-    rows = [{"WA": 50.0, "UA": 40.0, "WF1": 30.0}, {"WA": 70.0, "UA": 40.0, "WF1": 60.0}]
-    assert metrics.mean_scores(rows) == {"WA": 60.0, "UA": 40.0, "WF1": 45.0}
-    assert metrics.std_scores(rows) == {"WA": 10.0, "UA": 0.0, "WF1": 15.0}
+    rows = [{"WA": 50.0, "UA": 40.0, "WF1": 30.0, "MF1": 1.0}, {"WA": 70.0, "UA": 40.0, "WF1": 60.0, "MF1": 3.0}]
+    assert metrics.mean_scores(rows) == {"WA": 60.0, "UA": 40.0, "WF1": 45.0, "MF1": 2.0}
+    assert metrics.std_scores(rows) == {"WA": 10.0, "UA": 0.0, "WF1": 15.0, "MF1": 1.0}
+
+
+def test_auc_agrees_with_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    truth, probabilities = random.integers(0, 4, 80), random.dirichlet(np.ones(4), 80)
+    expected = roc_auc_score(truth, probabilities, multi_class="ovr")
+    assert metrics.roc_auc(truth, probabilities) == pytest.approx(100 * expected)
+    wider = np.hstack([probabilities, np.zeros((80, 1))])  # a class that does not occur is left out
+    assert metrics.roc_auc(truth, wider) == pytest.approx(100 * expected)
+    assert metrics.roc_auc(np.zeros(80, np.int64), probabilities) is None
+
+
+def test_concordance_follows_from_the_correlation() -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 50))
+    y = 2 * x + y + 1
+    expected = 2 * np.corrcoef(x, y)[0, 1] * x.std() * y.std() / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    assert metrics.concordance(x, y) == pytest.approx(expected)
+    assert metrics.concordance(x, x) == pytest.approx(1)
+    assert metrics.concordance(x, -x + 2 * x.mean()) == pytest.approx(-1)
+    assert metrics.concordance(np.ones(3), np.ones(3)) == 1

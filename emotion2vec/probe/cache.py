@@ -1,0 +1,123 @@
+"""Features of single clips on disk, found again by the content of the audio.
+
+A cache folder has one folder per extractor and in it packs, `.npz` files of some hundred clips each. Packs are written
+once, under a temporary name that is renamed when the file is complete, and never changed.
+
+N: clips of a pack. T: frames of all clips together. D: channels of a frame. P: channels of a clip's vector.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CACHE_VERSION = 2
+"""Raised when the same fingerprint would give other numbers."""
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """Features of one clip.
+
+    Attributes:
+        vector: (P,) float32.
+        frames: (T, D) float32, or None where the extractor gives none or they are not wanted.
+        layers: number of layers whose vectors are joined in `vector`.
+    """
+
+    vector: np.ndarray
+    frames: np.ndarray | None
+    layers: int = 1
+
+    def without_frames(self) -> ClipFeatures:
+        """The same vector alone."""
+        return ClipFeatures(self.vector, None, self.layers)
+
+
+def content_key(path: Path) -> str | None:
+    """Hash of a file's bytes, or None when it cannot be read."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+class FeatureCache:
+    """The packs of one extractor."""
+
+    def __init__(self, folder: Path, fingerprint: str, frames: bool):
+        name = hashlib.blake2b(f"{CACHE_VERSION} {fingerprint}".encode(), digest_size=12).hexdigest()
+        self._folder = folder / name
+        self._frames = frames
+
+    def read(self, wanted: set[str]) -> dict[str, ClipFeatures]:
+        """What is there of the wanted keys; packs that cannot be read count as absent."""
+        found: dict[str, ClipFeatures] = {}
+        for path in sorted(self._folder.glob("*.npz")):
+            if len(found) == len(wanted):
+                break
+            try:
+                with np.load(path, allow_pickle=False) as pack:
+                    found.update(self._choose(pack, wanted - found.keys()))
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                continue
+        return found
+
+    def _choose(self, pack: Any, wanted: set[str]) -> Iterator[tuple[str, ClipFeatures]]:
+        """The pack's clips that are wanted, all of them or, where the pack ends early, an error."""
+        keys = pack["keys"].tolist()
+        if not wanted.intersection(keys) or (self._frames and "frames" not in pack):
+            return
+        vectors, layers, lengths = pack["vectors"], int(pack["layers"]), pack["lengths"]
+        frames = np.split(pack["frames"], np.cumsum(lengths)[:-1]) if self._frames else [None] * len(keys)
+        for key, vector, rows in zip(keys, vectors, frames, strict=True):
+            if key in wanted:
+                yield key, ClipFeatures(vector, rows, layers)
+
+    def add(self, clips: Sequence[tuple[str | None, ClipFeatures | str]]) -> None:
+        """Write a pack of the clips that have features; failures are tried again next time."""
+        good = {key: item for key, item in clips if key is not None and not isinstance(item, str)}
+        if not good:
+            return
+        features = list(good.values())
+        arrays: dict[str, Any] = {
+            "keys": np.array(list(good), np.str_),
+            "vectors": np.stack([item.vector for item in features]),
+            "layers": np.array(features[0].layers),
+            "lengths": np.array([0 if item.frames is None else len(item.frames) for item in features], np.int64),
+        }
+        if self._frames and all(item.frames is not None for item in features):
+            arrays["frames"] = np.concatenate([item.frames for item in features])  # (T, D)
+        digest = hashlib.blake2b(digest_size=12)
+        digest.update("".join(good).encode() + str(self._frames).encode())
+        _write(self._folder / f"{digest.hexdigest()}.npz", arrays)
+
+
+def _write(target: Path, arrays: dict[str, Any]) -> None:
+    """Write under a temporary name, flush to disk, then rename: a file with the final name is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    with partial.open("wb") as stream:
+        np.savez(stream, **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(target)
+
+
+def combined_key(paths: Iterable[Path]) -> str:
+    """One hash of the contents of several files, in order; for reports."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        digest.update((content_key(path) or "absent").encode())
+    return digest.hexdigest()

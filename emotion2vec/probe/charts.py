@@ -1,0 +1,81 @@
+"""Charts of the report as inline SVG: scatter plots, layer weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+PALETTE = (
+    "#4269d0",
+    "#e8902e",
+    "#d6404e",
+    "#3ca951",
+    "#9c6b4e",
+    "#a463f2",
+    "#2aa7b8",
+    "#e377c2",
+    "#7f8a93",
+    "#b5a11b",
+    "#1f5f8b",
+    "#8c564b",
+)
+"""Colours that stay apart in print and for most colour-blind readers; more groups than these share the last."""
+
+SIZE, MARGIN = 260, 8
+
+
+def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str) -> str:
+    """Draw points coloured by group, with a legend, the largest groups first."""
+    xs, ys = [point[0] for point in points], [point[1] for point in points]
+    ordered = [group for group, _ in Counter(groups).most_common()]
+    colour = {group: PALETTE[min(place, len(PALETTE) - 1)] for place, group in enumerate(ordered)}
+    dots = "".join(
+        f'<circle cx="{_scaled(x, xs):.1f}" cy="{SIZE - _scaled(y, ys):.1f}" r="2.2" fill="{colour[group]}"/>'
+        for x, y, group in zip(xs, ys, groups, strict=True)
+    )
+    shown = ordered[: len(PALETTE) - 1] if len(ordered) > len(PALETTE) else ordered
+    legend = "".join(f'<li><i style="background:{colour[group]}"></i>{escape(group)}</li>' for group in shown)
+    if len(shown) < len(ordered):
+        legend += f'<li><i style="background:{PALETTE[-1]}"></i>{len(ordered) - len(shown)} more</li>'
+    return (
+        f'<figure class="plot"><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" role="img" '
+        f'aria-label="{escape(title)}"><g fill-opacity="0.65">{dots}</g></svg><ul class="legend">{legend}</ul></figure>'
+    )
+
+
+def layer_bars(weights: Sequence[float], title: str) -> str:
+    """Draw one bar per layer, as high as its weight."""
+    top, width = max(weights), SIZE / len(weights)
+    bars = "".join(
+        f'<rect x="{place * width + 1:.1f}" y="{110 - 90 * weight / top:.1f}" width="{width - 2:.1f}" '
+        f'height="{90 * weight / top:.1f}"/><text x="{(place + 0.5) * width:.1f}" y="124">{place}</text>'
+        for place, weight in enumerate(weights)
+    )
+    return (
+        f'<figure class="plot"><figcaption>{escape(title)}</figcaption>'
+        f'<svg class="bars" viewBox="0 0 {SIZE} 130" role="img" aria-label="{escape(title)}">{bars}</svg></figure>'
+    )
+
+
+def _scaled(value: float, values: Sequence[float]) -> float:
+    low, high = min(values), max(values)
+    return MARGIN + (SIZE - 2 * MARGIN) * ((value - low) / (high - low) if high > low else 0.5)
+
+
+def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+    """Lay out a confusion matrix: rows are the truth, cells the share of their row in percent, shaded by it."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in classes)
+    body = ""
+    for name, row in zip(classes, confusion, strict=True):
+        total = sum(row)
+        cells = ""
+        for count in row:
+            share = count / total if total else 0.0
+            strong = ' class="strong"' if share > 0.55 else ""
+            cells += f'<td{strong} style="--share:{share:.3f}" title="{count} clips">{100 * share:.0f}</td>'
+        body += f"<tr><th>{escape(name)}</th>{cells}</tr>"
+    return (
+        f'<div class="wide"><table class="confusion"><thead><tr><th>true \\ predicted, %</th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,71 @@
+"""Reading a named corpus: the clips that its names or annotations list, with what is missing or odd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.probe.annotated import ANNOTATED
+from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
+from emotion2vec.probe.readers import CORPORA, Corpus
+
+
+def dataset_names() -> list[str]:
+    """All names that `read_corpus` knows."""
+    return sorted([*CORPORA, *ANNOTATED])
+
+
+def read_corpus(name: str, root: str | Path) -> ClipSet:
+    """Find a named corpus's clips anywhere below `root`.
+
+    Args:
+        name: one of `dataset_names`.
+        root: folder of the corpus, in its published layout; corpora that are read by file stems may have any.
+
+    Returns:
+        The clips, sorted by stem. A stem found twice is taken once, and a number of clips other than the published
+        one is reported; both as warnings.
+
+    Raises:
+        ConfigError: the name is not known.
+        ManifestError: the folder is missing or is not that corpus.
+    """
+    if name not in CORPORA and name not in ANNOTATED:
+        raise ConfigError(f"dataset is {name!r}, expected one of {', '.join(dataset_names())}, or a table of your own")
+    root = Path(root)
+    if not root.is_dir():
+        title = CORPORA[name].title if name in CORPORA else name
+        raise ManifestError(f"root {root}: no such folder, expected the folder of {title}")
+    if name in ANNOTATED:
+        reader: Callable[[Path], ClipSet] = ANNOTATED[name]
+        return reader(root)
+    return _read_by_name(name, CORPORA[name], root)
+
+
+def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
+    found: dict[str, Clip] = {}
+    doubled: list[str] = []
+    audio = audio_files(root)
+    for path in audio:
+        facts = corpus.read(path)
+        if facts is None:
+            continue
+        file = path.relative_to(root).as_posix()
+        key = f"{path.parent.name}/{path.stem}" if corpus.folder else path.stem
+        if key in found:
+            doubled.append(file)
+            continue
+        found[key] = Clip(file=file, path=path, **facts)
+    if not found:
+        seen = f"{len(audio)} audio files such as {audio[0].name}" if audio else "no audio files"
+        raise ManifestError(
+            f"root {root}: found {seen}, expected the clips of {corpus.title}, named such as {corpus.example}.wav"
+        )
+    warnings = []
+    if doubled:
+        warnings.append(f"{len(doubled)} clips of {corpus.title} lie below {root} twice; left out: {examples(doubled)}")
+    if corpus.clips is not None and len(found) != corpus.clips:
+        warnings.append(f"{root} holds {len(found)} clips of {corpus.title}, expected {corpus.clips}")
+    clips = tuple(found[key] for key in sorted(found))
+    return ClipSet(name=name, root=root, clips=clips, warnings=tuple(warnings))

@@ -1,0 +1,81 @@
+"""Features in two dimensions, for the eye: PCA, and UMAP where umap-learn is installed.
+
+N: clips. P: channels of a clip's vector.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotion2vec.errors import ManifestError
+from emotion2vec.probe.corpora import ClipSet
+from emotion2vec.probe.store import Extractor, extract_table
+from emotion2vec.probe.tasks import standardized
+from emotion2vec.seeding import keyed_seed
+
+UMAP_NEIGHBOURS = 15
+
+MOST_POINTS = 1500
+"""Clips drawn at most; more are sampled, the same ones for every feature."""
+
+AROUSAL = {
+    "high": {
+        "anger",
+        "angry",
+        "fear",
+        "fearful",
+        "anxiety",
+        "happiness",
+        "happy",
+        "joy",
+        "surprise",
+        "surprised",
+        "excited",
+    },
+    "low": {"neutral", "calm", "sadness", "sad", "boredom", "bored"},
+}
+"""Classes whose arousal is commonly taken as high or low; others are drawn as neither."""
+
+
+def embed(clipset: ClipSet, extractor: Extractor, cache: str | Path | None = None) -> dict[str, Any]:
+    """Project the clips' standardized vectors to the plane.
+
+    Returns:
+        `emotion`, `speaker` and `arousal` of each point, `pca` and, where umap-learn is installed, `umap` with
+        coordinates (N, 2), and `explained`, the share of variance in the two principal components.
+
+    Raises:
+        ManifestError: fewer than three clips can be read.
+    """
+    from sklearn.decomposition import PCA
+
+    table = extract_table(clipset.clips, extractor, frames=False, cache=cache)
+    rows = np.flatnonzero(table.usable)
+    if len(rows) < 3:
+        raise ManifestError(f"{clipset.root}: {len(rows)} clips can be read, expected at least 3 to draw")
+    if len(rows) > MOST_POINTS:
+        random = np.random.default_rng(keyed_seed("points", len(rows)))
+        rows = np.sort(random.choice(rows, MOST_POINTS, replace=False))
+    vectors = standardized(table.vectors[rows], np.arange(len(rows)))  # (N, P)
+    pca = PCA(n_components=2, random_state=0).fit(vectors)
+    found: dict[str, Any] = {
+        "emotion": [clipset.clips[i].label for i in rows],
+        "speaker": [clipset.clips[i].speaker or "unknown" for i in rows],
+        "arousal": [arousal_of(clipset.clips[i].label) for i in rows],
+        "explained": float(pca.explained_variance_ratio_.sum()),
+        "pca": np.round(pca.transform(vectors), 3).tolist(),
+    }
+    if find_spec("umap") and len(rows) > UMAP_NEIGHBOURS:
+        from umap import UMAP
+
+        found["umap"] = np.round(UMAP(n_neighbors=UMAP_NEIGHBOURS, random_state=0).fit_transform(vectors), 3).tolist()
+    return found
+
+
+def arousal_of(label: str) -> str:
+    """`high`, `low` or `neither`."""
+    return next((level for level, labels in AROUSAL.items() if label.lower() in labels), "neither")

@@ -1,0 +1,260 @@
+"""The report of a benchmark: one HTML page that works offline, and tables for papers and programs beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from emotion2vec.probe.charts import confusion_table, layer_bars, scatter
+from emotion2vec.probe.corpora import ClipSet
+from emotion2vec.probe.embedding import embed
+from emotion2vec.probe.exports import format_p, overview, published_scores, to_csv, to_latex, to_markdown
+from emotion2vec.probe.features import make_extractor
+from emotion2vec.probe.metrics import METRICS
+from emotion2vec.probe.plan import BenchmarkPlan
+from emotion2vec.probe.report import versions, write_json
+
+Document = dict[str, Any]
+
+
+def write_report(
+    plan: BenchmarkPlan, documents: Sequence[Document], failures: Sequence[dict[str, str]], command: str
+) -> None:
+    """Write `report.html`, `results.json`, `.csv`, `.md` and `.tex` into the plan's output folder."""
+    folder, rows = Path(plan.output), overview(documents)
+    write_json(
+        {"plan": plan.to_dict(), "failures": list(failures), "results": list(documents)}, folder / "results.json"
+    )
+    for name, text in (
+        ("results.csv", to_csv(rows)),
+        ("results.md", to_markdown(rows)),
+        ("results.tex", to_latex(rows)),
+        ("report.html", page(plan, documents, failures, command)),
+    ):
+        partial = folder / f".{name}.{os.getpid()}"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+
+
+def page(plan: BenchmarkPlan, documents: Sequence[Document], failures: Sequence[dict[str, str]], command: str) -> str:
+    """Lay out the whole page."""
+    corpora = list(dict.fromkeys(document["title"] for document in documents))
+    sections = [_corpus_section(name, [row for row in documents if row["title"] == name]) for name in corpora]
+    links = "".join(f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>' for name in corpora)
+    return _document(
+        plan.title,
+        f'<h1>{escape(plan.title)}</h1><p class="lead">Small classifiers on frozen features. Scores are means over '
+        "folds, in %. WA: weighted accuracy, the share of clips that are right; UA: unweighted accuracy, the mean "
+        f"recall of classes; WF1: F1 weighted by class size.</p><nav><ul>{links}</ul></nav>"
+        f"{_failures(failures)}{''.join(sections)}{_reproduce(plan, documents, command)}",
+    )
+
+
+def write_plots(
+    clipset: ClipSet,
+    features: Sequence[str],
+    output: Path,
+    *,
+    layer: str = "last",
+    pooling: str | None = None,
+    cache: str | Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Write a page of nothing but the plots of some features of a corpus.
+
+    Raises:
+        ConfigError: a feature is not known.
+        ManifestError: fewer than three clips can be read.
+    """
+    blocks = ""
+    for name in features:
+        found = embed(clipset, make_extractor(name, layer=layer, pooling=pooling, device=device), cache)
+        blocks += f"<h2>{escape(name)}</h2>{embedding_plots(found)}"
+    title = f"{clipset.name}: features in two dimensions"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(_document(title, f"<h1>{escape(title)}</h1>{blocks}"), encoding="utf-8")
+
+
+def _document(title: str, body: str) -> str:
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>{body}</main></body></html>\n"
+    )
+
+
+def _corpus_section(name: str, documents: Sequence[Document]) -> str:
+    first = documents[0]
+    facts = (
+        f"{first['clips']} clips, {first['speakers'] or 'unknown'} speakers, {len(first['classes'])} classes; folds: "
+        f"{first['scheme']} ({len(first['folds'])})"
+    )
+    return (
+        f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2><p class="note">{escape(facts)}</p>'
+        f"{_warnings(documents)}{_overview_table(documents)}{_class_balance(first)}"
+        f"{''.join(_details(document) for document in documents)}{_embeddings(documents)}</section>"
+    )
+
+
+def _warnings(documents: Sequence[Document]) -> str:
+    found = list(dict.fromkeys(warning for document in documents for warning in document["warnings"]))
+    if not found:
+        return '<p class="note">The audit of the folds found nothing to warn of.</p>'
+    items = "".join(f"<li>{escape(warning)}</li>" for warning in found)
+    return f'<div class="warn"><strong>Read the scores with this in mind</strong><ul>{items}</ul></div>'
+
+
+def _overview_table(documents: Sequence[Document]) -> str:
+    rows = overview(documents)
+    best = max(row["UA"] for row in rows)
+    body = ""
+    for row in sorted(rows, key=lambda row: -row["UA"]):
+        numbers = "".join(f'<td class="n">{row[metric]:.1f}</td>' for metric in ("WA", "UA", "WF1"))
+        low, high, pooled = row["UA_low"], row["UA_high"], row["UA"]
+        span = (
+            f'<span class="span" title="{low:.1f} to {high:.1f}">'
+            f'<b style="left:{low:.1f}%;right:{100 - high:.1f}%"></b>'
+            f'<i style="left:{pooled:.1f}%"></i></span>'
+        )
+        mark = "" if row["complete"] else " (incomplete)"
+        body += (
+            f"<tr{' class=best' if row['UA'] == best else ''}><td>{escape(row['feature'])}{mark}</td>"
+            f'<td>{escape(row["head"])}</td>{numbers}<td class="n">{low:.1f}–{high:.1f}</td>'
+            f'<td class="extra">{span}</td><td class="n">{format_p(row["p"])}</td></tr>'
+        )
+    for kind, label in (("speaker", "knowing only the speaker"), ("majority", "most frequent class")):
+        scores = documents[0]["audit"]["baselines"][kind]
+        numbers = "".join(f'<td class="n">{scores[metric]:.1f}</td>' for metric in ("WA", "UA", "WF1"))
+        body += (
+            f'<tr class="base"><td>{label}</td><td>no audio</td>{numbers}<td></td><td class="extra"></td><td></td></tr>'
+        )
+    drawn = documents[0]["intervals_over"]
+    return (
+        '<div class="wide"><table><thead><tr><th>feature</th><th>head</th><th class="n">WA</th><th class="n">UA</th>'
+        f'<th class="n">WF1</th><th class="n">UA, 95 %</th><th class="extra">0 to 100</th>'
+        f'<th class="n">p</th></tr></thead>'
+        f"<tbody>{body}{_published_rows(documents[0])}</tbody></table></div>"
+        f'<p class="note">95 %: bootstrap over {drawn} of the pooled UA. '
+        "p: paired permutation test of UA over speakers (or folds) against the best feature of the same head, "
+        "not corrected for the number of comparisons.</p>"
+    )
+
+
+def _published_rows(document: Document) -> str:
+    """Rows of the published scores of this corpus, saying where their protocol differs from ours."""
+    published, rows = published_scores(), ""
+    for entry in published["scores"]:
+        if entry["dataset"] != document["dataset"]:
+            continue
+        numbers = "".join(
+            f'<td class="n">{entry[metric]:.1f}</td>' if metric in entry else '<td class="n">–</td>'
+            for metric in ("WA", "UA", "WF1")
+        )
+        same = entry.get("folds") == document["scheme"]
+        differs = "" if same else " Another protocol: does not compare with the rows above."
+        shared = "" if entry["independent"] else " Speakers are shared between training and test."
+        rows += (
+            f'<tr class="published"><td>published: emotion2vec base</td><td>{escape(entry["protocol"])}.'
+            f"{shared}{differs}</td>{numbers}"
+            f'<td colspan="3">{escape(published["source"])}</td></tr>'
+        )
+    return rows
+
+
+def _class_balance(document: Document) -> str:
+    head = "".join(f'<th class="n">{escape(name)}</th>' for name in document["classes"])
+    body = ""
+    for fold in document["audit"]["folds"]:
+        cells = "".join(
+            f'<td class="n">{fold["train"].get(name, 0)} / {fold["test"].get(name, 0)}</td>'
+            for name in document["classes"]
+        )
+        body += f"<tr><td>{escape(fold['name'])}</td>{cells}</tr>"
+    return (
+        "<details><summary>Clips per class and fold, training / test</summary>"
+        f'<div class="wide"><table><thead><tr><th>fold</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        "</details>"
+    )
+
+
+def _details(document: Document) -> str:
+    head = "".join(f'<th class="n">{metric}</th>' for metric in METRICS)
+    body = ""
+    for fold in document["folds"]:
+        numbers = "".join(f'<td class="n">{fold[metric]:.1f}</td>' for metric in METRICS)
+        chosen = "; ".join(
+            ", ".join(f"{name} {value:g}" for name, value in row.items() if isinstance(value, int | float))
+            for row in fold["chosen"]
+        )
+        body += f'<tr><td>{escape(fold["name"])}</td><td class="n">{fold["clips"]}</td>{numbers}<td>{chosen}</td></tr>'
+    title = f"{document['feature']} · {document['head']}: folds and confusions"
+    return (
+        f'<details><summary>{escape(title)}</summary><div class="wide"><table><thead><tr><th>fold</th>'
+        f'<th class="n">clips</th>{head}<th>chosen in training</th></tr></thead><tbody>{body}</tbody></table></div>'
+        f"{confusion_table(document['confusion'], document['classes'])}{_layer_weights(document)}</details>"
+    )
+
+
+def _layer_weights(document: Document) -> str:
+    weights = [row["layer_weights"] for fold in document["folds"] for row in fold["chosen"] if "layer_weights" in row]
+    if not weights:
+        return ""
+    mean = [sum(column) / len(weights) for column in zip(*weights, strict=True)]
+    return f'<div class="plots">{layer_bars(mean, "learned weight of each layer, mean over folds")}</div>'
+
+
+def _embeddings(documents: Sequence[Document]) -> str:
+    drawn: dict[str, dict[str, Any]] = {}
+    for document in documents:
+        drawn.setdefault(document["feature"], document["embedding"])
+    blocks = "".join(f"<h3>{escape(feature)}</h3>{embedding_plots(found)}" for feature, found in drawn.items())
+    return f"<details open><summary>Features in two dimensions</summary>{blocks}</details>"
+
+
+def embedding_plots(found: dict[str, Any]) -> str:
+    """Plots of one feature by emotion, arousal and speaker: UMAP where it was computed, and PCA."""
+    explained = f"PCA, {100 * found['explained']:.0f} % of the variance"
+    kinds = [(name, shown) for name, shown in (("umap", "UMAP"), ("pca", explained)) if name in found]
+    plots = "".join(
+        scatter(found[name], found[group], f"{shown}, by {group}")
+        for name, shown in kinds
+        for group in ("emotion", "arousal", "speaker")
+    )
+    missing = (
+        "" if "umap" in found else '<p class="note">UMAP is drawn too where it is installed: pip install umap-learn</p>'
+    )
+    return f'<div class="plots">{plots}</div>{missing}'
+
+
+def _failures(failures: Sequence[dict[str, str]]) -> str:
+    if not failures:
+        return ""
+    items = ""
+    for row in failures:
+        where = " · ".join(part for part in (row["corpus"], row["feature"]) if part)
+        items += f"<li>{escape(where)}: {escape(row['reason'])}</li>"
+    return f'<div class="warn"><strong>Could not be done</strong><ul>{items}</ul></div>'
+
+
+def _reproduce(plan: BenchmarkPlan, documents: Sequence[Document], command: str) -> str:
+    hashes = {f"{row['title']} · {row['feature']}": row["request"] for row in documents}
+    installed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    shown = json.dumps(plan.to_dict(), indent=1, ensure_ascii=False)
+    contents = "\n".join(
+        f"{name}: corpus {row['corpus']}, features {row['fingerprint']}" for name, row in hashes.items()
+    )
+    return (
+        f'<section><h2 id="reproduce">How to reproduce</h2><pre>{escape(command)}</pre>'
+        f"<details><summary>Configuration</summary><pre>{escape(shown)}</pre></details>"
+        f"<details><summary>Content hashes of corpora and features</summary><pre>{escape(contents)}</pre></details>"
+        f'<p class="note">{escape(installed)}</p></section>'
+    )
+
+
+def _anchor(name: str) -> str:
+    return "".join(char if char.isalnum() else "-" for char in name.lower())

@@ -1,0 +1,144 @@
+"""The configuration of a benchmark: which corpora, features, heads and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from emotion2vec.errors import ConfigError
+from emotion2vec.probe.folds import SCHEMES
+from emotion2vec.probe.heads import HEADS
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusPlan:
+    """One corpus and its folds; exactly one of `dataset`, `table`, `emobox` or `root` alone, as in `probe`."""
+
+    dataset: str | None = None
+    table: str | None = None
+    emobox: str | None = None
+    root: str | None = None
+    folds: str = "speaker"
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name in the report."""
+        source = self.dataset or self.table or self.emobox or self.root or ""
+        return self.title or f"{Path(source).stem} ({self.folds})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturePlan:
+    """One feature: what `--features` takes, with its layer, pooling and the heads that read it (default: all)."""
+
+    name: str
+    layer: str = "last"
+    pooling: str | None = None
+    heads: tuple[str, ...] = ()
+    title: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name in the report."""
+        settings = [f"layer {self.layer}"] * (self.layer != "last") + [self.pooling] * bool(self.pooling)
+        return self.title or ", ".join([self.name, *map(str, settings)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkPlan:
+    """Everything of a benchmark; relative paths of corpora start at `data`."""
+
+    corpora: tuple[CorpusPlan, ...]
+    features: tuple[FeaturePlan, ...]
+    heads: tuple[str, ...] = ("logreg",)
+    seeds: tuple[int, ...] = (0,)
+    standardize: bool = True
+    title: str = "Speech emotion benchmark"
+    data: str = "."
+    output: str = "benchmark"
+    cache: str | None = None
+    device: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
+    """Read a benchmark's YAML file.
+
+    Args:
+        path: the file.
+        overrides: `key=value` for its top level, such as `data=/speech output=results`; lists as in YAML.
+
+    Raises:
+        ConfigError: the file cannot be read, or with all faults at once: unknown keys, wrong types, names of heads or
+            folds that do not exist, missing corpora or features.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    path = Path(path)
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file, expected a benchmark's YAML configuration") from error
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read as YAML with {' '.join(overrides) or 'no overrides'}: {error}"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: holds a {type(loaded).__name__}, expected a mapping")
+    faults: list[str] = []
+    values = {str(key): value for key, value in loaded.items()}
+    values["corpora"] = _entries(values.get("corpora"), CorpusPlan, "corpora", faults)
+    values["features"] = _entries(values.get("features"), FeaturePlan, "features", faults, short="name")
+    for key, kind in (("heads", str), ("seeds", int)):
+        if key in values:
+            values[key] = _sequence(values[key], kind, key, faults)
+    _check_keys(values, BenchmarkPlan, "", faults)
+    for corpus in values["corpora"]:
+        if corpus.folds not in SCHEMES:
+            faults.append(f"folds of {corpus.name} is {corpus.folds!r}, expected one of {', '.join(SCHEMES)}")
+    named = [*values.get("heads", ()), *(head for feature in values["features"] for head in feature.heads)]
+    if unknown := sorted(set(named) - HEADS.keys()):
+        faults.append(f"head is {', '.join(unknown)}, expected one of {', '.join(HEADS)}")
+    if faults:
+        raise ConfigError(f"{path}: " + "; ".join(faults))
+    return BenchmarkPlan(**values)
+
+
+def _check_keys(values: Mapping[str, Any], cls: type, where: str, faults: list[str]) -> None:
+    known = [item.name for item in fields(cls)]
+    faults += [f"unknown key {where}{key}, expected one of {', '.join(known)}" for key in values if key not in known]
+
+
+def _entries(found: Any, cls: Any, where: str, faults: list[str], short: str | None = None) -> tuple[Any, ...]:
+    """A list of mappings, or of names where `short` says which key a bare name stands for."""
+    items = found if isinstance(found, list) else [found] if isinstance(found, str | dict) else []
+    if not items:
+        faults.append(f"{where} is {found!r}, expected a list with at least one entry")
+    entries = []
+    for number, item in enumerate(items):
+        entry = {short: item} if isinstance(item, str) and short else item
+        if not isinstance(entry, dict) or (short and not entry.get(short)):
+            faults.append(f"{where}[{number}] is {item!r}, expected {short or 'a mapping'}")
+            continue
+        before = len(faults)
+        _check_keys(entry, cls, f"{where}[{number}].", faults)
+        if "heads" in entry:
+            entry["heads"] = _sequence(entry["heads"], str, f"{where}[{number}].heads", faults)
+        if len(faults) == before:
+            entries.append(cls(**{key: str(value) if key == "layer" else value for key, value in entry.items()}))
+    return tuple(entries)
+
+
+def _sequence(found: Any, kind: type, where: str, faults: list[str]) -> tuple[Any, ...]:
+    items = found if isinstance(found, list) else [found]
+    if not items or not all(isinstance(item, kind) for item in items):
+        faults.append(f"{where} is {found!r}, expected a list of {kind.__name__}")
+    return tuple(items)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from probe.stand_in import StandIn, write_tones
+from rich.console import Console
+from sklearn.metrics import accuracy_score
+
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.probe import LogisticRegressionHead, MlpHead, probe
+from emotion2vec.probe.report import fold_table, summary_table, write_json
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Path:
+    return write_tones(tmp_path)
+
+
+def test_one_feature_and_head_stand_at_the_top_of_the_json(tones: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "scores.json"
+    probe(table=tones, features=["logmel"], heads=["logreg"], output=output)
+    found = json.loads(output.read_text())
+    assert [fold["name"] for fold in found["folds"]] == ["s0", "s1", "s2", "s3"]
+    assert found["folds"][1]["test_speakers"] == ["s1"]
+    assert found["classes"] == ["high", "low"]
+    assert found["clips"] == 32
+    for row in (found["mean"], found["std"], found["pooled"]):
+        assert set(row) == {"WA", "UA", "WF1", "MF1"}
+    for metric in ("WA", "UA", "WF1"):
+        of_folds = [fold[metric] for fold in found["folds"]]
+        assert found["mean"][metric] == pytest.approx(np.mean(of_folds))
+        assert found["std"][metric] == pytest.approx(np.std(of_folds))
+    assert found["pooled"]["WA"] > 90
+    assert found["settings"]["seeds"] == [0]
+    assert {"torch", "numpy", "sklearn", "emotion2vec"} <= set(found["versions"])
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_pooled_scores_are_those_of_all_predictions(tones: Path) -> None:
+    result = probe(table=tones, features=[StandIn()], heads=["logreg"]).results[0]
+    confusion = np.array(result["confusion"])
+    truth, predicted = (np.repeat(axis.ravel(), confusion.ravel()) for axis in np.indices((2, 2)))
+    assert len(truth) == 32
+    assert result["pooled"]["WA"] == pytest.approx(100 * accuracy_score(truth, predicted))
+
+
+def test_several_features_heads_and_seeds(tones: Path) -> None:
+    short = MlpHead(epochs=2, batch=8)
+    result = probe(table=tones, features=["logmel"], model=StandIn(), heads=[short, "logreg"], seeds=[0, 1])
+    document = result.to_dict()
+    assert "folds" not in document
+    pairs = [(row["feature"], row["head"]) for row in document["results"]]
+    assert pairs == [("logmel", "mlp"), ("logmel", "logreg"), ("StandIn", "mlp"), ("StandIn", "logreg")]
+    first = document["results"][0]
+    assert first["head_settings"]["epochs"] == 2
+    assert [row["seed"] for row in first["by_seed"]] == [0, 1]
+    assert first["pooled"]["UA"] == pytest.approx(np.mean([row["pooled"]["UA"] for row in first["by_seed"]]))
+    assert np.sum(first["confusion"]) == 64
+    console = Console(file=io.StringIO(), width=120)
+    console.print(fold_table(first), summary_table(result))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"{first['mean']['WA']:.2f} ± {first['std']['WA']:.2f}" in shown
+    assert shown.count("StandIn") == 2
+
+
+def test_bad_clips_are_named_and_left_out(tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "high_0_0.wav").write_bytes(b"not audio")
+    (tmp_path / "low_2_1.wav").unlink()
+    result = probe(table=tones, features=["logmel"], heads=["logreg"])
+    assert {entry["file"] for entry in result.about["left_out"]} == {"high_0_0.wav", "low_2_1.wav"}
+    assert all(entry["reason"] for entry in result.about["left_out"])
+    assert [fold["clips"] for fold in result.results[0]["folds"]] == [7, 8, 7, 8]
+    assert "2 files cannot be used and are left out" in caplog.text
+    assert any("left out" in warning for warning in result.about["warnings"])
+
+
+def test_no_readable_clip_at_all(tones: Path, tmp_path: Path) -> None:
+    for path in tmp_path.glob("*.wav"):
+        path.write_bytes(b"not audio")
+    with pytest.raises(ManifestError, match="no clip can be read"):
+        probe(table=tones, features=["logmel"], heads=["logreg"])
+
+
+def test_a_speaker_without_a_readable_clip(tones: Path, tmp_path: Path) -> None:
+    for path in tmp_path.glob("*_3_*.wav"):
+        path.write_bytes(b"not audio")
+    with pytest.raises(ConfigError, match="fold s3: no readable clip to test on"):
+        probe(table=tones, features=["logmel"], heads=["logreg"])
+
+
+def test_all_faults_of_a_request_are_told_at_once(tones: Path) -> None:
+    with pytest.raises(ConfigError, match=r"found dataset and table; root.*no features.*layer is 'all'.*mlp reads"):
+        probe(dataset="emodb", table=tones, layer="all")
+    with pytest.raises(ConfigError, match="found none"):
+        probe(features=["logmel"])
+
+
+def test_no_half_written_json(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    write_json({"a": 1.0}, path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json({"a": float("nan")}, path)
+    assert json.loads(path.read_text()) == {"a": 1.0}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
+def test_emodb_logmel_is_where_another_implementation_puts_it(shared: Path) -> None:
+    # 53 % WA and 50 % UA from an independent log-mel and logistic regression on the same folds.
+    head = LogisticRegressionHead(grid=(1e-2, 1e-1), inner_folds=3)
+    result = probe(dataset="emodb", root=shared / "data" / "emodb", features=["logmel"], heads=[head])
+    assert result.results[0]["mean"]["WA"] == pytest.approx(53, abs=5)
+    assert result.results[0]["mean"]["UA"] == pytest.approx(50, abs=6)

@@ -1,0 +1,105 @@
+"""Names of real clips, as the corpora's documentation gives them, and annotations in the published formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emotion2vec.errors import ManifestError
+from emotion2vec.probe.datasets import read_corpus
+from emotion2vec.probe.folds import make_folds
+from emotion2vec.probe.readers import CORPORA
+
+NAMES = [
+    ("aesdd", "anger/a01 (3).wav", "anger", "3", None),
+    ("ased", "05Angry/a5-02-01-01-33.wav", "anger", "33", "female"),
+    ("cafe", "Colère/02-C-2-5.aiff", "anger", "02", "female"),
+    ("cafe", "01-N-1-1.wav", "neutral", "01", "male"),
+    ("crema-d", "AudioWAV/1091_WSI_HAP_XX.wav", "happiness", "1091", None),
+    ("emodb", "wav/16b10Wb.wav", "anger", "16", "female"),
+    ("emovo", "f1/rab-f1-d2.wav", "anger", "f1", "female"),
+    ("nemo", "samples/SM0_sadness_12.wav", "sadness", "SM0", "male"),
+    ("ravdess", "Actor_12/03-01-06-01-02-01-12.wav", "fear", "12", "female"),
+    ("ravdess-song", "Actor_01/03-02-04-02-01-01-01.wav", "sadness", "01", "male"),
+    ("savee", "AudioData/DC/sa07.wav", "sadness", "DC", "male"),
+    ("savee", "ALL/KL_su03.wav", "surprise", "KL", "male"),
+    ("shemo", "female/F03W02.wav", "surprise", "F03", "female"),
+    ("subesco", "M_12_SABBIR_S_3_DISGUST_2.wav", "disgust", "M_12", "male"),
+    ("tess", "YAF_happy/YAF_mood_happy.wav", "happiness", "YAF", "female"),
+    ("tess", "OAF_sad/OA_bite_neutral.wav", "neutral", "OAF", "female"),
+    ("urdu", "Sad/SF12_F3_S07.wav", "sadness", "SF12", "female"),
+]
+
+
+@pytest.mark.parametrize(("corpus", "file", "label", "speaker", "gender"), NAMES)
+def test_names_say_who_and_what(corpus: str, file: str, label: str, speaker: str, gender: str | None) -> None:
+    facts = CORPORA[corpus].read(Path(file))
+    assert facts is not None
+    assert (facts["label"], facts["speaker"], facts.get("gender")) == (label, speaker, gender)
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_strangers_are_no_clips_and_the_example_is_one(corpus: str) -> None:
+    assert CORPORA[corpus].read(Path(CORPORA[corpus].example + ".wav")) is not None
+    for name in ("readme.wav", "01.wav", "03-03-06-01-02-01-12.wav", "noise/a-b-c.wav"):
+        assert CORPORA[corpus].read(Path(name)) is None
+
+
+def test_iemocap(tmp_path: Path) -> None:
+    evaluation = tmp_path / "Session2" / "dialog" / "EmoEvaluation"
+    evaluation.mkdir(parents=True)
+    (evaluation / "Ses02F_impro01.txt").write_text(
+        "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+        "[6.2901 - 8.2357]\tSes02F_impro01_F000\texc\t[2.5000, 2.5000, 2.5000]\n"
+        "C-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n"
+        "[10.0100 - 11.3925]\tSes02F_impro01_M001\tfru\t[2.5000, 2.5000, 2.5000]\n"
+        "[14.8872 - 18.0175]\tSes02F_impro01_M002\tang\t[2.5000, 2.5000, 2.5000]\n"
+        "[19.2900 - 20.7875]\tSes02F_impro01_F003\tneu\t[2.5000, 2.5000, 2.5000]\n"
+    )
+    for name in ("F000", "M001", "M002"):
+        (tmp_path / "Session2" / f"Ses02F_impro01_{name}.wav").write_bytes(b"")
+    found = read_corpus("iemocap", tmp_path)
+    assert [(c.label, c.speaker, c.session, c.gender) for c in found.clips] == [
+        ("happiness", "Ses02F", "02", "female"),
+        ("anger", "Ses02M", "02", "male"),
+    ]
+    assert list(found.left_out) == ["Ses02F_impro01_F003"]
+    assert any("lists 3 clips of IEMOCAP, expected 5531" in warning for warning in found.warnings)
+
+
+def test_meld_and_msp_podcast_and_sentiment(tmp_path: Path) -> None:
+    meld, msp, mosi = (tmp_path / name for name in ("meld", "msp", "mosi"))
+    for split, folder in (("train", "train_splits"), ("dev", "dev_splits_complete"), ("test", "output_test")):
+        (meld / folder).mkdir(parents=True)
+        (meld / f"{split}_sent_emo.csv").write_text(
+            "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\n"
+            f'1,"Well, {split}",Joey,joy,positive,0,1\n2,No,Ross,anger,negative,0,2\n'
+        )
+        for number in (1, 2):
+            (meld / folder / f"dia0_utt{number}.wav").write_bytes(split.encode())
+    found = read_corpus("meld", meld)
+    (fold,) = make_folds(found, "official")
+    assert (len(fold.train), len(fold.test), fold.shared_speakers) == (2, 2, ("Joey", "Ross"))
+    assert found.clips[0].text == "Well, train"
+
+    (msp / "Audios").mkdir(parents=True)
+    header = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
+    rows = ["a.wav,H,5,5,5,7,Male,Train", "b.wav,X,5,5,5,7,Male,Train", "c.wav,N,4,4,4,Unknown,Unknown,Test1"]
+    (msp / "labels_consensus.csv").write_text(header + "\n".join(rows))
+    for name in "abc":
+        (msp / "Audios" / f"{name}.wav").write_bytes(b"")
+    clips = read_corpus("msp-podcast", msp).clips
+    assert [(c.label, c.speaker, c.split) for c in clips] == [("happiness", "7", "train"), ("neutral", None, "test")]
+
+    (mosi / "wav" / "v1").mkdir(parents=True)
+    (mosi / "label.csv").write_text("video_id,clip_id,text,label,mode\nv1,1,Good,2.4,train\nv1,2,So,0.0,train\n")
+    (mosi / "wav" / "v1" / "1.wav").write_bytes(b"")
+    (clip,) = read_corpus("mosi", mosi).clips
+    assert (clip.label, clip.split, clip.speaker) == ("positive", "train", "v1")
+
+
+def test_a_folder_without_annotations_is_not_the_corpus(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(ManifestError, match=r"no EmoEvaluation.* and 1 audio files, expected the folder of IEMOCAP"):
+        read_corpus("iemocap", tmp_path)
