@@ -1,0 +1,70 @@
+"""Time the heads on frames as many as nEMO's: CPU seconds of some epochs, and what all folds would take.
+
+OMP_NUM_THREADS=1 python benchmarks/probe.py --channels 768 --precision bf16
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from emotion2vec.probe.heads import LogisticRegressionHead, MlpHead
+from emotion2vec.probe.store import FeatureTable
+from emotion2vec.probe.tasks import Task
+
+NEMO_CLIPS, NEMO_FRAMES, NEMO_FOLDS = 4481, 552_000, 9
+
+
+def random_table(clips: int, channels: int) -> FeatureTable:
+    """Normal noise in clips as long as nEMO's on average."""
+    random = np.random.default_rng(0)
+    lengths = np.clip(random.normal(NEMO_FRAMES / NEMO_CLIPS, 35, clips), 30, 400).astype(np.int64)
+    frames = random.standard_normal((int(lengths.sum()), channels), dtype=np.float32)
+    starts = np.cumsum(lengths) - lengths
+    vectors = np.add.reduceat(frames, starts) / lengths[:, None]
+    return FeatureTable(vectors=vectors.astype(np.float32), frames=frames, lengths=lengths, failures={})
+
+
+def fold_of(clips: int) -> Task:
+    """Train on most clips, validate on a fifth, test on ten."""
+    rows = np.arange(clips)
+    return Task(
+        labels=np.random.default_rng(1).integers(0, 6, clips),
+        classes=6,
+        speakers=rows * 8 // clips,
+        train=rows[: clips * 4 // 5],
+        valid=rows[clips * 4 // 5 :],
+        test=rows[:10],
+        standardize=True,
+        seed=0,
+    )
+
+
+def main() -> None:
+    """Print the times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--precision", choices=["fp32", "bf16", "auto"], default="auto")
+    parser.add_argument("--clips", type=int, default=1280)
+    arguments = parser.parse_args()
+    table, task = random_table(arguments.clips, arguments.channels), fold_of(arguments.clips)
+    head = MlpHead(epochs=2, precision=arguments.precision)
+    data = head.prepare(table, "cpu")
+    head.predict(data, task)  # what is built on first use does not count
+    started = time.process_time()
+    head.predict(data, task)
+    seconds = (time.process_time() - started) / head.epochs
+    folds = seconds * NEMO_FRAMES * 8 / 9 / table.lengths.sum() * 100 * NEMO_FOLDS
+    print(
+        f"mlp, {arguments.channels} channels, {data.precision}: {seconds:.2f} CPU s an epoch of {len(task.train)} clips"
+    )
+    print(f"all of nEMO, leave one speaker out, 100 epochs: about {folds:.0f} CPU s")
+    started = time.process_time()
+    LogisticRegressionHead().predict(table.vectors, task)
+    print(f"logreg with choice of C: {time.process_time() - started:.2f} CPU s a fold of {arguments.clips} clips")
+
+
+if __name__ == "__main__":
+    main()
