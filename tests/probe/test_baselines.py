@@ -1,0 +1,69 @@
+"""Features of other packages, where they are installed; without them, the message that says how to install them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emotion2vec.audio import load_audio
+from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.probe.features import make_extractor
+
+
+@pytest.mark.parametrize(
+    ("feature", "package"), [("egemaps", "opensmile"), ("hf:x", "transformers"), ("torchaudio:x", "torchaudio")]
+)
+def test_a_missing_package_is_named(feature: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Absent(package), *sys.meta_path])
+    with pytest.raises(ConfigError, match=f"pip install {package}"):
+        make_extractor(feature)
+
+
+class Absent:
+    """Makes one package look as if it were not installed."""
+
+    def __init__(self, package: str):
+        self.package = package
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_a_hugging_face_model(sample_speech: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.Wav2Vec2Config(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+    )
+    model = transformers.Wav2Vec2Model(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    prepare = transformers.Wav2Vec2FeatureExtractor()
+    prepare.save_pretrained(tmp_path / "model")
+    clip = sample_speech / "de1_angry_1.opus"
+    inputs = prepare(load_audio(clip), sampling_rate=16_000, return_tensors="pt")
+    with torch.inference_mode():
+        expected = model(inputs.input_values).last_hidden_state[0].numpy()
+    (found,) = make_extractor(f"hf:{tmp_path / 'model'}").extract([clip])
+    assert not isinstance(found, str) and found.frames is not None
+    np.testing.assert_allclose(found.frames, expected, rtol=1e-4, atol=1e-5)
+    (joined,) = make_extractor(f"hf:{tmp_path / 'model'}", layer="all").extract([clip])
+    assert not isinstance(joined, str) and joined.layers == 3 and joined.vector.shape == (96,)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        make_extractor(f"hf:{tmp_path / 'none'}")
+
+
+def test_egemaps(sample_speech: Path) -> None:
+    pytest.importorskip("opensmile")
+    (found,) = make_extractor("egemaps").extract([sample_speech / "de1_angry_1.opus"])
+    assert not isinstance(found, str) and found.vector.shape == (88,)
