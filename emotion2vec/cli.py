@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+PREEMPTED = 75
+"""Exit code of a pretraining run that SIGTERM ended after it was saved: EX_TEMPFAIL of sysexits.h, "try again"."""
 
 DEVICE_HELP = "cpu, cuda, cuda:1, ...; by default a GPU if there is one."
 
@@ -52,12 +56,14 @@ def pretrain(
     from emotion2vec.training.run import pretrain as run
 
     result = run(settings, say=_say)
+    if not result.is_main:
+        return
     if result.signal is not None:
         _say(
             f"stopped after update {result.update} of {settings.optim.max_updates} and saved; the same command "
             f"continues from {settings.run.dir}"
         )
-        raise typer.Exit(128 + result.signal)
+        raise typer.Exit(PREEMPTED if result.signal == signal.SIGTERM else 128 + result.signal)
     _say(f"done: {result.update} updates, model in {settings.run.dir}")
 
 

@@ -177,12 +177,16 @@ def write_folder(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name, content in tensors.items():
-        save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, partial / name)
-    for name, document in documents.items():
-        (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    for path in [*partial.iterdir(), partial]:
-        _sync(path)
+    try:
+        for name, content in tensors.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, partial / name)
+        for name, document in documents.items():
+            (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        for path in [*partial.iterdir(), partial]:
+            _sync(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk must not stay full of a folder that is of no use
+        raise
     replaced = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.model.position import ConvPositions, alibi_bias, alibi_slopes
@@ -33,7 +34,11 @@ class BackboneOutput:
 
 
 class Backbone(nn.Module):
-    """Context encoder ("prenet") and main blocks over tokens and frames, with one learned ALiBi scale per head."""
+    """Context encoder ("prenet") and main blocks over tokens and frames, with one learned ALiBi scale per head.
+
+    Attributes:
+        recompute: keep only the blocks' inputs for the backward pass, and compute the rest again (Chen et al. 2016).
+    """
 
     slopes: Tensor
 
@@ -48,6 +53,7 @@ class Backbone(nn.Module):
         self.prenet = nn.ModuleList(self._block(config) for _ in range(config.prenet_depth))
         self.blocks = nn.ModuleList(self._block(config) for _ in range(config.depth))
         self.dropout = config.dropout
+        self.recompute = False
 
     @staticmethod
     def _block(config: Emotion2vecConfig) -> Block:
@@ -93,7 +99,10 @@ class Backbone(nn.Module):
         x = F.dropout(self.prenet_norm(x), self.dropout, self.training)
         for number, block in enumerate([*self.prenet, *self.blocks]):
             if number not in skip_blocks:
-                x, block_ffn = block(x, bias)
+                if self.recompute and torch.is_grad_enabled():
+                    x, block_ffn = checkpoint(block, x, bias, use_reentrant=False)
+                else:
+                    x, block_ffn = block(x, bias)
                 if number >= len(self.prenet):
                     ffn.append(block_ffn)
             layers.append(x)

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
 
 import torch
 
 from emotion2vec.checkpoint.native import load_model, load_weights, newest_checkpoint
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.cuts import Corpus, load_cuts
-from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.errors import CheckpointError
 from emotion2vec.objective.ema import Teacher
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.strict import to_dict
-from emotion2vec.training.monitor import build_loggers
+from emotion2vec.training.loggers import build_loggers
+from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
+from emotion2vec.training.strategy import build_fabric
 from emotion2vec.training.trainer import FitResult, Trainer
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
-
-_PRECISIONS: dict[str, Literal["bf16-mixed", "16-mixed", "32-true"]] = {
-    "bf16": "bf16-mixed",
-    "fp16": "16-mixed",
-    "fp32": "32-true",
-}
+from emotion2vec.training.validation import Validation
 
 
 def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitResult:
@@ -46,42 +37,24 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     """
     folder = RunFolder(config)
     fabric = build_fabric(config, build_loggers(config.log, folder.path))
-    folder.prepare()
+    fabric.launch()
+    ranks = Ranks(fabric)
+    tell = say if ranks.is_main else _silent
+    ranks.main_only(folder.prepare)
     corpus = load_cuts(
         config.data.train,
         min_samples=config.data.min_samples,
         max_bad_share=config.data.max_bad_share,
         workers=config.data.workers,
     )
-    _report_corpus(corpus, say)
-    trainer = Trainer(config, fabric, build_pretrainer(config, say), corpus.cuts, folder)
-    return trainer.fit()
+    _report_corpus(corpus, tell)
+    validation = Validation(config, ranks, tell) if config.validation.every else None
+    pretrainer = build_pretrainer(config, tell)
+    return Trainer(config, fabric, ranks, pretrainer, corpus.cuts, folder, validation).fit()
 
 
-def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
-    """Set up device, precision and loggers.
-
-    Raises:
-        ConfigError: the device is not there, or cannot compute in the precision.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from lightning.fabric import Fabric
-
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    cuda = torch.cuda.is_available()
-    if config.run.accelerator == "cuda" and not cuda:
-        raise ConfigError("run.accelerator is cuda, but PyTorch sees no CUDA device; expected auto or cpu here")
-    accelerator = "cuda" if cuda and config.run.accelerator != "cpu" else "cpu"
-    if config.run.precision == "fp16" and accelerator == "cpu":
-        raise ConfigError("run.precision is fp16, which needs a GPU; expected bf16 or fp32 on a CPU")
-    return Fabric(
-        accelerator=accelerator,
-        devices=config.run.devices,
-        precision=_PRECISIONS[config.run.precision],
-        loggers=list(loggers),
-    )
+def _silent(text: str) -> None:
+    """Say nothing: only the main process speaks."""
 
 
 def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print) -> Pretrainer:
