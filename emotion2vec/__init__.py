@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emotion2vec.checkpoint.native import load_model as load_model
+    from emotion2vec.checkpoint.loading import load_model as load_model
     from emotion2vec.config import Emotion2vecConfig as Emotion2vecConfig
     from emotion2vec.config import PretrainConfig as PretrainConfig
     from emotion2vec.config import load_config as load_config
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load_model": "emotion2vec.checkpoint.native",
+    "load_model": "emotion2vec.checkpoint.loading",
     "extract_features": "emotion2vec.extraction.api",
     "load_config": "emotion2vec.config",
     "PretrainConfig": "emotion2vec.config",

@@ -15,7 +15,7 @@ from emotion2vec.checkpoint.native import (
     STATE_FILE,
     WEIGHTS_FILE,
     find_model,
-    read_model_config,
+    read_description,
     read_tensors,
 )
 from emotion2vec.strict import to_dict
@@ -30,6 +30,8 @@ PARTS = {
     "backbone.prenet_norm": "prenet",
     "backbone.prenet": "prenet",
     "backbone.blocks": "blocks",
+    "head.weight": "head",
+    "head.bias": "head",
 }
 
 
@@ -44,7 +46,7 @@ def describe_model(source: str | Path) -> dict[str, Any]:
         CheckpointError: as `load_model`.
     """
     folder = find_model(source)
-    config = read_model_config(folder)
+    config = read_description(folder).config
     weights = folder / WEIGHTS_FILE
     parameters: Counter[str] = Counter()
     dtypes = set()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,34 +20,12 @@ from emotion2vec.strict import to_dict
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from emotion2vec.model.encoder import Emotion2vec
-
 FORMAT = "emotion2vec"
 FORMAT_VERSION = 1
 CONFIG_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "training.json"
 """Only in checkpoints of a run: its update and position in the data."""
-
-
-def load_model(source: str | Path, *, device: str = "cpu") -> Emotion2vec:
-    """Load a model in eval mode with float32 weights.
-
-    Args:
-        source: a folder with a model, a run folder of `emotion2vec pretrain`, or the name of a model that ships with
-            the package, such as `tiny`.
-        device: where to put the weights.
-
-    Raises:
-        CheckpointError: nothing is there, or it is truncated, of another format, or does not fit its own dimensions.
-    """
-    from emotion2vec.model.encoder import Emotion2vec
-
-    folder = find_model(source)
-    model = Emotion2vec(read_model_config(folder))
-    weights = {name: value.float() for name, value in read_tensors(folder / WEIGHTS_FILE).items()}
-    load_weights(model, weights, str(folder / WEIGHTS_FILE))
-    return model.to(device).eval()
 
 
 def find_model(source: str | Path) -> Path:
@@ -95,8 +74,16 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(folder for folder in (run / "checkpoints").glob("update_*[0-9]") if (folder / CONFIG_FILE).is_file())
 
 
-def read_model_config(folder: Path) -> Emotion2vecConfig:
-    """Read the dimensions of a model folder.
+@dataclass(frozen=True)
+class Description:
+    """What `model.json` says: the network's dimensions and, where there is a head, its labels."""
+
+    config: Emotion2vecConfig
+    labels: tuple[str, ...] = ()
+
+
+def read_description(folder: Path) -> Description:
+    """Read the description of a model folder.
 
     Raises:
         CheckpointError: `model.json` is broken or of another format or version.
@@ -114,8 +101,11 @@ def read_model_config(folder: Path) -> Emotion2vecConfig:
             f"{path}: format_version is {content.get('format_version')!r}, this version of emotion2vec reads "
             f"{FORMAT_VERSION}"
         )
+    labels = content.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise CheckpointError(f"{path}: labels is {labels!r}, expected a list of text")
     try:
-        return model_config(content.get("model") or {}, str(path))
+        return Description(model_config(content.get("model") or {}, str(path)), tuple(labels))
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
 
@@ -146,6 +136,16 @@ def load_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> Non
     Raises:
         CheckpointError: every name and shape that differs.
     """
+    check_weights(module, weights, source)
+    module.load_state_dict(dict(weights))
+
+
+def check_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:
+    """Compare weights with a module's.
+
+    Raises:
+        CheckpointError: every name and shape that differs.
+    """
     expected = module.state_dict()
     faults = [f"missing {name} {tuple(value.shape)}" for name, value in expected.items() if name not in weights]
     faults += [f"unexpected {name} {tuple(weights[name].shape)}" for name in weights if name not in expected]
@@ -156,16 +156,26 @@ def load_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> Non
     ]
     if faults:
         raise CheckpointError(f"{source}: weights do not fit the model:\n" + "\n".join(f"  {f}" for f in faults))
-    module.load_state_dict(dict(weights))
 
 
-def save_model(folder: str | Path, config: Emotion2vecConfig, weights: Mapping[str, Tensor]) -> None:
-    """Write a model folder; `weights` are those of `Emotion2vec.state_dict()` in any float dtype."""
-    write_folder(
-        Path(folder),
-        {WEIGHTS_FILE: weights},
-        {CONFIG_FILE: {"format": FORMAT, "format_version": FORMAT_VERSION, "model": to_dict(config)}},
-    )
+def save_model(
+    folder: str | Path, config: Emotion2vecConfig, weights: Mapping[str, Tensor], *, labels: Sequence[str] = ()
+) -> None:
+    """Write a model folder.
+
+    Args:
+        folder: where to; what is there is replaced.
+        config: the network's dimensions.
+        weights: those of `Emotion2vec.state_dict()`, in any float dtype.
+        labels: the head's labels in its order; empty without a head.
+    """
+    write_folder(Path(folder), {WEIGHTS_FILE: weights}, {CONFIG_FILE: description(config, labels)})
+
+
+def description(config: Emotion2vecConfig, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """What `model.json` holds."""
+    content: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": to_dict(config)}
+    return content | ({"labels": list(labels)} if labels else {})
 
 
 def write_folder(

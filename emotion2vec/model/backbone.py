@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from emotion2vec.config import Emotion2vecConfig
-from emotion2vec.model.position import ConvPositions, alibi_bias, alibi_slopes
+from emotion2vec.model.attention import Alibi
+from emotion2vec.model.position import ConvPositions, alibi_distance, alibi_slopes
 from emotion2vec.model.transformer import Block
 
 
@@ -86,23 +87,21 @@ class Backbone(nn.Module):
             kept = local.gather(1, index)  # (B, K, D)
             x = kept + self.positions(torch.zeros_like(local).scatter(1, index, kept)).gather(1, index)  # (B, K, D)
             times = visible
-        bias = alibi_bias(times, self.slopes * self.alibi_scale.clamp(min=0), count)  # (B or 1, H, N+K, N+K)
-        if padding is not None:
-            hidden = F.pad(padding, (count, 0))  # (B, N+T)
-            bias = bias.masked_fill(hidden[:, None, None, :], float("-inf"))
+        hidden = None if padding is None else F.pad(padding, (count, 0))  # (B, N+T)
+        alibi = Alibi(alibi_distance(times, count), self.slopes * self.alibi_scale.clamp(min=0), hidden)
         if self.tokens is not None:
             x = torch.cat([self.tokens.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)  # (B, N+K, D)
-        return self._run_blocks(x, bias, skip_blocks)
+        return self._run_blocks(x, alibi, skip_blocks)
 
-    def _run_blocks(self, x: Tensor, bias: Tensor, skip_blocks: Collection[int]) -> BackboneOutput:
+    def _run_blocks(self, x: Tensor, alibi: Alibi, skip_blocks: Collection[int]) -> BackboneOutput:
         layers, ffn = [], []
         x = F.dropout(self.prenet_norm(x), self.dropout, self.training)
         for number, block in enumerate([*self.prenet, *self.blocks]):
             if number not in skip_blocks:
                 if self.recompute and torch.is_grad_enabled():
-                    x, block_ffn = checkpoint(block, x, bias, use_reentrant=False)
+                    x, block_ffn = checkpoint(block, x, alibi, use_reentrant=False)
                 else:
-                    x, block_ffn = block(x, bias)
+                    x, block_ffn = block(x, alibi)
                 if number >= len(self.prenet):
                     ffn.append(block_ffn)
             layers.append(x)

@@ -5,6 +5,7 @@ B: utterances. S: samples. T: frames. D: model width. N: utterance tokens. L: la
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from emotion2vec.audio import load_audio, normalize
 from emotion2vec.config import Emotion2vecConfig
+from emotion2vec.errors import ConfigError
 from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.features import Features
 from emotion2vec.model.frontend import Frontend
+from emotion2vec.model.head import Head
 
 if TYPE_CHECKING:
     from emotion2vec.audio import AudioSource
@@ -40,13 +43,19 @@ class Encoded:
 
 
 class Emotion2vec(nn.Module):
-    """The network without what only pretraining needs: front end and backbone (Ma et al., ACL 2024)."""
+    """The network without what only pretraining needs: front end and backbone (Ma et al., ACL 2024).
 
-    def __init__(self, config: Emotion2vecConfig):
+    Args:
+        config: its dimensions.
+        labels: what its head tells apart, in the head's order; without labels there is no head.
+    """
+
+    def __init__(self, config: Emotion2vecConfig, labels: Sequence[str] = ()):
         super().__init__()
         self.config = config
         self.frontend = Frontend(config.channels, config.width, config.kernels, config.strides)
         self.backbone = Backbone(config)
+        self.head = Head(config.width, labels) if labels else None
         self.apply(_init_linear)
 
     @property
@@ -105,6 +114,26 @@ class Emotion2vec(nn.Module):
             frames=_to_numpy(encoded.frames[0]),
             layers=np.stack([_to_numpy(layer[0]) for layer in encoded.layers]) if layers else None,
         )
+
+    @torch.inference_mode()
+    def predict(self, source: AudioSource, sample_rate: int | None = None) -> dict[str, float]:
+        """Classify one clip.
+
+        Args:
+            source: a path, encoded bytes, an open file, or samples (S,) or (C, S) with their `sample_rate`.
+            sample_rate: rate of samples in memory, in Hz.
+
+        Returns:
+            The probability of every label that the head uses.
+
+        Raises:
+            AudioError: the audio cannot be decoded or used.
+            ConfigError: the model has no head.
+        """
+        if self.head is None:
+            raise ConfigError("this model has no head, expected a fine-tuned one for predict")
+        pooled = self.extract_features(source, sample_rate).utterance  # (D,)
+        return self.head.by_label(torch.from_numpy(pooled).to(self.device).unsqueeze(0))[0]
 
 
 def _to_numpy(x: Tensor) -> np.ndarray:

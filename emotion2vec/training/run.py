@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from emotion2vec.checkpoint.native import load_model, load_weights, newest_checkpoint
+from emotion2vec.checkpoint.loading import load_model
+from emotion2vec.checkpoint.native import load_weights, newest_checkpoint
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.cuts import Corpus, load_cuts
 from emotion2vec.errors import CheckpointError

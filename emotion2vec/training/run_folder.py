@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from emotion2vec.checkpoint.native import (
     CONFIG_FILE,
-    FORMAT,
-    FORMAT_VERSION,
     STATE_FILE,
     WEIGHTS_FILE,
     checkpoints,
+    description,
     newest_checkpoint,
     read_tensors,
     write_folder,
@@ -136,12 +135,11 @@ class RunFolder:
         from safetensors import SafetensorError
 
         folder = self.path / CHECKPOINTS / f"update_{state.values['update']:08d}"
-        model = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": to_dict(self.config.model)}
         try:
             write_folder(
                 folder,
                 {WEIGHTS_FILE: state.weights, TRAINING_WEIGHTS_FILE: state.tensors},
-                {CONFIG_FILE: model, STATE_FILE: state.values},
+                {CONFIG_FILE: description(self.config.model), STATE_FILE: state.values},
             )
         except (OSError, SafetensorError) as error:
             last = newest_checkpoint(self.path)
