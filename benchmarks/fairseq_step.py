@@ -7,12 +7,15 @@ B: utterances. M: views. S: samples. T: frames.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import torch
@@ -22,7 +25,17 @@ def build_model() -> torch.nn.Module:
     """data2vec 2.0 base for audio with its published recipe, but no layerdrop, so that every step is alike."""
     import fairseq
 
-    sys.path.insert(0, str(Path(fairseq.__file__).parent))  # where the wheel keeps `examples`
+    root = Path(fairseq.__file__).parent  # where the wheel keeps `examples`
+    sys.path.insert(0, str(root))
+    # Its configurations hold others as defaults, which Python 3.11 refuses of classes that cannot be hashed.
+    original = dataclasses.dataclass
+    dataclasses.dataclass = lambda cls=None, **options: original(cls, unsafe_hash=True, **options)  # type: ignore
+    for name in ("data", "models"):  # without their __init__, which wants packages for images
+        package = types.ModuleType(f"examples.data2vec.{name}")
+        package.__path__ = [str(root / "examples" / "data2vec" / name)]
+        sys.modules[package.__name__] = package
+    for name in ("timm", "timm.models", "timm.models.layers", "timm.models.vision_transformer"):
+        sys.modules[name] = MagicMock()  # for images, too
     from examples.data2vec.data.modality import Modality
     from examples.data2vec.models.data2vec2 import Data2VecMultiConfig, Data2VecMultiModel
     from omegaconf import OmegaConf

@@ -2,8 +2,9 @@
 
 python benchmarks/pretrain_step.py --fairseq FAIRSEQ_ENVIRONMENT/bin/python --utterances 3 --length 10
 
-FAIRSEQ_ENVIRONMENT has fairseq-fixed of PyPI. Each side runs in processes of its own, one at a time; the machine's noise
-is in both. Loss, backward, gradient norm and clipping, Adam and EMA are in the time; loading audio is not.
+FAIRSEQ_ENVIRONMENT has fairseq-fixed of PyPI. Each side runs in processes of its own, one at a time, so that the
+machine's noise is in both. Loss, backward, gradient norm and clipping, Adam
+and EMA are in the time; reading audio is not.
 
 B: utterances. M: views. S: samples. T: frames.
 """
@@ -90,6 +91,8 @@ def write_batch(folder: Path, utterances: int, length: float) -> Path:
 def run(command: list[str], threads: int) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Run one side and read its steps and its facts."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if Path(command[0]) != Path(sys.executable):
+        environment.pop("PYTHONPATH", None)  # the other environment is its own
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
@@ -99,9 +102,8 @@ def run(command: list[str], threads: int) -> tuple[list[dict[str, float]], dict[
 
 def report(seconds: float, found: dict[str, list[dict[str, float]]], facts: dict[str, dict[str, Any]]) -> None:
     """Print the table, with the ratios to fairseq's medians."""
-    print(
-        f"| side | s / update | processor s | s of audio / s | times fairseq | memory | of fairseq's | MFU |\n{'| --- ' * 8}|"
-    )
+    print("| side | s / update | processor s | s of audio / s | times fairseq | memory | of fairseq's | MFU |")
+    print("| --- " * 8 + "|")
     theirs = found.get(FAIRSEQ)
     for name, steps in found.items():
         wall, processor = (statistics.median(step[key] for step in steps) for key in ("seconds", "processor"))
@@ -135,9 +137,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = write_batch(Path(folder), options.utterances, options.length)
         common = ["--steps", str(options.steps), "--threads", str(options.threads)]
+        ours = [sys.executable, str(here / "pretrain_step.py"), "--worker", str(data), *common]
         sides = {
-            f"ours {precision}": [sys.executable, str(here / "pretrain_step.py"), "--worker", str(data), *common]
-            + ["--set", *options.set, f"run.precision={precision}"]
+            f"ours {precision}": [*ours, "--set", *options.set, f"run.precision={precision}"]
             for precision in options.precisions
         }
         if options.fairseq:

@@ -68,6 +68,17 @@ def pretrain(
 
 
 @app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="Run folder of `emotion2vec pretrain`.")],
+    output: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG. [default: RUN/metrics.png]")] = None,
+) -> None:
+    """Draw losses, deviations, ranks, probes and speed of a pretraining run."""
+    from emotion2vec.training.plot import plot_run
+
+    typer.echo(str(plot_run(run, output)))
+
+
+@app.command()
 def extract(
     source: Annotated[Path, typer.Argument(help="Audio file, folder, or manifest of any supported kind.")],
     model: Annotated[str, typer.Option(help="Model folder, run folder, or name of a shipped model.")],

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TRAINING_WEIGHTS_FILE = "training.safetensors"
 CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+PROBES = "probes.jsonl"
 # Settings that may differ between a run and its continuation, because they do not change what is computed.
 _FREE_SECTIONS = ("log", "checkpoint", "guard", "validation", "probe")
 _FREE_KEYS = (
@@ -69,8 +71,8 @@ class RunFolder:
         self.path = Path(config.run.dir)
         self.config = config
         self.config_file = self.path / "config.yaml"
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.probes_file = self.path / "probes.jsonl"
+        self.metrics_file = self.path / METRICS
+        self.probes_file = self.path / PROBES
 
     def prepare(self) -> None:
         """Create the folder and write `config.yaml` and `versions.json`, before the first update.
