@@ -19,7 +19,9 @@ from torch import Tensor
 from emotion2vec.audio import frame_count
 from emotion2vec.checkpoint.native import load_weights
 from emotion2vec.config import PretrainConfig
+from emotion2vec.data.augment import build_augmenter
 from emotion2vec.data.batches import MicroBatch, Position, batches
+from emotion2vec.data.sources import Source
 from emotion2vec.objective.masking import batch_masks, masked_frames
 from emotion2vec.objective.pretrainer import Pretrainer, PretrainOutput
 from emotion2vec.seeding import keyed_seed
@@ -30,7 +32,6 @@ from emotion2vec.training.run_folder import RunFolder, TrainingState
 from emotion2vec.training.schedules import ema_decay, learning_rate
 
 if TYPE_CHECKING:
-    from lhotse import CutSet
     from lightning.fabric import Fabric
 
 
@@ -43,13 +44,20 @@ class FitResult:
 
 
 class Trainer:
-    """Trains a `Pretrainer` on cuts and keeps everything that a restart needs in the run folder."""
+    """Trains a `Pretrainer` on sources of audio and keeps everything that a restart needs in the run folder."""
 
-    def __init__(self, config: PretrainConfig, fabric: Fabric, pretrainer: Pretrainer, cuts: CutSet, folder: RunFolder):
+    def __init__(
+        self,
+        config: PretrainConfig,
+        fabric: Fabric,
+        pretrainer: Pretrainer,
+        sources: Sequence[Source],
+        folder: RunFolder,
+    ):
         self.config = config
         self.fabric = fabric
         self.pretrainer = pretrainer
-        self.cuts = cuts
+        self.sources = sources
         self.folder = folder
         self.update = 0
         self.saved: int | None = None
@@ -85,14 +93,24 @@ class Trainer:
 
     def _batches(self) -> Generator[MicroBatch, None, None]:
         data = self.config.data
+        augmenter = build_augmenter(
+            self.config.augment,
+            max_bad_share=data.max_bad_share,
+            workers=data.workers,
+            patience=data.retry_seconds,
+        )
         return batches(
-            self.cuts,
+            self.sources,
             max_seconds=data.batch_seconds,
             max_samples=data.max_samples,
             buckets=data.buckets,
             seed=self.config.run.seed,
             accumulate=self.config.optim.accumulate,
+            min_samples=data.min_samples,
             length_step=data.length_step,
+            window=data.window,
+            augmenter=augmenter,
+            patience=data.retry_seconds,
             start=self.position,
             workers=data.workers,
             cache=data.cache,

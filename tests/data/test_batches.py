@@ -15,10 +15,12 @@ import pytest
 import soundfile
 import torch
 
-from emotion2vec.data import batches as module
-from emotion2vec.data.batches import BatchDecoder, MicroBatch, Position, batches
+from emotion2vec.data import sources as module
+from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.cuts import Corpus, load_cuts
+from emotion2vec.data.decoder import BatchDecoder, Cropping
 from emotion2vec.data.order import Request
+from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.seeding import keyed_seed
 
@@ -147,8 +149,10 @@ def test_ranks_do_not_come_from_the_environment(corpus: Corpus, monkeypatch: pyt
 def test_budget_holds_where_headers_understate(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).normal(size=64_000).astype(np.float32)
     monkeypatch.setattr(module, "load_cut", lambda cut: noise)
-    decoder = BatchDecoder(48_000, 16_000, seed=5, accumulate=1, length_step=1, cache=False)
-    batch = decoder[Request(list(corpus.cuts)[:8], 0, Position(0, 1, 1))]
+    source, cropping = CutSource(corpus.cuts), Cropping(budget=48_000, max_samples=16_000, length_step=1)
+    decoder = BatchDecoder([source], cropping, seed=5, accumulate=1, patience=0, augmenter=None, cache=False)
+    batch = decoder[Request([(0, source.entries([(0, 8)]))], 0, Position(0, 1, 1))]
+    assert isinstance(batch, MicroBatch)
     assert batch.waveforms.shape == (8, 6_000)
 
 
