@@ -133,7 +133,7 @@ class BatchOrder:
         count = max(1, round(total / self.packing.window))
         window = (np.cumsum(sizes) - sizes) * count // total
         bounds = np.searchsorted(window, np.arange(count + 1))
-        return [pieces[first:stop] for first, stop in pairwise(bounds)]
+        return [pieces[first:stop] for first, stop in pairwise(bounds) if first < stop]
 
     def _plan(self, epoch: int, window: int, pieces: list[tuple[int, Span]]) -> list[list[tuple[int, np.ndarray]]]:
         """Micro-batches of this rank in a window, each as entries per source."""
