@@ -33,15 +33,18 @@ OPEN = {"min_samples": DATA.min_samples, "max_bad_share": 1.0, "workers": 4, "pa
 
 def make_index(folder: Path, utterances: int) -> None:
     """Write what a start reads of a corpus of utterances of 1 to 15 s."""
-    rng = np.random.default_rng(0)
-    rows = np.zeros(utterances, dtype=INDEX)
-    rows["length"] = rng.integers(16_000, 240_000, utterances)
-    rows["size"] = rows["length"] // 5
-    rows["offset"] = np.arange(utterances) % SHARD_SIZE * 30_000
-    rows.tofile(folder / INDEX_FILE)
-    counts = [min(SHARD_SIZE, utterances - first) for first in range(0, utterances, SHARD_SIZE)]
+    rng, samples, counts = np.random.default_rng(0), 0, []
+    with open(folder / INDEX_FILE, "wb") as index:
+        for first in range(0, utterances, SHARD_SIZE):
+            rows = np.zeros(min(SHARD_SIZE, utterances - first), dtype=INDEX)
+            rows["length"] = rng.integers(16_000, 240_000, len(rows))
+            rows["size"] = rows["length"] // 5
+            rows["offset"] = np.cumsum(rows["size"]) - rows["size"]
+            index.write(rows.tobytes())
+            samples += int(rows["length"].sum())
+            counts.append(len(rows))
     summary = {"format": FORMAT, "format_version": FORMAT_VERSION, "audio": "tar", "utterances": utterances}
-    summary |= {"seconds": float(rows["length"].sum()) / 16_000, "counts": counts}
+    summary |= {"seconds": samples / 16_000, "counts": counts}
     (folder / SUMMARY_FILE).write_text(json.dumps(summary))
 
 
@@ -78,7 +81,7 @@ def start(utterances: int) -> None:
                 break
         print(f"planning                    {seen / (time.perf_counter() - started):,.0f} utterances/s")
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
-        print(f"memory beyond the imports and the making of the index: {max(grown, 0) / 1024:.0f} MB")
+        print(f"memory beyond the imports   {grown / 1024:.0f} MB")
 
 
 def decode(source: str, workers: int, seconds: float, step: float) -> None:

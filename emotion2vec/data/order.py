@@ -105,10 +105,10 @@ class BatchOrder:
             entered = position
             for window in range(entered.window, len(windows)):
                 first = entered.batch if window == entered.window else 0  # resumed: consumed before
-                steps = self._plan(entered.epoch, window, windows[window])
-                for number, parts in enumerate(steps[first:], start=first + 1):
+                found, mine = self._plan(entered.epoch, window, windows[window])
+                for number, batch in enumerate(mine[first:], start=first + 1):
                     after = Position(entered.epoch, number, position.index + 1, window)
-                    yield Request(parts, index=position.index, position=after)
+                    yield Request(found.parts(batch), index=position.index, position=after)
                     position = after
             if windows and position == Position(entered.epoch, 0, position.index):
                 raise ManifestError(
@@ -135,30 +135,37 @@ class BatchOrder:
         bounds = np.searchsorted(window, np.arange(count + 1))
         return [pieces[first:stop] for first, stop in pairwise(bounds) if first < stop]
 
-    def _plan(self, epoch: int, window: int, pieces: list[tuple[int, Span]]) -> list[list[tuple[int, np.ndarray]]]:
-        """Micro-batches of this rank in a window, each as entries per source."""
+    def _plan(self, epoch: int, window: int, pieces: list[tuple[int, Span]]) -> tuple[_Window, list[np.ndarray]]:
+        """Utterances of a window, and this rank's micro-batches of it."""
         numbers = sorted({number for number, _ in pieces})
-        entries = {
-            number: with_retries(
-                partial(self.sources[number].entries, [span for source, span in pieces if source == number]),
-                self.patience,
-            )
+        spans = {number: [span for source, span in pieces if source == number] for number in numbers}
+        read = {
+            number: with_retries(partial(self.sources[number].entries, spans[number]), self.patience)
             for number in numbers
         }
-        owner = np.repeat(numbers, [len(entries[number]) for number in numbers])  # (N,)
-        place = np.concatenate([np.arange(len(entries[number])) for number in numbers])  # (N,)
-        lengths = np.concatenate([entries[number]["length"] for number in numbers]).astype(np.int64)  # (N,)
-        kept = np.flatnonzero(lengths >= self.packing.min_samples)
+        found = _Window(read)
+        kept = np.flatnonzero(found.lengths >= self.packing.min_samples)
         rng = np.random.default_rng(keyed_seed(self.seed, "window", epoch, window))
-        capped = np.minimum(lengths[kept], self.packing.max_samples)
+        capped = np.minimum(found.lengths[kept], self.packing.max_samples)
         packed = pack(capped, self.packing.budget, self.packing.buckets, rng)
         mine = in_step(packed, self.world_size, rng)[self.rank :: self.world_size]
-        plans = []
-        for batch in mine:
-            chosen = kept[batch]
-            parts = [(number, entries[number][place[chosen[owner[chosen] == number]]]) for number in numbers]
-            plans.append([(number, part) for number, part in parts if len(part)])
-        return plans
+        return found, [kept[batch] for batch in mine]
+
+
+class _Window:
+    """Entries of the utterances of a window by source, and the utterances counted over all of them."""
+
+    def __init__(self, entries: dict[int, np.ndarray]) -> None:
+        self.entries = entries
+        sizes = [len(found) for found in entries.values()]
+        self.lengths = np.concatenate([found["length"] for found in entries.values()]).astype(np.int64)  # (N,)
+        self.owner = np.repeat(list(entries), sizes)  # (N,)
+        self.place = np.concatenate([np.arange(size) for size in sizes])  # (N,)
+
+    def parts(self, batch: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """Entries of some utterances, source by source."""
+        owner, place = self.owner[batch], self.place[batch]
+        return [(number, self.entries[number][place[owner == number]]) for number in np.unique(owner).tolist()]
 
 
 def epoch_spans(counts: np.ndarray, weight: float, epoch: int, seed: int) -> list[Span]:
@@ -210,13 +217,13 @@ def pack(lengths: np.ndarray, budget: int, buckets: int, rng: np.random.Generato
     total = np.cumsum(lengths[ranked])
     bucket = (total - 1) * buckets // total[-1]
     ordered = ranked[np.lexsort((rng.random(len(ranked)), bucket))]
-    cuts, longest, first = [], 0, 0
+    bounds, longest = [0], 0
     for number, length in enumerate(lengths[ordered].tolist()):
         longest = max(longest, length)
-        if longest * (number - first + 1) > budget:
-            cuts.append(number)
-            first, longest = number, length
-    return np.split(ordered, cuts)
+        if longest * (number - bounds[-1] + 1) > budget:
+            bounds.append(number)
+            longest = length
+    return [ordered[first:stop] for first, stop in pairwise([*bounds, len(ordered)])]
 
 
 def in_step(packed: Sequence[np.ndarray], world_size: int, rng: np.random.Generator) -> list[np.ndarray]:
