@@ -28,7 +28,7 @@ from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX, INDEX_FILE, S
 
 SHARD_SIZE = 1_000
 DATA = DataConfig()
-OPEN = {"min_samples": DATA.min_samples, "max_bad_share": 1.0, "workers": 4, "patience": 0.0}
+OPEN = {"min_samples": DATA.min_samples, "max_bad_share": 1.0, "workers": 4}
 
 
 def make_index(folder: Path, utterances: int) -> None:
@@ -64,7 +64,7 @@ def start(utterances: int) -> None:
                 buckets=DATA.buckets,
                 window=DATA.window,
             )
-            order = BatchOrder(corpus.sources, packing, seed=0, start=place, rank=0, world_size=1, patience=0)
+            order = BatchOrder(corpus.sources, packing, seed=0, start=place, rank=0, world_size=1)
             next(iter(order))
             return time.perf_counter() - started, order
 

@@ -100,7 +100,7 @@ class DataConfig:
     workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
     cache: bool = option(False, "keep decoded audio in memory (0.23 GB an hour; needs workers: 0)")
     max_bad_share: float = option(0.01, "stop when more than this share of the files cannot be used", ge=0, le=1)
-    retry_seconds: float = option(300.0, "how long to try again when storage cannot be reached, in seconds", ge=0)
+    patience: float = option(600.0, "how long a data source that went away is waited for, in seconds", ge=0)
 
 
 @dataclass(kw_only=True)

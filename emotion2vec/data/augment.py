@@ -66,7 +66,7 @@ class Augmenter:
         return synthetic_impulse_response(rng.uniform(0.1, self.config.reverb_seconds), rng.uniform(0, 12), rng)
 
 
-def build_augmenter(config: AugmentConfig, *, max_bad_share: float, workers: int, patience: float) -> Augmenter | None:
+def build_augmenter(config: AugmentConfig, *, max_bad_share: float, workers: int) -> Augmenter | None:
     """Open noises and impulse responses; None where everything is off.
 
     Raises:
@@ -77,9 +77,7 @@ def build_augmenter(config: AugmentConfig, *, max_bad_share: float, workers: int
     if not any(probabilities):
         return None
     noise, reverb = (
-        open_corpus(
-            sources, min_samples=MIN_SAMPLES, max_bad_share=max_bad_share, workers=workers, patience=patience
-        ).sources
+        open_corpus(sources, min_samples=MIN_SAMPLES, max_bad_share=max_bad_share, workers=workers).sources
         if sources and wanted
         else []
         for sources, wanted in ((config.noise, config.noise_prob), (config.reverb, config.reverb_prob))

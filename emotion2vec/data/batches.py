@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MicroBatch", "Position", "batches"]
 
+LOG = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until lost storage is looked for again, at first and at most; each pause is twice the one before."""
+
 
 def batches(
     sources: CutSet | Sequence[Source],
@@ -38,7 +45,8 @@ def batches(
     start: Position | None = None,
     workers: int = 0,
     cache: bool = False,
-    patience: float = 300.0,
+    patience: float = 0.0,
+    stopping: Callable[[], bool] = lambda: False,
     rank: int = 0,
     world_size: int = 1,
 ) -> Generator[MicroBatch, None, None]:
@@ -63,14 +71,15 @@ def batches(
         start: position to resume from, of a micro-batch of this rank.
         workers: processes that decode; 0 decodes in this one.
         cache: keep decoded utterances in memory (64 kB per second of audio); only without workers.
-        patience: seconds to keep trying when the storage cannot be reached.
+        patience: seconds to wait for storage that is out of reach, looking for it again with growing pauses.
+        stopping: asked while waiting; True ends it.
         rank: this process among `world_size`, which take turns in one common order.
         world_size: number of processes; all of them see equally many micro-batches per window.
 
     Raises:
         ConfigError: arguments are out of range or contradict each other.
         ManifestError: there is no utterance, or (while iterating) a whole epoch without a usable one.
-        StorageError: (while iterating) the storage stayed out of reach for `patience` seconds.
+        StorageError: (while iterating) the storage stayed out of reach.
     """
     from lhotse import CutSet
 
@@ -81,34 +90,24 @@ def batches(
     if not sum(int(source.counts.sum()) for source in opened):
         raise ManifestError("no utterance to make batches of, expected at least one")
     budget = int(max_seconds * SAMPLE_RATE)
-    order = BatchOrder(
-        opened,
-        Packing(budget=budget, min_samples=min_samples, max_samples=max_samples, buckets=buckets, window=window),
-        seed=seed,
-        start=start or Position(),
-        rank=rank,
-        world_size=world_size,
-        patience=patience,
-    )
-    decoder = BatchDecoder(
-        opened,
-        Cropping(budget=budget, max_samples=max_samples, length_step=length_step),
-        seed=seed,
-        accumulate=accumulate,
-        patience=patience,
-        augmenter=augmenter,
-        cache=cache,
-    )
-    loader = DataLoader(
-        decoder,
-        sampler=order,  # type: ignore[arg-type]  # torch accepts any iterable
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_unchanged,
-        worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # else the loader would draw from the global one
-    )
-    return _usable(loader, order.start)
+    packing = Packing(budget=budget, min_samples=min_samples, max_samples=max_samples, buckets=buckets, window=window)
+    cropping = Cropping(budget=budget, max_samples=max_samples, length_step=length_step)
+    decoder = BatchDecoder(opened, cropping, seed=seed, accumulate=accumulate, augmenter=augmenter, cache=cache)
+
+    def open_at(position: Position) -> Generator[MicroBatch, None, None]:
+        order = BatchOrder(opened, packing, seed=seed, start=position, rank=rank, world_size=world_size)
+        loader = DataLoader(
+            decoder,
+            sampler=order,  # type: ignore[arg-type]  # torch accepts any iterable
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_unchanged,
+            worker_init_fn=outlive_signals,
+            generator=torch.Generator(),  # else the loader would draw from the global one
+        )
+        return _usable(loader, position)
+
+    return _patient(open_at, start or Position(), patience, stopping)
 
 
 def _argument_faults(
@@ -140,12 +139,50 @@ def _argument_faults(
     return [fault for holds, fault in checks if not holds]
 
 
+def _patient(
+    open_at: Callable[[Position], Generator[MicroBatch, None, None]],
+    start: Position,
+    patience: float,
+    stopping: Callable[[], bool],
+) -> Generator[MicroBatch, None, None]:
+    """Pass on micro-batches; when the storage is lost, open the stream again where it was, until patience ends.
+
+    The waiting is done here and not in the workers, so that the main process can still be asked to stop.
+
+    Raises:
+        StorageError: the storage did not come back in time.
+    """
+    position, lost, pause = start, None, FIRST_PAUSE
+    while True:
+        stream = open_at(position)
+        try:
+            for batch in stream:
+                position, lost, pause = batch.position, None, FIRST_PAUSE
+                yield batch
+        except StorageError as error:
+            lost = lost or time.monotonic()
+            waited = time.monotonic() - lost
+            if waited >= patience or stopping():
+                raise StorageError(f"{error}; the data stayed out of reach for {waited:.0f} s") from error
+            LOG.warning("%s; the data is out of reach, looking again in %.0f s", error, pause)
+            _sleep(min(pause, patience - waited), stopping)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            stream.close()
+
+
+def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not stopping():
+        time.sleep(max(0.0, min(0.2, until - time.monotonic())))
+
+
 def _usable(loader: DataLoader[MicroBatch | StorageError], start: Position) -> Generator[MicroBatch, None, None]:
     """Pass on micro-batches that hold audio; faults of the others go to the next one.
 
     Raises:
         ManifestError: a whole epoch held nothing usable.
-        StorageError: the storage stayed out of reach.
+        StorageError: the storage is out of reach.
     """
     carried: list[Fault] = []
     epoch = start.epoch

@@ -47,7 +47,6 @@ def open_corpus(
     min_samples: int,
     max_bad_share: float,
     workers: int,
-    patience: float,
 ) -> TrainingCorpus:
     """Open everything that a run trains on.
 
@@ -60,7 +59,6 @@ def open_corpus(
         min_samples: shortest utterance of a list to keep, in samples at 16 kHz.
         max_bad_share: largest share of a list's entries that may be unusable; lists of one weight count together.
         workers: threads that open headers.
-        patience: seconds to keep trying while a prepared corpus cannot be reached.
 
     Raises:
         ConfigError: the numbers of weights and sources differ, or a package for the storage is missing.
@@ -74,7 +72,7 @@ def open_corpus(
     lists: dict[float, list[str]] = {}
     for source, weight in weighted:
         if is_prepared(source):
-            corpus.sources.append(with_retries(partial(ShardSource, source, weight), patience))
+            corpus.sources.append(with_retries(partial(ShardSource, source, weight)))
         else:
             lists.setdefault(weight, []).append(source)
     for weight, sources in lists.items():

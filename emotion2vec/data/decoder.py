@@ -71,7 +71,6 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         *,
         seed: int,
         accumulate: int,
-        patience: float,
         augmenter: Augmenter | None,
         cache: bool,
     ) -> None:
@@ -79,17 +78,16 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         self.cropping = cropping
         self.seed = seed
         self.accumulate = accumulate
-        self.patience = patience
         self.augmenter = augmenter
         self.cache: dict[tuple[int, bytes], Loaded] | None = {} if cache else None
 
     def __getitem__(self, request: Request) -> MicroBatch | StorageError:
         """Make a micro-batch; what cannot be decoded is named in `skipped`.
 
-        The error for storage that stays out of reach is returned, not raised, since a worker would wrap it.
+        The error for storage that is out of reach is returned, not raised, since a worker would wrap it.
         """
         try:
-            return with_retries(partial(self._decode, request), self.patience)
+            return with_retries(partial(self._decode, request))
         except StorageError as error:
             return error
 

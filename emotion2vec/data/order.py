@@ -82,7 +82,6 @@ class BatchOrder:
         start: Position,
         rank: int,
         world_size: int,
-        patience: float,
     ) -> None:
         self.sources = sources
         self.packing = packing
@@ -90,14 +89,13 @@ class BatchOrder:
         self.start = start
         self.rank = rank
         self.world_size = world_size
-        self.patience = patience
 
     def __iter__(self) -> Iterator[Request]:
         """Yield requests from the start position on, over all epochs.
 
         Raises:
             ManifestError: a whole epoch holds nothing that is long enough.
-            StorageError: the lengths cannot be read, even after `patience` seconds.
+            StorageError: the lengths cannot be read.
         """
         position = self.start
         while True:
@@ -139,11 +137,7 @@ class BatchOrder:
         """Utterances of a window, and this rank's micro-batches of it."""
         numbers = sorted({number for number, _ in pieces})
         spans = {number: [span for source, span in pieces if source == number] for number in numbers}
-        read = {
-            number: with_retries(partial(self.sources[number].entries, spans[number]), self.patience)
-            for number in numbers
-        }
-        found = _Window(read)
+        found = _Window({n: with_retries(partial(self.sources[n].entries, spans[n])) for n in numbers})
         kept = np.flatnonzero(found.lengths >= self.packing.min_samples)
         rng = np.random.default_rng(keyed_seed(self.seed, "window", epoch, window))
         capped = np.minimum(found.lengths[kept], self.packing.max_samples)

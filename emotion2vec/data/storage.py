@@ -1,9 +1,8 @@
-"""Bytes from disk or object storage: ranges of files, read again with backoff when the storage is out of reach."""
+"""Bytes from disk or object storage: ranges of files, and which failures speak of the storage and not of a file."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from collections import OrderedDict
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-LOG = logging.getLogger(__name__)
-
-FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
-"""Seconds before the second attempt, and at most between two; each wait is twice the one before."""
+HICCUP = 3.0
+"""Seconds for which a read is tried again where it failed; `emotion2vec.data.batches` waits for longer outages."""
 
 LOST = frozenset(
     {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
@@ -55,31 +52,21 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
-def with_retries(read: Callable[[], Result], patience: float) -> Result:
-    """Call `read`; while it raises Unreachable, wait and call again.
-
-    Args:
-        read: what to call.
-        patience: seconds until giving up, counted from the first failure.
+def with_retries(read: Callable[[], Result]) -> Result:
+    """Call `read`; while it raises Unreachable, call again after a moment.
 
     Raises:
-        StorageError: it was still unreachable after `patience` seconds.
+        StorageError: it was still unreachable after some seconds.
     """
-    delay, deadline = FIRST_DELAY, None
+    delay, deadline = 0.5, time.monotonic() + HICCUP
     while True:
         try:
             return read()
         except Unreachable as error:
-            now = time.monotonic()
-            deadline = now + patience if deadline is None else deadline
-            if now >= deadline:
-                raise StorageError(
-                    f"{error}; gave up after {patience:g} s of trying again (data.retry_seconds)"
-                ) from error
-            delay = min(delay, deadline - now)
-            LOG.warning("%s; trying again in %g s", error, delay)
+            if time.monotonic() >= deadline:
+                raise StorageError(str(error)) from error
             time.sleep(delay)
-            delay = min(2 * delay, LONGEST_DELAY)
+            delay *= 2
 
 
 def read_file(path: str) -> bytes:

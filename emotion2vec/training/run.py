@@ -53,7 +53,6 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         min_samples=config.data.min_samples,
         max_bad_share=config.data.max_bad_share,
         workers=config.data.workers,
-        patience=config.data.retry_seconds,
     )
     _report_corpus(corpus, say)
     trainer = Trainer(config, fabric, build_pretrainer(config, say), corpus.sources, folder)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TRAINING_WEIGHTS_FILE = "training.safetensors"
 # Settings that may differ between a run and its continuation, because they do not change what is computed.
 _FREE_SECTIONS = ("log", "checkpoint")
-_FREE_KEYS = ("run.dir", "data.workers", "data.cache", "data.max_bad_share", "data.retry_seconds")
+_FREE_KEYS = ("run.dir", "data.workers", "data.cache", "data.max_bad_share", "data.patience")
 
 
 @dataclass

@@ -93,12 +93,7 @@ class Trainer:
 
     def _batches(self) -> Generator[MicroBatch, None, None]:
         data = self.config.data
-        augmenter = build_augmenter(
-            self.config.augment,
-            max_bad_share=data.max_bad_share,
-            workers=data.workers,
-            patience=data.retry_seconds,
-        )
+        augmenter = build_augmenter(self.config.augment, max_bad_share=data.max_bad_share, workers=data.workers)
         return batches(
             self.sources,
             max_seconds=data.batch_seconds,
@@ -110,7 +105,7 @@ class Trainer:
             length_step=data.length_step,
             window=data.window,
             augmenter=augmenter,
-            patience=data.retry_seconds,
+            patience=data.patience,
             start=self.position,
             workers=data.workers,
             cache=data.cache,

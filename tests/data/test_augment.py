@@ -26,7 +26,7 @@ from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.sources import Source
 
 RATE = 16_000
-OPEN = {"max_bad_share": 0.0, "workers": 0, "patience": 0.0}
+OPEN = {"max_bad_share": 0.0, "workers": 0}
 EVERYTHING = AugmentConfig(noise_prob=0.7, reverb_prob=0.5, speed_prob=0.5, clip_prob=0.5, gain_prob=0.5)
 
 

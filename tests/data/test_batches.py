@@ -150,7 +150,7 @@ def test_budget_holds_where_headers_understate(corpus: Corpus, monkeypatch: pyte
     noise = np.random.default_rng(0).normal(size=64_000).astype(np.float32)
     monkeypatch.setattr(module, "load_cut", lambda cut: noise)
     source, cropping = CutSource(corpus.cuts), Cropping(budget=48_000, max_samples=16_000, length_step=1)
-    decoder = BatchDecoder([source], cropping, seed=5, accumulate=1, patience=0, augmenter=None, cache=False)
+    decoder = BatchDecoder([source], cropping, seed=5, accumulate=1, augmenter=None, cache=False)
     batch = decoder[Request([(0, source.entries([(0, 8)]))], 0, Position(0, 1, 1))]
     assert isinstance(batch, MicroBatch)
     assert batch.waveforms.shape == (8, 6_000)

@@ -37,7 +37,7 @@ def lengths(count: int, seed: int = 0) -> list[int]:
 def order(*sources: Listed, start: Position | None = None, rank: int = 0, world_size: int = 1, **changed) -> BatchOrder:
     settings = {"budget": 160_000, "min_samples": 0, "max_samples": 32_000, "buckets": 4, "window": 50, **changed}
     place = start or Position()
-    return BatchOrder(sources, Packing(**settings), seed=3, start=place, rank=rank, world_size=world_size, patience=0)
+    return BatchOrder(sources, Packing(**settings), seed=3, start=place, rank=rank, world_size=world_size)
 
 
 def epoch(iteration: BatchOrder, number: int = 0) -> list[Request]:

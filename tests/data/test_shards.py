@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from emotion2vec.data import batches as module
 from emotion2vec.data import storage
 from emotion2vec.data.batches import MicroBatch, batches
 from emotion2vec.data.corpus import open_corpus
@@ -22,7 +23,7 @@ from emotion2vec.data.sources import Source
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
 
 KIND = "'format': 'emotion2vec-shards'"
-OPEN = {"min_samples": 8_000, "max_bad_share": 0.0, "workers": 0, "patience": 0.0}
+OPEN = {"min_samples": 8_000, "max_bad_share": 0.0, "workers": 0}
 SETTINGS = {"max_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2, "window": 12}
 
 
@@ -153,38 +154,63 @@ def test_damage_in_a_shard_is_one_fault(lists: Path, tmp_path: Path) -> None:
     assert any("cannot be decoded" in reason for reason in reasons)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "HICCUP", 0.0)
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.1)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_lost_source_stops_the_run_by_name(lists: Path, tmp_path: Path, workers: int) -> None:
+def test_a_lost_source_stops_the_run_by_name(lists: Path, tmp_path: Path, impatient: None, workers: int) -> None:
     shutil.copytree(lists / "p_one", tmp_path / "p")
-    iterator = batches(sources(tmp_path / "p"), **SETTINGS, workers=workers, patience=0.0)
+    iterator = batches(sources(tmp_path / "p"), **SETTINGS, workers=workers, patience=0.15)
     (tmp_path / "p" / "shar").rename(tmp_path / "elsewhere")
     with pytest.raises(StorageError) as raised:
         next(iterator)
-    assert "recording.00000" in str(raised.value) and "gave up after 0 s of trying again" in str(raised.value)
+    assert "recording.00000" in str(raised.value) and "; the data stayed out of reach for 0 s" in str(raised.value)
     assert "Traceback" not in str(raised.value)
 
 
+def test_waiting_ends_when_the_run_is_to_stop(lists: Path, tmp_path: Path, impatient: None) -> None:
+    shutil.copytree(lists / "p_one", tmp_path / "p")
+    asked = iter([False, False, True, True])
+    iterator = batches(sources(tmp_path / "p"), **SETTINGS, patience=1_000.0, stopping=lambda: next(asked))
+    (tmp_path / "p" / "index.bin").unlink()
+    with pytest.raises(StorageError, match=r"index\.bin: cannot be read"):
+        next(iterator)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_source_that_comes_back_goes_on_as_if_nothing_had_been(
-    lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lists: Path, tmp_path: Path, impatient: None, caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
-    monkeypatch.setattr(storage, "FIRST_DELAY", 0.05)
     shutil.copytree(lists / "one", tmp_path / "mount" / "one")
-    expected = take(batches(sources(tmp_path / "mount" / "one"), **SETTINGS), 12)
-    iterator = batches(sources(tmp_path / "mount" / "one"), **SETTINGS, patience=30.0)
+    expected = take(batches(sources(tmp_path / "mount" / "one"), **SETTINGS), 24)
+    iterator = batches(sources(tmp_path / "mount" / "one"), **SETTINGS, patience=60.0, workers=workers)
     seen = [next(iterator) for _ in range(4)]
     (tmp_path / "mount").rename(tmp_path / "away")
 
     def back() -> None:
-        time.sleep(0.3)
+        time.sleep(1.0)
         (tmp_path / "away").rename(tmp_path / "mount")
 
     thread = threading.Thread(target=back)
     thread.start()
     with caplog.at_level(logging.WARNING):
-        seen += [next(iterator) for _ in range(8)]
+        seen += [next(iterator) for _ in range(20)]
     thread.join()
+    iterator.close()
     assert same(seen, expected)
-    assert any("trying again in" in message for message in caplog.messages)
+    assert any("the data is out of reach, looking again in" in message for message in caplog.messages)
+
+
+def test_one_deleted_file_is_no_lost_source(lists: Path, tmp_path: Path) -> None:
+    shutil.copytree(lists / "one", tmp_path / "one")
+    opened = sources(tmp_path / "one")
+    gone = opened[0].cuts[3].id  # type: ignore[attr-defined]
+    (tmp_path / "one" / f"{gone}.wav").unlink()
+    seen = take(batches(opened, **SETTINGS), 20)
+    assert {fault.where for batch in seen for fault in batch.skipped} == {gone}
 
 
 def test_nothing_grows_with_the_corpus(lists: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 from pathlib import Path
 
 import fsspec
@@ -33,24 +32,20 @@ def failing(times: int):
     return read
 
 
-def test_retries_back_off_then_succeed(waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert with_retries(failing(8), 1_000) == "read"
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert "disk gone; trying again in 4 s" in caplog.messages
+def test_a_hiccup_is_read_through(waits: list[float]) -> None:
+    assert with_retries(failing(2)) == "read"
+    assert waits == [0.5, 1]
 
 
-def test_retries_end_with_patience(waits: list[float]) -> None:
-    with pytest.raises(StorageError, match=r"disk gone; gave up after 10 s of trying again \(data.retry_seconds\)"):
-        with_retries(failing(99), 10)
-    assert waits == [1, 2, 4, 3]
-    with pytest.raises(StorageError):
-        with_retries(failing(1), 0)
+def test_an_outage_is_an_error(waits: list[float]) -> None:
+    with pytest.raises(StorageError, match="disk gone"):
+        with_retries(failing(99))
+    assert 3 <= sum(waits) <= 4
 
 
 def test_other_errors_are_not_retried(waits: list[float]) -> None:
     with pytest.raises(ZeroDivisionError):
-        with_retries(lambda: 1 // 0, 10)
+        with_retries(lambda: 1 // 0)
     assert waits == []
 
 
