@@ -99,19 +99,20 @@ def decode(source: str, workers: int, seconds: float, step: float) -> None:
     )
     started = time.perf_counter()
     next(iterator)
-    first, heard, began = time.perf_counter() - started, 0.0, time.perf_counter()
+    first, heard, began, used = time.perf_counter() - started, 0.0, time.perf_counter(), time.process_time()
     while time.perf_counter() - began < seconds:
         heard += next(iterator).seconds
-    rate = heard / (time.perf_counter() - began)
+    rate, used = heard / (time.perf_counter() - began), time.process_time() - used
     waited, began = 0.0, time.perf_counter()
     while step and time.perf_counter() - began < seconds:
         asked = time.perf_counter()
         next(iterator)
         waited += time.perf_counter() - asked
         time.sleep(step)
+    core = f", {heard / used:,.0f} per second of one core" if workers == 0 else ""
     share = f", {waited / (time.perf_counter() - began):.2%} of steps of {step:g} s waited" if step else ""
     iterator.close()
-    print(f"{workers} workers: first after {first:.2f} s, {rate:,.0f} audio-seconds per second{share}")
+    print(f"{workers} workers: first after {first:.2f} s, {rate:,.0f} audio-seconds per second{core}{share}")
 
 
 def main() -> None:
