@@ -29,7 +29,7 @@ def build_model() -> torch.nn.Module:
     sys.path.insert(0, str(root))
     # Its configurations hold others as defaults, which Python 3.11 refuses of classes that cannot be hashed.
     original = dataclasses.dataclass
-    dataclasses.dataclass = lambda cls=None, **options: original(cls, unsafe_hash=True, **options)  # type: ignore
+    dataclasses.dataclass = lambda cls=None, **options: original(cls, **{"unsafe_hash": True} | options)  # type: ignore
     for name in ("data", "models"):  # without their __init__, which wants packages for images
         package = types.ModuleType(f"examples.data2vec.{name}")
         package.__path__ = [str(root / "examples" / "data2vec" / name)]

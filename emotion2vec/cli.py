@@ -79,6 +79,54 @@ def plot(
 
 
 @app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Audio file, folder, or manifest of any supported kind.")],
+    output: Annotated[str, typer.Argument(help="Folder for the shards, new or of an interrupted preparation.")],
+    root: Annotated[Path | None, typer.Option(help="Where relative paths of a manifest start.")] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Copy everything as 16 kHz mono FLAC; else files stay as they are.")
+    ] = False,
+    copy: Annotated[bool, typer.Option(help="Copy audio into tar shards, or only name the files.")] = True,
+    shard_size: Annotated[int, typer.Option(help="Utterances per shard.")] = 1000,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode; by default one per processor.")] = None,
+) -> None:
+    """Check audio and write it as shards, for corpora too large to scan at every start: data.train=OUTPUT.
+
+    The same command continues an interrupted preparation.
+    """
+    from emotion2vec.data.prepare import prepare as run
+
+    try:
+        report = run(
+            source,
+            output,
+            root=root,
+            resample=resample,
+            copy=copy,
+            shard_size=shard_size,
+            workers=workers,
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        _say(f"stopped; the same command continues in {output}")
+        raise typer.Exit(130) from None
+    _say(f"{report.utterances} utterances ({report.seconds / 3600:.2f} h) in {report.shards} shards in {output}")
+    if report.resumed:
+        _say(f"{report.resumed} shards were there already")
+    for name, counts in (("Hz", report.rates), ("channels", report.channels)):
+        _say(f"{name}: " + ", ".join(f"{value} ({count})" for value, count in counts.most_common()))
+    if report.size:
+        _say(f"{report.size / 1e9:.3f} GB of audio")
+    if report.faults:
+        _say(f"{len(report.faults)} unusable, left out and listed in {output}/faults.tsv:")
+        for fault in report.faults[:10]:
+            _say(f"  {fault}")
+        if len(report.faults) > 10:
+            _say(f"  and {len(report.faults) - 10} more")
+        raise typer.Exit(1)
+
+
+@app.command()
 def extract(
     source: Annotated[Path, typer.Argument(help="Audio file, folder, or manifest of any supported kind.")],
     model: Annotated[str, typer.Option(help="Model folder, run folder, or name of a shipped model.")],

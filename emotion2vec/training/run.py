@@ -9,7 +9,7 @@ import torch
 from emotion2vec.checkpoint.loading import load_model
 from emotion2vec.checkpoint.native import load_weights, newest_checkpoint
 from emotion2vec.config import PretrainConfig
-from emotion2vec.data.cuts import Corpus, load_cuts
+from emotion2vec.data.corpus import TrainingCorpus, open_corpus
 from emotion2vec.errors import CheckpointError
 from emotion2vec.objective.ema import Teacher
 from emotion2vec.objective.pretrainer import Pretrainer
@@ -42,8 +42,9 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
     ranks.main_only(folder.prepare)
-    corpus = load_cuts(
+    corpus = open_corpus(
         config.data.train,
+        weights=config.data.weights,
         min_samples=config.data.min_samples,
         max_bad_share=config.data.max_bad_share,
         workers=config.data.workers,
@@ -51,7 +52,7 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     _report_corpus(corpus, tell)
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
-    return Trainer(config, fabric, ranks, pretrainer, corpus.cuts, folder, validation).fit()
+    return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
 
 
 def _silent(text: str) -> None:
@@ -81,9 +82,11 @@ def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print)
 _REGULARIZATION = {"dropout": None, "attention_dropout": None, "layerdrop": None}
 
 
-def _report_corpus(corpus: Corpus, say: Callable[[str], None]) -> None:
-    durations = [cut.duration for cut in corpus.cuts]
-    say(f"{len(durations)} utterances, {sum(durations) / 3600:.2f} h")
+def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
+    say(f"{corpus.utterances} utterances, {corpus.seconds / 3600:.2f} h")
+    if any(source.weight != 1 for source in corpus.sources):
+        for source, share in zip(corpus.sources, corpus.shares, strict=True):
+            say(f"  {source.seconds / 3600:.2f} h, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
     for label, faults in (("unusable", corpus.faults), ("too short", corpus.too_short)):
         if faults:
             say(f"{len(faults)} {label}, left out:")

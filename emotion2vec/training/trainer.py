@@ -19,7 +19,9 @@ from torch import Tensor
 
 from emotion2vec.audio import frame_count
 from emotion2vec.config import PretrainConfig
+from emotion2vec.data.augment import build_augmenter
 from emotion2vec.data.batches import MicroBatch, Position, batches
+from emotion2vec.data.sources import Source
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.objective.masking import batch_masks, masked_frames
 from emotion2vec.objective.pretrainer import Pretrainer, PretrainOutput
@@ -34,11 +36,9 @@ from emotion2vec.training.probing import Prober
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder, TrainingState
 from emotion2vec.training.saver import Saver
-from emotion2vec.training.source import any_readable, patient_batches
 from emotion2vec.training.state import restore, student_tensors, training_tensors
 
 if TYPE_CHECKING:
-    from lhotse import CutSet
     from lightning.fabric import Fabric
 
     from emotion2vec.training.validation import Validation
@@ -54,14 +54,14 @@ class FitResult:
 
 
 class Trainer:
-    """Trains a `Pretrainer` on cuts and keeps everything that a restart needs in the run folder.
+    """Trains a `Pretrainer` on sources of audio and keeps everything that a restart needs in the run folder.
 
     Args:
         config: the run's configuration.
         fabric: devices, launched.
         ranks: the processes of the run.
         pretrainer: student, teacher and decoder.
-        cuts: utterances to train on.
+        sources: what to train on.
         folder: the run folder, prepared.
         validation: held-out speech, or None.
     """
@@ -72,7 +72,7 @@ class Trainer:
         fabric: Fabric,
         ranks: Ranks,
         pretrainer: Pretrainer,
-        cuts: CutSet,
+        sources: Sequence[Source],
         folder: RunFolder,
         validation: Validation | None = None,
     ):
@@ -80,7 +80,7 @@ class Trainer:
         self.fabric = fabric
         self.ranks = ranks
         self.pretrainer = pretrainer
-        self.cuts = cuts
+        self.sources = sources
         self.folder = folder
         self.validation = validation
         self.update = 0
@@ -109,7 +109,7 @@ class Trainer:
             Saver(background=self.config.checkpoint.background, say=monitor.say) as saver,
         ):
             prober = Prober(self.config, self.folder.probes_file, monitor.say)
-            data = self._batches(monitor, interrupts)
+            data = self._batches(interrupts)
             if self.update:
                 monitor.say(f"resumed after update {self.update} from {self.folder.path}")
             try:
@@ -131,32 +131,26 @@ class Trainer:
         terminated, interrupted = self.ranks.sum(noted)
         return int(signal.SIGTERM) if terminated else int(signal.SIGINT) if interrupted else None
 
-    def _batches(self, monitor: Monitor, interrupts: Interrupts) -> Generator[MicroBatch, None, None]:
-        data, listed = self.config.data, list(self.cuts)
-
-        def open_at(position: Position) -> Generator[MicroBatch, None, None]:
-            return batches(
-                self.cuts,
-                max_seconds=data.batch_seconds,
-                max_samples=data.max_samples,
-                buckets=data.buckets,
-                seed=self.config.run.seed,
-                accumulate=self.config.optim.accumulate,
-                length_step=data.length_step,
-                start=position,
-                workers=data.workers,
-                cache=data.cache,
-                rank=self.ranks.rank,
-                world_size=self.ranks.size,
-            )
-
-        return patient_batches(
-            open_at,
-            self.position,
-            reachable=lambda: any_readable(listed),
+    def _batches(self, interrupts: Interrupts) -> Generator[MicroBatch, None, None]:
+        data = self.config.data
+        return batches(
+            self.sources,
+            max_seconds=data.batch_seconds,
+            max_samples=data.max_samples,
+            buckets=data.buckets,
+            seed=self.config.run.seed,
+            accumulate=self.config.optim.accumulate,
+            min_samples=data.min_samples,
+            length_step=data.length_step,
+            window=data.window,
+            augmenter=build_augmenter(self.config.augment, max_bad_share=data.max_bad_share, workers=data.workers),
+            start=self.position,
+            workers=data.workers,
+            cache=data.cache,
             patience=data.patience,
-            say=monitor.say,
             stopping=lambda: interrupts.caught is not None,
+            rank=self.ranks.rank,
+            world_size=self.ranks.size,
         )
 
     def _run_update(
@@ -333,14 +327,14 @@ class Trainer:
 def resumed_position(saved: Sequence[Position], rank: int, size: int) -> Position:
     """Where a process goes on in the data.
 
-    With as many processes as before each has its own position. With more or fewer, all share the epoch's rest: what
+    With as many processes as before each has its own position. With more or fewer, all share the window's rest: what
     was read of it stays read, up to one batch for each process.
     """
     if len(saved) == size:
         return saved[rank]
-    epoch = min(position.epoch for position in saved)
-    read = sum(position.batch for position in saved if position.epoch == epoch)
-    return Position(epoch, read // size, max(position.index for position in saved))
+    epoch, window = min((position.epoch, position.window) for position in saved)
+    read = sum(position.batch for position in saved if (position.epoch, position.window) == (epoch, window))
+    return Position(epoch, read // size, max(position.index for position in saved), window)
 
 
 def detached(output: PretrainOutput) -> PretrainOutput:

@@ -12,7 +12,7 @@ from torch import nn
 from emotion2vec.audio import frame_count
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.batches import MicroBatch, batches
-from emotion2vec.data.cuts import load_cuts
+from emotion2vec.data.corpus import open_corpus
 from emotion2vec.objective.masking import batch_masks
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.metrics import UpdateSize, UpdateSums, to_host
@@ -33,20 +33,22 @@ class Validation:
 
     def _decode(self, say: Callable[[str], None]) -> list[MicroBatch]:
         data, limit = self.config.data, self.config.validation.seconds / self.ranks.size
-        corpus = load_cuts(
+        corpus = open_corpus(
             self.config.validation.data,
             min_samples=data.min_samples,
             max_bad_share=data.max_bad_share,
             workers=data.workers,
         )
         stream = batches(
-            corpus.cuts,
+            corpus.sources,
             max_seconds=data.batch_seconds,
             max_samples=data.max_samples,
             buckets=data.buckets,
             seed=self.config.run.seed,
             accumulate=1,
+            min_samples=data.min_samples,
             length_step=data.length_step,
+            patience=data.patience,
             rank=self.ranks.rank,
             world_size=self.ranks.size,
         )
