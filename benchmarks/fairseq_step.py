@@ -21,6 +21,16 @@ import numpy as np
 import torch
 
 
+def hashable_dataclass(cls: Any = None, **options: Any) -> Any:
+    """`dataclasses.dataclass`, whose classes in fairseq's examples can be hashed."""
+    if cls is not None and cls.__module__.startswith("examples."):
+        options = {"unsafe_hash": True} | options
+    return _dataclass(cls, **options)
+
+
+_dataclass = dataclasses.dataclass
+
+
 def build_model() -> torch.nn.Module:
     """data2vec 2.0 base for audio with its published recipe, but no layerdrop, so that every step is alike."""
     import fairseq
@@ -28,8 +38,7 @@ def build_model() -> torch.nn.Module:
     root = Path(fairseq.__file__).parent  # where the wheel keeps `examples`
     sys.path.insert(0, str(root))
     # Its configurations hold others as defaults, which Python 3.11 refuses of classes that cannot be hashed.
-    original = dataclasses.dataclass
-    dataclasses.dataclass = lambda cls=None, **options: original(cls, **{"unsafe_hash": True} | options)  # type: ignore
+    dataclasses.dataclass = hashable_dataclass
     for name in ("data", "models"):  # without their __init__, which wants packages for images
         package = types.ModuleType(f"examples.data2vec.{name}")
         package.__path__ = [str(root / "examples" / "data2vec" / name)]

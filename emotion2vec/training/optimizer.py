@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from emotion2vec.config import OptimConfig, PretrainConfig
+from emotion2vec.model.frontend import ConvLayer
+from emotion2vec.model.transformer import Block
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.training.schedules import ema_decay, learning_rate
 from emotion2vec.training.strategy import whole
@@ -45,6 +47,17 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["lr_scale"]
 
 
+def compile_parts(pretrainer: Pretrainer, backend: str = "inductor") -> None:
+    """Compile what repeats: a Transformer block, once for all of them, and a layer of the CNN.
+
+    Lengths are dynamic, so that a batch of another length compiles nothing anew. The parts between them hold indices
+    and randomness that a compiler gains nothing from; compiled whole, every choice of layerdrop would be another graph.
+    """
+    for module in pretrainer.modules():
+        if isinstance(module, Block | ConvLayer):
+            module.compile(dynamic=True, backend=backend)
+
+
 class Optimization:
     """Network and optimizer as Fabric holds them, and what happens between two updates.
 
@@ -58,6 +71,8 @@ class Optimization:
         self.fabric = fabric
         self.pretrainer = pretrainer
         pretrainer.student.backbone.recompute = config.run.checkpoint_activations
+        if config.run.compile:
+            compile_parts(pretrainer)
         self.module = fabric.setup_module(pretrainer)
         # Built on the parameters as they are now: sharded ones are other tensors than those before.
         self.optimizer = build_optimizer(pretrainer, config.optim, fused=self._scaler() is None)

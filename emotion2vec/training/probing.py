@@ -21,12 +21,18 @@ SCORES = ("WA", "UA", "WF1")
 
 
 class Prober:
-    """Runs `emotion2vec probe` on the student of an update, one at a time, and appends scores to `probes.jsonl`."""
+    """Runs `emotion2vec probe` on the student of an update, one at a time, and appends scores to `probes.jsonl`.
+
+    Attributes:
+        update: whose probe runs, None when none does.
+        command: what is run, without its options.
+    """
 
     def __init__(self, config: PretrainConfig, file: Path, say: Callable[[str], None]):
         self.config = config
         self.file = file
         self.update: int | None = None
+        self.command = [sys.executable, "-m", "emotion2vec", "probe"]
         self._folder = file.parent / "probes"
         self._process: subprocess.Popen[bytes] | None = None
         self._say = say
@@ -48,7 +54,7 @@ class Prober:
             self._say(f"no probe of update {update}: its model could not be written: {error}")
             return
         scores = model.with_suffix(".json")
-        command = [sys.executable, "-m", "emotion2vec", "probe", *self.config.probe.arguments]
+        command = [*self.command, *self.config.probe.arguments]
         command += ["--model", str(model), "--device", "cpu", "--output", str(scores)]
         with log:
             self._process = subprocess.Popen(
