@@ -36,12 +36,12 @@ def position_flops(model: Emotion2vecConfig, frames: int) -> int:
     return 2 * frames * kernel * model.width**2 // model.position_groups * model.position_layers
 
 
-def decoder_flops(config: PretrainConfig, frames: int, masked: int) -> int:
-    """Forward pass of the decoder over T frames; its Linear sees the masked ones."""
+def decoder_flops(config: PretrainConfig, frames: int) -> int:
+    """Forward pass of the decoder over T frames."""
     decoder, width = config.decoder, config.model.width
     inputs = [width] + [decoder.width] * (decoder.layers - 1)
     convolutions = sum(2 * frames * decoder.kernel * size * decoder.width // decoder.groups for size in inputs)
-    return convolutions + 2 * masked * decoder.width * width
+    return convolutions + 2 * frames * decoder.width * width
 
 
 def utterance_flops(config: PretrainConfig, samples: int, frames: int) -> dict[str, float]:
@@ -66,7 +66,7 @@ def utterance_flops(config: PretrainConfig, samples: int, frames: int) -> dict[s
         * (1.0 - model.layerdrop)
         * block_flops(model, model.tokens + frames - masked),
         "teacher": float(teacher),
-        "decoder": 3.0 * views * decoder_flops(config, frames, masked),
+        "decoder": 3.0 * views * decoder_flops(config, frames),
     }
 
 
