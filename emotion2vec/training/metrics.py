@@ -145,7 +145,9 @@ def effective_rank(features: Tensor) -> float:
 
 
 def covariance_rank(covariance: Tensor) -> float:
-    """Effective rank of a covariance matrix (C, C)."""
+    """Effective rank of a covariance matrix (C, C); NaN where it is not finite, as of an update that was left out."""
+    if not torch.isfinite(covariance).all():
+        return math.nan
     eigenvalues = torch.linalg.eigvalsh(covariance).clamp(min=0)
     share = eigenvalues / eigenvalues.sum().clamp(min=1e-30)
     return math.exp(float(torch.special.entr(share).sum()))
