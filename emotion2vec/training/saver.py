@@ -18,6 +18,7 @@ class Saver:
     def __init__(self, *, background: bool, say: Callable[[str], None]):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if background else None
         self._pending: Future[None] | None = None
+        self._failed = False
         self._say = say
 
     def __enter__(self) -> Saver:
@@ -45,6 +46,11 @@ class Saver:
         else:
             self._pending = self._pool.submit(self._attempt, write)
 
+    def failed(self) -> bool:
+        """Whether the checkpoint before could not be written; waits for it."""
+        self._settle()
+        return self._failed
+
     def _settle(self) -> None:
         if self._pending is not None:
             self._pending.result()
@@ -52,6 +58,8 @@ class Saver:
 
     def _attempt(self, write: Callable[[], object]) -> None:
         try:
+            self._failed = False
             write()
         except CheckpointError as error:
+            self._failed = True
             self._say(f"warning: {error}; training goes on, and the next checkpoint is tried again")

@@ -289,7 +289,7 @@ class Trainer:
 
     def _save(self, saver: Saver, prober: Prober, *, last: bool = False) -> None:
         """Write a checkpoint of the state after the current update, unless it is there already."""
-        if self.saved == self.update:
+        if self.saved == self.update and not (last and any(self.ranks.sum([saver.failed()]))):
             return
         values = {
             "update": self.update,

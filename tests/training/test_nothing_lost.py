@@ -22,6 +22,7 @@ from emotion2vec.config import load_config
 from emotion2vec.errors import CheckpointError, StorageError
 from emotion2vec.training.run import pretrain
 from emotion2vec.training.run_folder import RunFolder, TrainingState
+from emotion2vec.training.saver import Saver
 from emotion2vec.training.trainer import Trainer
 
 RANDOM = ["model.dropout=0.1", "model.layerdrop=0.2", "decoder.mask_noise=0.01"]
@@ -109,6 +110,22 @@ def test_full_disk_leaves_the_checkpoint_before_it(
     monkeypatch.undo()
     pretrain(parts)
     assert_same_run(tmp_path / "parts", tmp_path / "whole", 4)
+
+
+def test_the_last_save_tries_again_what_the_background_could_not_write() -> None:
+    written: list[int] = []
+
+    def full() -> None:
+        raise CheckpointError("disk full")
+
+    said: list[str] = []
+    with Saver(background=True, say=said.append) as saver:
+        saver.save(full)
+        assert saver.failed() and "disk full; training goes on" in said[0]
+        saver.save(lambda: written.append(1))
+        assert not saver.failed() and written == [1]
+        with pytest.raises(CheckpointError, match="disk full"):
+            saver.save(full, last=True)
 
 
 def test_a_source_that_comes_back_changes_nothing(speech: Path, tmp_path: Path) -> None:
