@@ -9,12 +9,13 @@ SPEECH := examples/sample_speech
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup test test-slow lint demo clean
+.PHONY: help setup test test-slow test-interop lint demo clean
 
 help:
 	@echo 'make demo       pretrain a tiny model on the sample speech, extract with it and probe it'
 	@echo 'make test       the tests, slow ones left out'
 	@echo 'make test-slow  the slow tests'
+	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make setup      only install into $(VENV)'
 	@echo 'make clean      remove what the targets made, but not $(VENV)'
@@ -32,6 +33,39 @@ test: setup
 
 test-slow: setup
 	$(PYTEST) -m slow
+
+# Each tool has an environment of its own, since they want different versions of the same packages. torchaudio and
+# torchvision are left out: the tests stand in for them (tests/interop/peers/stand_ins.py).
+INTEROP := .venv-interop
+INTEROP_PIP = $(INTEROP)-$*/bin/python -m pip install --quiet --disable-pip-version-check
+FUNASR := funasr==1.4.16 transformers==5.23.0 accelerate==1.15.0 pytest
+FAIRSEQ := hydra-core==1.3.2 omegaconf==2.3.0 cffi regex sacrebleu tqdm bitarray scikit-learn packaging
+S3PRL := 'huggingface_hub<1' 'transformers<5' 'setuptools<81' tensorboardX pandas tqdm requests filelock
+
+test-interop: setup $(INTEROP)-funasr/.installed $(INTEROP)-fairseq/.installed $(INTEROP)-s3prl/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m interop tests/interop
+	OMP_NUM_THREADS=1 $(INTEROP)-funasr/bin/python -m pytest tests/integrations
+
+$(INTEROP)-%/.installed: pyproject.toml
+	@echo '==> Installing $* into $(INTEROP)-$*'
+	test -x $(INTEROP)-$*/bin/python || $(PYTHON) -m venv $(INTEROP)-$*
+	$(INTEROP_PIP) torch==2.13.0
+	$(INTEROP)-$*/bin/python -m pip freeze | grep ^torch== | sed 's/+.*//' > $(INTEROP)-$*/constraints.txt
+	$(MAKE) --no-print-directory install-$*
+	$(INTEROP_PIP) -c $(INTEROP)-$*/constraints.txt -e .
+	@touch $@
+
+install-funasr: install-%:
+	$(INTEROP_PIP) -c $(INTEROP)-$*/constraints.txt $(FUNASR)
+
+install-fairseq: install-%:
+	$(INTEROP_PIP) setuptools wheel cython numpy
+	$(INTEROP_PIP) --no-deps --no-build-isolation fairseq-fixed==0.12.3.1
+	$(INTEROP_PIP) -c $(INTEROP)-$*/constraints.txt $(FAIRSEQ)
+
+install-s3prl: install-%:
+	$(INTEROP_PIP) -c $(INTEROP)-$*/constraints.txt $(S3PRL)
+	$(INTEROP_PIP) --no-deps s3prl==0.4.18
 
 lint: setup
 	$(BIN)/ruff check .

@@ -5,7 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from emotion2vec.plugins import install as _install_plugins
+
 if TYPE_CHECKING:
+    from emotion2vec.checkpoint.convert import convert as convert
     from emotion2vec.checkpoint.loading import load_model as load_model
     from emotion2vec.config import Emotion2vecConfig as Emotion2vecConfig
     from emotion2vec.config import PretrainConfig as PretrainConfig
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "convert": "emotion2vec.checkpoint.convert",
     "load_model": "emotion2vec.checkpoint.loading",
     "extract_features": "emotion2vec.extraction.api",
     "load_config": "emotion2vec.config",
@@ -38,3 +42,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_install_plugins()

@@ -22,6 +22,10 @@ app = typer.Typer(
 PREEMPTED = 75
 """Exit code of a pretraining run that SIGTERM ended after it was saved: EX_TEMPFAIL of sysexits.h, "try again"."""
 
+MODEL_HELP = (
+    "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
+    "tiny, base, plus-seed, plus-base, plus-large."
+)
 DEVICE_HELP = "cpu, cuda, cuda:1, ...; by default a GPU if there is one."
 
 
@@ -129,7 +133,7 @@ def prepare(
 @app.command()
 def extract(
     source: Annotated[Path, typer.Argument(help="Audio file, folder, or manifest of any supported kind.")],
-    model: Annotated[str, typer.Option(help="Model folder, run folder, or name of a shipped model.")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
     output: Annotated[Path, typer.Option(help="Folder for <relative path>.npy, or a .npz file.")],
     granularity: Annotated[
         str, typer.Option(help="frame (50 vectors per second) or utterance (their mean).")
@@ -217,12 +221,30 @@ def probe(
 
 @app.command()
 def info(
-    model: Annotated[str, typer.Argument(help="Model folder, run folder, or name of a shipped model.")],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
 ) -> None:
-    """Show what a model is: dimensions, parameters by part, size and checksum."""
+    """Show what a checkpoint is: format, dimensions, parameters by part, labels, licence, size and checksum."""
     from emotion2vec.checkpoint.info import describe_model
 
     _print_facts(describe_model(model))
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Any model that we read: a path, or a name.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="A .pt file for fairseq, a new folder otherwise.")],
+    to: Annotated[str, typer.Option(help="native, fairseq, funasr, huggingface or onnx-ready.")],
+    use: Annotated[str, typer.Option(help="Whose weights: student, or teacher where the checkpoint has one.")] = (
+        "student"
+    ),
+) -> None:
+    """Convert a checkpoint for another tool; weights stay the same, bit for bit."""
+    from emotion2vec.checkpoint.convert import convert as run
+
+    done = run(source, output, to=to, use=use)
+    for note in done.notes:
+        _say(f"note: {note}")
+    _say(f"{done.read} -> {done.written}: {done.output}")
 
 
 def _print_facts(facts: dict[str, Any], indent: str = "") -> None:

@@ -171,7 +171,11 @@ class RunConfig:
 class InitConfig:
     """Where the weights start from."""
 
-    from_: str = option("", "checkpoint to warm-start from; empty starts from scratch")
+    from_: str = option("", "checkpoint or hub name to warm-start from; empty starts from scratch")
+    use: str = option(
+        "student", "whose weights of it: the student's or the EMA teacher's", choices=("student", "teacher")
+    )
+    min_share: float = option(0.5, "share of the network's weights that must be in it, decoder not counted", ge=0, le=1)
 
 
 @dataclass(kw_only=True)

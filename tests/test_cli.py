@@ -92,7 +92,7 @@ def test_pretrain_end_to_end(
         (["pretrain", "data.train=nope://x", "run.dir=RUN"], "nope://x"),
         (["prepare", "/nowhere/at/all", "RUN"], "/nowhere/at/all: does not exist"),
         (["pretrain", "--config", "nope"], "nope: no such file"),
-        (["info", "nope"], "nope: no such folder"),
+        (["info", "nope"], "nope: no such file or folder"),
         (["extract", "/nowhere/at/all", "--model", "MODEL", "--output", "RUN"], "/nowhere/at/all: does not exist"),
         (["extract", "/", "--model", "MODEL", "--output", "RUN", "--layers", "x"], "layers is 'x'"),
         (["probe", "--dataset", "nope", "--root", "/", "--features", "logmel"], "nope"),

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emotion2vec.audio import SAMPLE_RATE, frame_stride
-from emotion2vec.checkpoint.native import (
-    FORMAT,
-    FORMAT_VERSION,
-    STATE_FILE,
-    WEIGHTS_FILE,
-    find_model,
-    read_description,
-    read_tensors,
-)
+from emotion2vec.checkpoint.hub import full_name
+from emotion2vec.checkpoint.native import FORMAT_VERSION, check_weights
+from emotion2vec.checkpoint.source import Source, read_source
 from emotion2vec.strict import to_dict
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PARTS = {
     "frontend.layers": "CNN",
@@ -33,36 +30,93 @@ PARTS = {
     "head.weight": "head",
     "head.bias": "head",
 }
+FORMATS = {
+    "native": f"emotion2vec {FORMAT_VERSION}",
+    "fairseq": "fairseq (data2vec 2.0)",
+    "funasr": "FunASR",
+    "huggingface": "Hugging Face",
+    "safetensors": "weights alone",
+}
+_LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
+_CARD_FILE = "README.md"
 
 
 def describe_model(source: str | Path) -> dict[str, Any]:
     """Describe a model without building it.
 
     Returns:
-        `folder`, `format`, `model` (its dimensions), `frames_per_second`, `parameters` (by part and `total`), `bytes`,
-        `sha256` of the weights, and `update` for a checkpoint of a run.
+        `source` (with a short name spelled out), `path`, `format`, `pickle`, `model` (its dimensions),
+        `frames_per_second`, `parameters` (by part and `total`), `teacher` and `decoder` (their parameters, where there
+        are any), `labels`, `update`, `licence` where known, `files` (bytes and SHA-256 of each), `left` (what nothing
+        of ours takes) and notes.
 
     Raises:
         CheckpointError: as `load_model`.
+        ConfigError: as `load_model`.
     """
-    folder = find_model(source)
-    config = read_description(folder).config
-    weights = folder / WEIGHTS_FILE
-    parameters: Counter[str] = Counter()
-    dtypes = set()
-    for name, value in read_tensors(weights).items():
-        parameters[PARTS.get(".".join(name.split(".")[:2]), "other")] += value.numel()
-        dtypes.add(str(value.dtype).removeprefix("torch."))
+    import torch
+
+    from emotion2vec.model.encoder import Emotion2vec
+
+    found = read_source(source)
+    with torch.device("meta"):
+        check_weights(Emotion2vec(found.config, found.labels), found.student, str(found.path))
+    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in found.student.values()})
     facts: dict[str, Any] = {
-        "folder": str(folder),
-        "format": f"{FORMAT} {FORMAT_VERSION}, safetensors ({', '.join(sorted(dtypes))})",
-        "model": to_dict(config),
-        "frames_per_second": SAMPLE_RATE / frame_stride(config.strides),
-        "parameters": {**parameters, "total": parameters.total()},
-        "bytes": weights.stat().st_size,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "source": full_name(str(source)),
+        "path": str(found.path),
+        "format": f"{FORMATS[found.format]}, {'pickle' if found.pickle else 'safetensors'} ({', '.join(dtypes)})",
+        "pickle": "yes; read without running anything in it" if found.pickle else "no",
+        "model": to_dict(found.config),
+        "frames_per_second": SAMPLE_RATE / frame_stride(found.config.strides),
+        "parameters": parameters(found.student),
     }
-    state = folder / STATE_FILE
-    if state.is_file():
-        facts["update"] = json.loads(state.read_text(encoding="utf-8"))["update"]
+    for name, weights in (("teacher", found.teacher), ("decoder", found.decoder)):
+        if weights:
+            facts[name] = sum(value.numel() for value in weights.values())
+    if found.labels:
+        facts["labels"] = ", ".join(found.labels)
+    if found.update is not None:
+        facts["update"] = found.update
+    facts["licence"] = licence(found) or "unknown"
+    facts["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in found.files}
+    if found.left:
+        facts["left"] = ", ".join(found.left)
+    facts |= {f"note {number}": note for number, note in enumerate(found.notes, 1)}
     return facts
+
+
+def parameters(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Count the parameters of every part, and `total`."""
+    counts: Counter[str] = Counter()
+    for name, value in weights.items():
+        counts[PARTS[".".join(name.split(".")[:2])]] += value.numel()
+    return {**counts, "total": counts.total()}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, read piece by piece."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def licence(source: Source) -> str | None:
+    """What the files beside the weights say about the licence: the model card's field, or a licence's first line."""
+    folder = source.path if source.path.is_dir() else source.path.parent
+    card = folder / _CARD_FILE
+    if card.is_file():
+        lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+        end = lines.index("---", 1) if lines[:1] == ["---"] and "---" in lines[1:] else 0
+        fields = [line.partition(":") for line in lines[1:end]]
+        said = {key.strip(): value.strip().strip("'\"") for key, _, value in fields if key.startswith("license")}
+        if said.get("license"):
+            rest = ", ".join(said[key] for key in ("license_name", "license_link") if said.get(key))
+            return f"{said['license']} ({rest})" if rest else said["license"]
+    for name in _LICENCE_FILES:
+        if (folder / name).is_file():
+            lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            return next((line.strip() for line in lines if line.strip()), None)
+    return None

@@ -6,13 +6,14 @@ A run folder is read through its newest complete checkpoint, `checkpoints/update
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion2vec.checkpoint.complete import complete_folder
+from emotion2vec.checkpoint.mapped import map_safetensors
+from emotion2vec.checkpoint.source import Source
 from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.strict import to_dict
@@ -26,33 +27,45 @@ CONFIG_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "training.json"
 """Only in checkpoints of a run: its update and position in the data."""
+TRAINING_WEIGHTS_FILE = "training.safetensors"
+"""Only in checkpoints of a run: teacher, decoder, running statistics and the optimizer's moments."""
 
 
-def find_model(source: str | Path) -> Path:
-    """Find the folder with `model.json` that `source` means.
+def read_native(folder: Path) -> Source:
+    """Read a model folder; a checkpoint of a run holds the teacher and the decoder too.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: it is truncated, or of another format or version.
     """
-    folder = Path(source)
-    if not folder.exists():
-        shipped = shipped_models()
-        if str(source) in shipped:
-            return shipped[str(source)]
-        raise CheckpointError(
-            f"{source}: no such folder, expected a model folder, a run folder, or one of the models that ship with the "
-            f"package: {', '.join(shipped) or 'none'}"
+    from emotion2vec.checkpoint.fairseq_weights import decoder_dimensions
+
+    known, weights = read_description(folder), folder / WEIGHTS_FILE
+    tensors, file = map_safetensors(weights)
+    source = Source("native", folder, [weights], known.config, tensors, labels=known.labels, release=file.release)
+    training = folder / TRAINING_WEIGHTS_FILE
+    if training.is_file():
+        rest, _ = map_safetensors(training)
+        source.teacher, source.decoder = (
+            {name.removeprefix(prefix): value for name, value in rest.items() if name.startswith(prefix)}
+            for prefix in ("pretrainer.teacher.", "pretrainer.decoder.")
         )
-    if (folder / CONFIG_FILE).is_file():
-        return folder
-    newest = newest_checkpoint(folder)
-    if newest is None:
-        kind = "file" if folder.is_file() else "folder"
-        raise CheckpointError(
-            f"{source}: this {kind} is no model, expected a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or a run "
-            "folder with at least one complete checkpoint"
-        )
-    return newest
+        source.decoder_config = decoder_dimensions(source.decoder)
+        source.left = [f"{TRAINING_WEIGHTS_FILE} (optimizer state)"]
+        source.update = int(read_state(folder)["update"])
+    return source
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Read the numbers that a run goes on from: its update, its position in the data.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    path = folder / STATE_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
 
 
 def shipped_models() -> dict[str, Path]:
@@ -111,23 +124,12 @@ def read_description(folder: Path) -> Description:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Read a safetensors file into memory of its own.
 
     Raises:
         CheckpointError: it is missing, truncated or of another format.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file, expected the weights of the model") from error
-    except (SafetensorError, OSError) as error:
-        size = path.stat().st_size if path.exists() else 0
-        raise CheckpointError(
-            f"{path}: {size} bytes that are no complete safetensors file ({error}); it may be truncated"
-        ) from error
+    return {name: value.clone() for name, value in map_safetensors(path)[0].items()}
 
 
 def load_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:
@@ -184,31 +186,8 @@ def write_folder(
     """Write safetensors and JSON files to a folder that appears under its name only when it is complete."""
     from safetensors.torch import save_file
 
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with complete_folder(folder) as partial:
         for name, content in tensors.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, partial / name)
         for name, document in documents.items():
             (partial / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        for path in [*partial.iterdir(), partial]:
-            _sync(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk must not stay full of a folder that is of no use
-        raise
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, replaced)
-    os.replace(partial, folder)
-    _sync(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

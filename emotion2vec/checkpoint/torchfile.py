@@ -15,6 +15,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from emotion2vec.checkpoint.mapped import MappedFile
 from emotion2vec.checkpoint.unpickle import DamagedPickle, read_pickle
 from emotion2vec.errors import CheckpointError
 
@@ -40,16 +41,11 @@ class TorchFile:
 
     Attributes:
         content: the saved object: containers, numbers, tensors and inert records.
-        pages: the mapped file.
+        file: the mapped file.
     """
 
     content: Any
-    pages: mmap.mmap
-
-    def release(self) -> None:
-        """Give back the memory of the pages read so far; the tensors stay valid, and are read again when used."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self.pages.madvise(mmap.MADV_DONTNEED)
+    file: MappedFile
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,8 @@ class _Storage:
 class _Storages:
     """Builds storages and tensors over the mapped file, given where each key's bytes start and how many there are."""
 
-    def __init__(self, pages: mmap.mmap, places: dict[str, tuple[int, int]] | None):
-        self.pages = pages
+    def __init__(self, file: MappedFile, places: dict[str, tuple[int, int]] | None):
+        self.file = file
         self.places = places
 
     def storage(self, dtype_name: str, key: str, count: int) -> _Storage:
@@ -73,7 +69,7 @@ class _Storages:
         if self.places is None:  # the places are not known yet
             return _Storage(dtype, 0, 0)
         offset, size = self.places[key]
-        if count * dtype.itemsize > size or offset + size > len(self.pages):
+        if count * dtype.itemsize > size or offset + size > len(self.file):
             raise ValueError(f"storage {key} has {count} numbers of {dtype.itemsize} bytes, the file {size} bytes")
         return _Storage(dtype, offset, count)
 
@@ -89,13 +85,7 @@ class _Storages:
             raise ValueError(f"a tensor of shape {size} in a storage of {storage.count} numbers")
         if count == 0:
             return torch.empty(size, dtype=storage.dtype)
-        return self._numbers(storage).as_strided(size, stride, offset)
-
-    def _numbers(self, storage: _Storage) -> Tensor:
-        if storage.offset % storage.dtype.itemsize == 0:
-            return torch.frombuffer(self.pages, dtype=storage.dtype, count=storage.count, offset=storage.offset)
-        size = storage.count * storage.dtype.itemsize  # older files do not align
-        return torch.frombuffer(bytearray(self.pages[storage.offset : storage.offset + size]), dtype=storage.dtype)
+        return self.file.numbers(storage.dtype, storage.offset, storage.count).as_strided(size, stride, offset)
 
 
 def read_torch_file(path: Path) -> TorchFile:
@@ -104,18 +94,15 @@ def read_torch_file(path: Path) -> TorchFile:
     Raises:
         CheckpointError: it is no such file, it is damaged, or it wants something run.
     """
+    if not path.stat().st_size:
+        raise CheckpointError(f"{path}: is empty, expected a checkpoint")
+    file = MappedFile(path)
     with path.open("rb") as stream:
-        start = stream.read(64)
-        if not start:
-            raise CheckpointError(f"{path}: is empty, expected a checkpoint")
-        # A private mapping: what is written to the tensors never reaches the file.
-        pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        stream.seek(0)
-        read = _read_zip if start.startswith(b"PK") else _read_legacy
-        return TorchFile(read(path, stream, pages), pages)
+        read = _read_zip if file.pages[:2] == b"PK" else _read_legacy
+        return TorchFile(read(path, stream, file), file)
 
 
-def _read_zip(path: Path, stream: IO[bytes], pages: mmap.mmap) -> Any:
+def _read_zip(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
     try:
         archive = zipfile.ZipFile(stream)
         entries = archive.infolist()
@@ -123,16 +110,16 @@ def _read_zip(path: Path, stream: IO[bytes], pages: mmap.mmap) -> Any:
         description = archive.read(f"{root}/data.pkl")
         order = archive.read(f"{root}/byteorder") if f"{root}/byteorder" in archive.namelist() else b"little"
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, struct.error) as error:
-        raise CheckpointError(f"{path}: {len(pages):,} bytes that are no complete zip ({error}); truncated?") from error
+        raise CheckpointError(f"{path}: {len(file):,} bytes that are no complete zip ({error}); truncated?") from error
     if order != b"little":
         raise CheckpointError(f"{path}: byte order is {order!a}, expected little")
     prefix = f"{root}/data/"
     places = {
-        entry.filename.removeprefix(prefix): (_start_of(path, entry, pages), entry.file_size)
+        entry.filename.removeprefix(prefix): (_start_of(path, entry, file.pages), entry.file_size)
         for entry in entries
         if entry.filename.startswith(prefix)
     }
-    storages = _Storages(pages, places)
+    storages = _Storages(file, places)
     return read_pickle(io.BytesIO(description), str(path), storages.storage, storages.tensor)
 
 
@@ -183,12 +170,12 @@ def _start_of(path: Path, entry: zipfile.ZipInfo, pages: mmap.mmap) -> int:
     raise CheckpointError(f"{path}: the zip archive is damaged at {entry.filename[:100]!a}")
 
 
-def _read_legacy(path: Path, stream: IO[bytes], pages: mmap.mmap) -> Any:
+def _read_legacy(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
     """Read PyTorch's format before 1.6: magic number, version, system, object, keys, then storage after storage.
 
     The storages' places are known only after the object, which is therefore read twice.
     """
-    unplaced = _Storages(pages, None)
+    unplaced = _Storages(file, None)
 
     def read(storages: _Storages = unplaced) -> Any:
         return read_pickle(stream, str(path), storages.storage, storages.tensor)
@@ -196,7 +183,7 @@ def _read_legacy(path: Path, stream: IO[bytes], pages: mmap.mmap) -> Any:
     try:
         magic = read()
     except DamagedPickle as error:
-        raise CheckpointError(f"{path}: {_what(pages)}, expected a checkpoint") from error
+        raise CheckpointError(f"{path}: {_what(file.pages)}, expected a checkpoint") from error
     if magic != _LEGACY_MAGIC or read() != _LEGACY_VERSION:
         raise CheckpointError(f"{path}: is a pickle that torch.save did not write, expected a checkpoint")
     system = read()
@@ -217,7 +204,7 @@ def _read_legacy(path: Path, stream: IO[bytes], pages: mmap.mmap) -> Any:
         places[key] = (stream.tell(), count * sizes.get(key, 1))
         stream.seek(count * sizes.get(key, 1), io.SEEK_CUR)
     stream.seek(start)
-    return read(_Storages(pages, places))
+    return read(_Storages(file, places))
 
 
 def _what(pages: mmap.mmap) -> str:

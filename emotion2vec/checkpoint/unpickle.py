@@ -1,7 +1,7 @@
 """A reader of pickles that runs nothing: a short list of opcodes, a short list of names, and nothing is imported.
 
-`pickle` itself calls whatever a file names. Here a name is only ever text: a few stand for plain containers and tensors,
-which this module builds itself, some classes become inert records, and every other name is refused.
+`pickle` itself calls whatever a file names. Here a name is only ever text: a few stand for plain containers and
+tensors, which this module builds itself, some classes become inert records, and every other name is refused.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class _Machine:
 
     def refusal(self, wanted: str) -> CheckpointError:
         return CheckpointError(
-            f"{self.source}: wants {wanted[:200]!a}, which no checkpoint of a model needs; nothing in it was run. Expected "
-            "tensors, containers, numbers and text, argparse, OmegaConf or fairseq settings"
+            f"{self.source}: wants {wanted[:200]!a}, which no checkpoint of a model needs; nothing was run. "
+            "Expected tensors, containers, numbers and text, and settings of argparse, OmegaConf or fairseq"
         )
 
     def popped(self) -> list[Any]:

@@ -24,11 +24,13 @@ class BackboneOutput:
     """What the backbone computed; every sequence is the N tokens followed by the frames.
 
     Attributes:
+        embedded: (B, N+K, D) what enters the first block.
         x: (B, N+K, D) output of the last block.
         layers: outputs (B, N+K, D) of all blocks, prenet first.
         ffn: FFN outputs (B, N+K, D) of the main blocks, before the final residual and norm.
     """
 
+    embedded: Tensor
     x: Tensor
     layers: list[Tensor]
     ffn: list[Tensor]
@@ -95,7 +97,7 @@ class Backbone(nn.Module):
 
     def _run_blocks(self, x: Tensor, alibi: Alibi, skip_blocks: Collection[int]) -> BackboneOutput:
         layers, ffn = [], []
-        x = F.dropout(self.prenet_norm(x), self.dropout, self.training)
+        embedded = x = F.dropout(self.prenet_norm(x), self.dropout, self.training)
         for number, block in enumerate([*self.prenet, *self.blocks]):
             if number not in skip_blocks:
                 if self.recompute and torch.is_grad_enabled():
@@ -105,7 +107,7 @@ class Backbone(nn.Module):
                 if number >= len(self.prenet):
                     ffn.append(block_ffn)
             layers.append(x)
-        return BackboneOutput(x=x, layers=layers, ffn=ffn)
+        return BackboneOutput(embedded=embedded, x=x, layers=layers, ffn=ffn)
 
 
 def _initial_tokens(count: int, width: int) -> Tensor:

@@ -30,12 +30,14 @@ class Encoded:
     """A batch of encoded utterances.
 
     Attributes:
+        embedded: (B, T, D) what enters the first block.
         frames: (B, T, D) output of the last block at the frames.
         tokens: (B, N, D) output of the last block at the utterance tokens.
         layers: outputs (B, T, D) of all blocks at the frames, prenet first.
         padding: (B, T), True = padding, or None when nothing is padded.
     """
 
+    embedded: Tensor
     frames: Tensor
     tokens: Tensor
     layers: list[Tensor]
@@ -74,6 +76,7 @@ class Emotion2vec(nn.Module):
         out = self.backbone(self.frontend(waveforms), padding=frame_padding)
         count = self.config.tokens
         return Encoded(
+            embedded=out.embedded[:, count:],
             frames=out.x[:, count:],
             tokens=out.x[:, :count],
             layers=[layer[:, count:] for layer in out.layers],

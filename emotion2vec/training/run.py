@@ -6,21 +6,18 @@ from collections.abc import Callable
 
 import torch
 
-from emotion2vec.checkpoint.loading import load_model
-from emotion2vec.checkpoint.native import load_weights, newest_checkpoint
+from emotion2vec.checkpoint.native import newest_checkpoint
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.corpus import TrainingCorpus, open_corpus
-from emotion2vec.errors import CheckpointError
-from emotion2vec.objective.ema import Teacher
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.seeding import keyed_seed
-from emotion2vec.strict import to_dict
 from emotion2vec.training.loggers import build_loggers
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.strategy import build_fabric
 from emotion2vec.training.trainer import FitResult, Trainer
 from emotion2vec.training.validation import Validation
+from emotion2vec.training.warm_start import warm_start
 
 
 def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitResult:
@@ -60,26 +57,18 @@ def _silent(text: str) -> None:
 
 
 def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print) -> Pretrainer:
-    """Initialize the network from the seed, or its student and teacher from `init.from`.
+    """Initialize the network from the seed, then from `init.from` if the run is new.
 
     Raises:
-        CheckpointError: `init.from` does not fit the configured network.
+        CheckpointError: `init.from` cannot be read or does not fit the configured network.
+        ConfigError: `init.from` is on a hub whose client is not installed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed_seed(config.run.seed, "init"))
         pretrainer = Pretrainer(config)
     if config.init.from_ and newest_checkpoint(RunFolder(config).path) is None:
-        source = load_model(config.init.from_)
-        if to_dict(source.config) | _REGULARIZATION != to_dict(config.model) | _REGULARIZATION:
-            raise CheckpointError(f"init.from is {config.init.from_}, whose dimensions differ from section model")
-        load_weights(pretrainer.student, source.state_dict(), config.init.from_)
-        pretrainer.teacher = Teacher(pretrainer.student, frontend=config.ema.frontend)
-        say(f"started from {config.init.from_}")
+        warm_start(pretrainer, config.init, say)
     return pretrainer
-
-
-# Fields of the model's configuration that weights do not depend on.
-_REGULARIZATION = {"dropout": None, "attention_dropout": None, "layerdrop": None}
 
 
 def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec.checkpoint.native import (
     CONFIG_FILE,
     STATE_FILE,
+    TRAINING_WEIGHTS_FILE,
     WEIGHTS_FILE,
     checkpoints,
     description,
     newest_checkpoint,
+    read_state,
     read_tensors,
     write_folder,
 )
@@ -29,7 +31,6 @@ from emotion2vec.strict import to_dict
 if TYPE_CHECKING:
     from torch import Tensor
 
-TRAINING_WEIGHTS_FILE = "training.safetensors"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 PROBES = "probes.jsonl"
@@ -114,12 +115,8 @@ class RunFolder:
             CheckpointError: it cannot be read.
         """
         folder = self.path / CHECKPOINTS / name
-        try:
-            values = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder / STATE_FILE}: cannot be read as JSON: {error}") from error
         return TrainingState(
-            values=values,
+            values=read_state(folder),
             weights=read_tensors(folder / WEIGHTS_FILE),
             tensors=read_tensors(folder / TRAINING_WEIGHTS_FILE),
         )

@@ -16,6 +16,7 @@ from networks import TINY
 from safetensors.torch import load_file
 
 from emotion2vec.checkpoint import load_model
+from emotion2vec.checkpoint.source import read_source
 from emotion2vec.config import GuardConfig, load_config
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.objective.pretrainer import Pretrainer
@@ -186,7 +187,12 @@ def test_warm_start(speech: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, trained[name]) for name, value in started.student.state_dict().items())
     backbone = {n.removeprefix("backbone."): v for n, v in trained.items() if n.startswith("backbone.")}
     assert all(torch.equal(v, backbone[n]) for n, v in started.teacher.backbone.state_dict().items())
-    assert said == [f"started from {tmp_path / 'first'}"]
+    decoder = read_source(tmp_path / "first").decoder
+    assert all(torch.equal(value, decoder[name]) for name, value in started.decoder.state_dict().items())
+    assert said[0] == f"started from {tmp_path / 'first'} (native, student): 100.0 % of the network's weights"
+    assert not any("new:" in line for line in said)
+    assert said[-1].startswith("  left there: the teacher (")
+    assert said[-1].endswith("training.safetensors (optimizer state)")
 
 
 def test_golden_loss_curve(speech: Path, tmp_path: Path) -> None:

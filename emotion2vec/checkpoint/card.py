@@ -1,0 +1,100 @@
+"""Model cards: what a folder that goes to other tools says about the model in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emotion2vec.audio import SAMPLE_RATE, frame_stride
+from emotion2vec.config import Emotion2vecConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from emotion2vec.checkpoint.source import Source
+
+_HEADER = """---
+library_name: {library}
+license: unknown
+pipeline_tag: {task}
+tags:
+- emotion2vec
+- speech-emotion-recognition
+- audio-classification
+---
+"""
+
+_USE = {
+    "huggingface": """```python
+import emotion2vec  # makes the model known to transformers; no trust_remote_code needed
+from transformers import AutoFeatureExtractor, {auto}
+
+extractor = AutoFeatureExtractor.from_pretrained(FOLDER)
+model = {auto}.from_pretrained(FOLDER)
+inputs = extractor(samples, sampling_rate={rate}, return_tensors="pt")  # samples: (S,) float
+outputs = model(**inputs, output_hidden_states=True)
+```""",
+    "funasr": """```python
+from funasr import AutoModel
+
+model = AutoModel(model=FOLDER, disable_update=True)
+model.generate("clip.wav", granularity="utterance", extract_embedding=True)
+```""",
+}
+
+
+def model_card(source: Source, format: str) -> str:
+    """Write the card of a converted checkpoint for the format that it was converted to."""
+    files = ", ".join(f"`{path.name}` (SHA-256 {sha256(path)})" for path in source.files)
+    origin = f"Converted from a checkpoint of the format {source.format}: {files}."
+    return card_text(source.config, source.labels, source.student, format, origin)
+
+
+def card_text(
+    config: Emotion2vecConfig, labels: Sequence[str], weights: Mapping[str, Tensor], format: str, origin: str
+) -> str:
+    """Write a card in the Hugging Face Hub's form.
+
+    Args:
+        config: the network's dimensions.
+        labels: the head's labels; empty without a head.
+        weights: all weights of the model.
+        format: whose usage is shown, `huggingface` or `funasr`.
+        origin: a sentence that says where the weights come from.
+    """
+    parameters = sum(value.numel() for value in weights.values())
+    auto = "AutoModelForAudioClassification" if labels else "AutoModel"
+    facts = [
+        f"input: {SAMPLE_RATE:,} Hz mono, each utterance normalized to zero mean and unit variance",
+        f"output: {config.width} numbers per frame, {SAMPLE_RATE / frame_stride(config.strides):g} frames per second",
+        f"network: {len(config.kernels)}-layer CNN, {config.prenet_depth} + {config.depth} Transformer blocks, "
+        f"{config.heads} heads, {config.tokens} utterance tokens",
+        f"parameters: {parameters:,}",
+    ]
+    if labels:
+        facts.append(f"labels: {', '.join(labels)}")
+    header = _HEADER.format(
+        library="transformers" if format == "huggingface" else "funasr",
+        task="audio-classification" if labels else "feature-extraction",
+    )
+    sections = [
+        header + "# emotion2vec\n",
+        "A speech representation model of the [emotion2vec](https://arxiv.org/abs/2312.15185) kind.\n",
+        "\n".join(f"- {fact}" for fact in facts) + "\n",
+        f"## Use\n\n{_USE[format].format(auto=auto, rate=SAMPLE_RATE)}\n",
+        f"## Origin\n\n{origin} The licence of the weights is that of their origin, which the files do not name.\n",
+        "## Limits\n\nWhat the model was trained on, and on whom it works how well, these files do not say. Emotion "
+        "recognized from a voice is a guess about how it sounds, not about what a person feels.\n",
+    ]
+    return "\n".join(sections)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
