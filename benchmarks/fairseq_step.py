@@ -31,6 +31,21 @@ def hashable_dataclass(cls: Any = None, **options: Any) -> Any:
 _dataclass = dataclasses.dataclass
 
 
+class Mlp(torch.nn.Module):
+    """What fairseq takes from timm: two Linear layers with GELU and dropout."""
+
+    def __init__(self, in_features: int, hidden_features: int, act_layer: Any, drop: float):
+        super().__init__()
+        self.fc1 = torch.nn.Linear(in_features, hidden_features)
+        self.act = act_layer()
+        self.fc2 = torch.nn.Linear(hidden_features, in_features)
+        self.drop = torch.nn.Dropout(drop)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Transform (..., D)."""
+        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+
+
 def build_model() -> torch.nn.Module:
     """data2vec 2.0 base for audio with its published recipe, but no layerdrop, so that every step is alike."""
     import fairseq
@@ -45,6 +60,8 @@ def build_model() -> torch.nn.Module:
         sys.modules[package.__name__] = package
     for name in ("timm", "timm.models", "timm.models.layers", "timm.models.vision_transformer"):
         sys.modules[name] = MagicMock()  # for images, too
+    sys.modules["timm.models.vision_transformer"].Mlp = Mlp
+    sys.modules["timm.models.vision_transformer"].DropPath = lambda share: torch.nn.Identity()  # the recipe drops none
     from examples.data2vec.data.modality import Modality
     from examples.data2vec.models.data2vec2 import Data2VecMultiConfig, Data2VecMultiModel
     from omegaconf import OmegaConf
