@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,7 +74,10 @@ class Optimization:
         pretrainer.student.backbone.recompute = config.run.checkpoint_activations
         if config.run.compile:
             compile_parts(pretrainer)
-        self.module = fabric.setup_module(pretrainer)
+        with warnings.catch_warnings():
+            # The option's successor is not in all versions of PyTorch that are accepted.
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")
+            self.module = fabric.setup_module(pretrainer)
         # Built on the parameters as they are now: sharded ones are other tensors than those before.
         self.optimizer = build_optimizer(pretrainer, config.optim, fused=self._scaler() is None)
         self._stepper: Any = fabric.setup_optimizers(self.optimizer)
