@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+PREEMPTED = 75
+"""Exit code of a pretraining run that SIGTERM ended after it was saved: EX_TEMPFAIL of sysexits.h, "try again"."""
 
 MODEL_HELP = (
     "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
@@ -56,13 +60,74 @@ def pretrain(
     from emotion2vec.training.run import pretrain as run
 
     result = run(settings, say=_say)
+    if not result.is_main:
+        return
     if result.signal is not None:
         _say(
             f"stopped after update {result.update} of {settings.optim.max_updates} and saved; the same command "
             f"continues from {settings.run.dir}"
         )
-        raise typer.Exit(128 + result.signal)
+        raise typer.Exit(PREEMPTED if result.signal == signal.SIGTERM else 128 + result.signal)
     _say(f"done: {result.update} updates, model in {settings.run.dir}")
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="Run folder of `emotion2vec pretrain`.")],
+    output: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG. [default: RUN/metrics.png]")] = None,
+) -> None:
+    """Draw losses, deviations, ranks, probes and speed of a pretraining run."""
+    from emotion2vec.training.plot import plot_run
+
+    typer.echo(str(plot_run(run, output)))
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Audio file, folder, or manifest of any supported kind.")],
+    output: Annotated[str, typer.Argument(help="Folder for the shards, new or of an interrupted preparation.")],
+    root: Annotated[Path | None, typer.Option(help="Where relative paths of a manifest start.")] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Copy everything as 16 kHz mono FLAC; else files stay as they are.")
+    ] = False,
+    copy: Annotated[bool, typer.Option(help="Copy audio into tar shards, or only name the files.")] = True,
+    shard_size: Annotated[int, typer.Option(help="Utterances per shard.")] = 1000,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode; by default one per processor.")] = None,
+) -> None:
+    """Check audio and write it as shards, for corpora too large to scan at every start: data.train=OUTPUT.
+
+    The same command continues an interrupted preparation.
+    """
+    from emotion2vec.data.prepare import prepare as run
+
+    try:
+        report = run(
+            source,
+            output,
+            root=root,
+            resample=resample,
+            copy=copy,
+            shard_size=shard_size,
+            workers=workers,
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        _say(f"stopped; the same command continues in {output}")
+        raise typer.Exit(130) from None
+    _say(f"{report.utterances} utterances ({report.seconds / 3600:.2f} h) in {report.shards} shards in {output}")
+    if report.resumed:
+        _say(f"{report.resumed} shards were there already")
+    for name, counts in (("Hz", report.rates), ("channels", report.channels)):
+        _say(f"{name}: " + ", ".join(f"{value} ({count})" for value, count in counts.most_common()))
+    if report.size:
+        _say(f"{report.size / 1e9:.3f} GB of audio")
+    if report.faults:
+        _say(f"{len(report.faults)} unusable, left out and listed in {output}/faults.tsv:")
+        for fault in report.faults[:10]:
+            _say(f"  {fault}")
+        if len(report.faults) > 10:
+            _say(f"  and {len(report.faults) - 10} more")
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -89,7 +89,9 @@ class LossConfig:
 class DataConfig:
     """Audio to train on and how it is batched."""
 
-    train: list[str] = option([], "folders, manifests or cut files of audio; required")
+    train: list[str] = option([], "prepared corpora (folders or URLs), folders or manifests of audio; required")
+    weights: list[float] = option([], "how often each of data.train is seen per epoch; empty for once each", gt=0)
+    window: int = option(100_000, "utterances shuffled together, whose shards are read at the same time", ge=1)
     min_samples: int = option(8_000, "shorter utterances are left out, in samples at 16 kHz", ge=800)
     max_samples: int = option(320_000, "longer utterances are cropped at random to this, in samples", ge=800)
     length_step: int = option(1, "batches are cropped to a multiple of this, in samples, so that shapes recur", ge=1)
@@ -97,7 +99,28 @@ class DataConfig:
     buckets: int = option(20, "length buckets that batches are drawn from", ge=1)
     workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
     cache: bool = option(False, "keep decoded audio in memory (0.23 GB an hour; needs workers: 0)")
+    patience: float = option(600.0, "how long a data source that went away is waited for, in seconds", ge=0)
     max_bad_share: float = option(0.01, "stop when more than this share of the files cannot be used", ge=0, le=1)
+
+
+@dataclass(kw_only=True)
+class AugmentConfig:
+    """Distortions of the audio, drawn anew at every update; a probability of 0 turns one off."""
+
+    noise: list[str] = option([], "noise to add: prepared corpora, folders or manifests")
+    noise_prob: float = option(0.0, "share of utterances with noise", ge=0, le=1)
+    noise_snr_low: float = option(5.0, "lowest ratio of speech to noise, in dB", ge=-50, le=100)
+    noise_snr_high: float = option(20.0, "highest ratio of speech to noise, in dB", ge=-50, le=100)
+    reverb: list[str] = option([], "impulse responses of rooms: as augment.noise; empty for synthetic ones")
+    reverb_prob: float = option(0.0, "share of utterances with reverberation", ge=0, le=1)
+    reverb_seconds: float = option(0.6, "longest reverberation time (T60) of synthetic rooms, in seconds", ge=0.1, le=5)
+    speed_prob: float = option(0.0, "share of utterances with another speed, pitch included", ge=0, le=1)
+    speed_low: float = option(0.9, "lowest factor on the speed", ge=0.5, le=2)
+    speed_high: float = option(1.1, "highest factor on the speed", ge=0.5, le=2)
+    clip_prob: float = option(0.0, "share of utterances that are clipped", ge=0, le=1)
+    clip_db: float = option(12.0, "clipping level below the peak at most, in dB", ge=0, le=60)
+    gain_prob: float = option(0.0, "share of utterances with a gain, after normalization", ge=0, le=1)
+    gain_db: float = option(6.0, "gain up or down at most, in dB", ge=0, le=60)
 
 
 @dataclass(kw_only=True)
@@ -117,6 +140,10 @@ class OptimConfig:
     cnn_lr_scale: float = option(1.0, "factor on the CNN's learning rate (Adam undoes a factor on gradients)", ge=0)
 
 
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+STRATEGIES = ("ddp", "fsdp")
+
+
 @dataclass(kw_only=True)
 class RunConfig:
     """Where and how the run happens."""
@@ -124,10 +151,20 @@ class RunConfig:
     dir: str = option("", "run folder for config, log and checkpoints; required")
     seed: int = option(0, "key of all randomness", ge=0)
     precision: str = option(
-        "bf16", "compute precision; losses and EMA are always fp32", choices=("bf16", "fp16", "fp32")
+        "auto",
+        "compute precision; auto: bf16 where the hardware has it; losses and EMA are always fp32",
+        choices=PRECISIONS,
     )
-    devices: int = option(1, "devices of this machine", ge=1, le=1)
     accelerator: str = option("auto", "kind of device", choices=("auto", "cpu", "cuda"))
+    devices: int = option(1, "devices of each machine, one process each; under torchrun or SLURM these say it", ge=1)
+    nodes: int = option(1, "machines; under torchrun or SLURM these say it", ge=1)
+    strategy: str = option(
+        "ddp",
+        "ddp: every device holds all; fsdp: model, optimizer and teacher are sharded",
+        choices=STRATEGIES,
+    )
+    checkpoint_activations: bool = option(False, "recompute blocks in the backward pass: less memory, more work")
+    compile: bool = option(False, "compile the network with torch.compile")
 
 
 @dataclass(kw_only=True)
@@ -151,21 +188,53 @@ class LogConfig:
     tensorboard: bool = option(False, "log to TensorBoard too")
 
 
+BEST_BY = ("none", "validation", "probe")
+
+
 @dataclass(kw_only=True)
 class CheckpointConfig:
-    """When the run is saved."""
+    """When the run is saved, and what is kept."""
 
     every: int = option(1_000, "updates between checkpoints", ge=1)
-    keep_last: int = option(2, "checkpoints kept", ge=1)
+    keep_last: int = option(2, "newest checkpoints kept", ge=1)
+    keep_every: int = option(0, "checkpoints of every multiple of this many updates are kept too; 0 keeps none", ge=0)
+    keep_best: str = option("none", "keep the best checkpoint too, by validation loss or probe", choices=BEST_BY)
+    background: bool = option(True, "write while training goes on, from a copy of the state in host memory")
+
+
+SPIKE_POLICIES = ("stop", "skip")
 
 
 @dataclass(kw_only=True)
 class GuardConfig:
-    """When a run counts as collapsed."""
+    """When a run counts as collapsed, and what becomes of an update that is out of line."""
 
-    after_updates: int = option(5_000, "updates before the check starts", ge=0)
+    after_updates: int = option(5_000, "updates before the check for collapse starts", ge=0)
     min_target_std: float = option(0.1, "smallest standard deviation of the targets", ge=0)
     min_prediction_std: float = option(0.01, "smallest standard deviation of the predictions", ge=0)
+    spike: str = option("stop", "what a spike does: stop the run, or skip the update", choices=SPIKE_POLICIES)
+    spike_factor: float = option(
+        0.0, "a gradient norm over this many times its running mean is a spike; 0: only one that is not finite", ge=0
+    )
+    max_spikes: int = option(10, "spikes in a row that are skipped before the run stops", ge=1)
+
+
+@dataclass(kw_only=True)
+class ValidationConfig:
+    """Loss on held-out speech, with the same crops and masks every time."""
+
+    data: list[str] = option([], "folders, manifests or cut files of held-out audio")
+    every: int = option(0, "updates between validations; 0 never validates", ge=0)
+    seconds: float = option(600.0, "held-out audio at most, kept decoded in memory, in seconds", gt=0)
+
+
+@dataclass(kw_only=True)
+class ProbeConfig:
+    """A small probe during training, in a process of its own beside it."""
+
+    every: int = option(0, "updates between probes; 0 never probes", ge=0)
+    arguments: list[str] = option([], "options of `emotion2vec probe`, such as [--dataset, emodb, --root, EMODB]")
+    threads: int = option(1, "threads of the probing process", ge=1)
 
 
 @dataclass(kw_only=True)
@@ -178,12 +247,15 @@ class PretrainConfig:
     ema: EmaConfig = field(default_factory=EmaConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
     init: InitConfig = field(default_factory=InitConfig)
     log: LogConfig = field(default_factory=LogConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> PretrainConfig:
@@ -259,8 +331,41 @@ def check_config(config: PretrainConfig) -> list[str]:
         )
     if config.data.cache and config.data.workers:
         faults.append(f"data.cache is on and data.workers is {config.data.workers}, expected data.workers=0")
+    if config.data.weights and len(config.data.weights) != len(config.data.train):
+        count = len(config.data.weights)
+        faults.append(f"data.weights has {count} values and data.train {len(config.data.train)}, expected one each")
+    faults += _check_augment(config.augment)
     if config.optim.warmup_updates > config.optim.max_updates:
         faults.append(f"optim.warmup_updates is {config.optim.warmup_updates}, expected at most optim.max_updates")
+    return faults + _check_run(config)
+
+
+def _check_run(config: PretrainConfig) -> list[str]:
+    """List what cannot work among devices, checkpoints, validation and probes."""
+    faults = []
+    if config.run.strategy == "fsdp" and config.run.precision == "fp16":
+        faults.append("run.strategy is fsdp and run.precision fp16, expected bf16 or fp32: no common loss scale")
+    if config.validation.every and not config.validation.data:
+        faults.append("validation.every is on and validation.data is empty, expected held-out audio")
+    if config.probe.every and not config.probe.arguments:
+        faults.append("probe.every is on and probe.arguments is empty, expected options such as [--table, speech.csv]")
+    for kind, every in (("validation", config.validation.every), ("probe", config.probe.every)):
+        if config.checkpoint.keep_best == kind and (not every or every % config.checkpoint.every):
+            faults.append(
+                f"checkpoint.keep_best is {kind} and {kind}.every is {every}, expected a multiple of checkpoint.every "
+                f"({config.checkpoint.every})"
+            )
+    return faults
+
+
+def _check_augment(augment: AugmentConfig) -> list[str]:
+    faults = []
+    if augment.noise_prob and not augment.noise:
+        faults.append(f"augment.noise_prob is {augment.noise_prob:g} and augment.noise empty, expected a list of noise")
+    for name in ("noise_snr", "speed"):
+        low, high = getattr(augment, f"{name}_low"), getattr(augment, f"{name}_high")
+        if low > high:
+            faults.append(f"augment.{name}_low is {low:g}, expected at most augment.{name}_high ({high:g})")
     return faults
 
 

@@ -23,3 +23,7 @@ class CheckpointError(Emotion2vecError):
 
 class TrainingError(Emotion2vecError):
     """Training cannot go on: loss or gradients are not finite, or the representation has collapsed."""
+
+
+class StorageError(Emotion2vecError):
+    """The storage that holds the data cannot be reached, or stayed out of reach for longer than was waited."""

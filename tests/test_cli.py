@@ -56,6 +56,24 @@ def test_extract(
     assert "2 utterances" in errors and "1 failed" in errors and "broken.wav" in errors
 
 
+def test_prepare(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], speech: Path, tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "prepare", speech, tmp_path / "out", "--workers", 1) == 0
+    assert "2 utterances (0.00 h) in 1 shards" in capsys.readouterr().err
+    (speech / "broken.wav").write_bytes(b"RIFF no")
+    assert run(monkeypatch, "prepare", speech, tmp_path / "out", "--workers", 1) == 2
+    assert "from another list of audio" in capsys.readouterr().err
+    assert run(monkeypatch, "prepare", speech, tmp_path / "other", "--workers", 1, "--resample") == 1
+    errors = capsys.readouterr().err
+    assert "8000 (2)" in errors and "1 unusable" in errors and "broken.wav" in errors
+    words = [*TINY, f"data.train=[{tmp_path / 'out'},{speech}]", "data.weights=[2,1]", "data.max_bad_share=0.5"]
+    more = ["optim.max_updates=2", "augment.gain_prob=1", "augment.reverb_prob=1", f"run.dir={tmp_path / 'run'}"]
+    assert run(monkeypatch, "pretrain", *words, *more) == 0
+    errors = capsys.readouterr()
+    assert "seen 2 times per epoch: 66.7% of the audio" in errors.out + errors.err
+
+
 def test_pretrain_end_to_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], speech: Path, tmp_path: Path
 ) -> None:
@@ -71,6 +89,8 @@ def test_pretrain_end_to_end(
     [
         (["pretrain", "data.train=/nowhere/at/all", "run.dir=RUN"], "/nowhere/at/all: does not exist"),
         (["pretrain", "optim.lrr=1", "optim.lr=-1"], "unknown key optim.lrr; did you mean optim.lr"),
+        (["pretrain", "data.train=nope://x", "run.dir=RUN"], "nope://x"),
+        (["prepare", "/nowhere/at/all", "RUN"], "/nowhere/at/all: does not exist"),
         (["pretrain", "--config", "nope"], "nope: no such file"),
         (["info", "nope"], "nope: no such file or folder"),
         (["extract", "/nowhere/at/all", "--model", "MODEL", "--output", "RUN"], "/nowhere/at/all: does not exist"),

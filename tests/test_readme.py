@@ -26,7 +26,7 @@ def command_lines(text: str) -> list[list[str]]:
 
 COMMANDS = [
     pytest.param(words, id=f"{name}: {' '.join(words)[:60]}")
-    for name in ("README.md", "Makefile", "examples/sample_speech/README.md")
+    for name in ("README.md", "docs/data.md", "Makefile", "examples/sample_speech/README.md")
     for words in command_lines((ROOT / name).read_text(encoding="utf-8"))
 ]
 

@@ -1,123 +1,113 @@
-"""Pretraining micro-batches: decoded, normalized, cropped to the shortest, resumable at any position.
-
-B: utterances in a micro-batch. S: samples at 16 kHz.
-"""
+"""Pretraining micro-batches: decoded, normalized, cropped to the shortest, resumable at any position."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from emotion2vec.audio import SAMPLE_RATE, normalize
-from emotion2vec.data.cuts import load_cut
+from emotion2vec.audio import SAMPLE_RATE
+from emotion2vec.data.augment import Augmenter
+from emotion2vec.data.decoder import BatchDecoder, Cropping, MicroBatch
 from emotion2vec.data.manifests import Fault
-from emotion2vec.data.order import BatchOrder, CroppedSamples, Position, Request
-from emotion2vec.errors import AudioError, ConfigError, ManifestError
-from emotion2vec.seeding import keyed_seed
+from emotion2vec.data.order import BatchOrder, Packing, Position
+from emotion2vec.data.sources import CutSource, Source
+from emotion2vec.data.workers import outlive_signals, signals_held
+from emotion2vec.errors import ConfigError, ManifestError, StorageError
 
 if TYPE_CHECKING:
     from lhotse import CutSet
-    from lhotse.cut import Cut
 
 __all__ = ["MicroBatch", "Position", "batches"]
 
+LOG = logging.getLogger(__name__)
 
-@dataclass
-class MicroBatch:
-    """What one forward pass sees.
-
-    Attributes:
-        waveforms: (B, S) float32, each utterance normalized as a whole before it was cropped.
-        ids: ids of the B utterances.
-        position: where to resume once this micro-batch is consumed.
-        skipped: utterances that should have been here but could not be decoded or are not finite, and those of
-            micro-batches before it of which nothing was left.
-    """
-
-    waveforms: torch.Tensor
-    ids: list[str]
-    position: Position
-    skipped: list[Fault] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """Audio in the micro-batch, in s."""
-        return self.waveforms.numel() / SAMPLE_RATE
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until lost storage is looked for again, at first and at most; each pause is twice the one before."""
 
 
 def batches(
-    cuts: CutSet,
+    sources: CutSet | Sequence[Source],
     *,
     max_seconds: float,
     max_samples: int,
     buckets: int,
     seed: int,
     accumulate: int,
+    min_samples: int = 0,
     length_step: int = 1,
+    window: int = 100_000,
+    augmenter: Augmenter | None = None,
     start: Position | None = None,
     workers: int = 0,
     cache: bool = False,
+    patience: float = 0.0,
+    stopping: Callable[[], bool] = lambda: False,
     rank: int = 0,
     world_size: int = 1,
 ) -> Generator[MicroBatch, None, None]:
     """Iterate over micro-batches without end; what comes after a position never depends on how it was reached.
 
-    Order and crops are pure functions of `seed` and position: neither the number of workers nor any random state
-    matters. Close the iterator (or let it go) to stop its workers.
+    Order, crops and augmentation are pure functions of `seed` and position: neither the number of workers nor any
+    random state matters. Memory does not grow with the corpus, except for lists. Close the iterator (or let it go) to
+    stop its workers.
 
     Args:
-        cuts: utterances of `load_cuts`.
+        sources: those of `open_corpus`, or the cuts of one list.
         max_seconds: bound on utterances × length of a micro-batch, in s.
         max_samples: longer utterances are cropped at random to this length, in samples.
         buckets: utterances of similar length go together, in this many groups of about the same total length.
         seed: seed of order and crops.
         accumulate: micro-batches of one optimizer update; crops are keyed by the update.
+        min_samples: shorter utterances are left out.
         length_step: micro-batches are cropped to a multiple of this, in samples; kernels that are built per shape are
             then built for a few shapes only.
+        window: utterances that are shuffled together, about; their shards are read at the same time.
+        augmenter: distorts utterances before they are normalized and cropped.
         start: position to resume from, of a micro-batch of this rank.
         workers: processes that decode; 0 decodes in this one.
         cache: keep decoded utterances in memory (64 kB per second of audio); only without workers.
+        patience: seconds to wait for storage that is out of reach, looking for it again with growing pauses.
+        stopping: asked while waiting; True ends it.
         rank: this process among `world_size`, which take turns in one common order.
-        world_size: number of processes; all of them see equally many micro-batches per epoch.
+        world_size: number of processes; all of them see equally many micro-batches per window.
 
     Raises:
         ConfigError: arguments are out of range or contradict each other.
-        ManifestError: there are no cuts, or (while iterating) a whole epoch without one usable utterance.
+        ManifestError: there is no utterance, or (while iterating) a whole epoch without a usable one.
+        StorageError: (while iterating) the storage stayed out of reach.
     """
-    faults = _argument_faults(max_seconds, max_samples, buckets, accumulate, workers, cache, rank, world_size)
+    from lhotse import CutSet
+
+    faults = _argument_faults(max_seconds, max_samples, buckets, accumulate, window, workers, cache, rank, world_size)
     if faults:
         raise ConfigError("; ".join(faults))
-    listed = list(cuts)
-    if not listed:
+    opened: Sequence[Source] = [CutSource(sources)] if isinstance(sources, CutSet) else sources
+    if not sum(int(source.counts.sum()) for source in opened):
         raise ManifestError("no utterance to make batches of, expected at least one")
     budget = int(max_seconds * SAMPLE_RATE)
-    order = BatchOrder(
-        listed,
-        CroppedSamples(budget, max_samples),
-        buckets=buckets,
-        seed=seed,
-        start=start or Position(),
-        rank=rank,
-        world_size=world_size,
-    )
-    decoder = BatchDecoder(budget, max_samples, seed=seed, accumulate=accumulate, length_step=length_step, cache=cache)
-    loader = DataLoader(
-        decoder,
-        sampler=order,  # type: ignore[arg-type]  # torch accepts any iterable
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_unchanged,
-        worker_init_fn=_ignore_interrupts,
-        generator=torch.Generator(),  # else the loader would draw from the global one
-    )
-    return _usable(loader, order.start)
+    packing = Packing(budget=budget, min_samples=min_samples, max_samples=max_samples, buckets=buckets, window=window)
+    cropping = Cropping(budget=budget, max_samples=max_samples, length_step=length_step)
+    decoder = BatchDecoder(opened, cropping, seed=seed, accumulate=accumulate, augmenter=augmenter, cache=cache)
+
+    def open_at(position: Position) -> Generator[MicroBatch, None, None]:
+        order = BatchOrder(opened, packing, seed=seed, start=position, rank=rank, world_size=world_size)
+        loader = DataLoader(
+            decoder,
+            sampler=order,  # type: ignore[arg-type]  # torch accepts any iterable
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_unchanged,
+            worker_init_fn=outlive_signals,
+            generator=torch.Generator(),  # else the loader would draw from the global one
+        )
+        return _usable(loader, position)
+
+    return _patient(open_at, start or Position(), patience, stopping)
 
 
 def _argument_faults(
@@ -125,6 +115,7 @@ def _argument_faults(
     max_samples: int,
     buckets: int,
     accumulate: int,
+    window: int,
     workers: int,
     cache: bool,
     rank: int,
@@ -140,6 +131,7 @@ def _argument_faults(
         ),
         (buckets >= 1, f"buckets is {buckets}, expected 1 or more"),
         (accumulate >= 1, f"accumulate is {accumulate}, expected 1 or more"),
+        (window >= 1, f"window is {window}, expected 1 or more"),
         (workers >= 0, f"workers is {workers}, expected 0 or more"),
         (not (cache and workers), f"cache is on with {workers} workers, expected workers = 0: each would keep a copy"),
         (0 <= rank < world_size, f"rank is {rank}, expected 0 to {world_size - 1}"),
@@ -147,18 +139,60 @@ def _argument_faults(
     return [fault for holds, fault in checks if not holds]
 
 
-def _usable(loader: DataLoader[MicroBatch], start: Position) -> Generator[MicroBatch, None, None]:
+def _patient(
+    open_at: Callable[[Position], Generator[MicroBatch, None, None]],
+    start: Position,
+    patience: float,
+    stopping: Callable[[], bool],
+) -> Generator[MicroBatch, None, None]:
+    """Pass on micro-batches; when the storage is lost, open the stream again where it was, until patience ends.
+
+    The waiting is done here and not in the workers, so that the main process can still be asked to stop.
+
+    Raises:
+        StorageError: the storage did not come back in time.
+    """
+    position, lost, pause = start, None, FIRST_PAUSE
+    while True:
+        stream = open_at(position)
+        try:
+            for batch in stream:
+                position, lost, pause = batch.position, None, FIRST_PAUSE
+                yield batch
+        except StorageError as error:
+            lost = lost or time.monotonic()
+            waited = time.monotonic() - lost
+            if waited >= patience or stopping():
+                raise StorageError(f"{error}; the data stayed out of reach for {waited:.0f} s") from error
+            LOG.warning("%s; the data is out of reach, looking again in %.0f s", error, pause)
+            _sleep(min(pause, patience - waited), stopping)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            stream.close()
+
+
+def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not stopping():
+        time.sleep(max(0.0, min(0.2, until - time.monotonic())))
+
+
+def _usable(loader: DataLoader[MicroBatch | StorageError], start: Position) -> Generator[MicroBatch, None, None]:
     """Pass on micro-batches that hold audio; faults of the others go to the next one.
 
     Raises:
         ManifestError: a whole epoch held nothing usable.
+        StorageError: the storage is out of reach.
     """
     carried: list[Fault] = []
-    epoch, usable = start.epoch, start.batch > 0  # of an epoch resumed inside, the start is not known to be bad
-    with _interrupts_blocked():
-        requests: Iterator[MicroBatch] = iter(loader)  # starts the workers
+    epoch = start.epoch
+    usable = start.batch > 0 or start.window > 0  # of an epoch resumed inside, the start is not known to be bad
+    with signals_held():
+        requests: Iterator[MicroBatch | StorageError] = iter(loader)  # starts the workers
     try:
         for batch in requests:
+            if isinstance(batch, StorageError):
+                raise batch
             if batch.position.epoch != epoch:
                 if not usable:
                     break
@@ -176,72 +210,5 @@ def _usable(loader: DataLoader[MicroBatch], start: Position) -> Generator[MicroB
     raise ManifestError(f"epoch {epoch} held no usable utterance, {len(carried)} could not be decoded: {first}")
 
 
-class BatchDecoder(Dataset[MicroBatch]):
-    """Turns a request into a micro-batch; runs in the workers."""
-
-    def __init__(
-        self, budget: int, max_samples: int, *, seed: int, accumulate: int, length_step: int, cache: bool
-    ) -> None:
-        self.budget = budget
-        self.max_samples = max_samples
-        self.seed = seed
-        self.accumulate = accumulate
-        self.length_step = length_step
-        self.cache: dict[str, np.ndarray] | None = {} if cache else None
-
-    def __getitem__(self, request: Request) -> MicroBatch:
-        """Decode, normalize and crop; what cannot be decoded is named in `skipped`."""
-        update = request.index // self.accumulate
-        crops: list[tuple[str, np.ndarray, np.random.Generator]] = []
-        skipped: list[Fault] = []
-        for cut in request.cuts:
-            try:
-                waveform = self._normalized(cut)  # (S,)
-            except AudioError as error:
-                skipped.append(Fault(cut.id, str(error)))
-                continue
-            rng = np.random.default_rng(keyed_seed(self.seed, "crop", update, cut.id))
-            crops.append((cut.id, random_crop(waveform, self.max_samples, rng), rng))
-        if not crops:
-            return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
-        # Headers can understate lengths, and ranks share out an epoch's rest unevenly: the budget holds regardless.
-        length = min(self.budget // len(crops), *(crop.size for _, crop, _ in crops))
-        length = max(length - length % self.length_step, min(length, self.length_step))
-        rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
-        waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
-        return MicroBatch(waveforms, [name for name, _, _ in crops], request.position, skipped)
-
-    def _normalized(self, cut: Cut) -> np.ndarray:
-        """The whole utterance, normalized (S,); kept in memory if asked for."""
-        if self.cache is None:
-            return normalize(load_cut(cut))
-        if cut.id not in self.cache:
-            self.cache[cut.id] = normalize(load_cut(cut))
-        return self.cache[cut.id]
-
-
-def random_crop(waveform: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-    """Stretch of `length` samples (S,) at a uniformly drawn place; all of a waveform that is no longer than that."""
-    if waveform.size <= length:
-        return waveform
-    first = int(rng.integers(waveform.size - length + 1))
-    return waveform[first : first + length]
-
-
 def _unchanged(batch: Any) -> Any:
     return batch
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Hold SIGINT back: workers inherit this, so that none is hit by Ctrl-C before it ignores it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the main process, which stops the workers in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -72,7 +72,7 @@ def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share:
     too_short: list[Fault] = []
     for utterance in utterances:
         try:
-            cut = _make_cut(utterance, headers[utterance.audio])
+            cut = make_cut(utterance, headers[utterance.audio])
         except AudioError as error:
             faults.append(Fault(str(utterance.audio), str(error)))
             continue
@@ -180,7 +180,7 @@ def read_header(path: Path) -> Header:
     return Header(rate=info.samplerate, samples=info.frames, channels=info.channels)
 
 
-def _make_cut(utterance: Utterance, header: Header | AudioError) -> Cut:
+def make_cut(utterance: Utterance, header: Header | AudioError) -> Cut:
     """Build a Lhotse cut: a MultiCut of all channels (their mean is taken), or a MonoCut of one.
 
     Raises:

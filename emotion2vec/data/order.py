@@ -1,21 +1,22 @@
-"""The order of pretraining's micro-batches: metadata only, a pure function of seed and position."""
+"""The order of pretraining's micro-batches: a pure function of seed and position, planned window by window.
+
+N: utterances of a window. Only the lengths of one window are ever in memory; no audio is touched here.
+"""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
-from lhotse.dataset.sampling import DynamicBucketingSampler
-from lhotse.dataset.sampling.base import SamplingConstraint
-from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
+import numpy as np
 
 from emotion2vec.audio import SAMPLE_RATE
+from emotion2vec.data.sources import Source, Span
+from emotion2vec.data.storage import with_retries
+from emotion2vec.errors import ManifestError
 from emotion2vec.seeding import keyed_seed
-
-if TYPE_CHECKING:
-    from lhotse.cut import Cut
 
 
 @dataclass(frozen=True)
@@ -24,110 +25,214 @@ class Position:
 
     Attributes:
         epoch: epoch, counted from 0.
-        batch: micro-batches of that epoch that this rank has consumed.
+        batch: micro-batches of that window that this rank has consumed.
         index: micro-batches of all epochs that this rank has consumed.
+        window: window of the epoch, counted from 0.
     """
 
     epoch: int = 0
     batch: int = 0
     index: int = 0
+    window: int = 0
 
 
 @dataclass(frozen=True)
 class Request:
-    """One micro-batch to decode: its utterances, and its number over all epochs, counted from 0."""
+    """One micro-batch to decode, numbered over all epochs from 0: per source, its entries of the utterances."""
 
-    cuts: list[Cut]
+    parts: list[tuple[int, np.ndarray]]
     index: int
     position: Position
     """Position once it is consumed."""
 
 
-@dataclass
-class CroppedSamples(SamplingConstraint):
-    """Bounds utterances × longest utterance, in samples at 16 kHz, where no utterance counts beyond `max_samples`.
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """How utterances go together.
 
-    Whole numbers, unlike Lhotse's seconds, so that nothing hangs on how floats add up.
+    Attributes:
+        budget: bound on utterances × longest utterance of a micro-batch, in samples.
+        min_samples: shorter utterances are passed over.
+        max_samples: no utterance counts beyond this, since it is cropped to it.
+        buckets: groups of similar length, of about the same total length each.
+        window: utterances that are shuffled together, about.
     """
 
     budget: int
+    min_samples: int
     max_samples: int
-    utterances: int = 0
-    longest: int = 0
-
-    def measure_length(self, example: Any) -> int:
-        """Samples of one cut as it goes into a batch at most."""
-        return min(round(example.duration * SAMPLE_RATE), self.max_samples)
-
-    def add(self, example: Any) -> None:
-        """Count one more cut."""
-        self.longest = max(self.longest, self.measure_length(example))
-        self.utterances += 1
-
-    def exceeded(self) -> bool:
-        """Whether the batch is over the budget, were it padded to its longest."""
-        return self.utterances * self.longest > self.budget
-
-    def close_to_exceeding(self) -> bool:
-        """Whether one more utterance as long as the longest would go over the budget."""
-        return (self.utterances + 1) * self.longest > self.budget
-
-    def reset(self) -> None:
-        """Start a new batch."""
-        self.utterances = self.longest = 0
+    buckets: int
+    window: int
 
 
 class BatchOrder:
-    """Endless micro-batches of one rank: each epoch shuffles all utterances, then buckets them by length."""
+    """Endless micro-batches of one rank.
+
+    An epoch takes every source as often as its weight says, in whole shards of random order, mixes the shards of all
+    sources, and groups them into windows. Within a window all utterances are shuffled, bucketed by length and packed.
+    All ranks plan the same window and take turns in it, so that they stay in step.
+    """
 
     def __init__(
         self,
-        cuts: Sequence[Cut],
-        constraint: CroppedSamples,
+        sources: Sequence[Source],
+        packing: Packing,
         *,
-        buckets: int,
         seed: int,
         start: Position,
         rank: int,
         world_size: int,
     ) -> None:
-        self.cuts = cuts
-        self.constraint = constraint
+        self.sources = sources
+        self.packing = packing
         self.seed = seed
         self.start = start
         self.rank = rank
         self.world_size = world_size
-        count = min(buckets, len(cuts))
-        # Bounds come from all utterances in their given order, so that every epoch and rank has the same.
-        self.bins = estimate_duration_buckets(cuts, count, constraint) if count > 1 else []
 
     def __iter__(self) -> Iterator[Request]:
-        """Yield requests from the start position on, over all epochs."""
+        """Yield requests from the start position on, over all epochs.
+
+        Raises:
+            ManifestError: a whole epoch holds nothing that is long enough.
+            StorageError: the lengths cannot be read.
+        """
         position = self.start
         while True:
-            sampler = self._epoch(position.epoch)
-            for number, batch in enumerate(sampler):
-                if number < position.batch:  # resumed: consumed before
-                    continue
-                after = replace(position, batch=number + 1, index=position.index + 1)
-                yield Request(list(batch), index=position.index, position=after)
-                position = after
-            position = Position(position.epoch + 1, 0, position.index)
+            windows = self.windows(position.epoch)
+            entered = position
+            for window in range(entered.window, len(windows)):
+                first = entered.batch if window == entered.window else 0  # resumed: consumed before
+                found, mine = self._plan(entered.epoch, window, windows[window])
+                for number, batch in enumerate(mine[first:], start=first + 1):
+                    after = Position(entered.epoch, number, position.index + 1, window)
+                    yield Request(found.parts(batch), index=position.index, position=after)
+                    position = after
+            if windows and position == Position(entered.epoch, 0, position.index):
+                raise ManifestError(
+                    f"no utterance of epoch {entered.epoch} is long enough, expected at least one of "
+                    f"{self.packing.min_samples} samples ({self.packing.min_samples / SAMPLE_RATE:g} s)"
+                )
+            position = Position(entered.epoch + 1, 0, position.index)
 
-    def _epoch(self, epoch: int) -> DynamicBucketingSampler:
-        """Sampler of one epoch.
+    def windows(self, epoch: int) -> list[list[tuple[int, Span]]]:
+        """Shards of an epoch, or parts of them, as (source, span), grouped into windows of similar size."""
+        pieces = [
+            (number, span)
+            for number, source in enumerate(self.sources)
+            for span in epoch_spans(source.counts, source.weight, epoch, keyed_seed(self.seed, "source", number))
+        ]
+        if not pieces:  # small weights: nobody's turn in this epoch
+            return []
+        shuffled = np.random.default_rng(keyed_seed(self.seed, "epoch", epoch)).permutation(len(pieces))
+        pieces = [pieces[number] for number in shuffled]
+        sizes = np.array([stop - first for _, (first, stop) in pieces], dtype=np.int64)
+        total = int(sizes.sum())
+        count = max(1, round(total / self.packing.window))
+        window = (np.cumsum(sizes) - sizes) * count // total
+        bounds = np.searchsorted(window, np.arange(count + 1))
+        return [pieces[first:stop] for first, stop in pairwise(bounds) if first < stop]
 
-        The shuffle is of the whole corpus, where Lhotse's own would only mix what its buffer holds.
-        """
-        shuffled = list(self.cuts)
-        random.Random(keyed_seed(self.seed, "epoch", epoch)).shuffle(shuffled)
-        return DynamicBucketingSampler(
-            shuffled,
-            constraint=self.constraint,
-            duration_bins=self.bins,
-            shuffle=False,
-            drop_last=False,
-            seed=self.seed,
-            rank=self.rank,
-            world_size=self.world_size,
-        )
+    def _plan(self, epoch: int, window: int, pieces: list[tuple[int, Span]]) -> tuple[_Window, list[np.ndarray]]:
+        """Utterances of a window, and this rank's micro-batches of it."""
+        numbers = sorted({number for number, _ in pieces})
+        spans = {number: [span for source, span in pieces if source == number] for number in numbers}
+        found = _Window({n: with_retries(partial(self.sources[n].entries, spans[n])) for n in numbers})
+        kept = np.flatnonzero(found.lengths >= self.packing.min_samples)
+        rng = np.random.default_rng(keyed_seed(self.seed, "window", epoch, window))
+        capped = np.minimum(found.lengths[kept], self.packing.max_samples)
+        packed = pack(capped, self.packing.budget, self.packing.buckets, rng)
+        mine = in_step(packed, self.world_size, rng)[self.rank :: self.world_size]
+        return found, [kept[batch] for batch in mine]
+
+
+class _Window:
+    """Entries of the utterances of a window by source, and the utterances counted over all of them."""
+
+    def __init__(self, entries: dict[int, np.ndarray]) -> None:
+        self.entries = entries
+        sizes = [len(found) for found in entries.values()]
+        self.lengths = np.concatenate([found["length"] for found in entries.values()]).astype(np.int64)  # (N,)
+        self.owner = np.repeat(list(entries), sizes)  # (N,)
+        self.place = np.concatenate([np.arange(size) for size in sizes])  # (N,)
+
+    def parts(self, batch: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """Entries of some utterances, source by source."""
+        owner, place = self.owner[batch], self.place[batch]
+        return [(number, self.entries[number][place[owner == number]]) for number in np.unique(owner).tolist()]
+
+
+def epoch_spans(counts: np.ndarray, weight: float, epoch: int, seed: int) -> list[Span]:
+    """Stretches of utterances that a source gives to an epoch.
+
+    Pass after pass over the source, each in its own order of shards, is laid end to end, and an epoch takes the next
+    `weight` passes of it: with a weight of 0.5, two epochs see every utterance once.
+
+    Args:
+        counts: utterances of each shard.
+        weight: passes per epoch.
+        epoch: epoch, counted from 0.
+        seed: key of the orders.
+    """
+    total = int(counts.sum())
+    first, stop = round(epoch * weight * total), round((epoch + 1) * weight * total)
+    starts = np.cumsum(counts) - counts
+    spans: list[Span] = []
+    for lap in range(first // total, -(-stop // total)):
+        order = np.random.default_rng(keyed_seed(seed, "pass", lap)).permutation(len(counts))
+        ends = np.cumsum(counts[order]) + lap * total
+        for shard, end in zip(order.tolist(), ends.tolist(), strict=True):
+            begin = end - int(counts[shard])
+            low, high = max(begin, first), min(end, stop)
+            if low < high:
+                origin = int(starts[shard]) - begin
+                spans.append((low + origin, high + origin))
+    return spans
+
+
+def pack(lengths: np.ndarray, budget: int, buckets: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Pack utterances of similar length into micro-batches of at most `budget` samples, count × longest.
+
+    Buckets hold about the same total length each. The order within a bucket is random, and a micro-batch may reach
+    into the next bucket, so that only the last one is left unfilled.
+
+    Args:
+        lengths: (N,) in samples.
+        budget: in samples, at least the longest length.
+        buckets: number of buckets.
+        rng: draws the order.
+
+    Returns:
+        Indices into `lengths`, by rising length.
+    """
+    if not len(lengths):
+        return []
+    ranked = np.argsort(lengths, kind="stable")
+    total = np.cumsum(lengths[ranked])
+    bucket = (total - 1) * buckets // total[-1]
+    ordered = ranked[np.lexsort((rng.random(len(ranked)), bucket))]
+    bounds, longest = [0], 0
+    for number, length in enumerate(lengths[ordered].tolist()):
+        longest = max(longest, length)
+        if longest * (number - bounds[-1] + 1) > budget:
+            bounds.append(number)
+            longest = length
+    return [ordered[first:stop] for first, stop in pairwise([*bounds, len(ordered)])]
+
+
+def in_step(packed: Sequence[np.ndarray], world_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Order micro-batches so that ranks which take turns get equally many, and of similar length at the same time.
+
+    The largest are split until their number is a multiple of the ranks; only where all hold a single utterance are
+    some repeated instead.
+    """
+    batches = list(packed)
+    while len(batches) % world_size:
+        largest = max(range(len(batches)), key=lambda number: len(batches[number]))
+        if len(batches[largest]) == 1:
+            missing = -len(batches) % world_size
+            batches += [batches[number % len(packed)] for number in range(missing)]
+            break
+        batches[largest : largest + 1] = np.array_split(batches[largest], 2)
+    steps = rng.permutation(len(batches) // world_size)
+    return [batches[step * world_size + rank] for step in steps for rank in range(world_size)]

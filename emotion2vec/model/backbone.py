@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from emotion2vec.config import Emotion2vecConfig
-from emotion2vec.model.position import ConvPositions, alibi_bias, alibi_slopes
+from emotion2vec.model.attention import Alibi
+from emotion2vec.model.position import ConvPositions, alibi_distance, alibi_slopes
 from emotion2vec.model.transformer import Block
 
 
@@ -35,7 +37,11 @@ class BackboneOutput:
 
 
 class Backbone(nn.Module):
-    """Context encoder ("prenet") and main blocks over tokens and frames, with one learned ALiBi scale per head."""
+    """Context encoder ("prenet") and main blocks over tokens and frames, with one learned ALiBi scale per head.
+
+    Attributes:
+        recompute: keep only the blocks' inputs for the backward pass, and compute the rest again (Chen et al. 2016).
+    """
 
     slopes: Tensor
 
@@ -50,6 +56,7 @@ class Backbone(nn.Module):
         self.prenet = nn.ModuleList(self._block(config) for _ in range(config.prenet_depth))
         self.blocks = nn.ModuleList(self._block(config) for _ in range(config.depth))
         self.dropout = config.dropout
+        self.recompute = False
 
     @staticmethod
     def _block(config: Emotion2vecConfig) -> Block:
@@ -82,20 +89,21 @@ class Backbone(nn.Module):
             kept = local.gather(1, index)  # (B, K, D)
             x = kept + self.positions(torch.zeros_like(local).scatter(1, index, kept)).gather(1, index)  # (B, K, D)
             times = visible
-        bias = alibi_bias(times, self.slopes * self.alibi_scale.clamp(min=0), count)  # (B or 1, H, N+K, N+K)
-        if padding is not None:
-            hidden = F.pad(padding, (count, 0))  # (B, N+T)
-            bias = bias.masked_fill(hidden[:, None, None, :], float("-inf"))
+        hidden = None if padding is None else F.pad(padding, (count, 0))  # (B, N+T)
+        alibi = Alibi(alibi_distance(times, count), self.slopes * self.alibi_scale.clamp(min=0), hidden)
         if self.tokens is not None:
             x = torch.cat([self.tokens.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)  # (B, N+K, D)
-        return self._run_blocks(x, bias, skip_blocks)
+        return self._run_blocks(x, alibi, skip_blocks)
 
-    def _run_blocks(self, x: Tensor, bias: Tensor, skip_blocks: Collection[int]) -> BackboneOutput:
+    def _run_blocks(self, x: Tensor, alibi: Alibi, skip_blocks: Collection[int]) -> BackboneOutput:
         layers, ffn = [], []
         embedded = x = F.dropout(self.prenet_norm(x), self.dropout, self.training)
         for number, block in enumerate([*self.prenet, *self.blocks]):
             if number not in skip_blocks:
-                x, block_ffn = block(x, bias)
+                if self.recompute and torch.is_grad_enabled():
+                    x, block_ffn = checkpoint(block, x, alibi, use_reentrant=False)
+                else:
+                    x, block_ffn = block(x, alibi)
                 if number >= len(self.prenet):
                     ffn.append(block_ffn)
             layers.append(x)

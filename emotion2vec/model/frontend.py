@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotion2vec.model.linear import Linear, PackedWeight
+from emotion2vec.model.linear import Linear, PackedWeight, product
 
 
 class GradScale(torch.autograd.Function):
@@ -64,7 +64,9 @@ class ConvLayer(nn.Module):
         steps = (x.shape[1] - kernel) // stride + 1
         out = None
         products: Sequence[Callable[[Tensor], Tensor]] = (
-            [partial(F.linear, weight=matrix) for matrix in self._matrices()] if self._packed is None else self._packed
+            [partial(product, weight=matrix, bias=None) for matrix in self._matrices()]
+            if self._packed is None
+            else self._packed
         )
         for start, multiply in zip(range(0, kernel, stride), products, strict=True):
             width = min(stride, kernel - start)

@@ -1,10 +1,10 @@
-"""Matrix products through oneDNN with weights that are laid out for it once: the fast path of inference on a CPU.
+"""Matrix products on a CPU: through oneDNN with weights laid out once for inference, and with gradients for training.
 
 PyTorch sends float32 products on a CPU to MKL, which is slow on processors that Intel did not make, and lays out
 bfloat16 weights anew in every call. `packed` lays all weights of a network out once, for as long as a job lasts.
 
-Packed weights have no gradients. Training needs none of this: its products are large, float32 is at MKL's own speed on
-Intel's processors, and bfloat16 goes to oneDNN anyway.
+Packed weights have no gradients. What is learned goes through `product`, which chooses the library and the form of
+each of the three products of a training step.
 
 I: input channels. O: output channels. The leading dimensions (...) of an input are free.
 """
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,69 @@ from torch import Tensor, nn
 
 TYPICAL_ROWS = 256
 """Rows of the input, in frames, that the layout is chosen for; other numbers work as well."""
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Multiply (..., I) by a matrix (O, I) and add a bias (O,), with gradients, through the faster library.
+
+    On a GPU, under a compiler, and where nothing is learned this is PyTorch's own product.
+    """
+    learned = torch.is_grad_enabled() and (weight.requires_grad or x.requires_grad)
+    if not learned or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.linear(x, weight, bias)
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    if dtype == torch.bfloat16 or (dtype == torch.float32 and mkl_is_slow()):
+        return LearnedProduct.apply(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+    return F.linear(x, weight, bias)
+
+
+@cache
+def mkl_is_slow() -> bool:
+    """Whether float32 products belong to oneDNN: MKL keeps its best kernels for Intel's processors."""
+    try:
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    vendor = next((line for line in facts.splitlines() if line.startswith("vendor_id")), "GenuineIntel")
+    return torch.backends.mkldnn.is_available() and "GenuineIntel" not in vendor
+
+
+class LearnedProduct(torch.autograd.Function):
+    """A product and its two gradients on a CPU, each in the form that oneDNN is fast in."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+        return _multiply(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # noqa: D102
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        rows, grads = x.flatten(0, -2), grad.flatten(0, -2)  # (R, I), (R, O)
+        grad_x = _multiply(grad, weight.t(), None) if ctx.needs_input_grad[0] else None
+        grad_weight = _outer(grads, rows) if ctx.needs_input_grad[1] else None
+        return grad_x, grad_weight, grads.sum(dim=0) if ctx.has_bias else None
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear` by oneDNN, where PyTorch would choose MKL for float32."""
+    if x.dtype == torch.float32:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
+
+
+def _outer(grads: Tensor, rows: Tensor) -> Tensor:
+    """Sum of outer products (O, I) of (R, O) and (R, I).
+
+    oneDNN is slow when the first factor is transposed in place, so the narrower one is copied.
+    """
+    if grads.dtype == torch.float32:
+        return torch.ops.mkldnn._linear_pointwise(grads.t().contiguous(), rows.t(), None, "none", [], "")
+    if grads.shape[1] <= rows.shape[1]:
+        return grads.t().contiguous() @ rows
+    return (rows.t().contiguous() @ grads).t()
 
 
 class PackedWeight:
@@ -58,7 +123,7 @@ class Linear(nn.Linear):
         """Multiply (..., I) to (..., O), then apply GELU if asked."""
         if self._packed is not None:
             return self._packed(x, gelu=gelu)
-        x = F.linear(x, self.weight, self.bias)
+        x = product(x, self.weight, self.bias)
         return F.gelu(x) if gelu else x
 
 

@@ -46,18 +46,16 @@ def alibi_slopes(heads: int) -> Tensor:
     return 2.0 ** -torch.tensor(exponents, device="cpu")  # real numbers in a network of shapes alone, too
 
 
-def alibi_bias(positions: Tensor, slopes: Tensor, tokens: int) -> Tensor:
-    """Attention bias −slope · |i − j| between frames at `positions`, zero to and from the tokens in front.
+def alibi_distance(positions: Tensor, tokens: int) -> Tensor:
+    """Distances |i − j| between frames at `positions`, zero to and from the tokens in front.
 
     Args:
         positions: (B, K) times of the frames that the Transformer sees, in frames.
-        slopes: (H,) with any learned scale multiplied in.
         tokens: number N of utterance tokens in front of the frames.
 
     Returns:
-        (B, H, N+K, N+K) float32.
+        (B, N+K, N+K) float32.
     """
     times = positions.float()
     distance = (times.unsqueeze(2) - times.unsqueeze(1)).abs()  # (B, K, K)
-    distance = F.pad(distance, (tokens, 0, tokens, 0))  # (B, N+K, N+K)
-    return -slopes.float().view(1, -1, 1, 1) * distance.unsqueeze(1)  # (B, H, N+K, N+K)
+    return F.pad(distance, (tokens, 0, tokens, 0))  # (B, N+K, N+K)

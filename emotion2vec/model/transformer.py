@@ -1,19 +1,19 @@
-"""Post-norm Transformer blocks with an additive attention bias.
+"""Post-norm Transformer blocks under ALiBi.
 
 B: sequences. L: sequence length (tokens and frames). D: model width. H: heads.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emotion2vec.model.attention import Alibi, attend
 from emotion2vec.model.linear import Linear
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose scores, bias and softmax are float32 in any compute precision."""
+    """Multi-head self-attention under ALiBi."""
 
     def __init__(self, width: int, heads: int, attention_dropout: float):
         super().__init__()
@@ -22,23 +22,11 @@ class Attention(nn.Module):
         self.qkv = Linear(width, 3 * width)
         self.proj = Linear(width, width)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Attend within (B, L, D) under `bias` (B or 1, H or 1, L, L); −inf in the bias hides a position."""
-        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D/H)
-        q, k, v = qkv.unbind(0)
-        if not torch.is_grad_enabled() and not (self.training and self.dropout):
-            return self.proj(self._fused(q, k, v, bias))
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, H, L, L)
-        weights = torch.softmax(scores.float() + bias, dim=-1)
-        weights = F.dropout(weights, self.dropout, self.training).to(v.dtype)
-        return self.proj((weights @ v).transpose(1, 2).flatten(2))  # (B, L, D)
-
-    @staticmethod
-    def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        """Attend without ever holding the scores in memory; PyTorch's kernels keep their sums in float32."""
-        if q.device.type != "cpu":
-            bias = bias.to(q.dtype)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)  # (B, L, D)
+    def forward(self, x: Tensor, alibi: Alibi) -> Tensor:
+        """Attend within (B, L, D)."""
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # (B, L, 3, H, D/H)
+        attended = attend(qkv, alibi, self.dropout if self.training else 0.0)  # (B, L, H, D/H)
+        return self.proj(attended.flatten(2))  # (B, L, D)
 
 
 class Block(nn.Module):
@@ -53,9 +41,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, alibi: Alibi) -> tuple[Tensor, Tensor]:
         """Return the block's output and its FFN's output before the final residual and norm, both (B, L, D)."""
-        attended = F.dropout(self.attention(x, bias), self.dropout, self.training)
+        attended = F.dropout(self.attention(x, alibi), self.dropout, self.training)
         x = self.norm1(x + attended)
         ffn = self.fc2(self.fc1(x, gelu=True))
         return self.norm2(x + F.dropout(ffn, self.dropout, self.training)), ffn

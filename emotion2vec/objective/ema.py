@@ -47,5 +47,11 @@ class Teacher(nn.Module):
         pairs: list[tuple[nn.Module, nn.Module]] = [(self.backbone, student.backbone)]
         if self.frontend is not None:
             pairs.append((self.frontend, student.frontend))
-        for mine, theirs in pairs:
-            torch._foreach_lerp_(list(mine.parameters()), [p.float() for p in theirs.parameters()], 1.0 - decay)
+        mine = [_local(p) for pair in pairs for p in pair[0].parameters()]
+        theirs = [_local(p) for pair in pairs for p in pair[1].parameters()]
+        torch._foreach_lerp_(mine, theirs, 1.0 - decay)
+
+
+def _local(parameter: Tensor) -> Tensor:
+    """What this process holds of a parameter that may be sharded; teacher and student are sharded alike."""
+    return parameter.to_local() if hasattr(parameter, "to_local") else parameter

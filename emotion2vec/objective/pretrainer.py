@@ -24,28 +24,37 @@ from emotion2vec.objective.targets import UtteranceTarget, frame_targets
 
 @dataclass
 class Moments:
-    """Sums over masked frames from which a standard deviation over the whole update is computed, each (D,) float64."""
+    """Sums over rows from which a standard deviation over a whole update is computed.
 
-    count: int
+    Attributes:
+        count: () rows.
+        total: (D,) their sum.
+        square: (D,) sum of their squares.
+    """
+
+    count: Tensor
     total: Tensor
     square: Tensor
 
     @classmethod
     def of(cls, x: Tensor) -> Moments:
-        """Sum up (R, D) rows."""
-        x = x.detach().double()
-        return cls(x.shape[0], x.sum(dim=0), x.square().sum(dim=0))
+        """Sum up (R, D) rows in float64."""
+        x = x.detach()
+        # Filled on the device: copying the number there would make the host wait.
+        count = torch.full((), x.shape[0], dtype=torch.float64, device=x.device)
+        return cls(count, x.sum(dim=0, dtype=torch.float64), x.float().square().sum(dim=0, dtype=torch.float64))
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.count + other.count, self.total + other.total, self.square + other.square)
 
     def variance(self) -> Tensor:
         """Unbiased variance of each channel, (D,)."""
-        return (self.square - self.total.square() / self.count).clamp(min=0) / max(1, self.count - 1)
+        spread = (self.square - self.total.square() / self.count).clamp(min=0)
+        return spread / (self.count - 1).clamp(min=1)
 
-    def std(self) -> float:
-        """Mean over channels of √(variance + 1e-6), data2vec 2.0's measure of collapse."""
-        return float((self.variance() + 1e-6).sqrt().mean())
+    def std(self) -> Tensor:
+        """Mean over channels of √(variance + 1e-6), data2vec 2.0's measure of collapse, ()."""
+        return (self.variance() + 1e-6).sqrt().mean()
 
 
 @dataclass

@@ -58,11 +58,11 @@ class UtteranceTarget(nn.Module):
         return (self.square - self.mean.square()).clamp(min=0).add(STD_FLOOR**2).sqrt()
 
     @torch.no_grad()
-    def update(self, pooled: Tensor) -> None:
-        """Take in the pooled vectors (U, D) of all utterances of an update.
+    def update(self, mean: Tensor, square: Tensor) -> None:
+        """Take in the means (D,) of the pooled vectors and of their squares over all utterances of an update.
 
         The statistics start at mean 0 and variance 1 and fade to the measured ones, so the variance is never zero when
         the first update holds one utterance.
         """
-        self.mean.lerp_(pooled.mean(dim=0), 1.0 - self.momentum)
-        self.square.lerp_(pooled.square().mean(dim=0), 1.0 - self.momentum)
+        self.mean.lerp_(mean.to(self.mean), 1.0 - self.momentum)
+        self.square.lerp_(square.to(self.square), 1.0 - self.momentum)

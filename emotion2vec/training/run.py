@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
 
 import torch
 
 from emotion2vec.checkpoint.native import newest_checkpoint
 from emotion2vec.config import PretrainConfig
-from emotion2vec.data.cuts import Corpus, load_cuts
-from emotion2vec.errors import ConfigError
+from emotion2vec.data.corpus import TrainingCorpus, open_corpus
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.seeding import keyed_seed
-from emotion2vec.training.monitor import build_loggers
+from emotion2vec.training.loggers import build_loggers
+from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
+from emotion2vec.training.strategy import build_fabric
 from emotion2vec.training.trainer import FitResult, Trainer
+from emotion2vec.training.validation import Validation
 from emotion2vec.training.warm_start import warm_start
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
-
-_PRECISIONS: dict[str, Literal["bf16-mixed", "16-mixed", "32-true"]] = {
-    "bf16": "bf16-mixed",
-    "fp16": "16-mixed",
-    "fp32": "32-true",
-}
 
 
 def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitResult:
@@ -45,42 +35,25 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     """
     folder = RunFolder(config)
     fabric = build_fabric(config, build_loggers(config.log, folder.path))
-    folder.prepare()
-    corpus = load_cuts(
+    fabric.launch()
+    ranks = Ranks(fabric)
+    tell = say if ranks.is_main else _silent
+    ranks.main_only(folder.prepare)
+    corpus = open_corpus(
         config.data.train,
+        weights=config.data.weights,
         min_samples=config.data.min_samples,
         max_bad_share=config.data.max_bad_share,
         workers=config.data.workers,
     )
-    _report_corpus(corpus, say)
-    trainer = Trainer(config, fabric, build_pretrainer(config, say), corpus.cuts, folder)
-    return trainer.fit()
+    _report_corpus(corpus, tell)
+    validation = Validation(config, ranks, tell) if config.validation.every else None
+    pretrainer = build_pretrainer(config, tell)
+    return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
 
 
-def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
-    """Set up device, precision and loggers.
-
-    Raises:
-        ConfigError: the device is not there, or cannot compute in the precision.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from lightning.fabric import Fabric
-
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    cuda = torch.cuda.is_available()
-    if config.run.accelerator == "cuda" and not cuda:
-        raise ConfigError("run.accelerator is cuda, but PyTorch sees no CUDA device; expected auto or cpu here")
-    accelerator = "cuda" if cuda and config.run.accelerator != "cpu" else "cpu"
-    if config.run.precision == "fp16" and accelerator == "cpu":
-        raise ConfigError("run.precision is fp16, which needs a GPU; expected bf16 or fp32 on a CPU")
-    return Fabric(
-        accelerator=accelerator,
-        devices=config.run.devices,
-        precision=_PRECISIONS[config.run.precision],
-        loggers=list(loggers),
-    )
+def _silent(text: str) -> None:
+    """Say nothing: only the main process speaks."""
 
 
 def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print) -> Pretrainer:
@@ -98,9 +71,11 @@ def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print)
     return pretrainer
 
 
-def _report_corpus(corpus: Corpus, say: Callable[[str], None]) -> None:
-    durations = [cut.duration for cut in corpus.cuts]
-    say(f"{len(durations)} utterances, {sum(durations) / 3600:.2f} h")
+def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
+    say(f"{corpus.utterances} utterances, {corpus.seconds / 3600:.2f} h")
+    if any(source.weight != 1 for source in corpus.sources):
+        for source, share in zip(corpus.sources, corpus.shares, strict=True):
+            say(f"  {source.seconds / 3600:.2f} h, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
     for label, faults in (("unusable", corpus.faults), ("too short", corpus.too_short)):
         if faults:
             say(f"{len(faults)} {label}, left out:")

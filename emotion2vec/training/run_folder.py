@@ -6,7 +6,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,15 +25,29 @@ from emotion2vec.checkpoint.native import (
     write_folder,
 )
 from emotion2vec.config import PretrainConfig, load_config, to_yaml
-from emotion2vec.errors import ConfigError
+from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.strict import to_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+PROBES = "probes.jsonl"
 # Settings that may differ between a run and its continuation, because they do not change what is computed.
-_FREE_SECTIONS = ("log", "checkpoint")
-_FREE_KEYS = ("run.dir", "data.workers", "data.cache", "data.max_bad_share")
+_FREE_SECTIONS = ("log", "checkpoint", "guard", "validation", "probe")
+_FREE_KEYS = (
+    "run.dir",
+    "run.devices",
+    "run.nodes",
+    "run.strategy",
+    "run.checkpoint_activations",
+    "run.compile",
+    "data.workers",
+    "data.cache",
+    "data.max_bad_share",
+    "data.patience",
+)
 
 
 @dataclass
@@ -58,7 +72,8 @@ class RunFolder:
         self.path = Path(config.run.dir)
         self.config = config
         self.config_file = self.path / "config.yaml"
-        self.metrics_file = self.path / "metrics.jsonl"
+        self.metrics_file = self.path / METRICS
+        self.probes_file = self.path / PROBES
 
     def prepare(self) -> None:
         """Create the folder and write `config.yaml` and `versions.json`, before the first update.
@@ -88,47 +103,97 @@ class RunFolder:
                 + "\n".join(f"  {change}" for change in changed)
             )
 
-    def load(self) -> TrainingState | None:
-        """Read the newest complete checkpoint, None when there is none.
+    def newest(self) -> str | None:
+        """Name of the newest complete checkpoint, None when there is none."""
+        found = newest_checkpoint(self.path)
+        return None if found is None else found.name
+
+    def load(self, name: str) -> TrainingState:
+        """Read a complete checkpoint.
 
         Raises:
             CheckpointError: it cannot be read.
         """
-        folder = newest_checkpoint(self.path)
-        if folder is None:
-            return None
+        folder = self.path / CHECKPOINTS / name
         return TrainingState(
             values=read_state(folder),
             weights=read_tensors(folder / WEIGHTS_FILE),
             tensors=read_tensors(folder / TRAINING_WEIGHTS_FILE),
         )
 
-    def save(self, state: TrainingState) -> Path:
-        """Write a checkpoint, then remove the oldest beyond `checkpoint.keep_last`."""
-        folder = self.path / "checkpoints" / f"update_{state.values['update']:08d}"
-        write_folder(
-            folder,
-            {WEIGHTS_FILE: state.weights, TRAINING_WEIGHTS_FILE: state.tensors},
-            {CONFIG_FILE: description(self.config.model), STATE_FILE: state.values},
-        )
-        for old in checkpoints(self.path)[: -self.config.checkpoint.keep_last]:
-            shutil.rmtree(old)
+    def save(self, state: TrainingState, keep: Collection[int] = ()) -> Path:
+        """Write a checkpoint, then remove those that nothing asks to keep.
+
+        Args:
+            state: what to write.
+            keep: updates whose checkpoints stay, beside those of section `checkpoint`.
+
+        Raises:
+            CheckpointError: it cannot be written; those before it are untouched.
+        """
+        from safetensors import SafetensorError
+
+        folder = self.path / CHECKPOINTS / f"update_{state.values['update']:08d}"
+        try:
+            write_folder(
+                folder,
+                {WEIGHTS_FILE: state.weights, TRAINING_WEIGHTS_FILE: state.tensors},
+                {CONFIG_FILE: description(self.config.model), STATE_FILE: state.values},
+            )
+        except (OSError, SafetensorError) as error:
+            last = newest_checkpoint(self.path)
+            rest = "there is none before it" if last is None else f"{last} is complete and can be continued from"
+            raise CheckpointError(f"{folder}: could not be written ({error}); {rest}") from error
+        self._prune(keep)
         return folder
 
-    def truncate_metrics(self, update: int) -> None:
-        """Drop the lines of `metrics.jsonl` after `update`, which the run is about to compute again."""
-        if not self.metrics_file.is_file():
-            return
-        kept = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True):
-            try:
-                if line.endswith("\n") and json.loads(line)["update"] <= update:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue
-        partial = self.metrics_file.with_suffix(".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        partial.replace(self.metrics_file)
+    def _prune(self, keep: Collection[int]) -> None:
+        """Remove checkpoints that are neither among the last, nor an n-th, nor the best, nor in `keep`."""
+        policy, scores = self.config.checkpoint, self.scores()
+        found = {int(folder.name.removeprefix("update_")): folder for folder in checkpoints(self.path)}
+        kept = {*sorted(found)[-policy.keep_last :], *keep}
+        kept |= {update for update in found if policy.keep_every and update % policy.keep_every == 0}
+        scored = [update for update in found if update in scores]
+        if scored:
+            kept.add(max(scored, key=lambda update: (scores[update], update)))
+        for update in found.keys() - kept:
+            # First out of sight: a checkpoint that is half removed must never be taken for a complete one.
+            removed = found[update].with_name(f".{found[update].name}.removed")
+            found[update].replace(removed)
+            shutil.rmtree(removed, ignore_errors=True)
+
+    def scores(self) -> dict[int, float]:
+        """What `checkpoint.keep_best` goes by, higher is better, by update."""
+        kind = {"validation": "validation_loss", "probe": "UA"}.get(self.config.checkpoint.keep_best)
+        file = {"validation": self.metrics_file, "probe": self.probes_file}.get(self.config.checkpoint.keep_best)
+        if kind is None or file is None:
+            return {}
+        sign = -1.0 if kind == "validation_loss" else 1.0
+        return {line["update"]: sign * line[kind] for line in read_lines(file) if line.get(kind) is not None}
+
+    def tidy(self, update: int) -> None:
+        """Before going on after `update`: drop what was logged since, which comes again, and half-done folders."""
+        for file in (self.metrics_file, self.probes_file):
+            if file.is_file():
+                kept = [json.dumps(line) + "\n" for line in read_lines(file) if line["update"] <= update]
+                partial = file.with_suffix(".partial")
+                partial.write_text("".join(kept), encoding="utf-8")
+                partial.replace(file)
+        for leftover in (self.path / CHECKPOINTS).glob(".update_*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Complete lines of a JSONL file of numbers by update; a line that was cut off is left out."""
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if line.endswith("\n") and isinstance(values, dict) and isinstance(values.get("update"), int):
+            found.append(values)
+    return found
 
 
 def versions() -> dict[str, str | None]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import signal
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -17,141 +18,233 @@ import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count
-from emotion2vec.checkpoint.native import load_weights
 from emotion2vec.config import PretrainConfig
+from emotion2vec.data.augment import build_augmenter
 from emotion2vec.data.batches import MicroBatch, Position, batches
+from emotion2vec.data.sources import Source
+from emotion2vec.errors import Emotion2vecError
 from emotion2vec.objective.masking import batch_masks, masked_frames
 from emotion2vec.objective.pretrainer import Pretrainer, PretrainOutput
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.training.guards import SpikeGuard, check_collapse
+from emotion2vec.training.instruments import Instruments
 from emotion2vec.training.interrupts import Interrupts
-from emotion2vec.training.monitor import Monitor, check_collapse, check_finite, effective_rank, update_metrics
-from emotion2vec.training.optimizer import build_optimizer, set_learning_rate
+from emotion2vec.training.metrics import UpdateSize, UpdateSums, UtteranceCovariance, to_host
+from emotion2vec.training.monitor import Monitor
+from emotion2vec.training.optimizer import Optimization
+from emotion2vec.training.probing import Prober
+from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder, TrainingState
-from emotion2vec.training.schedules import ema_decay, learning_rate
+from emotion2vec.training.saver import Saver
+from emotion2vec.training.state import restore, student_tensors, training_tensors
 
 if TYPE_CHECKING:
-    from lhotse import CutSet
     from lightning.fabric import Fabric
+
+    from emotion2vec.training.validation import Validation
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a run ended: after which update, and by which signal if it was interrupted."""
+    """How a run ended: after which update, by which signal if interrupted, and whether this is the main process."""
 
     update: int
     signal: int | None
+    is_main: bool = True
 
 
 class Trainer:
-    """Trains a `Pretrainer` on cuts and keeps everything that a restart needs in the run folder."""
+    """Trains a `Pretrainer` on sources of audio and keeps everything that a restart needs in the run folder.
 
-    def __init__(self, config: PretrainConfig, fabric: Fabric, pretrainer: Pretrainer, cuts: CutSet, folder: RunFolder):
+    Args:
+        config: the run's configuration.
+        fabric: devices, launched.
+        ranks: the processes of the run.
+        pretrainer: student, teacher and decoder.
+        sources: what to train on.
+        folder: the run folder, prepared.
+        validation: held-out speech, or None.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        fabric: Fabric,
+        ranks: Ranks,
+        pretrainer: Pretrainer,
+        sources: Sequence[Source],
+        folder: RunFolder,
+        validation: Validation | None = None,
+    ):
         self.config = config
         self.fabric = fabric
+        self.ranks = ranks
         self.pretrainer = pretrainer
-        self.cuts = cuts
+        self.sources = sources
         self.folder = folder
+        self.validation = validation
         self.update = 0
         self.saved: int | None = None
         self.position = Position()
-        optimizer = build_optimizer(pretrainer, config.optim)
-        self.module, self.optimizer = fabric.setup(pretrainer, optimizer)
+        self.guard = SpikeGuard(config.guard)
+        self.optimization = Optimization(config, fabric, pretrainer)
+        self.covariance = UtteranceCovariance(config.model.width, fabric.device)
+        self.instruments = Instruments(config, fabric)
 
     def fit(self) -> FitResult:
         """Train from where the run folder stands to `optim.max_updates`, or until SIGINT or SIGTERM.
 
         Raises:
-            TrainingError: a loss or gradient is not finite, or the representation has collapsed.
-            CheckpointError: the checkpoint to resume from cannot be read.
+            TrainingError: a loss or gradient is not finite, the representation has collapsed, or the data is gone.
+            CheckpointError: the checkpoint to resume from cannot be read, or the last one not be written.
         """
         self._resume()
-        self.folder.truncate_metrics(self.update)
-        last = self.config.optim.max_updates
-        monitor = Monitor(self.folder.metrics_file, self.config.log, first=self.update + 1, last=last)
-        data = self._batches()
-        try:
+        last, first = self.config.optim.max_updates, self.update + 1
+        self.ranks.main_only(lambda: self.folder.tidy(self.update))
+        with (
+            Interrupts() as interrupts,
+            Monitor(
+                self.folder.metrics_file, self.config.log, first=first, last=last, is_main=self.ranks.is_main
+            ) as monitor,
+            Saver(background=self.config.checkpoint.background, say=monitor.say) as saver,
+        ):
+            prober = Prober(self.config, self.folder.probes_file, monitor.say)
+            data = self._batches(interrupts)
             if self.update:
                 monitor.say(f"resumed after update {self.update} from {self.folder.path}")
-            with Interrupts() as interrupts:
-                while self.update < last and not interrupts.caught:
-                    self._run_update(data, monitor)
-                    if self.update % self.config.checkpoint.every == 0 and self.update < last:
-                        self._save()
-                self._save()
-            return FitResult(self.update, interrupts.caught)
-        finally:
-            data.close()
-            monitor.close()
+            try:
+                while self.update < last and not (stopped := self._signal(interrupts)):
+                    self._run_update(data, monitor, saver, prober)
+                self._save(saver, prober, last=True)
+                if self.update == last:
+                    self._log_probe(monitor, prober, wait=True)
+                    stopped = None
+            finally:
+                data.close()
+                prober.stop()
+        self.fabric.barrier()  # no process leaves before the last checkpoint is complete
+        return FitResult(self.update, stopped, self.ranks.is_main)
 
-    def _batches(self) -> Generator[MicroBatch, None, None]:
+    def _signal(self, interrupts: Interrupts) -> int | None:
+        """The signal that any process caught, the same answer on all of them; SIGTERM before SIGINT."""
+        noted = [interrupts.caught == number for number in (signal.SIGTERM, signal.SIGINT)]
+        terminated, interrupted = self.ranks.sum(noted)
+        return int(signal.SIGTERM) if terminated else int(signal.SIGINT) if interrupted else None
+
+    def _batches(self, interrupts: Interrupts) -> Generator[MicroBatch, None, None]:
         data = self.config.data
         return batches(
-            self.cuts,
+            self.sources,
             max_seconds=data.batch_seconds,
             max_samples=data.max_samples,
             buckets=data.buckets,
             seed=self.config.run.seed,
             accumulate=self.config.optim.accumulate,
+            min_samples=data.min_samples,
             length_step=data.length_step,
+            window=data.window,
+            augmenter=build_augmenter(self.config.augment, max_bad_share=data.max_bad_share, workers=data.workers),
             start=self.position,
             workers=data.workers,
             cache=data.cache,
+            patience=data.patience,
+            stopping=lambda: interrupts.caught is not None,
+            rank=self.ranks.rank,
+            world_size=self.ranks.size,
         )
 
-    def _run_update(self, data: Generator[MicroBatch, None, None], monitor: Monitor) -> None:
+    def _run_update(
+        self, data: Generator[MicroBatch, None, None], monitor: Monitor, saver: Saver, prober: Prober
+    ) -> None:
         update, started = self.update + 1, time.perf_counter()
-        micro_batches = list(islice(data, self.config.optim.accumulate))
+        micro_batches, size = self._fetch(data, saver, prober)
         waited = time.perf_counter() - started
         for fault in [fault for batch in micro_batches for fault in batch.skipped]:
             monitor.say(f"skipped: {fault}")
 
-        outputs, frames = self._forward_backward(update, micro_batches)
-        metrics = update_metrics(outputs, self.config.loss, frames)
-        metrics["grad_norm"] = self._grad_norm()
-        check_finite(update, metrics, [name for batch in micro_batches for name in batch.ids])
-        check_collapse(update, metrics | self._utterance_target_std(), self.config.guard)
-        metrics |= self._step(update, outputs)
+        outputs = self._forward_backward(update, micro_batches, size)
+        sums = UpdateSums.of(outputs).reduced(self.ranks.add_up)
+        norm = self.optimization.gradient_norm()
+        metrics = to_host(sums.metrics(size, self.config.loss) | {"grad_norm": norm} | self._utterance_target_std())
+        check_collapse(update, metrics, self.config.guard)
+        metrics |= self._step(update, metrics, sums, [name for batch in micro_batches for name in batch.ids])
 
         self.update, self.position = update, micro_batches[-1].position
-        metrics |= self._utterance_target_std()
-        seconds = time.perf_counter() - started
-        metrics["seconds"] = seconds
-        metrics["data_wait"] = waited / seconds
-        metrics["audio_seconds_per_second"] = sum(batch.seconds for batch in micro_batches) / seconds
-        if update % self.config.log.every == 0 or update in (1, self.config.optim.max_updates):
-            metrics["cnn_rank"] = effective_rank(outputs[-1].cnn)
+        due = update % self.config.log.every == 0 or update in (1, self.config.optim.max_updates)
+        metrics |= self._validate(update)
+        if due or "validation_loss" in metrics:
+            metrics |= to_host(self._utterance_target_std())
+            metrics |= self.instruments.features(outputs[-1].cnn, self.covariance)
+            metrics |= self.instruments.speed(size, micro_batches, time.perf_counter() - started, waited)
             monitor.log(update, metrics)
             self.fabric.log_dict(metrics, step=update)
+        self._log_probe(monitor, prober)
+        if prober.due(update):
+            self._probe(prober)
+        if update % self.config.checkpoint.every == 0 and update < self.config.optim.max_updates:
+            self._save(saver, prober)
 
-    def _forward_backward(self, update: int, micro_batches: Sequence[MicroBatch]) -> tuple[list[PretrainOutput], int]:
-        """Accumulate the gradients of one update; losses are means over masked frames and views of all its batches."""
-        lengths = [self._frames(batch) for batch in micro_batches]
+    def _fetch(
+        self, data: Generator[MicroBatch, None, None], saver: Saver, prober: Prober
+    ) -> tuple[list[MicroBatch], UpdateSize]:
+        """Take this process's batches of one update, and learn what the update holds over all processes.
+
+        Raises:
+            Emotion2vecError: there is no more data, for this process or another; the state before is saved.
+        """
+        error: Emotion2vecError | None = None
+        micro_batches: list[MicroBatch] = []
+        try:
+            micro_batches = list(islice(data, self.config.optim.accumulate))
+        except Emotion2vecError as raised:
+            error = raised
         rows = [len(batch.ids) * self.config.mask.views for batch in micro_batches]
-        masked = sum(
-            count * masked_frames(length, self.config.mask.prob) for count, length in zip(rows, lengths, strict=True)
+        frames = [self._frames(batch) for batch in micro_batches]
+        masked = [masked_frames(length, self.config.mask.prob) for length in frames]
+        *sizes, failed = self.ranks.sum(
+            [
+                sum(count * length for count, length in zip(rows, masked, strict=True)),
+                sum(rows),
+                sum(count * length for count, length in zip(rows, frames, strict=True)),
+                sum(batch.seconds for batch in micro_batches),
+                error is not None,
+            ]
         )
+        if failed:
+            self._save(saver, prober, last=True)
+            self.ranks.raise_together(error)
+        return micro_batches, UpdateSize(*sizes)
+
+    def _forward_backward(
+        self, update: int, micro_batches: Sequence[MicroBatch], size: UpdateSize
+    ) -> list[PretrainOutput]:
+        """Accumulate the gradients of one update; losses are means over masked frames and views of all processes."""
         outputs = []
-        for number, (batch, length) in enumerate(zip(micro_batches, lengths, strict=True)):
-            mask = batch_masks(batch.ids, length, self.config.mask, seed=self.config.run.seed, update=update)
-            self._seed(update, number)
-            output = self.module(
-                batch.waveforms.to(self.fabric.device),
-                mask.to(self.fabric.device),
-                self._skipped_blocks(update, number),
+        for number, batch in enumerate(micro_batches):
+            mask = batch_masks(
+                batch.ids, self._frames(batch), self.config.mask, seed=self.config.run.seed, update=update
             )
-            loss = output.frame_loss / masked
-            if self.config.loss.utterance != "none":
-                loss = loss + self.config.loss.alpha * output.utterance_loss / sum(rows)
-            self.fabric.backward(loss)
+            self._seed(update, number)
+            with self.fabric.no_backward_sync(self.optimization.module, enabled=number + 1 < len(micro_batches)):
+                output = self.optimization.module(
+                    batch.waveforms.to(self.fabric.device, non_blocking=True),
+                    mask.to(self.fabric.device, non_blocking=True),
+                    self._skipped_blocks(update, number),
+                )
+                loss = output.frame_loss / size.masked
+                if self.config.loss.utterance != "none":
+                    loss = loss + self.config.loss.alpha * output.utterance_loss / size.views
+                # The engine averages gradients over processes, and the losses are divided by what all of them hold.
+                self.fabric.backward(loss * self.ranks.size)
             outputs.append(detached(output))
-        return outputs, sum(count * length for count, length in zip(rows, lengths, strict=True))
+        return outputs
 
     def _frames(self, batch: MicroBatch) -> int:
         return frame_count(batch.waveforms.shape[1], self.config.model.kernels, self.config.model.strides)
 
     def _seed(self, update: int, number: int) -> None:
         """Key dropout and mask noise by update and batch, so that a resumed run draws what it would have drawn."""
-        torch.manual_seed(keyed_seed(self.config.run.seed, "dropout", update, number, self.fabric.global_rank))
+        torch.manual_seed(keyed_seed(self.config.run.seed, "dropout", update, number, self.ranks.rank))
 
     def _skipped_blocks(self, update: int, number: int) -> frozenset[int]:
         """Blocks that layerdrop leaves out of one batch, the same on every rank."""
@@ -159,78 +252,89 @@ class Trainer:
         model = self.config.model
         return frozenset(i for i in range(model.prenet_depth + model.depth) if rng.random() < model.layerdrop)
 
-    def _grad_norm(self) -> float:
-        """Clip the gradients if asked for, and return their norm before that."""
-        limit = self.config.optim.clip_norm or float("inf")
-        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=limit, error_if_nonfinite=False)
-        assert norm is not None  # only clipping by value returns nothing
-        # fp16's loss scaling expects overflows, skips the step by itself and lowers its scale.
-        return 0.0 if self.config.run.precision == "fp16" and not norm.isfinite() else float(norm)
+    def _step(self, update: int, metrics: dict[str, float], sums: UpdateSums, ids: Sequence[str]) -> dict[str, float]:
+        """Move student, teacher and running statistics, unless the update is a spike and left out."""
+        if self.optimization.overflowed(metrics["grad_norm"]):
+            self.optimization.leave_out()
+            return self.optimization.facts(update) | {"spikes": self.guard.spikes, "grad_norm": 0.0}
+        if not self.guard.passes(update, metrics, ids):
+            self.optimization.leave_out()
+            return self.optimization.facts(update) | {"spikes": self.guard.spikes}
+        self.optimization.step(update)
+        count = sums.utterances.count
+        self.pretrainer.utterance_target.update(sums.utterances.total / count, sums.utterances.square / count)
+        self.covariance.update(sums)
+        return self.optimization.facts(update) | {"spikes": self.guard.spikes}
 
-    def _step(self, update: int, outputs: Sequence[PretrainOutput]) -> dict[str, float]:
-        """Move student, then teacher, then the statistics of the utterance target."""
-        rate, decay = learning_rate(update, self.config.optim), ema_decay(update, self.config.ema)
-        set_learning_rate(self.optimizer, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.pretrainer.teacher.update(self.pretrainer.student, decay)
-        self.pretrainer.utterance_target.update(torch.cat([output.pooled for output in outputs]))
-        return {"lr": rate, "ema_decay": decay}
-
-    def _utterance_target_std(self) -> dict[str, float]:
+    def _utterance_target_std(self) -> dict[str, Tensor | float]:
         if self.config.loss.utterance == "none":
             return {}
-        return {"utterance_target_std": float(self.pretrainer.utterance_target.std().mean())}
+        return {"utterance_target_std": self.pretrainer.utterance_target.std().mean()}
 
-    def _save(self) -> None:
+    def _validate(self, update: int) -> dict[str, float]:
+        if self.validation is None or update % self.config.validation.every:
+            return {}
+        return self.validation.losses(self.optimization.module, self.fabric)
+
+    def _probe(self, prober: Prober) -> None:
+        weights = student_tensors(self.pretrainer, keep=self.ranks.is_main)
+        if self.ranks.is_main:
+            prober.start(self.update, weights)
+
+    def _log_probe(self, monitor: Monitor, prober: Prober, *, wait: bool = False) -> None:
+        found = prober.poll(wait=wait)
+        if found is not None:
+            _, scores = found
+            self.fabric.log_dict({f"probe_{name}": value for name, value in scores.items()}, step=self.update)
+
+    def _save(self, saver: Saver, prober: Prober, *, last: bool = False) -> None:
         """Write a checkpoint of the state after the current update, unless it is there already."""
-        if self.saved == self.update:
+        if self.saved == self.update and not (last and any(self.ranks.sum([saver.failed()]))):
             return
         values = {
             "update": self.update,
-            "position": dataclasses.asdict(self.position),
-            "scaler": self._scaler_state(),
+            "positions": self.ranks.gather(dataclasses.asdict(self.position)),
+            "scaler": self.optimization.scaler_state(),
+            "spikes": self.guard.state(),
         }
-        self.folder.save(TrainingState(values, self.pretrainer.student.state_dict(), self._tensors()))
+        keep = self.ranks.is_main
+        weights = student_tensors(self.pretrainer, keep=keep)
+        tensors = training_tensors(self.pretrainer, self.optimization.optimizer, self.covariance.state(), keep=keep)
+        if keep:
+            state = TrainingState(values, weights, tensors)
+            probed = () if prober.update is None else (prober.update,)
+            saver.save(lambda: self.folder.save(state, probed), last=last)
         self.saved = self.update
 
     def _resume(self) -> None:
         """Take up the newest checkpoint of the run folder, if there is one."""
-        state = self.folder.load()
-        if state is None:
+        name = self.ranks.main_only(self.folder.newest)
+        if name is None:
             return
-        name = str(self.folder.path)
-        load_weights(self.pretrainer.student, state.weights, name)
-        load_weights(self.pretrainer, _rest(state.tensors, "pretrainer.", self.pretrainer), name)
-        for key, parameter in self.pretrainer.named_parameters():
-            if f"optimizer.step.{key}" in state.tensors:
-                self.optimizer.state[parameter] = {
-                    part: state.tensors[f"optimizer.{part}.{key}"].to("cpu" if part == "step" else parameter.device)
-                    for part in ("step", "exp_avg", "exp_avg_sq")
-                }
-        if (scaler := self._scaler()) is not None:
-            scaler.load_state_dict(state.values["scaler"])
+        state = self.folder.load(name)
+        extra = restore(
+            self.pretrainer, self.optimization.optimizer, state.weights, state.tensors, str(self.folder.path / name)
+        )
+        self.covariance.load(extra)
+        self.guard.load(state.values["spikes"])
+        self.optimization.load_scaler(state.values["scaler"])
         self.update = self.saved = state.values["update"]
-        self.position = Position(**state.values["position"])
+        self.position = resumed_position(
+            [Position(**position) for position in state.values["positions"]], self.ranks.rank, self.ranks.size
+        )
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """Everything beside the student: teacher, decoder, running statistics, Adam's moments by parameter name."""
-        tensors = {
-            f"pretrainer.{name}": value
-            for name, value in self.pretrainer.state_dict().items()
-            if not name.startswith("student.")
-        }
-        for name, parameter in self.pretrainer.named_parameters():
-            for part, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{part}.{name}"] = value
-        return tensors
 
-    def _scaler(self) -> torch.amp.GradScaler | None:
-        return getattr(self.fabric.strategy.precision, "scaler", None)
+def resumed_position(saved: Sequence[Position], rank: int, size: int) -> Position:
+    """Where a process goes on in the data.
 
-    def _scaler_state(self) -> dict | None:
-        scaler = self._scaler()
-        return None if scaler is None else scaler.state_dict()
+    With as many processes as before each has its own position. With more or fewer, all share the window's rest: what
+    was read of it stays read, up to one batch for each process.
+    """
+    if len(saved) == size:
+        return saved[rank]
+    epoch, window = min((position.epoch, position.window) for position in saved)
+    read = sum(position.batch for position in saved if (position.epoch, position.window) == (epoch, window))
+    return Position(epoch, read // size, max(position.index for position in saved), window)
 
 
 def detached(output: PretrainOutput) -> PretrainOutput:
@@ -238,9 +342,3 @@ def detached(output: PretrainOutput) -> PretrainOutput:
     return dataclasses.replace(
         output, frame_loss=output.frame_loss.detach(), utterance_loss=output.utterance_loss.detach()
     )
-
-
-def _rest(tensors: Mapping[str, Tensor], prefix: str, pretrainer: Pretrainer) -> dict[str, Tensor]:
-    """The pretrainer's whole state: saved tensors under `prefix`, and the student, which is loaded already."""
-    saved = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    return saved | {f"student.{name}": value for name, value in pretrainer.student.state_dict().items()}

@@ -15,10 +15,12 @@ import pytest
 import soundfile
 import torch
 
-from emotion2vec.data import batches as module
-from emotion2vec.data.batches import BatchDecoder, MicroBatch, Position, batches
+from emotion2vec.data import sources as module
+from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.cuts import Corpus, load_cuts
+from emotion2vec.data.decoder import BatchDecoder, Cropping
 from emotion2vec.data.order import Request
+from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.seeding import keyed_seed
 
@@ -147,8 +149,10 @@ def test_ranks_do_not_come_from_the_environment(corpus: Corpus, monkeypatch: pyt
 def test_budget_holds_where_headers_understate(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).normal(size=64_000).astype(np.float32)
     monkeypatch.setattr(module, "load_cut", lambda cut: noise)
-    decoder = BatchDecoder(48_000, 16_000, seed=5, accumulate=1, length_step=1, cache=False)
-    batch = decoder[Request(list(corpus.cuts)[:8], 0, Position(0, 1, 1))]
+    source, cropping = CutSource(corpus.cuts), Cropping(budget=48_000, max_samples=16_000, length_step=1)
+    decoder = BatchDecoder([source], cropping, seed=5, accumulate=1, augmenter=None, cache=False)
+    batch = decoder[Request([(0, source.entries([(0, 8)]))], 0, Position(0, 1, 1))]
+    assert isinstance(batch, MicroBatch)
     assert batch.waveforms.shape == (8, 6_000)
 
 
@@ -237,7 +241,7 @@ def test_closing_stops_the_workers(corpus: Corpus) -> None:
     assert not any(worker.is_alive() for worker in workers)
 
 
-INTERRUPTED = """
+SIGNALLED = """
 import os, signal, sys, time
 import torch
 from emotion2vec.data.batches import batches
@@ -245,13 +249,14 @@ from emotion2vec.data.cuts import load_cuts
 
 torch.set_num_threads(2)
 torch.randn(512, 512) @ torch.randn(512, 512)  # the thread pool runs before the workers start
+number = signal.Signals[sys.argv[2]]
 cuts = load_cuts([sys.argv[1]], min_samples=8000, max_bad_share=0.0, workers=0).cuts
 iterator = batches(cuts, max_seconds=3, max_samples=16000, buckets=3, seed=5, accumulate=2, workers=2)
 forks = []
 os.register_at_fork(before=lambda: forks.append(1), after_in_child=lambda: time.sleep(2 * (len(forks) - 1)))
 next(iterator)  # from the first worker: the second has not yet begun
 asked = []
-signal.signal(signal.SIGINT, lambda *_: asked.append(True))  # after the workers were made: they do not inherit it
+signal.signal(number, lambda *_: asked.append(True))  # after the workers were made: they do not inherit it
 print("started", flush=True)
 while not asked:
     next(iterator)
@@ -262,9 +267,10 @@ print("stopped", flush=True)
 """
 
 
-def test_workers_outlive_an_interrupt_that_the_main_process_handles(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_workers_outlive_a_signal_that_the_main_process_handles(folder: Path, name: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(folder)],
+        [sys.executable, "-c", SIGNALLED, str(folder), name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -273,8 +279,56 @@ def test_workers_outlive_an_interrupt_that_the_main_process_handles(folder: Path
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
-        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal: to the workers as well
+        os.killpg(process.pid, signal.Signals[name])  # as a terminal or scheduler does: to the workers as well
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
     assert (out, err, process.returncode) == ("stopped\n", "", 0)
+
+
+ABANDONED = """
+import multiprocessing, sys
+from emotion2vec.data.batches import batches
+from emotion2vec.data.cuts import load_cuts
+
+cuts = load_cuts([sys.argv[1]], min_samples=8000, max_bad_share=0.0, workers=0).cuts
+iterator = batches(cuts, max_seconds=3, max_samples=16000, buckets=3, seed=5, accumulate=2, workers=2)
+next(iterator)
+multiprocessing.active_children()[0].terminate() if sys.argv[2] == "terminate" else None
+print("alive", flush=True)
+{"raise": lambda: 1 // 0, "wait": lambda: sys.stdin.read(), "terminate": lambda: sys.exit(3)}[sys.argv[2]]()
+"""
+
+
+@pytest.mark.parametrize(("ending", "code"), [("raise", 1), ("terminate", 3), ("wait", -signal.SIGKILL)])
+def test_workers_end_with_their_parent(folder: Path, ending: str, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ABANDONED, str(folder), ending],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "alive\n"
+    if ending == "wait":
+        process.kill()
+    process.communicate(timeout=30)  # ends when no worker holds the pipes any more
+    assert process.returncode == code
+
+
+def test_only_the_parent_can_terminate_a_worker(corpus: Corpus) -> None:
+    before = set(multiprocessing.active_children())
+    iterator = batches(corpus.cuts, **SETTINGS, workers=1)
+    next(iterator)
+    (worker,) = set(multiprocessing.active_children()) - before
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)  # another process
+    worker.join(timeout=0.5)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(timeout=10)
+    assert worker.exitcode == 0
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        for _ in range(50):
+            next(iterator)

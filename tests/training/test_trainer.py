@@ -21,11 +21,11 @@ from emotion2vec.config import GuardConfig, load_config
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.objective.targets import UtteranceTarget
-from emotion2vec.training.monitor import check_collapse
+from emotion2vec.training.guards import check_collapse
 from emotion2vec.training.run import build_pretrainer, pretrain
 from emotion2vec.training.trainer import Trainer
 
-TIMINGS = {"seconds", "data_wait", "audio_seconds_per_second"}
+TIMINGS = {"seconds", "data_wait", "audio_seconds_per_second", "mfu", "memory_gb"}
 CURVE = Path(__file__).with_name("loss_curve.txt")
 
 # Runs `pretrain` in a process of its own that dies, as by SIGKILL, in the middle of the update given first.
@@ -35,7 +35,7 @@ from emotion2vec.config import load_config
 from emotion2vec.training.run import pretrain
 from emotion2vec.training.trainer import Trainer
 step, die = Trainer._step, int(sys.argv[1])
-Trainer._step = lambda self, update, outputs: os._exit(9) if update == die else step(self, update, outputs)
+Trainer._step = lambda self, update, *rest: os._exit(9) if update == die else step(self, update, *rest)
 pretrain(load_config(None, sys.argv[2:]))
 """
 
@@ -149,7 +149,7 @@ def test_collapse_stops_the_run(speech: Path, tmp_path: Path, limit: str) -> Non
 def test_constant_utterance_target_stops_the_run() -> None:
     target = UtteranceTarget("plain", 4)
     for _ in range(3_000):
-        target.update(torch.full((2, 4), 0.5))
+        target.update(torch.full((4,), 0.5), torch.full((4,), 0.25))
     metrics = {"target_std": 1.0, "prediction_std": 1.0, "utterance_target_std": float(target.std().mean())}
     with pytest.raises(TrainingError, match="utterance target is the same for all utterances"):
         check_collapse(1, metrics, GuardConfig(after_updates=0))

@@ -99,8 +99,8 @@ class Emotion2vecFairseqModel(BaseFairseqModel):
                 "utterance": self.config.loss.alpha * per_view * output.utterance_loss,
             },
             "sample_size": output.masked,
-            "target_std": output.targets.std(),
-            "prediction_std": output.predictions.std(),
+            "target_std": float(output.targets.std()),
+            "prediction_std": float(output.predictions.std()),
         }
 
     def extract_features(self, source: Tensor, **kwargs: Any) -> dict[str, Tensor]:
@@ -112,7 +112,8 @@ class Emotion2vecFairseqModel(BaseFairseqModel):
         super().set_num_updates(num_updates)
         if self.training and num_updates == self.num_updates + 1 and self.pooled:
             self.pretrainer.teacher.update(self.pretrainer.student, ema_decay(num_updates, self.config.ema))
-            self.pretrainer.utterance_target.update(_all_ranks(torch.cat(self.pooled)))
+            pooled = _all_ranks(torch.cat(self.pooled))  # (U, D)
+            self.pretrainer.utterance_target.update(pooled.mean(dim=0), pooled.square().mean(dim=0))
         self.pooled.clear()
         self.num_updates = num_updates
 

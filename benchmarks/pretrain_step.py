@@ -1,0 +1,156 @@
+"""Time a whole pretraining update of the base model, ours and fairseq's in turn, on the same audio and masks.
+
+python benchmarks/pretrain_step.py --fairseq FAIRSEQ_ENVIRONMENT/bin/python --utterances 3 --length 10
+
+FAIRSEQ_ENVIRONMENT has fairseq-fixed of PyPI. Each side runs in processes of its own, one at a time, so that the
+machine's noise is in both. Loss, backward, gradient norm and clipping, Adam
+and EMA are in the time; reading audio is not.
+
+B: utterances. M: views. S: samples. T: frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+FAIRSEQ = "fairseq fp32"
+
+
+def worker(data: Path, steps: int, threads: int, settings: list[str]) -> None:
+    """Run our updates, the ones that the trainer runs, and print what each took."""
+    import numpy as np
+    import torch
+    from lhotse import CutSet
+
+    from emotion2vec.config import load_config
+    from emotion2vec.data.batches import MicroBatch, Position
+    from emotion2vec.objective.pretrainer import Pretrainer
+    from emotion2vec.training.metrics import UpdateSums, to_host
+    from emotion2vec.training.ranks import Ranks
+    from emotion2vec.training.run_folder import RunFolder
+    from emotion2vec.training.strategy import build_fabric
+    from emotion2vec.training.trainer import Trainer
+    from emotion2vec.training.work import measure_peak, utterance_flops
+
+    torch.set_num_threads(threads)
+    own = ["model.layerdrop=0", "optim.accumulate=1", "optim.clip_norm=1", "loss.utterance=none"]
+    config = load_config(None, ["data.train=unused", f"run.dir={data.parent}", *own, *settings])
+    fabric = build_fabric(config)
+    fabric.launch()
+    torch.manual_seed(0)
+    trainer = Trainer(config, fabric, Ranks(fabric), Pretrainer(config).train(), CutSet(), RunFolder(config))
+    waveforms = torch.from_numpy(np.load(data)["waveforms"])  # (B, S)
+    batch = MicroBatch(waveforms, [str(number) for number in range(len(waveforms))], Position(0, 1, 1))
+    cuda = fabric.device.type == "cuda"
+    for step in range(1, steps + 2):
+        wall, processor = time.perf_counter(), time.process_time()
+        _, size = trainer._fetch(iter([batch]), None, None)  # type: ignore[arg-type]
+        sums = UpdateSums.of(trainer._forward_backward(step, [batch], size))
+        norm = trainer.optimization.gradient_norm()
+        metrics = to_host(sums.metrics(size, config.loss) | {"grad_norm": norm})
+        trainer._step(step, metrics, sums, batch.ids)
+        if cuda:
+            torch.cuda.synchronize()
+        times = {"seconds": time.perf_counter() - wall, "processor": time.process_time() - processor}
+        if step > 1:
+            print(json.dumps(times | {"loss": metrics["loss"]}), flush=True)
+    memory = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    samples, frames = waveforms.shape[1], trainer._frames(batch)
+    facts = {"memory": memory, "flops": len(waveforms) * sum(utterance_flops(config, samples, frames).values())}
+    bf16 = config.run.precision == "bf16"
+    facts["peak"] = measure_peak(fabric.device, torch.bfloat16 if bf16 else torch.float32)
+    print(json.dumps(facts), flush=True)
+
+
+def write_batch(folder: Path, utterances: int, length: float) -> Path:
+    """Normalized noise and the masks that our trainer draws for the first update, for both sides."""
+    import numpy as np
+
+    from emotion2vec.audio import SAMPLE_RATE, frame_count, normalize
+    from emotion2vec.config import MaskConfig
+    from emotion2vec.objective.masking import batch_masks
+
+    samples, rng = round(length * SAMPLE_RATE), np.random.default_rng(0)
+    waveforms = np.stack([normalize(rng.normal(size=samples).astype(np.float32)) for _ in range(utterances)])
+    names = [str(number) for number in range(utterances)]
+    mask = batch_masks(names, frame_count(samples), MaskConfig(), seed=0, update=1).flatten(0, 1)  # (B·M, T)
+    np.savez(folder / "batch.npz", waveforms=waveforms, mask=mask.numpy())
+    return folder / "batch.npz"
+
+
+def run(command: list[str], threads: int) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Run one side and read its steps and its facts."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if Path(command[0]) != Path(sys.executable):
+        environment.pop("PYTHONPATH", None)  # the other environment is its own
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return lines[:-1], lines[-1]
+
+
+def report(seconds: float, found: dict[str, list[dict[str, float]]], facts: dict[str, dict[str, Any]]) -> None:
+    """Print the table, with the ratios to fairseq's medians."""
+    print("| side | s / update | processor s | s of audio / s | times fairseq | memory | of fairseq's | MFU |")
+    print("| --- " * 8 + "|")
+    theirs = found.get(FAIRSEQ)
+    for name, steps in found.items():
+        wall, processor = (statistics.median(step[key] for step in steps) for key in ("seconds", "processor"))
+        memory, row = facts[name]["memory"], [name, f"{wall:.1f}", f"{processor:.1f}", f"{seconds / wall:.2f}"]
+        faster = less = ""
+        if theirs:
+            faster = f"{statistics.median(step['processor'] for step in theirs) / processor:.2f}"
+            less = f"{memory / facts[FAIRSEQ]['memory']:.0%}"
+        share = f"{facts[name]['flops'] / wall / facts[name]['peak']:.0%}" if "flops" in facts[name] else ""
+        print("| " + " | ".join([*row, faster, f"{memory / 1e9:.1f} GB", less, share]) + " |")
+
+
+def main() -> None:
+    """Run the sides in turn and report medians; the ratio is that of processor time, which other jobs disturb less."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fairseq", help="Python of an environment with fairseq-fixed; without it only ours is timed")
+    parser.add_argument("--utterances", type=int, default=3)
+    parser.add_argument("--length", type=float, default=10.0, help="of each utterance, in s")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1, help="updates per round, after one that is not counted")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], help="more settings of ours, such as run.compile=true")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        return worker(options.worker, options.steps, options.threads, options.set)
+    found: dict[str, list[dict[str, float]]] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    here = Path(__file__).parent
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_batch(Path(folder), options.utterances, options.length)
+        common = ["--steps", str(options.steps), "--threads", str(options.threads)]
+        ours = [sys.executable, str(here / "pretrain_step.py"), "--worker", str(data), *common]
+        sides = {
+            f"ours {precision}": [*ours, "--set", *options.set, f"run.precision={precision}"]
+            for precision in options.precisions
+        }
+        if options.fairseq:
+            theirs = str(here / "fairseq_step.py")
+            sides[FAIRSEQ] = [options.fairseq, theirs, str(data), str(options.steps), str(options.threads)]
+        for _ in range(options.rounds):
+            for name, command in sides.items():
+                steps, facts[name] = run(command, options.threads)
+                found.setdefault(name, []).extend(steps)
+    report(options.utterances * options.length, found, facts)
+
+
+if __name__ == "__main__":
+    main()

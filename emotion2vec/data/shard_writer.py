@@ -1,0 +1,207 @@
+"""One shard of a prepared corpus: validated utterances written as Lhotse Shar, complete or not at all. S: samples."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emotion2vec.audio import MIN_SAMPLES, SAMPLE_RATE
+from emotion2vec.data.cuts import load_cut, make_cut, read_header
+from emotion2vec.data.manifests import Fault, Utterance
+from emotion2vec.data.shards import INDEX, SHAR_FOLDER, shard_name
+from emotion2vec.errors import AudioError
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+WORK_FOLDER = ".prepare"
+"""Where a preparation keeps what is not complete yet, below its output."""
+
+
+@dataclass
+class ShardSummary:
+    """What became of the utterances of a shard.
+
+    Attributes:
+        seconds: audio of each utterance written, in s, in order.
+        rates: utterances by the sample rate of their file, in Hz.
+        channels: utterances by the channels of their file.
+        faults: utterances that cannot be used.
+        size: bytes of audio written.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    rates: Counter[int] = field(default_factory=Counter)
+    channels: Counter[int] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+    size: int = 0
+
+
+def write_shard(
+    number: int, utterances: Sequence[Utterance], output: Path, audio: str, resample: bool, stopped: Callable[[], bool]
+) -> ShardSummary | None:
+    """Decode every utterance, and write those that are sound.
+
+    Args:
+        number: of the shard.
+        utterances: what to write, in this order.
+        output: the prepared folder.
+        audio: `tar` to copy the audio, `files` to name it.
+        resample: copy all audio as 16 kHz mono FLAC; otherwise only segments are, and whole files keep their bytes.
+        stopped: asked between utterances whether to stop.
+
+    Returns:
+        What was written, or None if it was stopped before the end.
+    """
+    work = output / WORK_FOLDER
+    summary, rows, lines, end = ShardSummary(), [], [], 0
+    partial = work / f"{number:06d}.partial"
+    with open(partial, "wb") as stream:
+        for utterance in utterances:
+            if stopped():
+                return None
+            try:
+                cut, waveform = _validated(utterance)
+            except AudioError as error:
+                summary.faults.append(Fault(str(utterance.audio), str(error).removeprefix(f"{utterance.audio}: ")))
+                continue
+            summary.rates[cut.recording.sampling_rate] += 1
+            summary.channels[cut.recording.num_channels] += 1
+            if audio == "tar":
+                member, meta, cut = _members(cut, waveform, utterance, resample)
+                stream.write(member + meta)
+                rows.append((end, len(member), waveform.size))
+                end += len(member) + len(meta)
+            lines.append(json.dumps(cut.to_dict()) + "\n")
+            if audio == "files":
+                size = len(lines[-1].encode())
+                stream.write(lines[-1].encode())
+                rows.append((end, size, waveform.size))
+                end += size
+            summary.seconds.append(waveform.size / SAMPLE_RATE)
+        if audio == "tar":
+            stream.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of an archive
+        _sync(stream)
+    if audio == "tar":
+        _write(output / SHAR_FOLDER / f"cuts.{number:06d}.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
+        summary.size = end
+    os.replace(partial, output / shard_name(number, audio))
+    _write(work / f"{number:06d}.index", np.array(rows, dtype=INDEX).tobytes())
+    values = {**vars(summary), "faults": [asdict(fault) for fault in summary.faults]}
+    _write(work / f"{number:06d}.json", json.dumps(values).encode())  # last: the shard is complete
+    return summary
+
+
+def read_shard_summary(output: Path, number: int) -> ShardSummary | None:
+    """What an earlier preparation wrote as a shard, None if it did not complete it."""
+    try:
+        values = json.loads((output / WORK_FOLDER / f"{number:06d}.json").read_bytes())
+    except FileNotFoundError:
+        return None
+    return ShardSummary(
+        seconds=values["seconds"],
+        rates=Counter({int(rate): count for rate, count in values["rates"].items()}),
+        channels=Counter({int(channels): count for channels, count in values["channels"].items()}),
+        faults=[Fault(**fault) for fault in values["faults"]],
+        size=values["size"],
+    )
+
+
+def _validated(utterance: Utterance) -> tuple[Cut, np.ndarray]:
+    """Cut of an utterance and all of its samples, (S,) at 16 kHz.
+
+    Raises:
+        AudioError: it cannot be decoded, is not finite, is shorter than 400 samples, or than its header states.
+    """
+    from lhotse import SupervisionSegment
+
+    cut = make_cut(utterance, read_header(utterance.audio))
+    if round(cut.duration * SAMPLE_RATE) < MIN_SAMPLES:
+        raise AudioError(f"too short, {cut.duration:g} s, expected at least {MIN_SAMPLES / SAMPLE_RATE:g} s")
+    waveform = load_cut(cut)
+    if utterance.label or utterance.speaker:
+        cut.supervisions = [
+            SupervisionSegment(
+                id=cut.id,
+                recording_id=cut.recording.id,
+                start=0.0,
+                duration=cut.duration,
+                channel=cut.channel,
+                speaker=utterance.speaker,
+                custom={"emotion": utterance.label} if utterance.label else None,
+            )
+        ]
+    return cut, waveform
+
+
+def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, resample: bool) -> tuple[bytes, bytes, Cut]:
+    """Tar members of an utterance's audio and of Lhotse's record of it, and its cut."""
+    from lhotse.shar.utils import to_shar_placeholder
+
+    if resample or utterance.start is not None or utterance.duration is not None or utterance.channel is not None:
+        encoded, suffix = _flac(waveform), ".flac"
+        cut = _mono(cut, waveform.size)
+    else:
+        encoded, suffix = utterance.audio.read_bytes(), utterance.audio.suffix.lower()
+    cut.recording = to_shar_placeholder(cut.recording)
+    record = json.dumps(cut.recording.to_dict()).encode()
+    return _member(cut.id + suffix, encoded), _member(f"{cut.id}.json", record), cut
+
+
+def _flac(waveform: np.ndarray) -> bytes:
+    """16-bit FLAC at 16 kHz; what lossy decoding or resampling brought beyond full scale is scaled, not clipped."""
+    import soundfile
+
+    stream = io.BytesIO()
+    peak = max(1.0, float(np.abs(waveform).max()))
+    soundfile.write(stream, waveform / peak, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
+
+
+def _mono(cut: Cut, samples: int) -> Cut:
+    """The same utterance as a whole 16 kHz mono recording."""
+    from lhotse import MonoCut, Recording
+    from lhotse.audio import AudioSource
+
+    duration = samples / SAMPLE_RATE
+    recording = Recording(
+        id=cut.id,
+        sources=[AudioSource(type="shar", channels=[0], source="")],
+        sampling_rate=SAMPLE_RATE,
+        num_samples=samples,
+        duration=duration,
+    )
+    for supervision in cut.supervisions:
+        supervision.channel, supervision.duration, supervision.recording_id = 0, duration, cut.id
+    return MonoCut(cut.id, 0.0, duration, 0, supervisions=cut.supervisions, recording=recording)
+
+
+def _member(name: str, data: bytes) -> bytes:
+    """A member of a tar with its header, padded to whole blocks."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    return info.tobuf(format=tarfile.PAX_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    partial = path.parent / (path.name + ".partial")
+    with open(partial, "wb") as stream:
+        stream.write(data)
+        _sync(stream)
+    os.replace(partial, path)
+
+
+def _sync(stream: io.BufferedWriter) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())

@@ -1,0 +1,138 @@
+"""Self-attention under ALiBi, in the form that each device runs best.
+
+B: sequences. L: sequence length (tokens and frames). H: heads. E: width of a head (D / H).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CACHED_SCORES = 2**18
+"""Scores that are worked on at once on a CPU: in float32 they fill half of a core's second-level cache of 2 MB."""
+
+
+@dataclass
+class Alibi:
+    """The bias −slope · |i − j| of attention, kept as one distance for all heads; what hides padding comes on top.
+
+    Attributes:
+        distance: (B or 1, L, L) float32 |i − j|, zero to and from utterance tokens.
+        slopes: (H,) with the learned scale multiplied in.
+        hidden: (B, L), True = no position sees it; None when nothing is hidden.
+    """
+
+    distance: Tensor
+    slopes: Tensor
+    hidden: Tensor | None = None
+
+    @cached_property
+    def dense(self) -> Tensor:
+        """The bias of every head, (B or 1, H, L, L) float32, −inf where hidden; made once for all layers."""
+        bias = -self.slopes.float().view(1, -1, 1, 1) * self.distance.unsqueeze(1)  # (B or 1, H, L, L)
+        return bias if self.hidden is None else bias.masked_fill(self.hidden[:, None, None, :], float("-inf"))
+
+
+def attend(qkv: Tensor, alibi: Alibi, dropout: float) -> Tensor:
+    """Softmax attention whose scores, bias and softmax are float32 in any compute precision.
+
+    Args:
+        qkv: (B, L, 3, H, E) queries, keys and values.
+        alibi: the bias.
+        dropout: probability of dropping an attention weight; 0 outside of training.
+
+    Returns:
+        (B, L, H, E).
+    """
+    if not torch.is_grad_enabled() and not dropout:
+        return _fused(qkv, alibi)
+    if qkv.device.type == "cpu" and alibi.hidden is None and not torch.compiler.is_compiling():
+        return CachedAttention.apply(qkv, alibi.distance, alibi.slopes, dropout)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, H, L, L)
+    if alibi.hidden is None:  # the bias is made where it is used: a compiler fuses it with the softmax
+        scores = scores.float() - alibi.slopes.float().view(1, -1, 1, 1) * alibi.distance.unsqueeze(1)
+    else:
+        scores = scores.float() + alibi.dense
+    weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
+    return (weights.to(v.dtype) @ v).transpose(1, 2)  # (B, L, H, E)
+
+
+def _fused(qkv: Tensor, alibi: Alibi) -> Tensor:
+    """Attend without ever holding the scores in memory; PyTorch's kernels keep their sums in float32."""
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
+    bias = alibi.dense if qkv.device.type == "cpu" else alibi.dense.to(qkv.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
+
+
+class CachedAttention(torch.autograd.Function):
+    """Attention with gradients on a CPU, a few heads at a time, so that their scores never leave the cache.
+
+    The backward pass computes the weights anew, as FlashAttention does (Dao et al. 2022); of the (B, H, L, L) arrays
+    only which weights were dropped is kept, one byte each.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, distance: Tensor, slopes: Tensor, dropout: float) -> Tensor:  # noqa: D102
+        batch, length, _, heads, _ = qkv.shape
+        out = qkv.new_empty(batch, length, heads, qkv.shape[4])
+        shape = (batch, heads, length, length)
+        kept = torch.empty(shape, dtype=torch.bool).bernoulli_(1.0 - dropout) if dropout else None
+        for b, some in _chunks(batch, heads, length):
+            q, k, v = qkv[b, :, :, some].permute(1, 2, 0, 3).unbind(0)  # (H', L, E) each
+            weights = _weights(q, k, distance[b % len(distance)], slopes[some])  # (H', L, L)
+            if kept is not None:
+                weights.mul_(kept[b, some]).div_(1.0 - dropout)
+            out[b, :, some] = (weights.to(v.dtype) @ v).transpose(0, 1)
+        ctx.save_for_backward(qkv, distance, slopes, kept)
+        ctx.dropout = dropout
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:  # noqa: D102
+        qkv, distance, slopes, kept = ctx.saved_tensors
+        batch, length, _, heads, width = qkv.shape
+        grad_qkv, grad_slopes = torch.empty_like(qkv), torch.zeros_like(slopes)
+        for b, some in _chunks(batch, heads, length):
+            q, k, v = qkv[b, :, :, some].permute(1, 2, 0, 3).unbind(0)  # (H', L, E) each
+            g = grad[b, :, some].transpose(0, 1).to(v.dtype)  # (H', L, E)
+            apart = distance[b % len(distance)]
+            weights = _weights(q, k, apart, slopes[some])  # (H', L, L)
+            grad_weights = (g @ v.transpose(1, 2)).float()
+            used = weights
+            if kept is not None:
+                mask = kept[b, some]
+                used = (weights * mask).div_(1.0 - ctx.dropout)
+                grad_weights.mul_(mask).div_(1.0 - ctx.dropout)
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, torch.float32)
+            grad_slopes[some] -= torch.mv(grad_scores.flatten(1), apart.flatten())
+            scaled = (grad_scores * width**-0.5).to(v.dtype)
+            target = grad_qkv[b, :, :, some]  # (L, 3, H', E)
+            target[:, 0] = (scaled @ k).transpose(0, 1)
+            target[:, 1] = (scaled.transpose(1, 2) @ q).transpose(0, 1)
+            target[:, 2] = (used.to(v.dtype).transpose(1, 2) @ g).transpose(0, 1)
+        return grad_qkv, None, grad_slopes, None
+
+
+def _chunks(batch: int, heads: int, length: int) -> Iterator[tuple[int, slice]]:
+    """Sequences, and as many of their heads as fit into the cache."""
+    step = max(1, min(heads, CACHED_SCORES // length**2))
+    for b in range(batch):
+        for first in range(0, heads, step):
+            yield b, slice(first, first + step)
+
+
+def _weights(q: Tensor, k: Tensor, distance: Tensor, slopes: Tensor) -> Tensor:
+    """Attention weights (H', L, L) in float32 of queries and keys (H', L, E) before dropout."""
+    bias = distance.unsqueeze(0) * -slopes.view(-1, 1, 1)  # (H', L, L)
+    if q.dtype == torch.float32:
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    else:
+        scores = bias.add_(q @ k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    return torch.softmax(scores, dim=-1)

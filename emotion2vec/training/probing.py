@@ -1,0 +1,96 @@
+"""Probes during training, in a process of their own: training never imports `emotion2vec.probe`, and never waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emotion2vec.checkpoint.native import save_model
+from emotion2vec.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCORES = ("WA", "UA", "WF1")
+
+
+class Prober:
+    """Runs `emotion2vec probe` on the student of an update, one at a time, and appends scores to `probes.jsonl`.
+
+    Attributes:
+        update: whose probe runs, None when none does.
+        command: what is run, without its options.
+    """
+
+    def __init__(self, config: PretrainConfig, file: Path, say: Callable[[str], None]):
+        self.config = config
+        self.file = file
+        self.update: int | None = None
+        self.command = [sys.executable, "-m", "emotion2vec", "probe"]
+        self._folder = file.parent / "probes"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._say = say
+
+    def due(self, update: int) -> bool:
+        """Whether a probe of this update should start."""
+        return bool(self.config.probe.every) and update % self.config.probe.every == 0
+
+    def start(self, update: int, weights: Mapping[str, Tensor]) -> None:
+        """Start a probe of the student's weights, on the CPU, at low priority."""
+        if self._process is not None:
+            self._say(f"no probe of update {update}: the one of update {self.update} is not done")
+            return
+        model = self._folder / f"update_{update:08d}"
+        try:
+            save_model(model, self.config.model, weights)
+            log = (self._folder / "log.txt").open("ab")
+        except OSError as error:
+            self._say(f"no probe of update {update}: its model could not be written: {error}")
+            return
+        scores = model.with_suffix(".json")
+        command = [*self.command, *self.config.probe.arguments]
+        command += ["--model", str(model), "--device", "cpu", "--output", str(scores)]
+        with log:
+            self._process = subprocess.Popen(
+                ["nice", *command] if shutil.which("nice") else command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"OMP_NUM_THREADS": str(self.config.probe.threads)},
+                start_new_session=True,  # Ctrl-C is for the training
+            )
+        self.update = update
+
+    def poll(self, *, wait: bool = False) -> tuple[int, dict[str, float]] | None:
+        """The scores of a probe that has finished since, in percent, with its update; `wait` waits for one."""
+        if self._process is None or self.update is None or (not wait and self._process.poll() is None):
+            return None
+        update, code, model = self.update, self._process.wait(), self._folder / f"update_{self.update:08d}"
+        self._process = self.update = None
+        try:
+            mean = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))["mean"]
+            scores = {name: float(mean[name]) for name in SCORES}
+            with self.file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"update": update} | scores) + "\n")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._say(
+                f"the probe of update {update} failed (exit code {code}, {error}); see {self._folder / 'log.txt'}"
+            )
+            return None
+        finally:
+            shutil.rmtree(model, ignore_errors=True)
+        self._say(f"probe of update {update}: " + "  ".join(f"{name} {value:.1f}" for name, value in scores.items()))
+        return update, scores
+
+    def stop(self) -> None:
+        """End a probe that still runs."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = self.update = None

@@ -1,0 +1,120 @@
+"""Everything that a restart needs, taken from and given back to the parts of a run, whatever holds their shards.
+
+Tensors are kept by the names of the parameters, so that a checkpoint fits any number of processes and any strategy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from emotion2vec.checkpoint.native import load_weights
+from emotion2vec.errors import CheckpointError
+from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.training.strategy import whole
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def student_tensors(pretrainer: Pretrainer, *, keep: bool) -> dict[str, Tensor]:
+    """A copy of the student's weights in host memory; empty where `keep` is off.
+
+    All processes must call this: sharded weights are put together.
+    """
+    return _host_copy(pretrainer.student.state_dict().items(), keep)
+
+
+def training_tensors(
+    pretrainer: Pretrainer, optimizer: Optimizer, extra: Mapping[str, Tensor], *, keep: bool
+) -> dict[str, Tensor]:
+    """A copy of all the rest: teacher, decoder, running statistics, Adam's moments, and `extra` under `run.`."""
+    tensors = {
+        f"pretrainer.{name}": value
+        for name, value in pretrainer.state_dict().items()
+        if not name.startswith("student.")
+    }
+    for name, parameter in pretrainer.named_parameters():
+        for part, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{part}.{name}"] = value
+    return _host_copy((tensors | {f"run.{name}": value for name, value in extra.items()}).items(), keep)
+
+
+def _host_copy(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
+    copies = {}
+    for name, value in tensors:
+        full = whole(value.detach())
+        if keep:
+            copies[name] = full.to("cpu", copy=True)
+    return copies
+
+
+def restore(
+    pretrainer: Pretrainer,
+    optimizer: Optimizer,
+    weights: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    source: str,
+) -> dict[str, Tensor]:
+    """Put back what `student_tensors` and `training_tensors` took, and return the extra tensors.
+
+    Args:
+        pretrainer: receives weights and running statistics.
+        optimizer: receives Adam's moments.
+        weights: the student's.
+        tensors: the rest.
+        source: where they come from, for messages.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    state = {f"student.{name}": value for name, value in weights.items()}
+    state |= _under("pretrainer.", tensors)
+    load_weights(_Like(pretrainer), state, source)
+    for name, parameter in pretrainer.named_parameters():
+        if f"optimizer.step.{name}" not in tensors:
+            continue
+        try:
+            step, *moments = (tensors[f"optimizer.{part}.{name}"] for part in _MOMENTS)
+        except KeyError as error:
+            raise CheckpointError(f"{source}: the optimizer's state lacks {error}") from error
+        optimizer.state[parameter] = {"step": step.to(parameter.device) if optimizer.defaults["fused"] else step} | {
+            part: _as_sharded(value, parameter) for part, value in zip(_MOMENTS[1:], moments, strict=True)
+        }
+    return _under("run.", tensors)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+class _Like:
+    """Stands in for a module when whole tensors are loaded into it, sharded or not."""
+
+    def __init__(self, module: torch.nn.Module):
+        self._module = module
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The module's own."""
+        return self._module.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy whole tensors into the module's, each process its part."""
+        with torch.no_grad():
+            for name, value in self._module.state_dict().items():
+                value.copy_(_as_sharded(state[name], value))
+
+
+def _as_sharded(value: Tensor, like: Any) -> Tensor:
+    """Shard a whole tensor as `like` is, on its device."""
+    value = value.to(like.device)
+    if not hasattr(like, "device_mesh"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)

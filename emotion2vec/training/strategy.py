@@ -1,0 +1,121 @@
+"""Devices, processes and precision: Lightning Fabric set up for a run, alone, under torchrun or under SLURM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from emotion2vec.config import PretrainConfig, RunConfig
+from emotion2vec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from torch.distributed.device_mesh import DeviceMesh
+
+Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
+_PRECISIONS: dict[str, Precision] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+
+
+def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
+    """Set up devices, processes, precision and loggers; `launch` of the result starts the processes.
+
+    Raises:
+        ConfigError: the devices are not there, or cannot compute in the precision.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lightning.fabric import Fabric
+
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    cuda = torch.cuda.is_available()
+    if config.run.accelerator == "cuda" and not cuda:
+        raise ConfigError("run.accelerator is cuda, but PyTorch sees no CUDA device; expected auto or cpu here")
+    accelerator = "cuda" if cuda and config.run.accelerator != "cpu" else "cpu"
+    devices, nodes = process_grid(config.run)
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise ConfigError(f"run.devices is {devices}, but this machine has {torch.cuda.device_count()} CUDA devices")
+    return Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=_strategy(config, devices * nodes),
+        precision=_PRECISIONS[resolve_precision(config.run.precision, accelerator)],
+        loggers=list(loggers),
+    )
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Turn `auto` into bf16 where the hardware computes in it, else fp16 on a GPU and fp32 on a CPU.
+
+    Raises:
+        ConfigError: fp16 on a CPU, whose kernels for it are slower than fp32's.
+    """
+    if precision == "fp16" and accelerator == "cpu":
+        raise ConfigError("run.precision is fp16, which needs a GPU; expected auto, bf16 or fp32 on a CPU")
+    if precision != "auto":
+        return precision
+    if accelerator == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def process_grid(run: RunConfig) -> tuple[int, int]:
+    """Devices per machine and machines: what torchrun or SLURM started, else what the configuration says."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    if "SLURM_PROCID" in os.environ and "SLURM_NTASKS" in os.environ:
+        nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return max(1, int(os.environ["SLURM_NTASKS"]) // nodes), nodes
+    return run.devices, run.nodes
+
+
+def _strategy(config: PretrainConfig, processes: int) -> Any:
+    """The distributed strategy; one process with a whole model needs none."""
+    from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy
+
+    if config.run.strategy == "fsdp":
+        return ModelParallelStrategy(_shard, data_parallel_size=processes, tensor_parallel_size=1)
+    if processes == 1:
+        return "auto"
+    return DDPStrategy(
+        # Layerdrop leaves blocks out of an update, the same ones on every rank.
+        find_unused_parameters=config.model.layerdrop > 0,
+        # Nothing but the running statistics is a buffer, and the trainer keeps those equal.
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def _shard(pretrainer: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Shard student, decoder and teacher (FSDP2): each block by itself, the rest together.
+
+    The parameters are cast by autocast, as with other strategies, so that masters and EMA stay float32.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    from emotion2vec.model.transformer import Block
+
+    data_parallel = mesh["data_parallel"]
+    for module in pretrainer.modules():
+        if isinstance(module, Block):
+            fully_shard(module, mesh=data_parallel)
+    fully_shard(pretrainer, mesh=data_parallel)
+    return pretrainer
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that this process holds; a tensor that is not sharded as it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A sharded tensor put together, for which all processes must ask; one that is not sharded as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -1,0 +1,107 @@
+"""Products and attention with gradients, in the forms that CPUs are fast in, against plain ones in float64.
+
+B: sequences. L: sequence length. H: heads. E: width of a head. I: input channels. O: output channels.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from emotion2vec.model import attention, linear
+from emotion2vec.model.attention import Alibi, CachedAttention, attend
+from emotion2vec.model.linear import LearnedProduct, product
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(48, 96), (96, 48)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_learned_product(dtype: torch.dtype, error: float, inputs: int, outputs: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 30, inputs).to(dtype).requires_grad_()
+    weight = torch.randn(outputs, inputs).to(dtype).requires_grad_()
+    offset = torch.randn(outputs).to(dtype).requires_grad_() if bias else None
+    leaves = [leaf for leaf in (x, weight, offset) if leaf is not None]
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    ours, expected = LearnedProduct.apply(x, weight, offset), F.linear(*exact)
+    grad = torch.randn(2, 30, outputs).to(dtype)
+    ours.backward(grad)
+    expected.backward(grad.double())
+    pairs = [(ours, expected), *((leaf.grad, other.grad) for leaf, other in zip(leaves, exact, strict=True))]
+    for mine, other in pairs:
+        assert mine is not None and other is not None
+        assert (mine.double() - other).norm() / other.norm() < error
+
+
+def test_product_goes_to_onednn_where_mkl_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.randn(3, 8), torch.randn(5, 8, requires_grad=True)
+    for slow in (False, True):
+        monkeypatch.setattr(linear, "mkl_is_slow", lambda slow=slow: slow)
+        ours = product(x, weight, None)
+        assert ("LearnedProduct" in type(ours.grad_fn).__name__) == slow
+        torch.testing.assert_close(ours, x @ weight.t())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert product(x, weight, None).dtype == torch.bfloat16
+
+
+def reference(qkv: torch.Tensor, alibi: Alibi) -> torch.Tensor:
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    scores = q @ k.transpose(2, 3) / qkv.shape[-1] ** 0.5
+    scores = scores - alibi.slopes.view(1, -1, 1, 1) * alibi.distance.unsqueeze(1)
+    return (torch.softmax(scores, dim=-1) @ v).transpose(1, 2)
+
+
+def sample(shared: bool = False) -> tuple[torch.Tensor, Alibi]:
+    torch.manual_seed(0)
+    times = torch.rand(1 if shared else 2, 9, dtype=torch.float64) * 20
+    distance = (times.unsqueeze(2) - times.unsqueeze(1)).abs()
+    qkv = torch.randn(2, 9, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    return qkv, Alibi(distance, torch.rand(5, dtype=torch.float64, requires_grad=True))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("scores", [1, 2 * 81, 10**6])  # one head at a time, two, all
+def test_cached_attention_and_its_gradients(monkeypatch: pytest.MonkeyPatch, scores: int, shared: bool) -> None:
+    monkeypatch.setattr(attention, "CACHED_SCORES", scores)
+    qkv, alibi = sample(shared)
+    grad = torch.randn(2, 9, 5, 4, dtype=torch.float64)
+    expected = reference(qkv, alibi)
+    other = attend(qkv.float(), Alibi(alibi.distance.float(), alibi.slopes.float()), 0.0)
+    wanted = torch.autograd.grad(expected, [qkv, alibi.slopes], grad)
+    found = torch.autograd.grad(other, [qkv, alibi.slopes], grad.float())
+    assert (other.double() - expected).norm() / expected.norm() < 1e-6
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert (mine.double() - theirs).norm() / theirs.norm() < 1e-5
+
+
+def test_dropped_attention_weights_stay_dropped_in_the_backward_pass() -> None:
+    """With dropout the output is linear in the values, so its gradient must give the output back."""
+    qkv, alibi = sample()
+    qkv = qkv.detach().float().requires_grad_()
+    slopes = alibi.slopes.detach().float()
+    torch.manual_seed(3)
+    out = CachedAttention.apply(qkv, alibi.distance.float(), slopes, 0.5)
+    grad = torch.randn_like(out)
+    (found,) = torch.autograd.grad(out, qkv, grad)
+    values = qkv.detach()[:, :, 2]
+    assert torch.isclose((found[:, :, 2] * values).sum(), (grad * out).sum(), rtol=1e-4)
+    # Along the queries, against finite differences with the same weights dropped.
+    step = torch.zeros_like(qkv)
+    step[:, :, 0] = 1e-2 * torch.randn_like(values)
+    sides = []
+    for sign in (1, -1):
+        torch.manual_seed(3)
+        moved = CachedAttention.apply(qkv.detach() + sign * step, alibi.distance.float(), slopes, 0.5)
+        sides.append((moved * grad).sum())
+    assert torch.isclose((found * step).sum(), (sides[0] - sides[1]) / 2, rtol=2e-2)
+
+
+def test_dropout_keeps_the_expected_share() -> None:
+    qkv, alibi = torch.zeros(1, 64, 3, 2, 4), Alibi(torch.zeros(1, 64, 64), torch.zeros(2))
+    qkv[:, :, 2] = 1.0
+    qkv.requires_grad_()
+    torch.manual_seed(0)
+    sums = attend(qkv, alibi, 0.25)  # of each row's kept weights, which are all 1 / (64 · 0.75)
+    assert sums.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert sums.std().item() == pytest.approx((0.25 / 0.75 / 64) ** 0.5, rel=0.2)

@@ -1,0 +1,197 @@
+"""Kills, signals, full disks and lost data: a run always goes on from its last complete checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import tiny_config
+from training.helpers import Run, assert_same_run, finish, metrics, overrides
+
+from emotion2vec.checkpoint.native import checkpoints
+from emotion2vec.config import load_config
+from emotion2vec.errors import CheckpointError, StorageError
+from emotion2vec.training.run import pretrain
+from emotion2vec.training.run_folder import RunFolder, TrainingState
+from emotion2vec.training.saver import Saver
+from emotion2vec.training.trainer import Trainer
+
+RANDOM = ["model.dropout=0.1", "model.layerdrop=0.2", "decoder.mask_noise=0.01"]
+
+
+@pytest.mark.parametrize(
+    ("kills", "ranks"),
+    [(6, 1), pytest.param(30, 1, marks=pytest.mark.slow), pytest.param(30, 2, marks=pytest.mark.slow)],
+)
+def test_killed_at_random_moments(speech: Path, tmp_path: Path, kills: int, ranks: int) -> None:
+    last = 2 * kills
+    settings = [
+        *RANDOM,
+        "optim.accumulate=2",
+        f"optim.max_updates={last}",
+        "checkpoint.every=1",
+        "data.batch_seconds=3",
+    ]
+    whole, parts = (overrides(speech, tmp_path / name, *settings) for name in ("whole", "parts"))
+    rng = np.random.default_rng(kills + ranks)
+    killed = 0
+    while killed < kills and len(checkpoints(tmp_path / "parts")) < last:
+        run = Run(parts, tmp_path / "parts.log", ranks=ranks)
+        if killed % 4:  # else anywhere in the start
+            before = _size(tmp_path / "parts" / "metrics.jsonl")
+            while _size(tmp_path / "parts" / "metrics.jsonl") in (0, before) and run.processes[0].is_alive():
+                time.sleep(0.002)
+        time.sleep(rng.exponential(0.1))
+        killed += any(process.is_alive() for process in run.processes)
+        run.kill()
+    assert killed >= kills // 2
+    finish(parts, tmp_path / "parts.log", ranks=ranks)
+    finish(whole, tmp_path / "whole.log", ranks=ranks)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole", last)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_sigterm_saves_and_has_an_exit_code_of_its_own(speech: Path, tmp_path: Path, ranks: int) -> None:
+    run = Run(overrides(speech, tmp_path / "run", "optim.max_updates=100000"), tmp_path / "log", ranks=ranks)
+    run.wait_for(tmp_path / "run" / "metrics.jsonl")
+    os.kill(run.processes[-1].pid or 0, signal.SIGTERM)  # one process is told, all stop after the same update
+    assert run.wait() == [75, 0][:ranks], run.said
+    saved = metrics(tmp_path / "run")[-1]["update"]
+    assert f"stopped after update {saved} of 100000 and saved" in run.said
+    assert checkpoints(tmp_path / "run")[-1].name == f"update_{int(saved):08d}"
+
+
+@pytest.fixture
+def small_disk() -> Generator[None, None, None]:
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("background", ["true", "false"])
+def test_full_disk_leaves_the_checkpoint_before_it(
+    speech: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    small_disk: None,
+    background: str,
+) -> None:
+    settings = [*RANDOM, "checkpoint.every=1", f"checkpoint.background={background}"]
+    whole, parts = (load_config(None, overrides(speech, tmp_path / name, *settings)) for name in ("whole", "parts"))
+    pretrain(whole)
+    run_update = Trainer._run_update
+
+    def filling(self: Trainer, data: object, monitor: object, saver: object, prober: object) -> None:
+        if self.update == 2:
+            saver._settle()  # type: ignore[attr-defined]  # the second checkpoint is on disk before it fills
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # files end after 20 kB
+        run_update(self, data, monitor, saver, prober)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_run_update", filling)
+    with pytest.raises(CheckpointError, match=r"update_00000004: could not be written .*update_00000002 is complete"):
+        pretrain(parts)
+    assert "update_00000003: could not be written" in capsys.readouterr().err.replace("\n", "")
+    names = sorted(path.name for path in (tmp_path / "parts" / "checkpoints").iterdir())
+    assert names == ["update_00000001", "update_00000002"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    monkeypatch.undo()
+    pretrain(parts)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole", 4)
+
+
+def test_the_last_save_tries_again_what_the_background_could_not_write() -> None:
+    written: list[int] = []
+
+    def full() -> None:
+        raise CheckpointError("disk full")
+
+    said: list[str] = []
+    with Saver(background=True, say=said.append) as saver:
+        saver.save(full)
+        assert saver.failed() and "disk full; training goes on" in said[0]
+        saver.save(lambda: written.append(1))
+        assert not saver.failed() and written == [1]
+        with pytest.raises(CheckpointError, match="disk full"):
+            saver.save(full, last=True)
+
+
+def test_a_source_that_comes_back_changes_nothing(speech: Path, tmp_path: Path) -> None:
+    here, away = tmp_path / "speech", tmp_path / "away"
+    here.symlink_to(speech)
+    settings = [*RANDOM, "optim.max_updates=12", "optim.accumulate=2"]
+    whole, parts = (load_config(None, overrides(here, tmp_path / name, *settings)) for name in ("whole", "parts"))
+    pretrain(whole)
+
+    def unplug() -> None:
+        while _size(tmp_path / "parts" / "metrics.jsonl") == 0:
+            time.sleep(0.001)
+        here.rename(away)
+        time.sleep(0.5)
+        away.rename(here)
+
+    thread = threading.Thread(target=unplug)
+    thread.start()
+    pretrain(parts)
+    thread.join()
+    assert_same_run(tmp_path / "parts", tmp_path / "whole", 12)
+
+
+def test_a_source_that_stays_away_stops_the_run_cleanly(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "speech"
+    here.symlink_to(speech)
+    step = Trainer._step
+
+    def unplugging(self: Trainer, update: int, *rest: object) -> dict[str, float]:
+        if update == 3:
+            here.unlink()
+        return step(self, update, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_step", unplugging)
+    config = load_config(None, overrides(here, tmp_path / "run", "optim.max_updates=9", "data.patience=0.2"))
+    with pytest.raises(StorageError, match="stayed out of reach for"):
+        pretrain(config)
+    assert [folder.name for folder in checkpoints(tmp_path / "run")] == ["update_00000003"]
+
+
+@pytest.mark.parametrize(
+    ("best_by", "file", "line", "best"),
+    [
+        ("none", None, "", None),
+        ("validation", "metrics.jsonl", "validation_loss", 4),
+        ("probe", "probes.jsonl", "UA", 2),
+    ],
+)
+def test_kept_are_the_last_every_nth_and_the_best(
+    tmp_path: Path, best_by: str, file: str | None, line: str, best: int | None
+) -> None:
+    settings = ["checkpoint.keep_last=1", "checkpoint.keep_every=3", f"checkpoint.keep_best={best_by}"]
+    settings += [
+        "checkpoint.every=1",
+        "validation.every=1",
+        "validation.data=x",
+        "probe.every=1",
+        "probe.arguments=[x]",
+    ]
+    folder = RunFolder(tiny_config(f"run.dir={tmp_path}", *settings))
+    for update, score in enumerate([5.0, 9.0, 4.0, 1.0, 2.0, 3.0, 2.0], start=1):
+        if file is not None:
+            with (tmp_path / file).open("a") as stream:
+                stream.write(json.dumps({"update": update, line: score}) + "\n")
+        folder.save(TrainingState({"update": update}, {"w": torch.zeros(1)}, {"v": torch.zeros(1)}), keep=[5])
+    kept = {int(path.name.removeprefix("update_")) for path in checkpoints(tmp_path)}
+    assert kept == {3, 5, 6, 7} | ({best} if best else set())
