@@ -193,6 +193,8 @@ def _write_shards(
     resumed = len(shards) - len(todo)
     if not todo:
         return resumed
+    import lhotse.shar.utils  # noqa: F401  # once, before the workers are forked
+
     stop, processed = multiprocessing.Event(), multiprocessing.Value("q", done.utterances + len(done.faults))
     pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(stop, processed))
     futures = [pool.submit(_write_in_worker, number, shards[number], folder, audio, resample) for number in todo]
