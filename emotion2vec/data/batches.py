@@ -185,7 +185,7 @@ def _usable(loader: DataLoader[MicroBatch | StorageError], start: Position) -> G
         StorageError: the storage is out of reach.
     """
     carried: list[Fault] = []
-    epoch = start.epoch
+    epoch, tried = start.epoch, False
     usable = start.batch > 0 or start.window > 0  # of an epoch resumed inside, the start is not known to be bad
     with signals_held():
         requests: Iterator[MicroBatch | StorageError] = iter(loader)  # starts the workers
@@ -194,9 +194,10 @@ def _usable(loader: DataLoader[MicroBatch | StorageError], start: Position) -> G
             if isinstance(batch, StorageError):
                 raise batch
             if batch.position.epoch != epoch:
-                if not usable:
+                if tried and not usable:
                     break
                 epoch, usable = batch.position.epoch, False
+            tried = True
             if not batch.ids:
                 carried += batch.skipped
                 continue

@@ -15,7 +15,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -193,13 +193,14 @@ def _write_shards(
     resumed = len(shards) - len(todo)
     if not todo:
         return resumed
-    stop = multiprocessing.Event()
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(stop,))
+    import lhotse.shar.utils  # noqa: F401  # once, before the workers are forked
+
+    stop, processed = multiprocessing.Event(), multiprocessing.Value("q", done.utterances + len(done.faults))
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(stop, processed))
     futures = [pool.submit(_write_in_worker, number, shards[number], folder, audio, resample) for number in todo]
     try:
         with closing(PrepareProgress(sum(map(len, shards)), progress)) as bar:
-            bar.show(done.utterances, done.seconds, len(done.faults))
-            _collect(futures, done, bar.show)
+            _collect(futures, done, lambda: bar.show(processed.value, done.seconds, len(done.faults)))
     except BrokenProcessPool as error:
         raise StorageError(
             f"{folder}: a process that wrote shards was killed (out of memory?); the same command continues"
@@ -210,21 +211,26 @@ def _write_shards(
     return resumed
 
 
-def _collect(futures: Sequence[Future], done: PrepareReport, show: Callable[[int, float, int], None]) -> None:
-    for future in as_completed(futures):
-        summary = future.result()
-        if summary is not None:
-            done.add(summary)
-            show(done.utterances, done.seconds, len(done.faults))
+def _collect(futures: Sequence[Future], done: PrepareReport, show: Callable[[], None]) -> None:
+    """Count shards as they are finished, and show how far it is in between."""
+    pending = set(futures)
+    while pending:
+        finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        for future in finished:
+            summary = future.result()
+            if summary is not None:
+                done.add(summary)
+        show()
 
 
 _stop: Event | None = None
+_processed: Any = None
 
 
-def _start_worker(stop: Event) -> None:
+def _start_worker(stop: Event, processed: Any) -> None:
     """Leave Ctrl-C to the main process, and end with it even if it is killed."""
-    global _stop
-    _stop = stop
+    global _stop, _processed
+    _stop, _processed = stop, processed
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -239,8 +245,15 @@ def _start_worker(stop: Event) -> None:
 def _write_in_worker(
     number: int, utterances: Sequence[Utterance], folder: Path, audio: str, resample: bool
 ) -> ShardSummary | None:
+    return write_shard(number, utterances, folder, audio, resample, _next_or_stop)
+
+
+def _next_or_stop() -> bool:
+    """Count one more utterance, and tell whether to stop."""
     assert _stop is not None
-    return write_shard(number, utterances, folder, audio, resample, _stop.is_set)
+    with _processed.get_lock():
+        _processed.value += 1
+    return _stop.is_set()
 
 
 def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fault]) -> None:

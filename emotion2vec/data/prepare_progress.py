@@ -6,7 +6,7 @@ import sys
 
 
 class PrepareProgress:
-    """Shows utterances done, hours of audio and faults on stderr; silent where that is no terminal."""
+    """Shows utterances, hours of audio and faults on stderr; silent where that is no terminal."""
 
     def __init__(self, total: int, shown: bool) -> None:
         self.bar = None
@@ -26,11 +26,11 @@ class PrepareProgress:
         self.task = self.bar.add_task("prepare", total=total, hours=0.0, faults="")
         self.bar.start()
 
-    def show(self, utterances: int, seconds: float, faults: int) -> None:
-        """Show that so many utterances were written, of so many seconds, and that others were faulty."""
+    def show(self, processed: int, seconds: float, faults: int) -> None:
+        """Show how many utterances were looked at, and the audio and the faults of the shards that are complete."""
         if self.bar is not None:
             shown = f"{faults} unusable" if faults else ""
-            self.bar.update(self.task, completed=utterances + faults, hours=seconds / 3600, faults=shown)
+            self.bar.update(self.task, completed=processed, hours=seconds / 3600, faults=shown)
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -223,6 +224,11 @@ def test_one_utterance_and_more_buckets_than_utterances(corpus: Corpus) -> None:
     assert len(epoch(corpus.cuts.subset(first=2), buckets=50)) >= 1
 
 
+def test_an_epoch_may_be_nobodys_turn(corpus: Corpus) -> None:
+    rare = CutSource(corpus.cuts.subset(first=1), weight=0.25)
+    assert [batch.position.epoch for batch in take(batches([rare], **SETTINGS), 3)] == [2, 5, 10]
+
+
 def test_wrong_arguments_are_gathered(corpus: Corpus) -> None:
     with pytest.raises(ConfigError) as caught:
         wrong = {"max_seconds": 0.5, "buckets": 0, "accumulate": 0, "workers": 2, "cache": True, "rank": 1}
@@ -310,11 +316,15 @@ def test_workers_end_with_their_parent(folder: Path, ending: str, code: int) -> 
         text=True,
         start_new_session=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "alive\n"
-    if ending == "wait":
-        process.kill()
-    process.communicate(timeout=30)  # ends when no worker holds the pipes any more
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "alive\n"
+        if ending == "wait":
+            process.kill()
+        process.communicate(timeout=30)  # ends when no worker holds the pipes any more
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == code
 
 

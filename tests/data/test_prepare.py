@@ -183,8 +183,8 @@ def test_continued_is_uninterrupted(speech: Path, tmp_path: Path, monkeypatch: p
 def test_a_killed_preparation_leaves_no_process_and_continues(
     write_audio, tmp_path: Path, number: signal.Signals
 ) -> None:
-    for item in range(6):
-        write_audio(f"speech/u{item}.flac", seconds=60.0, seed=item)
+    for item in range(80):  # too many to be done before the signal arrives
+        write_audio(f"speech/u{item}.flac", seconds=10.0, seed=item)
     command = [sys.executable, "-m", "emotion2vec", "prepare", str(tmp_path / "speech"), str(tmp_path / "out")]
     options = ["--shard-size", "1", "--workers", "1", "--resample"]
     child = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -197,7 +197,7 @@ def test_a_killed_preparation_leaves_no_process_and_continues(
     assert "Traceback" not in errors
     assert not (tmp_path / "out" / "shards.json").exists()
     report = prepare(tmp_path / "speech", tmp_path / "out", shard_size=1, workers=1, resample=True)
-    assert report.resumed >= 1 and report.utterances == 6
+    assert report.resumed >= 1 and report.utterances == 80
 
 
 @pytest.mark.parametrize(
