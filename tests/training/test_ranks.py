@@ -63,7 +63,7 @@ def test_training_moved_what_is_compared(runs: dict[str, Path]) -> None:
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_resume_on_two_ranks_with_layerdrop(equal_speech: Path, tmp_path: Path, strategy: str) -> None:
     settings = ["model.layerdrop=0.4", "model.dropout=0.1", "optim.accumulate=2", "data.batch_seconds=2"]
-    settings += ["optim.max_updates=4", "checkpoint.every=2", f"run.strategy={strategy}"]
+    settings += ["optim.max_updates=4", "checkpoint.every=2", "checkpoint.background=false", f"run.strategy={strategy}"]
     whole, parts = (overrides(equal_speech, tmp_path / name, *settings) for name in ("whole", "parts"))
     finish(whole, tmp_path / "whole.log", ranks=2)
     assert Run(parts, tmp_path / "parts.log", ranks=2, die_in_step=4).wait() == [9, 9]
