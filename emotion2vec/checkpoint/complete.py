@@ -23,7 +23,10 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    mode = partial.stat().st_mode & 0o666  # the user's umask: safetensors writes for the owner's eyes only
     for path in [*partial.rglob("*"), partial]:
+        if path.is_file():
+            path.chmod(mode)
         _sync(path)
     replaced = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
@@ -39,11 +42,14 @@ def complete_file(path: Path) -> Iterator[Path]:
     """Give a path to write to; after the block the file is on disk under its name, in place of what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
+    partial.touch()
+    mode = partial.stat().st_mode & 0o666
     try:
         yield partial
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    partial.chmod(mode)
     _sync(partial)
     os.replace(partial, path)
     _sync(path.parent)

@@ -35,6 +35,11 @@ def message(source: Path | str) -> str:
     return str(raised.value)
 
 
+def test_whoever_may_read_the_folder_may_read_its_files(folder: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o666 for path in folder.iterdir()}
+    assert modes == dict.fromkeys(modes, folder.stat().st_mode & 0o666)
+
+
 def test_round_trip_is_bit_exact(model: Emotion2vec, folder: Path) -> None:
     loaded = load_model(folder)
     assert not loaded.training
