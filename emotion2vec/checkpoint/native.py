@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec.checkpoint.complete import complete_folder
 from emotion2vec.checkpoint.mapped import map_safetensors
 from emotion2vec.checkpoint.source import Source
+from emotion2vec import __version__
 from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.strict import to_dict
@@ -110,9 +111,11 @@ def read_description(folder: Path) -> Description:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path}: format is {found!r}, expected {FORMAT!r}")
     if content.get("format_version") != FORMAT_VERSION:
+        release = content.get("written_by")
+        remedy = f"; it was written by {release}, which reads it" if isinstance(release, str) else ""
         raise CheckpointError(
             f"{path}: format_version is {content.get('format_version')!r}, this version of emotion2vec reads "
-            f"{FORMAT_VERSION}"
+            f"{FORMAT_VERSION}{remedy}"
         )
     labels = content.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
@@ -176,7 +179,12 @@ def save_model(
 
 def description(config: Emotion2vecConfig, labels: Sequence[str] = ()) -> dict[str, Any]:
     """What `model.json` holds."""
-    content: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": to_dict(config)}
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "written_by": f"emotion2vec {__version__}",
+        "model": to_dict(config),
+    }
     return content | ({"labels": list(labels)} if labels else {})
 
 

@@ -86,6 +86,7 @@ def test_truncated_weights(folder: Path) -> None:
     [
         ({"format": "other"}, "format is 'other', expected 'emotion2vec'"),
         ({"format_version": 99}, "format_version is 99, this version of emotion2vec reads 1"),
+        ({"format_version": 2, "written_by": "emotion2vec 3.0"}, "it was written by emotion2vec 3.0, which reads it"),
         ({"model": {"width": 30, "depths": 3}}, "unknown key depths; did you mean depth"),
     ],
 )
