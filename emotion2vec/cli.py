@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emotion2vec.errors import Emotion2vecError
+from emotion2vec.errors import ConfigError, Emotion2vecError
 
 app = typer.Typer(
     name="emotion2vec",
@@ -305,7 +305,7 @@ def benchmark(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as data=/speech output=results."),
     ] = None,
     config: Annotated[
-        str, typer.Option(help="YAML file, or the name of one that ships with the package: acted.")
+        str, typer.Option(help="YAML file, or the name of one that ships with the package: acted, song or sentiment.")
     ] = "acted",
 ) -> None:
     """Probe many features on many corpora, and write one report; the same command goes on after an interrupt."""
@@ -392,8 +392,12 @@ def _find_config(name: str, kind: str = "pretrain") -> Path:
     from emotion2vec.assets import asset_folder
 
     path = Path(name)
-    shipped = asset_folder("configs") / kind / f"{name}.yaml"
-    return shipped if path.parent == Path() and not path.suffix and shipped.is_file() else path
+    if path.parent != Path() or path.suffix or path.exists():
+        return path
+    shipped = {file.stem: file for file in sorted((asset_folder("configs") / kind).glob("*.yaml"))}
+    if name not in shipped:
+        raise ConfigError(f"config is {name!r}, expected a YAML file or one of {', '.join(shipped)}")
+    return shipped[name]
 
 
 def _say(text: str) -> None:

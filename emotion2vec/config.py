@@ -336,7 +336,10 @@ def check_config(config: PretrainConfig) -> list[str]:
         faults.append(f"data.weights has {count} values and data.train {len(config.data.train)}, expected one each")
     faults += _check_augment(config.augment)
     if config.optim.warmup_updates > config.optim.max_updates:
-        faults.append(f"optim.warmup_updates is {config.optim.warmup_updates}, expected at most optim.max_updates")
+        faults.append(
+            f"optim.warmup_updates is {config.optim.warmup_updates}, expected at most optim.max_updates "
+            f"({config.optim.max_updates}); a short trial needs a short warm-up too"
+        )
     return faults + _check_run(config)
 
 

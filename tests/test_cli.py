@@ -140,3 +140,13 @@ def test_probe(
     assert len(scores["folds"]) == 3
     assert scores["pooled"]["UA"] > 90
     assert set(scores["mean"]) >= {"WA", "UA", "WF1"} and set(scores["std"]) >= {"WA", "UA", "WF1"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "names"), [("pretrain", "base, large, small, tiny"), ("benchmark", "acted, sentiment")]
+)
+def test_a_mistyped_configuration_is_told_the_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str, names: str
+) -> None:
+    assert run(monkeypatch, verb, "--config", "tinyy") == 2
+    assert f"config is 'tinyy', expected a YAML file or one of {names}" in capsys.readouterr().err

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion2vec import __version__
 from emotion2vec.checkpoint.complete import complete_folder
 from emotion2vec.checkpoint.mapped import map_safetensors
 from emotion2vec.checkpoint.source import Source
-from emotion2vec import __version__
 from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.strict import to_dict

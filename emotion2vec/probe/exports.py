@@ -82,7 +82,7 @@ def published_scores() -> dict[str, Any]:
     """The scores that were published, with their source and protocols."""
     from omegaconf import OmegaConf
 
-    found = OmegaConf.to_container(OmegaConf.load(asset_folder("configs") / "benchmark" / "published.yaml"))
+    found = OmegaConf.to_container(OmegaConf.load(asset_folder("configs") / "published.yaml"))
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
 

@@ -36,6 +36,8 @@ def plot_run(run: str | Path, output: str | Path | None = None) -> Path:
         ConfigError: the folder holds no metrics, matplotlib is missing, or the picture cannot be written.
     """
     folder = Path(run)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder, expected a run folder of `emotion2vec pretrain`")
     lines, probes = read_lines(folder / METRICS), read_lines(folder / PROBES)
     if not lines:
         raise ConfigError(f"{folder / METRICS}: no metrics, expected a run folder of `emotion2vec pretrain`")
