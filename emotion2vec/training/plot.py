@@ -60,7 +60,7 @@ def plot_run(run: str | Path, output: str | Path | None = None) -> Path:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
         if title == "loss":
-            axis.set_ylim(0, 2 * late_maximum(found))
+            axis.set_ylim(0, 1.5 * late_maximum(found))
         if title.startswith("explained"):
             axis.set_ylim(min(0.0, min(found.get("explained_share", ([], [0.0]))[1][-1:])), 1)
     for axis in axes.flat[len(panels) :]:
@@ -94,5 +94,5 @@ def smooth(values: Sequence[float], window: int = 9) -> list[float]:
 
 
 def late_maximum(found: dict[str, tuple[list[int], list[float]]]) -> float:
-    """Largest value after the first tenth of each curve, which sets the scale: the start is far above the rest."""
-    return max(max(values[len(values) // 10 :]) for _, values in found.values())
+    """Largest smoothed value after the first tenth of each curve: the start and single updates lie far above it."""
+    return max(max(smooth(values)[len(values) // 10 :]) for _, values in found.values())
