@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,24 @@ MODEL_HELP = (
     "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
     "tiny, base, plus-seed, plus-base, plus-large."
 )
-DEVICE_HELP = "cpu, cuda, cuda:1, ...; by default a GPU if there is one."
+
+# Options that several verbs share.
+Sources = Annotated[
+    list[str],
+    typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
+]
+ListRoot = Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")]
+Channel = Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")]
+Segments = Annotated[Path | None, typer.Option(help="RTTM or Kaldi segments file that cuts the recordings.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
+Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
+Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
+EmoBox = Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")]
+CorpusRoot = Annotated[
+    Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
+]
+Layer = Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")]
 
 
 def main() -> None:
@@ -86,7 +104,7 @@ def plot(
 def prepare(
     source: Annotated[Path, typer.Argument(help="Audio file, folder, or manifest of any supported kind.")],
     output: Annotated[str, typer.Argument(help="Folder for the shards, new or of an interrupted preparation.")],
-    root: Annotated[Path | None, typer.Option(help="Where relative paths of a manifest start.")] = None,
+    root: ListRoot = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Copy everything as 16 kHz mono FLAC; else files stay as they are.")
     ] = False,
@@ -122,20 +140,13 @@ def prepare(
     if report.size:
         _say(f"{report.size / 1e9:.3f} GB of audio")
     if report.faults:
-        _say(f"{len(report.faults)} unusable, left out and listed in {output}/faults.tsv:")
-        for fault in report.faults[:10]:
-            _say(f"  {fault}")
-        if len(report.faults) > 10:
-            _say(f"  and {len(report.faults) - 10} more")
+        _say_faults(f"unusable, left out and listed in {output}/faults.tsv", report.faults, shown=10)
         raise typer.Exit(1)
 
 
 @app.command()
 def extract(
-    source: Annotated[
-        list[str],
-        typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
-    ],
+    source: Sources,
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     output: Annotated[Path, typer.Option(help="Folder for <relative path>.npy, or a .npz file.")],
     granularity: Annotated[
@@ -150,14 +161,14 @@ def extract(
     downsample_by: Annotated[str, typer.Option(help="Their mean, or skip to take the first of them.")] = "mean",
     dtype: Annotated[str, typer.Option(help="float32 or float16 on disk.")] = "float32",
     format: Annotated[str, typer.Option(help="npy, npz, safetensors, parquet, hdf5, kaldi or iemocap.")] = "npy",
-    root: Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")] = None,
-    channel: Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")] = None,
-    segments: Annotated[Path | None, typer.Option(help="RTTM or Kaldi segments file that cuts the recordings.")] = None,
+    root: ListRoot = None,
+    channel: Channel = None,
+    segments: Segments = None,
     shard: Annotated[str | None, typer.Option(help="i/n: every n-th item from the i-th on, from 0/n.")] = None,
     precision: Annotated[
         str, typer.Option(help="fp32, bf16 or fp16 to compute in, or auto for what the hardware is best at.")
     ] = "fp32",
-    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
+    device: Device = None,
     chunk_seconds: Annotated[float, typer.Option(help="Longer audio is encoded in windows of this, in s.")] = 40.0,
     chunk_overlap: Annotated[float, typer.Option(help="What neighbouring windows share, in s.")] = 10.0,
     batch_seconds: Annotated[float | None, typer.Option(help="Audio per batch at most, in seconds.")] = None,
@@ -195,27 +206,24 @@ def extract(
     skipped = f", {report.skipped} were there already" if report.skipped else ""
     computed = f" in {report.precision}" if precision == "auto" else ""
     _say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) written to {output}{computed}{skipped}")
-    _say_failed(report.failed)
+    _say_faults("failed", report.failed)
     raise typer.Exit(report.exit_code)
 
 
 @app.command()
 def predict(
-    source: Annotated[
-        list[str],
-        typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
-    ],
+    source: Sources,
     model: Annotated[str, typer.Option(help=f"With a head. {MODEL_HELP}")],
     output: Annotated[Path | None, typer.Option(help=".jsonl or .csv file; by default JSON lines on stdout.")] = None,
     window: Annotated[
         float | None, typer.Option(help="Score windows of this length, in s, in place of whole utterances.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Folder for a picture of each file's scores over time.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")] = None,
-    channel: Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")] = None,
-    segments: Annotated[Path | None, typer.Option(help="RTTM or Kaldi segments file that cuts the recordings.")] = None,
+    root: ListRoot = None,
+    channel: Channel = None,
+    segments: Segments = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or auto.")] = "fp32",
-    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
+    device: Device = None,
 ) -> None:
     """Label audio with a model that has a head: probabilities per utterance, or per window over time."""
     from emotion2vec.extraction.predict import predict as run
@@ -234,27 +242,16 @@ def predict(
         progress=True,
     )
     _say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) labelled")
-    _say_failed(report.failed)
+    _say_faults("failed", report.failed)
     raise typer.Exit(report.exit_code)
-
-
-def _say_failed(faults: list[Any]) -> None:
-    if faults:
-        _say(f"{len(faults)} failed:")
-        for fault in faults[:100]:
-            _say(f"  {fault}")
-        if len(faults) > 100:
-            _say(f"  and {len(faults) - 100} more")
 
 
 @app.command()
 def probe(
-    dataset: Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")] = None,
-    table: Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")] = None,
-    emobox: Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")] = None,
-    root: Annotated[
-        Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
-    ] = None,
+    dataset: Dataset = None,
+    table: Table = None,
+    emobox: EmoBox = None,
+    root: CorpusRoot = None,
     features: Annotated[
         list[str] | None,
         typer.Option(help="logmel, mfcc, egemaps, untrained, hf:NAME, torchaudio:NAME, a model; may be repeated."),
@@ -266,11 +263,11 @@ def probe(
         typer.Option(help="mlp, linear, logreg, weighted, attention or gru; may be repeated. [default: mlp]"),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; may be repeated for means. [default: 0]")] = None,
-    layer: Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")] = "last",
+    layer: Layer = "last",
     pooling: Annotated[str | None, typer.Option(help="mean or mean+std over time, for logreg.")] = None,
     standardize: Annotated[bool, typer.Option(help="Standardize channels for neural heads.")] = True,
-    cache: Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")] = None,
-    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
+    cache: Cache = None,
+    device: Device = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
 ) -> None:
     """Train small heads on frozen features and score them on held-out speakers."""
@@ -326,17 +323,15 @@ def benchmark(
 @app.command()
 def visualize(
     output: Annotated[Path, typer.Option(help="HTML file.")],
-    dataset: Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")] = None,
-    table: Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")] = None,
-    emobox: Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")] = None,
-    root: Annotated[
-        Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
-    ] = None,
+    dataset: Dataset = None,
+    table: Table = None,
+    emobox: EmoBox = None,
+    root: CorpusRoot = None,
     features: Annotated[list[str] | None, typer.Option(help="As for probe; may be repeated. [default: tiny]")] = None,
-    layer: Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")] = "last",
+    layer: Layer = "last",
     pooling: Annotated[str | None, typer.Option(help="mean or mean+std over time.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")] = None,
-    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
+    cache: Cache = None,
+    device: Device = None,
 ) -> None:
     """Draw features in two dimensions, by emotion, arousal and speaker."""
     from emotion2vec.extraction.models import choose_device
@@ -388,17 +383,24 @@ def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
 
 
 def _find_config(name: str, kind: str = "pretrain") -> Path:
-    """A path as it is, or the shipped configuration of that name."""
+    """The shipped configuration of that name, or a path as it is."""
     from emotion2vec.assets import asset_folder
 
-    path = Path(name)
-    if path.parent != Path() or path.suffix or path.exists():
-        return path
     shipped = {file.stem: file for file in sorted((asset_folder("configs") / kind).glob("*.yaml"))}
-    if name not in shipped:
+    path = shipped.get(name, Path(name))
+    if path == Path(path.stem) and not path.exists():  # neither a folder nor a suffix: meant as a name
         raise ConfigError(f"config is {name!r}, expected a YAML file or one of {', '.join(shipped)}")
-    return shipped[name]
+    return path
 
 
 def _say(text: str) -> None:
     typer.echo(text, err=True)
+
+
+def _say_faults(what: str, faults: Sequence[object], shown: int = 100) -> None:
+    if faults:
+        _say(f"{len(faults)} {what}:")
+        for fault in faults[:shown]:
+            _say(f"  {fault}")
+        if len(faults) > shown:
+            _say(f"  and {len(faults) - shown} more")

@@ -140,3 +140,12 @@ def test_probe(
     assert len(scores["folds"]) == 3
     assert scores["pooled"]["UA"] > 90
     assert set(scores["mean"]) >= {"WA", "UA", "WF1"} and set(scores["std"]) >= {"WA", "UA", "WF1"}
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert run(monkeypatch, "pretrain", "--config", "tiny", "run.dir=run") == 2
+    assert "data.train" in capsys.readouterr().err
