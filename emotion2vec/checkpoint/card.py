@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from emotion2vec.audio import SAMPLE_RATE, frame_stride
+from emotion2vec.checkpoint.provenance import licence, licence_text, sha256
 from emotion2vec.config import Emotion2vecConfig
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _HEADER = """---
 library_name: {library}
-license: unknown
+{licence}
 pipeline_tag: {task}
 tags:
 - emotion2vec
@@ -26,6 +27,7 @@ tags:
 ---
 """
 
+_NO_LICENCE = "The licence of the weights is that of their origin, which the files do not name."
 _USE = {
     "huggingface": """```python
 import emotion2vec  # makes the model known to transformers; no trust_remote_code needed
@@ -49,11 +51,17 @@ def model_card(source: Source, format: str) -> str:
     """Write the card of a converted checkpoint for the format that it was converted to."""
     files = ", ".join(f"`{path.name}` (SHA-256 {sha256(path)})" for path in source.files)
     origin = f"Converted from a checkpoint of the format {source.format}: {files}."
-    return card_text(source.config, source.labels, source.student, format, origin)
+    stated = licence(source.path)
+    return card_text(source.config, source.labels, source.student, format, origin, stated)
 
 
 def card_text(
-    config: Emotion2vecConfig, labels: Sequence[str], weights: Mapping[str, Tensor], format: str, origin: str
+    config: Emotion2vecConfig,
+    labels: Sequence[str],
+    weights: Mapping[str, Tensor],
+    format: str,
+    origin: str,
+    stated: Mapping[str, str] | None = None,
 ) -> str:
     """Write a card in the Hugging Face Hub's form.
 
@@ -63,6 +71,7 @@ def card_text(
         weights: all weights of the model.
         format: whose usage is shown, `huggingface` or `funasr`.
         origin: a sentence that says where the weights come from.
+        stated: the licence as `provenance.licence` gives it, where one is stated.
     """
     parameters = sum(value.numel() for value in weights.values())
     auto = "AutoModelForAudioClassification" if labels else "AutoModel"
@@ -78,23 +87,16 @@ def card_text(
     header = _HEADER.format(
         library="transformers" if format == "huggingface" else "funasr",
         task="audio-classification" if labels else "feature-extraction",
+        licence=yaml.safe_dump(dict(stated or {"license": "unknown"}), allow_unicode=True, sort_keys=False).rstrip(),
     )
+    terms = f"Their licence, as the files beside them state it: {licence_text(stated)}." if stated else _NO_LICENCE
     sections = [
         header + "# emotion2vec\n",
         "A speech representation model of the [emotion2vec](https://arxiv.org/abs/2312.15185) kind.\n",
         "\n".join(f"- {fact}" for fact in facts) + "\n",
         f"## Use\n\n{_USE[format].format(auto=auto, rate=SAMPLE_RATE)}\n",
-        f"## Origin\n\n{origin} The licence of the weights is that of their origin, which the files do not name.\n",
+        f"## Origin\n\n{origin} {terms}\n",
         "## Limits\n\nWhat the model was trained on, and on whom it works how well, these files do not say. Emotion "
         "recognized from a voice is a guess about how it sounds, not about what a person feels.\n",
     ]
     return "\n".join(sections)
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec.audio import SAMPLE_RATE, frame_stride
 from emotion2vec.checkpoint.hub import full_name
 from emotion2vec.checkpoint.native import FORMAT_VERSION, check_weights
-from emotion2vec.checkpoint.source import Source, read_source
+from emotion2vec.checkpoint.provenance import licence, licence_text, sha256
+from emotion2vec.checkpoint.source import read_source
 from emotion2vec.strict import to_dict
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ FORMATS = {
     "huggingface": "Hugging Face",
     "safetensors": "weights alone",
 }
-_LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
-_CARD_FILE = "README.md"
 
 
 def describe_model(source: str | Path) -> dict[str, Any]:
@@ -78,7 +76,7 @@ def describe_model(source: str | Path) -> dict[str, Any]:
         facts["labels"] = ", ".join(found.labels)
     if found.update is not None:
         facts["update"] = found.update
-    facts["licence"] = licence(found) or "unknown"
+    facts["licence"] = licence_text(licence(found.path))
     facts["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in found.files}
     if found.left:
         facts["left"] = ", ".join(found.left)
@@ -92,31 +90,3 @@ def parameters(weights: Mapping[str, Tensor]) -> dict[str, int]:
     for name, value in weights.items():
         counts[PARTS[".".join(name.split(".")[:2])]] += value.numel()
     return {**counts, "total": counts.total()}
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, read piece by piece."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def licence(source: Source) -> str | None:
-    """What the files beside the weights say about the licence: the model card's field, or a licence's first line."""
-    folder = source.path if source.path.is_dir() else source.path.parent
-    card = folder / _CARD_FILE
-    if card.is_file():
-        lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
-        end = lines.index("---", 1) if lines[:1] == ["---"] and "---" in lines[1:] else 0
-        fields = [line.partition(":") for line in lines[1:end]]
-        said = {key.strip(): value.strip().strip("'\"") for key, _, value in fields if key.startswith("license")}
-        if said.get("license"):
-            rest = ", ".join(said[key] for key in ("license_name", "license_link") if said.get(key))
-            return f"{said['license']} ({rest})" if rest else said["license"]
-    for name in _LICENCE_FILES:
-        if (folder / name).is_file():
-            lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
-            return next((line.strip() for line in lines if line.strip()), None)
-    return None

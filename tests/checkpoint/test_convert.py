@@ -159,6 +159,24 @@ def test_folders_for_people_have_a_card(native: Path, tmp_path: Path) -> None:
         convert(native, tmp_path / to, to=to)
         card = (tmp_path / to / "README.md").read_text()
         assert card.startswith("---\nlibrary_name:") and "生气/angry" in card and "SHA-256" in card
+        assert yaml.safe_load(card.split("---")[1])["license"] == "unknown"
+
+
+def test_card_states_the_licence_of_the_original(native: Path, tmp_path: Path) -> None:
+    (native / "README.md").write_text(
+        "---\nlicense: other\nlicense_name: 'a: b'\nlicense_link: https://x.org\n---\n# A\n"
+    )
+    convert(native, tmp_path / "card", to="huggingface")
+    (native / "README.md").unlink()
+    (native / "LICENSE").write_text("Research licence: ask first\n\nTerms\n")
+    convert(native, tmp_path / "file", to="huggingface")
+    cards = [(tmp_path / name / "README.md").read_text() for name in ("card", "file")]
+    stated = [
+        {key: value for key, value in yaml.safe_load(card.split("---")[1]).items() if "licen" in key} for card in cards
+    ]
+    assert stated[0] == {"license": "other", "license_name": "a: b", "license_link": "https://x.org"}
+    assert stated[1] == {"license": "other", "license_name": "Research licence: ask first"}
+    assert "as the files beside them state it: Research licence: ask first." in cards[1]
 
 
 @pytest.mark.slow

@@ -196,7 +196,7 @@ def test_info(funasr: Path, huggingface: Path) -> None:
     (funasr / "config.json").unlink()
     facts = describe_model(funasr)
     assert facts["format"] == "FunASR, pickle (float32)" and facts["pickle"].startswith("yes")
-    assert facts["labels"] == "angry, unuse_0, happy" and facts["licence"] == "other (model-license)"
+    assert facts["labels"] == "angry, unuse_0, happy" and facts["licence"] == "model-license"
     assert facts["parameters"]["head"] == 3 * 48 + 3
     expected = hashlib.sha256((funasr / "model.pt").read_bytes()).hexdigest()
     assert facts["files"]["model.pt"]["sha256"] == expected
