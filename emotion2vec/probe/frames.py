@@ -14,8 +14,12 @@ from torch import Tensor
 
 from emotion2vec.probe.store import FeatureTable, nonzero_scale
 
-CPU_BLOCK_FRAMES = 2048
-"""Frames that go through a layer at once on a CPU, so that they stay in its cache."""
+BLOCK_FRAMES = 2048
+"""Frames that go through a layer at once on a CPU, so that they stay in its cache. Blocks are filled up with rows of
+zeros to a multiple of this: oneDNN prepares a kernel for every new shape, which takes longer than the product."""
+
+BLOCK_CLIPS = 16
+"""Rows of `Block.member` come in multiples of this, for the same reason."""
 
 GPU_BLOCK_FRAMES = 1 << 18
 
@@ -30,14 +34,16 @@ class Block:
     """Some clips' frames.
 
     Attributes:
-        rows: (R, W), clip after clip.
-        owner: (R,) place within the block of the clip that each frame belongs to.
-        member: (clips, R), 1 where the frame belongs to the clip: the product with it sums each clip's frames.
+        rows: (R, W), clip after clip, then zeros.
+        owner: (R,) place within the block of the clip that each frame belongs to, 0 for the zeros.
+        member: (≥ clips, R), 1 where the frame belongs to the clip: the product with it sums each clip's frames.
+        clips: how many.
     """
 
     rows: Tensor
     owner: Tensor
     member: Tensor
+    clips: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +113,7 @@ class FrameBank:
 
     def blocks(self, clips: Tensor) -> Iterator[Block]:
         """Hand out the clips at these positions, in their order, a few at a time."""
-        limit = CPU_BLOCK_FRAMES if self.rows.device.type == "cpu" else GPU_BLOCK_FRAMES
+        limit = BLOCK_FRAMES if self.rows.device.type == "cpu" else GPU_BLOCK_FRAMES
         held: list[int] = []
         frames = 0
         for clip, length in zip(clips.tolist(), self.lengths[clips].tolist(), strict=True):
@@ -121,10 +127,15 @@ class FrameBank:
     def _block(self, clips: list[int]) -> Block:
         lengths = self.lengths[clips]
         ends = [self.starts[clip] + length for clip, length in zip(clips, lengths.tolist(), strict=True)]
-        rows = torch.cat([self.rows[self.starts[clip] : end] for clip, end in zip(clips, ends, strict=True)])  # (R, D)
-        places = torch.arange(len(clips), device=rows.device)
-        owner = torch.repeat_interleave(places, lengths)  # (R,)
-        return Block(rows, owner, (places.unsqueeze(1) == owner).to(rows.dtype))
+        parts = [self.rows[self.starts[clip] : end] for clip, end in zip(clips, ends, strict=True)]
+        frames = sum(map(len, parts))
+        padded = -(-frames // BLOCK_FRAMES) * BLOCK_FRAMES
+        rows = torch.cat([*parts, self.rows.new_zeros(padded - frames, self.rows.shape[1])])  # (R, W)
+        owner = lengths.new_zeros(padded)
+        owner[:frames] = torch.repeat_interleave(torch.arange(len(clips), device=rows.device), lengths)
+        member = rows.new_zeros(-(-len(clips) // BLOCK_CLIPS) * BLOCK_CLIPS, padded)  # (≥ clips, R)
+        member[owner[:frames], torch.arange(frames, device=rows.device)] = 1
+        return Block(rows, owner, member, len(clips))
 
 
 def native_precision(device: str) -> str:

@@ -98,7 +98,7 @@ def test_heads_repeat_themselves_and_leave_the_random_state_alone(head: Head, ta
 def test_network_is_the_papers_on_each_clip_alone(
     table: FeatureTable, task: Task, standardize: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotion2vec.probe.frames.CPU_BLOCK_FRAMES", block)
+    monkeypatch.setattr("emotion2vec.probe.frames.BLOCK_FRAMES", block)
     bank = FrameBank.of(table, "fp32", "cpu")
     shift, scale = bank.moments(task.train) if standardize else (0.0, 1.0)
     network = FrameClassifier(bank, shift, scale, hidden=8, classes=3, seed=0)
