@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from emotion2vec.checkpoint import load_model
 from emotion2vec.errors import ConfigError
@@ -63,9 +64,9 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bf16" if device.type == "cpu" and fast else "fp32"
 
 
-def weights_hash(model: Emotion2vec) -> str:
-    """Hash a network's configuration and weights: what its features depend on."""
-    digest = hashlib.blake2b(repr(model.config).encode(), digest_size=16)
+def weights_hash(model: nn.Module) -> str:
+    """Hash a network's configuration and weights, ours or another library's: what its features depend on."""
+    digest = hashlib.sha256(repr(getattr(model, "config", None)).encode())  # processors have instructions for it
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

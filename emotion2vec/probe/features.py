@@ -5,7 +5,6 @@ T: frames. D: channels of a frame. P: channels of a clip's vector. L: layers.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +60,8 @@ class ModelExtractor:
     """Features of a network at one layer, at the mean of its layers or its last n, or all layers' vectors joined."""
 
     def __init__(self, name: str, model: Any, layer: int | str, pooling: str):
+        from emotion2vec.extraction.models import weights_hash
+
         self.name = name
         self.fingerprint = f"{weights_hash(model)} layer={layer} {pooling}"
         self._model = model
@@ -196,15 +197,6 @@ def check_layer(layer: int | str) -> int | str:
         return int(layer)
     except ValueError:
         raise ConfigError(f"layer is {layer!r}, expected last, mean, mean:N, all or a number") from None
-
-
-def weights_hash(model: Any) -> str:
-    """Hash a network's configuration and weights, so that cached features are found again only for the same network."""
-    digest = hashlib.blake2b(repr(getattr(model, "config", None)).encode(), digest_size=16)
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _load(name: str) -> Any:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from extraction.helpers import DEPTH, WIDTH, clip, speech
+from torch import Tensor
 
+from emotion2vec.audio import frame_count
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays
@@ -15,7 +17,7 @@ from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import Clip
 from emotion2vec.extraction.encoder import EncodedClip, Encoder
 from emotion2vec.extraction.models import choose_device, ready_model
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.encoder import Emotion2vec, Encoded
 
 MIXED = [clip(samples, index) for index, samples in enumerate([400, 16_000, 401, 719, 9_123])]
 
@@ -40,6 +42,25 @@ def test_a_padded_clip_has_the_features_of_the_clip_alone(model: Emotion2vec, la
         (alone,) = encode(one_job, [one])
         assert batched.shape == alone.shape and batched.dtype == np.float32
         np.testing.assert_allclose(batched, alone, rtol=0, atol=1e-5)
+
+
+def test_clips_of_many_lengths_share_a_few_shapes(model: Emotion2vec, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+    forward = model.forward
+
+    def spy(waveforms: Tensor, padding: Tensor | None = None) -> Encoded:
+        shapes.append(tuple(waveforms.shape))
+        return forward(waveforms, padding)
+
+    monkeypatch.setattr(model, "forward", spy)
+    lengths = [400, 719, 720, 2_639, 2_640, 2_959, 2_960, *range(3_000, 9_000, 101)]
+    clips = [clip(length, index) for index, length in enumerate(lengths)]
+    found = [encode(encoder(model, "last", False), [one])[0] for one in clips]
+    assert {(shape[0], frame_count(shape[1]) % 8) for shape in shapes} == {(1, 0)}
+    assert len(set(shapes)) == 4  # 8, 16, 24 and 32 frames
+    for one, features in zip(clips, found, strict=True):
+        alone = forward(torch.from_numpy(one.waveform).unsqueeze(0)).frames[0]
+        np.testing.assert_allclose(features, alone.detach().numpy(), rtol=0, atol=1e-5)
 
 
 def test_features_are_those_of_the_models_own_method(model: Emotion2vec) -> None:

@@ -10,8 +10,9 @@ from probe.stand_in import StandIn, write_tones
 from emotion2vec.audio import load_audio
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.models import weights_hash
 from emotion2vec.probe import spectral
-from emotion2vec.probe.features import make_extractor, weights_hash
+from emotion2vec.probe.features import make_extractor
 
 TINY = {
     "channels": 16,
