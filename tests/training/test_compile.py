@@ -25,8 +25,11 @@ def gradients(
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_compiled_gradients_and_number_of_graphs(backend: str) -> None:
+# Inductor has graphs of its own for sizes below 4,096, which every layer of a tiny network passes somewhere.
+@pytest.mark.parametrize(
+    ("backend", "settled", "most"), [("eager", 3, 12), pytest.param("inductor", 4, 20, marks=pytest.mark.slow)]
+)
+def test_compiled_gradients_and_number_of_graphs(backend: str, settled: int, most: int) -> None:
     torch._dynamo.reset()
     torch.manual_seed(0)
     plain = Pretrainer(tiny_config())
@@ -45,5 +48,5 @@ def test_compiled_gradients_and_number_of_graphs(backend: str) -> None:
             )
         graphs.append(counter.frame_count)
     gradients(compiled, 9_000, 3, frozenset({1}))  # layerdrop leaves a block out
-    assert graphs[2] == counter.frame_count, graphs  # with and without gradients, and then nothing for a new shape
-    assert graphs[2] <= 12
+    gradients(compiled, 13_579, 3)
+    assert graphs[settled - 1] == counter.frame_count <= most, graphs  # then nothing for a new shape
