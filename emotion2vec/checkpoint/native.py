@@ -30,6 +30,8 @@ STATE_FILE = "training.json"
 """Only in checkpoints of a run: its update and position in the data."""
 TRAINING_WEIGHTS_FILE = "training.safetensors"
 """Only in checkpoints of a run: teacher, decoder, running statistics and the optimizer's moments."""
+VERSIONS_FILE = "versions.json"
+"""Only in the folder of a run, from before its first update on: what it runs with."""
 
 
 def read_native(folder: Path) -> Source:

@@ -108,6 +108,8 @@ def _read_folder(folder: Path) -> Source:
         return native.read_native(newest)
     if (folder / huggingface.CONFIG_FILE).is_file():
         return huggingface.read_huggingface(folder)
+    if (folder / native.VERSIONS_FILE).is_file():
+        raise CheckpointError(f"{folder}: this run has no complete checkpoint yet, expected at least one")
     if (folder / funasr.CONFIG_FILE).is_file():
         return funasr.read_funasr(folder)
     raise CheckpointError(

@@ -16,6 +16,7 @@ from emotion2vec.checkpoint.native import (
     CONFIG_FILE,
     STATE_FILE,
     TRAINING_WEIGHTS_FILE,
+    VERSIONS_FILE,
     WEIGHTS_FILE,
     checkpoints,
     description,
@@ -88,7 +89,7 @@ class RunFolder:
         if newest_checkpoint(self.path) is not None:
             self._check_same_run()
         self.config_file.write_text(to_yaml(self.config), encoding="utf-8")
-        (self.path / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+        (self.path / VERSIONS_FILE).write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
 
     def _check_same_run(self) -> None:
         if not self.config_file.is_file():

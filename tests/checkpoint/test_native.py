@@ -69,6 +69,9 @@ def test_missing_folder_names_the_shipped_models() -> None:
 
 def test_other_folder(tmp_path: Path) -> None:
     assert "this folder is no model, expected a folder with model.json" in message(tmp_path)
+    for name in ("config.yaml", "versions.json"):  # what a run writes before its first update
+        (tmp_path / name).write_text("{}")
+    assert "this run has no complete checkpoint yet" in message(tmp_path)
     (tmp_path / "file").write_bytes(b"x")
     assert "1 bytes of no known kind" in message(tmp_path / "file")
 
