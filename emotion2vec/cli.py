@@ -257,7 +257,9 @@ def probe(
         typer.Option(help="logmel, mfcc, egemaps, untrained, hf:NAME, torchaudio:NAME, a model; may be repeated."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="One more model to probe; untrained takes its shape.")] = None,
-    folds: Annotated[str, typer.Option(help="speaker, session, official, emobox or random.")] = "speaker",
+    folds: Annotated[
+        str, typer.Option(help="speaker, speaker:K, 8-1-1, session, session-80-20, official, emobox or random.")
+    ] = "speaker",
     head: Annotated[
         list[str] | None,
         typer.Option(help="mlp, linear, logreg, weighted, attention or gru; may be repeated. [default: mlp]"),
@@ -302,7 +304,8 @@ def benchmark(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as data=/speech output=results."),
     ] = None,
     config: Annotated[
-        str, typer.Option(help="YAML file, or the name of one that ships with the package: acted, song or sentiment.")
+        str,
+        typer.Option(help="YAML file, or the name of one that ships with the package: acted, iemocap, song, sentiment."),
     ] = "acted",
 ) -> None:
     """Probe many features on many corpora, and write one report; the same command goes on after an interrupt."""

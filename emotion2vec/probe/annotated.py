@@ -13,7 +13,7 @@ from typing import Any
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
 
-Row = tuple[str, Path | None, dict[str, str | None]]
+Row = tuple[str, Path | None, Mapping[str, str | None]]
 """A clip's name in the annotation, its audio if it was found, and its fields."""
 
 IEMOCAP_CLASSES = {"neu": "neutral", "hap": "happiness", "exc": "happiness", "ang": "anger", "sad": "sadness"}
@@ -51,7 +51,7 @@ MSP_SPLITS = {"train": "train", "development": "valid", "validation": "valid", "
 
 def read_iemocap(root: Path) -> ClipSet:
     """IEMOCAP, four classes with excited as happiness: `Session*/dialog/EmoEvaluation/*.txt` (Busso et al., 2008)."""
-    codes = {}
+    codes: dict[str, str] = {}
     for path in _annotations(root, "EmoEvaluation/*.txt", "IEMOCAP"):
         codes.update(IEMOCAP_LINE.findall(_text(path)))
     audio = {path.stem: path for path in audio_files(root)}
