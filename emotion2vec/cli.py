@@ -305,7 +305,7 @@ def benchmark(
     ] = None,
     config: Annotated[
         str,
-        typer.Option(help="YAML file, or the name of one that ships with the package: acted, iemocap, song, sentiment."),
+        typer.Option(help="YAML file, or the name of a shipped one: acted, iemocap, song or sentiment."),
     ] = "acted",
 ) -> None:
     """Probe many features on many corpora, and write one report; the same command goes on after an interrupt."""
