@@ -12,10 +12,11 @@ from typing import Any
 from emotion2vec.probe.charts import confusion_table, layer_bars, scatter
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.embedding import embed
-from emotion2vec.probe.exports import format_p, overview, published_scores, to_csv, to_latex, to_markdown
+from emotion2vec.probe.exports import format_p, overview, to_csv, to_latex, to_markdown
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.metrics import METRICS
 from emotion2vec.probe.plan import BenchmarkPlan
+from emotion2vec.probe.published import published_scores
 from emotion2vec.probe.report import versions, write_json
 
 Document = dict[str, Any]
@@ -138,30 +139,25 @@ def _overview_table(documents: Sequence[Document]) -> str:
         '<div class="wide"><table><thead><tr><th>feature</th><th>head</th><th class="n">WA</th><th class="n">UA</th>'
         f'<th class="n">WF1</th><th class="n">UA, 95 %</th><th class="extra">0 to 100</th>'
         f'<th class="n">p</th></tr></thead>'
-        f"<tbody>{body}{_published_rows(documents[0])}</tbody></table></div>"
+        f"<tbody>{body}{_published_rows(documents)}</tbody></table></div>"
         f'<p class="note">95 %: bootstrap over {drawn} of the pooled UA. '
         "p: paired permutation test of UA over speakers (or folds) against the best feature of the same head, "
         "not corrected for the number of comparisons.</p>"
     )
 
 
-def _published_rows(document: Document) -> str:
-    """Rows of the published scores of this corpus, saying where their protocol differs from ours."""
-    published, rows = published_scores(), ""
-    for entry in published["scores"]:
-        if entry["dataset"] != document["dataset"]:
-            continue
+def _published_rows(documents: Sequence[Document]) -> str:
+    """Rows of the published scores of this corpus, saying where they differ from ours in more than the feature."""
+    heads, rows = {document["head"] for document in documents}, ""
+    for entry in published_scores(documents[0]["dataset"]):
         numbers = "".join(
-            f'<td class="n">{entry[metric]:.1f}</td>' if metric in entry else '<td class="n">–</td>'
+            f'<td class="n">{entry.scores[metric]:.1f}</td>' if metric in entry.scores else '<td class="n">–</td>'
             for metric in ("WA", "UA", "WF1")
         )
-        same = entry.get("folds") == document["scheme"]
-        differs = "" if same else " Another protocol: does not compare with the rows above."
-        shared = "" if entry["independent"] else " Speakers are shared between training and test."
+        about = " ".join([f"{entry.protocol}.", *entry.differences(documents[0]["scheme"], heads)])
         rows += (
-            f'<tr class="published"><td>published: emotion2vec base</td><td>{escape(entry["protocol"])}.'
-            f"{shared}{differs}</td>{numbers}"
-            f'<td colspan="3">{escape(published["source"])}</td></tr>'
+            f'<tr class="published"><td>published: {escape(entry.feature)}</td><td>{escape(about)}</td>{numbers}'
+            f'<td colspan="3">{escape(entry.source)}, {escape(entry.address)}</td></tr>'
         )
     return rows
 
