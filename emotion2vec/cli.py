@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +59,31 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)
+
+
+@contextmanager
+def _leaving_at_once(kept: Callable[[], str]) -> Iterator[None]:
+    """Let SIGTERM act like Ctrl-C, and on either say what is kept and end the process without waiting for its threads.
+
+    Threads in the middle of a fit in compiled code cannot be told to stop, and would be waited for when Python ends.
+    """
+    caught = [int(signal.SIGINT)]
+
+    def terminate(number: int, frame: Any) -> None:
+        caught[0] = number
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _say(f"interrupted; {kept()}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + caught[0])
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @app.command()
@@ -276,24 +303,26 @@ def probe(
     from emotion2vec.probe.probing import probe as run
     from emotion2vec.probe.report import show
 
-    result = run(
-        dataset=dataset,
-        table=table,
-        emobox=emobox,
-        root=root,
-        features=features or [],
-        model=model,
-        folds=folds,
-        heads=head or ["mlp"],
-        seeds=seed or [0],
-        layer=layer,
-        pooling=pooling,
-        standardize=standardize,
-        cache=cache,
-        device=device,
-        output=output,
-        progress=True,
-    )
+    kept = f"features are kept in {cache}" if cache else "nothing is kept; --cache DIR would keep features"
+    with _leaving_at_once(lambda: kept):
+        result = run(
+            dataset=dataset,
+            table=table,
+            emobox=emobox,
+            root=root,
+            features=features or [],
+            model=model,
+            folds=folds,
+            heads=head or ["mlp"],
+            seeds=seed or [0],
+            layer=layer,
+            pooling=pooling,
+            standardize=standardize,
+            cache=cache,
+            device=device,
+            output=output,
+            progress=True,
+        )
     show(result)
 
 
@@ -316,7 +345,11 @@ def benchmark(
 
     plan = load_plan(_find_config(config, "benchmark"), overrides or [])
     command = shlex.join(["emotion2vec", "benchmark", "--config", config, *(overrides or [])])
-    result = run_benchmark(plan, command, progress=True)
+    finished = Path(plan.output) / "results"
+    with _leaving_at_once(
+        lambda: f"{len(list(finished.glob('*.json')))} results are kept in {finished}; the same command goes on"
+    ):
+        result = run_benchmark(plan, command, progress=True)
     for failure in result.failures:
         _say(f"failed: {failure['corpus']} {failure['feature']}: {failure['reason']}")
     _say(f"{len(result.documents)} results in {Path(plan.output) / 'report.html'}")
@@ -343,7 +376,8 @@ def visualize(
 
     clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
     names, place = features or ["tiny"], str(choose_device(device))
-    write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place)
+    with _leaving_at_once(lambda: "nothing is written"):
+        write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place)
     _say(f"{len(names)} features of {len(clipset.clips)} clips drawn in {output}")
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emotion2vec.probe.cache import content_key
+from emotion2vec.probe.contents import content_keys
 from emotion2vec.probe.corpora import Clip, ClipSet, examples
 from emotion2vec.probe.folds import Fold
 from emotion2vec.probe.metrics import confusion_matrix, mean_scores, scores
@@ -20,12 +21,13 @@ SPEAKER_MARGIN = 5.0
 """Points of UA by which knowing only the speaker may beat chance before it is a warning."""
 
 
-def audit(clipset: ClipSet, folds: Sequence[Fold]) -> dict[str, Any]:
+def audit(clipset: ClipSet, folds: Sequence[Fold], cache: str | Path | None = None) -> dict[str, Any]:
     """Examine a split.
 
     Args:
         clipset: the clips.
         folds: the split; validation clips count as training.
+        cache: folder that remembers hashes of audio between runs.
 
     Returns:
         `folds` (per fold: clips per class in training and test, shared speakers, clips and sentences), `baselines`
@@ -33,7 +35,7 @@ def audit(clipset: ClipSet, folds: Sequence[Fold]) -> dict[str, Any]:
         class; each with mean WA, UA, WF1 over folds) and `warnings`.
     """
     clips = clipset.clips
-    keys = [content_key(clip.path) for clip in clips]
+    keys = content_keys([clip.path for clip in clips], cache)
     number = {label: position for position, label in enumerate(clipset.classes)}
     labels = np.array([number[clip.label] for clip in clips], np.int64)  # (N,)
     rows = [_audit_fold(clips, keys, fold) for fold in folds]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.checkpoint.complete import complete_file
 from emotion2vec.probe.charts import confusion_table, layer_bars, scatter
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.embedding import embed
@@ -36,9 +36,8 @@ def write_report(
         ("results.tex", to_latex(rows)),
         ("report.html", page(plan, documents, failures, command)),
     ):
-        partial = folder / f".{name}.{os.getpid()}"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        with complete_file(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def page(plan: BenchmarkPlan, documents: Sequence[Document], failures: Sequence[dict[str, str]], command: str) -> str:
@@ -76,8 +75,8 @@ def write_plots(
         found = embed(clipset, make_extractor(name, layer=layer, pooling=pooling, device=device), cache)
         blocks += f"<h2>{escape(name)}</h2>{embedding_plots(found)}"
     title = f"{clipset.name}: features in two dimensions"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(_document(title, f"<h1>{escape(title)}</h1>{blocks}"), encoding="utf-8")
+    with complete_file(output) as partial:
+        partial.write_text(_document(title, f"<h1>{escape(title)}</h1>{blocks}"), encoding="utf-8")
 
 
 def _document(title: str, body: str) -> str:

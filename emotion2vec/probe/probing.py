@@ -103,7 +103,7 @@ def probe(
     extractors = [make(feature, layer=layer) for feature in wanted]  # all at once: a wrong name must not wait its turn
     clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
     splits = make_folds(clipset, folds)
-    audited = audit(clipset, splits)
+    audited = audit(clipset, splits, cache)
     warnings = [*clipset.warnings, *audited["warnings"]]
     left_out = dict(clipset.left_out)
 

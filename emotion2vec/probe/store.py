@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from emotion2vec.probe.cache import ClipFeatures, FeatureCache, content_key
+from emotion2vec.probe.cache import ClipFeatures, FeatureCache
+from emotion2vec.probe.contents import content_keys
 from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.progress import progress_counter
 
@@ -74,7 +75,7 @@ def extract_table(
         progress: show a progress bar.
     """
     store = None if cache is None else FeatureCache(Path(cache), extractor.fingerprint, frames)
-    keys = [None if store is None else content_key(clip.path) for clip in clips]
+    keys = [None] * len(clips) if store is None else content_keys([clip.path for clip in clips], cache)
     found: dict[int, ClipFeatures | str] = {}
     if store is not None:
         known = store.read({key for key in keys if key is not None})

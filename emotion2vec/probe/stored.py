@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.errors import ManifestError
-from emotion2vec.probe.cache import ClipFeatures, combined_key
+from emotion2vec.probe.cache import ClipFeatures
+from emotion2vec.probe.contents import combined_key
 
 
 def is_feature_store(path: Path) -> bool:
