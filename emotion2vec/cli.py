@@ -324,6 +324,10 @@ def probe(
             progress=True,
         )
     show(result)
+    if left_out := result.about["left_out"]:
+        _say("these scores are incomplete:")
+        _say_faults("clips could not be used", [f"{row['file']}: {row['reason']}" for row in left_out])
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -352,6 +356,8 @@ def benchmark(
         result = run_benchmark(plan, command, progress=True)
     for failure in result.failures:
         _say(f"failed: {failure['corpus']} {failure['feature']}: {failure['reason']}")
+    if incomplete := sum(not document["complete"] for document in result.documents):
+        _say(f"incomplete: {incomplete} results, as clips could not be used; the report marks them")
     _say(f"{len(result.documents)} results in {Path(plan.output) / 'report.html'}")
     raise typer.Exit(result.exit_code)
 
@@ -377,7 +383,7 @@ def visualize(
     clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
     names, place = features or ["tiny"], str(choose_device(device))
     with _leaving_at_once(lambda: "nothing is written"):
-        write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place)
+        write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place, progress=True)
     _say(f"{len(names)} features of {len(clipset.clips)} clips drawn in {output}")
 
 

@@ -32,8 +32,10 @@ class BenchmarkResult:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 some combinations failed, 2 none could be done."""
-        return 0 if not self.failures else 1 if self.documents else 2
+        """0 all done, 1 some combinations failed or are incomplete, 2 none could be done."""
+        if not self.documents:
+            return 2
+        return 1 if self.failures or not all(document["complete"] for document in self.documents) else 0
 
 
 def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False) -> BenchmarkResult:

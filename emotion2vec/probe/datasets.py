@@ -58,12 +58,14 @@ def read_corpus(name: str, root: str | Path) -> ClipSet:
 def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
     found: dict[tuple[str, str], Clip] = {}
     doubled: list[str] = []
+    strangers: list[str] = []
     audio = audio_files(root)
     for path in audio:
         facts = corpus.read(path)
-        if facts is None:
-            continue
         file = path.relative_to(root).as_posix()
+        if facts is None:
+            strangers.append(file)
+            continue
         key = path.stem, facts.get("speaker", "")  # SAVEE's speakers share stems
         if key in found:
             doubled.append(file)
@@ -71,12 +73,15 @@ def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
         found[key] = Clip(file=file, path=path, **facts)
     if not found:
         seen = f"{len(audio)} audio files such as {audio[0].name}" if audio else "no audio files"
-        raise ManifestError(
-            f"root {root}: found {seen}, expected the clips of {corpus.title}, named such as {corpus.example}.wav"
-        )
+        clips_of = f"{corpus.clips} clips of {corpus.title}" if corpus.clips else f"clips of {corpus.title}"
+        raise ManifestError(f"root {root}: found {seen}, expected the {clips_of}, named such as {corpus.example}.wav")
     warnings = []
     if doubled:
         warnings.append(f"{len(doubled)} clips of {corpus.title} lie below {root} twice; left out: {examples(doubled)}")
+    if strangers:
+        warnings.append(
+            f"{len(strangers)} audio files below {root} are no clips of {corpus.title}; left out: {examples(strangers)}"
+        )
     if corpus.clips is not None and len(found) != corpus.clips:
         warnings.append(f"{root} holds {len(found)} clips of {corpus.title}, expected {corpus.clips}")
     clips = tuple(found[key] for key in sorted(found))

@@ -63,6 +63,7 @@ def write_plots(
     pooling: str | None = None,
     cache: str | Path | None = None,
     device: str = "cpu",
+    progress: bool = False,
 ) -> None:
     """Write a page of nothing but the plots of some features of a corpus.
 
@@ -72,7 +73,8 @@ def write_plots(
     """
     blocks = ""
     for name in features:
-        found = embed(clipset, make_extractor(name, layer=layer, pooling=pooling, device=device), cache)
+        extractor = make_extractor(name, layer=layer, pooling=pooling, device=device)
+        found = embed(clipset, extractor, cache, progress)
         blocks += f"<h2>{escape(name)}</h2>{embedding_plots(found)}"
     title = f"{clipset.name}: features in two dimensions"
     with complete_file(output) as partial:
