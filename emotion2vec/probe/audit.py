@@ -116,7 +116,7 @@ def _warnings(
             found.append(f"fold {row['name']}: training has no clip of {', '.join(missing)}, which the test has")
         if absent := sorted(row["train"].keys() - row["test"].keys()):
             found.append(f"fold {row['name']}: the test has no clip of {', '.join(absent)}; its UA is over the others")
-    return found + _one_class_speakers(clips)
+    return found + _alike_labels(clips) + _one_class_speakers(clips)
 
 
 def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence[Fold]) -> list[str]:
@@ -135,6 +135,15 @@ def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence
         also = f", {contradicting} of them under different labels" if contradicting else ""
         found.append(f"{len(twice)} recordings are listed more than once{also}: {examples(names)}")
     return found
+
+
+def _alike_labels(clips: Sequence[Clip]) -> list[str]:
+    """Labels that differ only in case, spaces and hyphens are mostly one class that was spelled in two ways."""
+    spelled: dict[str, set[str]] = {}
+    for clip in clips:
+        spelled.setdefault("".join(filter(str.isalnum, clip.label.lower())), set()).add(clip.label)
+    alike = [" and ".join(map(repr, sorted(labels))) for labels in spelled.values() if len(labels) > 1]
+    return [f"labels that look like the same class count as different ones: {'; '.join(alike)}"] if alike else []
 
 
 def _one_class_speakers(clips: Sequence[Clip]) -> list[str]:

@@ -108,6 +108,8 @@ def _label_map(data: Path, findings: _Findings) -> dict[str, str]:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise ManifestError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ManifestError(f"{path}: holds a {type(found).__name__}, expected an object of labels and their names")
     return {str(key): str(value) for key, value in found.items()}
 
 

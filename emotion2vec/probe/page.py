@@ -17,7 +17,7 @@ from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.metrics import METRICS
 from emotion2vec.probe.plan import BenchmarkPlan
 from emotion2vec.probe.published import published_scores
-from emotion2vec.probe.report import versions, write_json
+from emotion2vec.probe.report import check_writable, versions, write_json
 
 Document = dict[str, Any]
 
@@ -68,9 +68,10 @@ def write_plots(
     """Write a page of nothing but the plots of some features of a corpus.
 
     Raises:
-        ConfigError: a feature is not known.
+        ConfigError: a feature is not known, or the file cannot be written.
         ManifestError: fewer than three clips can be read.
     """
+    check_writable(output)
     blocks = ""
     for name in features:
         extractor = make_extractor(name, layer=layer, pooling=pooling, device=device)

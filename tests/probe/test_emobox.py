@@ -67,6 +67,9 @@ def test_what_is_not_emobox_is_refused(tmp_path: Path, audio: Path) -> None:
     data = write(tmp_path / "m", [{"key": "m-q", "wav": "q.wav", "emo": "s"}], {"s": "Sad"}, {})
     with pytest.raises(ManifestError, match=r"audio of none of the 1 clips.*it holds 4 audio files"):
         read_emobox(data, audio)
+    (data / "label_dict.json").write_text('["Sad"]')
+    with pytest.raises(ManifestError, match=r"label_dict\.json: holds a list, expected an object"):
+        read_emobox(data, audio)
     (data / "m.jsonl").write_text('{"key": 1}\n{no\n[]')
     with pytest.raises(ManifestError, match=r"line 2: .*line 3: expected an object"):
         read_emobox(data, audio)
