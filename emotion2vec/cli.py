@@ -377,6 +377,7 @@ def visualize(
 ) -> None:
     """Draw features in two dimensions, by emotion, arousal and speaker."""
     from emotion2vec.extraction.models import choose_device
+    from emotion2vec.probe.embedding import MOST_POINTS
     from emotion2vec.probe.page import write_plots
     from emotion2vec.probe.probing import read_clips
 
@@ -384,7 +385,8 @@ def visualize(
     names, place = features or ["tiny"], str(choose_device(device))
     with _leaving_at_once(lambda: "nothing is written"):
         write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place, progress=True)
-    _say(f"{len(names)} features of {len(clipset.clips)} clips drawn in {output}")
+    drawn = f"{min(MOST_POINTS, len(clipset.clips))} of {len(clipset.clips)} clips"
+    _say(f"{len(names)} features of {drawn} drawn in {output}")
 
 
 @app.command()

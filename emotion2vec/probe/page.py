@@ -16,7 +16,7 @@ from emotion2vec.probe.exports import format_p, overview, to_csv, to_latex, to_m
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.metrics import METRICS
 from emotion2vec.probe.plan import BenchmarkPlan
-from emotion2vec.probe.published import published_scores
+from emotion2vec.probe.published import published_rows
 from emotion2vec.probe.report import check_writable, versions, write_json
 
 Document = dict[str, Any]
@@ -137,31 +137,17 @@ def _overview_table(documents: Sequence[Document]) -> str:
             f'<tr class="base"><td>{label}</td><td>no audio</td>{numbers}<td></td><td class="extra"></td><td></td></tr>'
         )
     drawn = documents[0]["intervals_over"]
+    heads = {document["head"] for document in documents}
+    body += published_rows(documents[0]["dataset"], documents[0]["scheme"], heads, ("WA", "UA", "WF1"))
     return (
         '<div class="wide"><table><thead><tr><th>feature</th><th>head</th><th class="n">WA</th><th class="n">UA</th>'
         f'<th class="n">WF1</th><th class="n">UA, 95 %</th><th class="extra">0 to 100</th>'
         f'<th class="n">p</th></tr></thead>'
-        f"<tbody>{body}{_published_rows(documents)}</tbody></table></div>"
+        f"<tbody>{body}</tbody></table></div>"
         f'<p class="note">95 %: bootstrap over {drawn} of the pooled UA. '
         "p: paired permutation test of UA over speakers (or folds) against the best feature of the same head, "
         "not corrected for the number of comparisons.</p>"
     )
-
-
-def _published_rows(documents: Sequence[Document]) -> str:
-    """Rows of the published scores of this corpus, saying where they differ from ours in more than the feature."""
-    heads, rows = {document["head"] for document in documents}, ""
-    for entry in published_scores(documents[0]["dataset"]):
-        numbers = "".join(
-            f'<td class="n">{entry.scores[metric]:.1f}</td>' if metric in entry.scores else '<td class="n">–</td>'
-            for metric in ("WA", "UA", "WF1")
-        )
-        about = " ".join([f"{entry.protocol}.", *entry.differences(documents[0]["scheme"], heads)])
-        rows += (
-            f'<tr class="published"><td>published: {escape(entry.feature)}</td><td>{escape(about)}</td>{numbers}'
-            f'<td colspan="3">{escape(entry.source)}, {escape(entry.address)}</td></tr>'
-        )
-    return rows
 
 
 def _class_balance(document: Document) -> str:
@@ -219,14 +205,17 @@ def embedding_plots(found: dict[str, Any]) -> str:
     explained = f"PCA, {100 * found['explained']:.0f} % of the variance"
     kinds = [(name, shown) for name, shown in (("umap", "UMAP"), ("pca", explained)) if name in found]
     plots = "".join(
-        scatter(found[name], found[group], f"{shown}, by {group}")
+        '<div class="plots">'
+        + "".join(
+            scatter(found[name], found[group], f"{shown}, by {group}") for group in ("emotion", "arousal", "speaker")
+        )
+        + "</div>"
         for name, shown in kinds
-        for group in ("emotion", "arousal", "speaker")
     )
     missing = (
         "" if "umap" in found else '<p class="note">UMAP is drawn too where it is installed: pip install umap-learn</p>'
     )
-    return f'<div class="plots">{plots}</div>{missing}'
+    return plots + missing
 
 
 def _failures(failures: Sequence[dict[str, str]]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from emotion2vec.assets import asset_folder
 from emotion2vec.probe.metrics import METRICS
@@ -61,3 +62,31 @@ def published_scores(dataset: str) -> list[PublishedScore]:
         if entry["dataset"] == dataset
         for place, feature in enumerate(source["features"])
     ]
+
+
+def published_rows(dataset: str, folds: str, heads: Collection[str], metrics: Sequence[str]) -> str:
+    """Table rows of a corpus's published scores: a line per protocol, which says where it differs, then its scores.
+
+    Args:
+        dataset: the corpus.
+        folds: our fold scheme.
+        heads: our heads.
+        metrics: the columns of scores; feature and head stand before them, and three columns follow.
+    """
+    rows, last = "", ""
+    for entry in published_scores(dataset):
+        about = " ".join([f"Published: {entry.protocol}.", *entry.differences(folds, heads)])
+        title = f"{escape(about)} <cite>{escape(entry.source)}, {escape(entry.address)}</cite>"
+        if title != last:
+            rows += f'<tr class="published about"><td colspan="{len(metrics) + 5}">{title}</td></tr>'
+        last = title
+        numbers = "".join(
+            f'<td class="n">{entry.scores[name]:.1f}</td>' if name in entry.scores else '<td class="n">–</td>'
+            for name in metrics
+        )
+        head = entry.head if entry.head in heads else "theirs"
+        rows += (
+            f'<tr class="published"><td>{escape(entry.feature)}</td><td>{escape(head)}</td>{numbers}'
+            '<td></td><td class="extra"></td><td></td></tr>'
+        )
+    return rows
