@@ -78,7 +78,7 @@ def published_rows(dataset: str, folds: str, heads: Collection[str], metrics: Se
         about = " ".join([f"Published: {entry.protocol}.", *entry.differences(folds, heads)])
         title = f"{escape(about)} <cite>{escape(entry.source)}, {escape(entry.address)}</cite>"
         if title != last:
-            rows += f'<tr class="published about"><td colspan="{len(metrics) + 5}">{title}</td></tr>'
+            rows += f'<tr class="published about"><td colspan="{len(metrics) + 5}"><div>{title}</div></td></tr>'
         last = title
         numbers = "".join(
             f'<td class="n">{entry.scores[name]:.1f}</td>' if name in entry.scores else '<td class="n">–</td>'
