@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,31 +57,6 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)
-
-
-@contextmanager
-def _leaving_at_once(kept: Callable[[], str]) -> Iterator[None]:
-    """Let SIGTERM act like Ctrl-C, and on either say what is kept and end the process without waiting for its threads.
-
-    Threads in the middle of a fit in compiled code cannot be told to stop, and would be waited for when Python ends.
-    """
-    caught = [int(signal.SIGINT)]
-
-    def terminate(number: int, frame: Any) -> None:
-        caught[0] = number
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _say(f"interrupted; {kept()}")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(128 + caught[0])
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @app.command()
@@ -302,9 +275,10 @@ def probe(
     """Train small heads on frozen features and score them on held-out speakers."""
     from emotion2vec.probe.probing import probe as run
     from emotion2vec.probe.report import show
+    from emotion2vec.probe.stopping import leaving_at_once
 
     kept = f"features are kept in {cache}" if cache else "nothing is kept; --cache DIR would keep features"
-    with _leaving_at_once(lambda: kept):
+    with leaving_at_once(lambda: kept):
         result = run(
             dataset=dataset,
             table=table,
@@ -346,11 +320,12 @@ def benchmark(
 
     from emotion2vec.probe.benchmark import run_benchmark
     from emotion2vec.probe.plan import load_plan
+    from emotion2vec.probe.stopping import leaving_at_once
 
     plan = load_plan(_find_config(config, "benchmark"), overrides or [])
     command = shlex.join(["emotion2vec", "benchmark", "--config", config, *(overrides or [])])
     finished = Path(plan.output) / "results"
-    with _leaving_at_once(
+    with leaving_at_once(
         lambda: f"{len(list(finished.glob('*.json')))} results are kept in {finished}; the same command goes on"
     ):
         result = run_benchmark(plan, command, progress=True)
@@ -380,10 +355,11 @@ def visualize(
     from emotion2vec.probe.embedding import MOST_POINTS
     from emotion2vec.probe.page import write_plots
     from emotion2vec.probe.probing import read_clips
+    from emotion2vec.probe.stopping import leaving_at_once
 
     clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
     names, place = features or ["tiny"], str(choose_device(device))
-    with _leaving_at_once(lambda: "nothing is written"):
+    with leaving_at_once(lambda: "nothing is written"):
         write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place, progress=True)
     drawn = f"{min(MOST_POINTS, len(clipset.clips))} of {len(clipset.clips)} clips"
     _say(f"{len(names)} features of {drawn} drawn in {output}")

@@ -86,6 +86,7 @@ def test_umap_is_drawn_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) ->
     assert "umap" not in embed(clipset(15), Clouds())  # too few points for its neighbourhoods
 
 
+@pytest.mark.slow  # it compiles for half a minute
 @pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed: pip install umap-learn")
 def test_umap_keeps_clouds_apart_and_gives_the_same_again() -> None:
     found = embed(clipset(90), Clouds())
