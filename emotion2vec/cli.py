@@ -257,7 +257,9 @@ def probe(
         typer.Option(help="logmel, mfcc, egemaps, untrained, hf:NAME, torchaudio:NAME, a model; may be repeated."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="One more model to probe; untrained takes its shape.")] = None,
-    folds: Annotated[str, typer.Option(help="speaker, session, official, emobox or random.")] = "speaker",
+    folds: Annotated[
+        str, typer.Option(help="speaker, speaker:K, 8-1-1, session, session-80-20, official, emobox or random.")
+    ] = "speaker",
     head: Annotated[
         list[str] | None,
         typer.Option(help="mlp, linear, logreg, weighted, attention or gru; may be repeated. [default: mlp]"),
@@ -273,26 +275,33 @@ def probe(
     """Train small heads on frozen features and score them on held-out speakers."""
     from emotion2vec.probe.probing import probe as run
     from emotion2vec.probe.report import show
+    from emotion2vec.probe.stopping import leaving_at_once
 
-    result = run(
-        dataset=dataset,
-        table=table,
-        emobox=emobox,
-        root=root,
-        features=features or [],
-        model=model,
-        folds=folds,
-        heads=head or ["mlp"],
-        seeds=seed or [0],
-        layer=layer,
-        pooling=pooling,
-        standardize=standardize,
-        cache=cache,
-        device=device,
-        output=output,
-        progress=True,
-    )
+    kept = f"features are kept in {cache}" if cache else "nothing is kept; --cache DIR would keep features"
+    with leaving_at_once(lambda: kept):
+        result = run(
+            dataset=dataset,
+            table=table,
+            emobox=emobox,
+            root=root,
+            features=features or [],
+            model=model,
+            folds=folds,
+            heads=head or ["mlp"],
+            seeds=seed or [0],
+            layer=layer,
+            pooling=pooling,
+            standardize=standardize,
+            cache=cache,
+            device=device,
+            output=output,
+            progress=True,
+        )
     show(result)
+    if left_out := result.about["left_out"]:
+        _say("these scores are incomplete:")
+        _say_faults("clips could not be used", [f"{row['file']}: {row['reason']}" for row in left_out])
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -302,7 +311,8 @@ def benchmark(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as data=/speech output=results."),
     ] = None,
     config: Annotated[
-        str, typer.Option(help="YAML file, or the name of one that ships with the package: acted, song or sentiment.")
+        str,
+        typer.Option(help="YAML file, or the name of a shipped one: acted, iemocap, song or sentiment."),
     ] = "acted",
 ) -> None:
     """Probe many features on many corpora, and write one report; the same command goes on after an interrupt."""
@@ -310,12 +320,19 @@ def benchmark(
 
     from emotion2vec.probe.benchmark import run_benchmark
     from emotion2vec.probe.plan import load_plan
+    from emotion2vec.probe.stopping import leaving_at_once
 
     plan = load_plan(_find_config(config, "benchmark"), overrides or [])
     command = shlex.join(["emotion2vec", "benchmark", "--config", config, *(overrides or [])])
-    result = run_benchmark(plan, command, progress=True)
+    finished = Path(plan.output) / "results"
+    with leaving_at_once(
+        lambda: f"{len(list(finished.glob('*.json')))} results are kept in {finished}; the same command goes on"
+    ):
+        result = run_benchmark(plan, command, progress=True)
     for failure in result.failures:
         _say(f"failed: {failure['corpus']} {failure['feature']}: {failure['reason']}")
+    if incomplete := sum(not document["complete"] for document in result.documents):
+        _say(f"incomplete: {incomplete} results, as clips could not be used; the report marks them")
     _say(f"{len(result.documents)} results in {Path(plan.output) / 'report.html'}")
     raise typer.Exit(result.exit_code)
 
@@ -335,13 +352,17 @@ def visualize(
 ) -> None:
     """Draw features in two dimensions, by emotion, arousal and speaker."""
     from emotion2vec.extraction.models import choose_device
+    from emotion2vec.probe.embedding import MOST_POINTS
     from emotion2vec.probe.page import write_plots
     from emotion2vec.probe.probing import read_clips
+    from emotion2vec.probe.stopping import leaving_at_once
 
     clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
     names, place = features or ["tiny"], str(choose_device(device))
-    write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place)
-    _say(f"{len(names)} features of {len(clipset.clips)} clips drawn in {output}")
+    with leaving_at_once(lambda: "nothing is written"):
+        write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place, progress=True)
+    drawn = f"{min(MOST_POINTS, len(clipset.clips))} of {len(clipset.clips)} clips"
+    _say(f"{len(names)} features of {drawn} drawn in {output}")
 
 
 @app.command()

@@ -96,7 +96,7 @@ def test_pretrain_end_to_end(
         (["extract", "/nowhere/at/all", "--model", "MODEL", "--output", "RUN"], "/nowhere/at/all: does not exist"),
         (["extract", "/", "--model", "MODEL", "--output", "RUN", "--layers", "x"], "layers is 'x'"),
         (["probe", "--dataset", "nope", "--root", "/", "--features", "logmel"], "nope"),
-        (["benchmark", "--config", "nope"], "config is 'nope', expected a YAML file or one of acted, sentiment, song"),
+        (["benchmark", "--config", "nope"], "config is 'nope', expected a YAML file or one of acted, "),
         (["visualize", "--table", "nope.csv", "--output", "RUN"], "nope.csv: cannot be opened"),
     ],
 )
@@ -140,6 +140,14 @@ def test_probe(
     assert len(scores["folds"]) == 3
     assert scores["pooled"]["UA"] > 90
     assert set(scores["mean"]) >= {"WA", "UA", "WF1"} and set(scores["std"]) >= {"WA", "UA", "WF1"}
+    capsys.readouterr()
+    (tmp_path / "7.wav").write_bytes(b"no audio")
+    (tmp_path / "9.wav").unlink()
+    assert run(monkeypatch, *words, "--output", tmp_path / "scores.json") == 1
+    said = capsys.readouterr().err
+    assert "these scores are incomplete" in said and "2 clips could not be used" in said
+    assert "9.wav: no such file" in said and "7.wav: " in said
+    assert json.loads((tmp_path / "scores.json").read_text())["complete"] is False
 
 
 def test_a_folder_of_the_same_name_does_not_hide_a_shipped_configuration(

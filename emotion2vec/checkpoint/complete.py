@@ -41,7 +41,7 @@ def complete_folder(folder: Path) -> Iterator[Path]:
 def complete_file(path: Path) -> Iterator[Path]:
     """Give a path to write to; after the block the file is on disk under its name, in place of what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write the same file
     partial.touch()
     mode = partial.stat().st_mode & 0o666
     try:

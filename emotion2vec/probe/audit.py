@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emotion2vec.probe.cache import content_key
+from emotion2vec.probe.contents import content_keys
 from emotion2vec.probe.corpora import Clip, ClipSet, examples
 from emotion2vec.probe.folds import Fold
 from emotion2vec.probe.metrics import confusion_matrix, mean_scores, scores
@@ -20,12 +21,13 @@ SPEAKER_MARGIN = 5.0
 """Points of UA by which knowing only the speaker may beat chance before it is a warning."""
 
 
-def audit(clipset: ClipSet, folds: Sequence[Fold]) -> dict[str, Any]:
+def audit(clipset: ClipSet, folds: Sequence[Fold], cache: str | Path | None = None) -> dict[str, Any]:
     """Examine a split.
 
     Args:
         clipset: the clips.
         folds: the split; validation clips count as training.
+        cache: folder that remembers hashes of audio between runs.
 
     Returns:
         `folds` (per fold: clips per class in training and test, shared speakers, clips and sentences), `baselines`
@@ -33,7 +35,7 @@ def audit(clipset: ClipSet, folds: Sequence[Fold]) -> dict[str, Any]:
         class; each with mean WA, UA, WF1 over folds) and `warnings`.
     """
     clips = clipset.clips
-    keys = [content_key(clip.path) for clip in clips]
+    keys = content_keys([clip.path for clip in clips], cache)
     number = {label: position for position, label in enumerate(clipset.classes)}
     labels = np.array([number[clip.label] for clip in clips], np.int64)  # (N,)
     rows = [_audit_fold(clips, keys, fold) for fold in folds]
@@ -114,7 +116,7 @@ def _warnings(
             found.append(f"fold {row['name']}: training has no clip of {', '.join(missing)}, which the test has")
         if absent := sorted(row["train"].keys() - row["test"].keys()):
             found.append(f"fold {row['name']}: the test has no clip of {', '.join(absent)}; its UA is over the others")
-    return found + _one_class_speakers(clips)
+    return found + _alike_labels(clips) + _one_class_speakers(clips)
 
 
 def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence[Fold]) -> list[str]:
@@ -133,6 +135,15 @@ def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence
         also = f", {contradicting} of them under different labels" if contradicting else ""
         found.append(f"{len(twice)} recordings are listed more than once{also}: {examples(names)}")
     return found
+
+
+def _alike_labels(clips: Sequence[Clip]) -> list[str]:
+    """Labels that differ only in case, spaces and hyphens are mostly one class that was spelled in two ways."""
+    spelled: dict[str, set[str]] = {}
+    for clip in clips:
+        spelled.setdefault("".join(filter(str.isalnum, clip.label.lower())), set()).add(clip.label)
+    alike = [" and ".join(map(repr, sorted(labels))) for labels in spelled.values() if len(labels) > 1]
+    return [f"labels that look like the same class count as different ones: {'; '.join(alike)}"] if alike else []
 
 
 def _one_class_speakers(clips: Sequence[Clip]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.errors import ConfigError, Emotion2vecError
-from emotion2vec.probe.cache import combined_key
+from emotion2vec.probe.contents import combined_key
 from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan
 from emotion2vec.probe.probing import probe, read_clips
 from emotion2vec.probe.report import versions, write_json
@@ -32,8 +32,10 @@ class BenchmarkResult:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 some combinations failed, 2 none could be done."""
-        return 0 if not self.failures else 1 if self.documents else 2
+        """0 all done, 1 some combinations failed or are incomplete, 2 none could be done."""
+        if not self.documents:
+            return 2
+        return 1 if self.failures or not all(document["complete"] for document in self.documents) else 0
 
 
 def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False) -> BenchmarkResult:
@@ -84,11 +86,15 @@ def _located(plan: BenchmarkPlan, corpus: CorpusPlan) -> dict[str, Any]:
     return {"dataset": corpus.dataset, **{name: Path(plan.data) / path for name, path in paths.items() if path}}
 
 
+def _cache(plan: BenchmarkPlan) -> str | Path:
+    return plan.cache or Path(plan.output) / "features"
+
+
 def _corpus_digest(plan: BenchmarkPlan, corpus: CorpusPlan) -> str:
     """Hash of the clips, what is said about them, and their audio."""
     clipset = read_clips(**_located(plan, corpus))
     facts = repr([(clip.file, clip.label, clip.speaker, clip.session, clip.fold, clip.split) for clip in clipset.clips])
-    audio = combined_key(clip.path for clip in clipset.clips)
+    audio = combined_key((clip.path for clip in clipset.clips), _cache(plan))
     return hashlib.blake2b((facts + repr(clipset.splits) + audio).encode(), digest_size=12).hexdigest()
 
 
@@ -100,7 +106,7 @@ def _probe_feature(
     from emotion2vec.probe.features import make_extractor
 
     extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling)
-    cache = plan.cache or Path(plan.output) / "features"
+    cache = _cache(plan)
     documents = []
     for head in feature.heads or plan.heads:
         request = {

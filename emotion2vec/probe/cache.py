@@ -9,14 +9,15 @@ N: clips of a pack. T: frames of all clips together. D: channels of a frame. P: 
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from emotion2vec.checkpoint.complete import complete_file
 
 CACHE_VERSION = 2
 """Raised when the same fingerprint would give other numbers."""
@@ -39,18 +40,6 @@ class ClipFeatures:
     def without_frames(self) -> ClipFeatures:
         """The same vector alone."""
         return ClipFeatures(self.vector, None, self.layers)
-
-
-def content_key(path: Path) -> str | None:
-    """Hash of a file's bytes, or None when it cannot be read."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError:
-        return None
-    return digest.hexdigest()
 
 
 class FeatureCache:
@@ -101,23 +90,5 @@ class FeatureCache:
             arrays["frames"] = np.concatenate([item.frames for item in features])  # (T, D)
         digest = hashlib.blake2b(digest_size=12)
         digest.update("".join(good).encode() + str(self._frames).encode())
-        _write(self._folder / f"{digest.hexdigest()}.npz", arrays)
-
-
-def _write(target: Path, arrays: dict[str, Any]) -> None:
-    """Write under a temporary name, flush to disk, then rename: a file with the final name is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    with partial.open("wb") as stream:
-        np.savez(stream, **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(target)
-
-
-def combined_key(paths: Iterable[Path]) -> str:
-    """One hash of the contents of several files, in order; for reports."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        digest.update((content_key(path) or "absent").encode())
-    return digest.hexdigest()
+        with complete_file(self._folder / f"{digest.hexdigest()}.npz") as partial, partial.open("wb") as stream:
+            np.savez(stream, **arrays)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe.annotated import ANNOTATED
+from emotion2vec.probe.annotated import ANNOTATED, iemocap_facts
 from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
 from emotion2vec.probe.readers import CORPORA, Corpus
 
@@ -14,6 +14,18 @@ from emotion2vec.probe.readers import CORPORA, Corpus
 def dataset_names() -> list[str]:
     """All names that `read_corpus` knows."""
     return sorted([*CORPORA, *ANNOTATED])
+
+
+def native_name(name: str) -> str:
+    """The name that we have for a corpus that others spell without hyphens, or the same name."""
+    return next((known for known in dataset_names() if known.replace("-", "") == name.lower().replace("-", "")), name)
+
+
+def facts_of_name(corpus: str, path: Path) -> dict[str, str]:
+    """What a clip's file name says in a known corpus: speaker, sentence and so on; nothing where it says nothing."""
+    if corpus == "iemocap":
+        return iemocap_facts(path.stem) or {}
+    return (CORPORA[corpus].read(path) or {}) if corpus in CORPORA else {}
 
 
 def read_corpus(name: str, root: str | Path) -> ClipSet:
@@ -44,27 +56,32 @@ def read_corpus(name: str, root: str | Path) -> ClipSet:
 
 
 def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
-    found: dict[str, Clip] = {}
+    found: dict[tuple[str, str], Clip] = {}
     doubled: list[str] = []
+    strangers: list[str] = []
     audio = audio_files(root)
     for path in audio:
         facts = corpus.read(path)
-        if facts is None:
-            continue
         file = path.relative_to(root).as_posix()
-        key = f"{path.parent.name}/{path.stem}" if corpus.folder else path.stem
+        if facts is None:
+            strangers.append(file)
+            continue
+        key = path.stem, facts.get("speaker", "")  # SAVEE's speakers share stems
         if key in found:
             doubled.append(file)
             continue
         found[key] = Clip(file=file, path=path, **facts)
     if not found:
         seen = f"{len(audio)} audio files such as {audio[0].name}" if audio else "no audio files"
-        raise ManifestError(
-            f"root {root}: found {seen}, expected the clips of {corpus.title}, named such as {corpus.example}.wav"
-        )
+        clips_of = f"{corpus.clips} clips of {corpus.title}" if corpus.clips else f"clips of {corpus.title}"
+        raise ManifestError(f"root {root}: found {seen}, expected the {clips_of}, named such as {corpus.example}.wav")
     warnings = []
     if doubled:
         warnings.append(f"{len(doubled)} clips of {corpus.title} lie below {root} twice; left out: {examples(doubled)}")
+    if strangers:
+        warnings.append(
+            f"{len(strangers)} audio files below {root} are no clips of {corpus.title}; left out: {examples(strangers)}"
+        )
     if corpus.clips is not None and len(found) != corpus.clips:
         warnings.append(f"{root} holds {len(found)} clips of {corpus.title}, expected {corpus.clips}")
     clips = tuple(found[key] for key in sorted(found))

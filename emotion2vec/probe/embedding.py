@@ -41,7 +41,9 @@ AROUSAL = {
 """Classes whose arousal is commonly taken as high or low; others are drawn as neither."""
 
 
-def embed(clipset: ClipSet, extractor: Extractor, cache: str | Path | None = None) -> dict[str, Any]:
+def embed(
+    clipset: ClipSet, extractor: Extractor, cache: str | Path | None = None, progress: bool = False
+) -> dict[str, Any]:
     """Project the clips' standardized vectors to the plane.
 
     Returns:
@@ -53,26 +55,28 @@ def embed(clipset: ClipSet, extractor: Extractor, cache: str | Path | None = Non
     """
     from sklearn.decomposition import PCA
 
-    table = extract_table(clipset.clips, extractor, frames=False, cache=cache)
-    rows = np.flatnonzero(table.usable)
-    if len(rows) < 3:
-        raise ManifestError(f"{clipset.root}: {len(rows)} clips can be read, expected at least 3 to draw")
-    if len(rows) > MOST_POINTS:
-        random = np.random.default_rng(keyed_seed("points", len(rows)))
-        rows = np.sort(random.choice(rows, MOST_POINTS, replace=False))
-    vectors = standardized(table.vectors[rows], np.arange(len(rows)))  # (N, P)
+    clips = clipset.clips
+    if len(clips) > MOST_POINTS:
+        random = np.random.default_rng(keyed_seed("points", len(clips)))
+        clips = tuple(clips[i] for i in np.sort(random.choice(len(clips), MOST_POINTS, replace=False)))
+    table = extract_table(clips, extractor, frames=False, cache=cache, progress=progress)
+    clips = tuple(clip for clip, read in zip(clips, table.usable, strict=True) if read)
+    if len(clips) < 3:
+        raise ManifestError(f"{clipset.root}: {len(clips)} clips can be read, expected at least 3 to draw")
+    vectors = standardized(table.vectors[table.usable], np.arange(len(clips)))  # (N, P)
     pca = PCA(n_components=2, random_state=0).fit(vectors)
     found: dict[str, Any] = {
-        "emotion": [clipset.clips[i].label for i in rows],
-        "speaker": [clipset.clips[i].speaker or "unknown" for i in rows],
-        "arousal": [arousal_of(clipset.clips[i].label) for i in rows],
+        "emotion": [clip.label for clip in clips],
+        "speaker": [clip.speaker or "unknown" for clip in clips],
+        "arousal": [arousal_of(clip.label) for clip in clips],
         "explained": float(pca.explained_variance_ratio_.sum()),
         "pca": np.round(pca.transform(vectors), 3).tolist(),
     }
-    if find_spec("umap") and len(rows) > UMAP_NEIGHBOURS:
+    if find_spec("umap") and len(clips) > UMAP_NEIGHBOURS:
         from umap import UMAP
 
-        found["umap"] = np.round(UMAP(n_neighbors=UMAP_NEIGHBOURS, random_state=0).fit_transform(vectors), 3).tolist()
+        umap = UMAP(n_neighbors=UMAP_NEIGHBOURS, random_state=0, n_jobs=1)  # a seed allows one thread only
+        found["umap"] = np.round(umap.fit_transform(vectors).astype(float), 3).tolist()
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
-from emotion2vec.probe.readers import CORPORA
+from emotion2vec.probe.datasets import facts_of_name, native_name
 
 MAP_NAMES = ("label_map.json", "label_dict.json")
 FOLD_FILE = re.compile(r".*_(?P<part>train|valid|test)_fold_?(?P<number>\d+)\.jsonl")
@@ -54,7 +54,7 @@ def read_emobox(data: str | Path, audio_root: str | Path) -> ClipSet:
     findings = _Findings()
     rows = _read_lines(_list_file(data))
     labels = _label_map(data, findings)
-    name = str(rows[0].get("dataset") or data.name)
+    name = native_name(str(rows[0].get("dataset") or data.name))
     clips, positions = _match(rows, labels, name, audio_root, findings)
     splits = _read_folds(data, rows, positions, findings)
     if not clips:
@@ -108,6 +108,8 @@ def _label_map(data: Path, findings: _Findings) -> dict[str, str]:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise ManifestError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ManifestError(f"{path}: holds a {type(found).__name__}, expected an object of labels and their names")
     return {str(key): str(value) for key, value in found.items()}
 
 
@@ -135,7 +137,6 @@ def _match(
     by_stem: dict[str, list[Path]] = {}
     for path in audio_files(root):
         by_stem.setdefault(path.stem, []).append(path)
-    native = CORPORA.get(name)
     clips: list[Clip] = []
     positions: dict[str, int] = {}
     for row in rows:
@@ -143,14 +144,14 @@ def _match(
         if key in positions or key in findings.left_out:
             findings.repaired["key listed twice, taken once"] += 1
             continue
-        found = _locate(file, key.removeprefix(f"{name}-"), by_stem)
+        found = _locate(file, key.removeprefix(f"{row.get('dataset')}-"), by_stem)
         label = _label(row, labels, findings)
         if found is None or label is None:
             findings.left_out[key] = "no label" if label is None else f"no audio below {root} matches {file}"
             continue
         if found.suffix != file.suffix:
             findings.repaired[f"audio is {found.suffix} in place of {file.suffix}"] += 1
-        facts = (native.read(found) or {}) if native else {}
+        facts = facts_of_name(name, found)
         positions[key] = len(clips)
         clips.append(
             Clip(file=found.relative_to(root).as_posix(), path=found, **{**_listed(row), **facts, "label": label})

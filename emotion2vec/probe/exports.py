@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.assets import asset_folder
 from emotion2vec.probe.metrics import METRICS
 from emotion2vec.probe.significance import paired_permutation_test
 
@@ -76,15 +75,6 @@ def _units(document: dict[str, Any]) -> dict[str, float]:
     if len(document["by_speaker"]) > 1:
         return {row["speaker"]: row["UA"] for row in document["by_speaker"]}
     return {row["name"]: row["UA"] for row in document["folds"]}
-
-
-def published_scores() -> dict[str, Any]:
-    """The scores that were published, with their source and protocols."""
-    from omegaconf import OmegaConf
-
-    found = OmegaConf.to_container(OmegaConf.load(asset_folder("configs") / "published.yaml"))
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.probe.corpora import Clip, ClipSet, examples
 from emotion2vec.seeding import keyed_seed
 
-MAX_SINGLE_SPEAKERS = 12
-"""Up to this many speakers, each is a fold of its own."""
+MOST_SINGLE = 12
+"""Up to this many speakers or sessions, each is a fold of its own."""
 
-SPEAKER_GROUPS = 10
-"""Folds of whole speakers when there are more."""
+GROUPS = 10
+"""Folds of whole speakers or sessions when there are more."""
+
+GROUPS_OF_SPEAKERS = re.compile(r"speaker:([2-9]|[1-9]\d+)")
 
 RANDOM_FOLDS = 5
 
@@ -36,7 +39,7 @@ class Fold:
     train: np.ndarray
     test: np.ndarray
     valid: np.ndarray | None = None
-    """Validation clips that the corpus itself prescribes (not part of `train`); None where we choose them."""
+    """Validation clips that the corpus or the scheme prescribes (not part of `train`); None where we choose them."""
     test_speakers: tuple[str, ...] = ()
     shared_speakers: tuple[str, ...] = ()
     """Speakers of the test who are also in training or validation: their scores are not speaker-independent."""
@@ -47,18 +50,33 @@ def make_folds(clipset: ClipSet, scheme: str) -> list[Fold]:
 
     Args:
         clipset: the labelled clips, with the folds that the corpus brings along, if any.
-        scheme: `speaker` (leave one speaker out; with more than 12 speakers, 10 balanced groups of whole speakers),
-            `session` (leave one session out), `official` (the clips' own `fold` or `split`), `emobox` (those of
-            EmoBox's metadata) or `random` (5 folds, stratified by label, speakers shared).
+        scheme: one of
+            `speaker`: leave one speaker out; with more than 12 speakers, 10 balanced groups of whole speakers;
+            `speaker:K`: K balanced groups of whole speakers;
+            `8-1-1`: ten speakers, or ten such groups: eight train, the next one validates, one tests;
+            `session`: leave one session out; with more than 12 sessions, 10 balanced groups of whole sessions;
+            `session-80-20`: the same, and a fifth of the training clips, drawn per label, validates, as in the paper;
+            `official`: the clips' own `fold` or `split`;
+            `emobox`: the folds of EmoBox's metadata;
+            `random`: 5 folds, stratified by label, speakers shared.
 
     Raises:
         ConfigError: the scheme is not known, or the clips lack what it needs; all faults in one message.
     """
-    if scheme not in SCHEMES:
-        raise ConfigError(f"folds is {scheme!r}, expected one of {', '.join(SCHEMES)}")
+    if fault := scheme_fault(scheme):
+        raise ConfigError(f"folds {fault}")
     if scheme == "emobox":
         return _brought_folds(clipset)
+    if groups := GROUPS_OF_SPEAKERS.fullmatch(scheme):
+        return _speaker_groups(clipset.clips, scheme, int(groups[1]))
     return _MAKERS[scheme](clipset.clips)
+
+
+def scheme_fault(scheme: str) -> str | None:
+    """What is wrong with the name of a scheme, or None."""
+    if scheme in SCHEMES or GROUPS_OF_SPEAKERS.fullmatch(scheme):
+        return None
+    return f"is {scheme!r}, expected one of {', '.join(SCHEMES)}, or speaker:K for K groups of whole speakers"
 
 
 def _brought_folds(clipset: ClipSet) -> list[Fold]:
@@ -109,17 +127,46 @@ def validation_split(
 
 def _speaker_folds(clips: Sequence[Clip]) -> list[Fold]:
     names = _required(clips, "speaker")
-    speakers = sorted(set(names))
-    if len(speakers) < 2:
+    _check_count(names, "speaker", "speaker", 2, "; folds 'random' works within one speaker")
+    return _leave_one_out(clips, _grouped(names))
+
+
+def _speaker_groups(clips: Sequence[Clip], scheme: str, groups: int) -> list[Fold]:
+    names = _required(clips, "speaker")
+    _check_count(names, scheme, "speaker", groups)
+    return _leave_one_out(clips, _grouped(names, groups))
+
+
+def _eight_one_one(clips: Sequence[Clip]) -> list[Fold]:
+    """Ten groups of speakers in the order of their names: one tests, the next validates, eight train."""
+    names = _required(clips, "speaker")
+    _check_count(names, "8-1-1", "speaker", GROUPS)
+    members = np.array(names if len(set(names)) == GROUPS else _grouped(names, GROUPS))
+    order = np.unique(members).tolist()
+    folds = []
+    for name, following in zip(order, order[1:] + order[:1], strict=True):
+        tests, validates = members == name, members == following
+        rows = [np.flatnonzero(part) for part in (~(tests | validates), tests, validates)]
+        folds.append(_fold(clips, name, *rows))
+    return folds
+
+
+def _grouped(names: Sequence[str], groups: int | None = None) -> list[str]:
+    """The group of each clip: its speaker or session itself where these are few, else one of some balanced groups."""
+    if groups is None and len(set(names)) <= MOST_SINGLE:
+        return list(names)
+    group_of = balanced_groups(Counter(names), groups or GROUPS)
+    width = len(str(groups or GROUPS))
+    return [f"group-{group_of[name] + 1:0{width}d}" for name in names]
+
+
+def _check_count(names: Sequence[str], scheme: str, kind: str, least: int, advice: str = "") -> None:
+    found = sorted(set(names))
+    if len(found) < least:
         raise ConfigError(
-            f"folds is 'speaker' and every clip is by one speaker ({speakers[0]}), expected at least 2; "
-            "folds 'random' works within one speaker"
+            f"folds is {scheme!r} and the clips are of {len(found)} {kind} ({examples(found)}), expected at least "
+            f"{least}{advice}"
         )
-    if len(speakers) <= MAX_SINGLE_SPEAKERS:
-        return _leave_one_out(clips, names)
-    groups = balanced_groups(Counter(names), SPEAKER_GROUPS)
-    width = len(str(SPEAKER_GROUPS))
-    return _leave_one_out(clips, [f"group-{groups[name] + 1:0{width}d}" for name in names])
 
 
 def balanced_groups(counts: dict[str, int], groups: int) -> dict[str, int]:
@@ -135,9 +182,17 @@ def balanced_groups(counts: dict[str, int], groups: int) -> dict[str, int]:
 
 def _session_folds(clips: Sequence[Clip]) -> list[Fold]:
     sessions = _required(clips, "session")
-    if len(set(sessions)) < 2:
-        raise ConfigError(f"folds is 'session' and every clip is of session {sessions[0]}, expected at least 2")
-    return _leave_one_out(clips, sessions)
+    _check_count(sessions, "session", "session", 2)
+    return _leave_one_out(clips, _grouped(sessions))
+
+
+def _session_80_20(clips: Sequence[Clip]) -> list[Fold]:
+    folds = []
+    for fold in _session_folds(clips):
+        random = np.random.default_rng(keyed_seed("session-80-20", fold.name))
+        validates = _stratified_fold([clips[i].label for i in fold.train], round(1 / VALIDATION_SHARE), random) == 0
+        folds.append(_fold(clips, fold.name, fold.train[~validates], fold.test, fold.train[validates]))
+    return folds
 
 
 def _official_folds(clips: Sequence[Clip]) -> list[Fold]:
@@ -183,7 +238,9 @@ def _random_folds(clips: Sequence[Clip]) -> list[Fold]:
 
 _MAKERS: dict[str, Callable[[Sequence[Clip]], list[Fold]]] = {
     "speaker": _speaker_folds,
+    "8-1-1": _eight_one_one,
     "session": _session_folds,
+    "session-80-20": _session_80_20,
     "official": _official_folds,
     "random": _random_folds,
 }

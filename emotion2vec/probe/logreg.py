@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Prediction, Task, standardized
 
@@ -55,10 +56,12 @@ class LogisticRegressionHead:
         """WA on held clips for every C in rising order, each fit starting where the last one ended."""
         scaled = standardized(data, fitted)
         regression = self._regression(self.grid[0]).set_params(warm_start=True)
-        return [
-            regression.set_params(C=c).fit(scaled[fitted], task.labels[fitted]).score(scaled[held], task.labels[held])
-            for c in sorted(self.grid)
-        ]
+        accuracy = []
+        for c in sorted(self.grid):
+            stop_if_asked()
+            regression.set_params(C=c).fit(scaled[fitted], task.labels[fitted])
+            accuracy.append(regression.score(scaled[held], task.labels[held]))
+        return accuracy
 
     def _inner_splits(self, task: Task, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         from sklearn.model_selection import GroupKFold, KFold

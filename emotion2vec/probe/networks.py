@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emotion2vec.probe.frames import FrameBank
+from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.tasks import Prediction, Task
 from emotion2vec.seeding import keyed_seed
 
@@ -218,6 +219,7 @@ def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer,
     labels = torch.from_numpy(task.labels).to(device)
     best, best_at, since_best, weights = -1.0, 0, 0, network.state_dict()
     for update in range(1, schedule.updates + 1):
+        stop_if_asked()
         clips = torch.from_numpy(next(schedule.batches)).to(device)
         optimizer.zero_grad()
         functional.cross_entropy(network(clips), labels[clips]).backward()

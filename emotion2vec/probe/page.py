@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.checkpoint.complete import complete_file
 from emotion2vec.probe.charts import confusion_table, layer_bars, scatter
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.embedding import embed
-from emotion2vec.probe.exports import format_p, overview, published_scores, to_csv, to_latex, to_markdown
+from emotion2vec.probe.exports import format_p, overview, to_csv, to_latex, to_markdown
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.metrics import METRICS
 from emotion2vec.probe.plan import BenchmarkPlan
-from emotion2vec.probe.report import versions, write_json
+from emotion2vec.probe.published import published_rows
+from emotion2vec.probe.report import check_writable, versions, write_json
 
 Document = dict[str, Any]
 
@@ -35,9 +36,8 @@ def write_report(
         ("results.tex", to_latex(rows)),
         ("report.html", page(plan, documents, failures, command)),
     ):
-        partial = folder / f".{name}.{os.getpid()}"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        with complete_file(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def page(plan: BenchmarkPlan, documents: Sequence[Document], failures: Sequence[dict[str, str]], command: str) -> str:
@@ -63,20 +63,23 @@ def write_plots(
     pooling: str | None = None,
     cache: str | Path | None = None,
     device: str = "cpu",
+    progress: bool = False,
 ) -> None:
     """Write a page of nothing but the plots of some features of a corpus.
 
     Raises:
-        ConfigError: a feature is not known.
+        ConfigError: a feature is not known, or the file cannot be written.
         ManifestError: fewer than three clips can be read.
     """
+    check_writable(output)
     blocks = ""
     for name in features:
-        found = embed(clipset, make_extractor(name, layer=layer, pooling=pooling, device=device), cache)
+        extractor = make_extractor(name, layer=layer, pooling=pooling, device=device)
+        found = embed(clipset, extractor, cache, progress)
         blocks += f"<h2>{escape(name)}</h2>{embedding_plots(found)}"
     title = f"{clipset.name}: features in two dimensions"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(_document(title, f"<h1>{escape(title)}</h1>{blocks}"), encoding="utf-8")
+    with complete_file(output) as partial:
+        partial.write_text(_document(title, f"<h1>{escape(title)}</h1>{blocks}"), encoding="utf-8")
 
 
 def _document(title: str, body: str) -> str:
@@ -134,36 +137,17 @@ def _overview_table(documents: Sequence[Document]) -> str:
             f'<tr class="base"><td>{label}</td><td>no audio</td>{numbers}<td></td><td class="extra"></td><td></td></tr>'
         )
     drawn = documents[0]["intervals_over"]
+    heads = {document["head"] for document in documents}
+    body += published_rows(documents[0]["dataset"], documents[0]["scheme"], heads, ("WA", "UA", "WF1"))
     return (
         '<div class="wide"><table><thead><tr><th>feature</th><th>head</th><th class="n">WA</th><th class="n">UA</th>'
         f'<th class="n">WF1</th><th class="n">UA, 95 %</th><th class="extra">0 to 100</th>'
         f'<th class="n">p</th></tr></thead>'
-        f"<tbody>{body}{_published_rows(documents[0])}</tbody></table></div>"
+        f"<tbody>{body}</tbody></table></div>"
         f'<p class="note">95 %: bootstrap over {drawn} of the pooled UA. '
         "p: paired permutation test of UA over speakers (or folds) against the best feature of the same head, "
         "not corrected for the number of comparisons.</p>"
     )
-
-
-def _published_rows(document: Document) -> str:
-    """Rows of the published scores of this corpus, saying where their protocol differs from ours."""
-    published, rows = published_scores(), ""
-    for entry in published["scores"]:
-        if entry["dataset"] != document["dataset"]:
-            continue
-        numbers = "".join(
-            f'<td class="n">{entry[metric]:.1f}</td>' if metric in entry else '<td class="n">–</td>'
-            for metric in ("WA", "UA", "WF1")
-        )
-        same = entry.get("folds") == document["scheme"]
-        differs = "" if same else " Another protocol: does not compare with the rows above."
-        shared = "" if entry["independent"] else " Speakers are shared between training and test."
-        rows += (
-            f'<tr class="published"><td>published: emotion2vec base</td><td>{escape(entry["protocol"])}.'
-            f"{shared}{differs}</td>{numbers}"
-            f'<td colspan="3">{escape(published["source"])}</td></tr>'
-        )
-    return rows
 
 
 def _class_balance(document: Document) -> str:
@@ -221,14 +205,17 @@ def embedding_plots(found: dict[str, Any]) -> str:
     explained = f"PCA, {100 * found['explained']:.0f} % of the variance"
     kinds = [(name, shown) for name, shown in (("umap", "UMAP"), ("pca", explained)) if name in found]
     plots = "".join(
-        scatter(found[name], found[group], f"{shown}, by {group}")
+        '<div class="plots">'
+        + "".join(
+            scatter(found[name], found[group], f"{shown}, by {group}") for group in ("emotion", "arousal", "speaker")
+        )
+        + "</div>"
         for name, shown in kinds
-        for group in ("emotion", "arousal", "speaker")
     )
     missing = (
         "" if "umap" in found else '<p class="note">UMAP is drawn too where it is installed: pip install umap-learn</p>'
     )
-    return f'<div class="plots">{plots}</div>{missing}'
+    return plots + missing
 
 
 def _failures(failures: Sequence[dict[str, str]]) -> str:

@@ -6,18 +6,36 @@ Python's lock while they work, so threads keep all cores busy and share the feat
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Result = TypeVar("Result")
 
+_thread = threading.local()
+
+
+class JobStopped(Exception):
+    """Raised in a job whose result nobody waits for any more."""
+
+
+def stop_if_asked() -> None:
+    """End this job if the others are given up; long jobs call it in their loops, and may call it anywhere.
+
+    Raises:
+        JobStopped: they are.
+    """
+    stop = getattr(_thread, "stop", None)
+    if stop is not None and stop.is_set():
+        raise JobStopped
+
 
 def run_parallel(jobs: Sequence[Callable[[], Result]], device: str) -> Iterator[Result]:
     """Run jobs on as many threads as PyTorch may use (OMP_NUM_THREADS limits it), and yield results in order.
 
-    On devices other than the CPU the jobs run one after another. An error in a job is raised here, after the jobs that
-    run already; the others are cancelled.
+    On devices other than the CPU the jobs run one after another. An error in a job, or an interrupt, is raised here at
+    once: jobs that wait are cancelled, and those that run end at their next `stop_if_asked`.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -27,9 +45,17 @@ def run_parallel(jobs: Sequence[Callable[[], Result]], device: str) -> Iterator[
     if workers <= 1:
         yield from (job() for job in jobs)
         return
-    with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
+    stop = threading.Event()
+
+    def begin() -> None:
+        torch.set_num_threads(1)
+        _thread.stop = stop
+
+    pool = ThreadPoolExecutor(workers, initializer=begin)
+    try:
+        with threadpool_limits(1):
             yield from pool.map(lambda job: job(), jobs)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(allowed)
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(allowed)

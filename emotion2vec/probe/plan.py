@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.folds import SCHEMES
+from emotion2vec.probe.folds import scheme_fault
 from emotion2vec.probe.heads import HEADS
 
 
@@ -102,8 +102,8 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
             values[key] = _sequence(values[key], kind, key, faults)
     _check_keys(values, BenchmarkPlan, "", faults)
     for corpus in values["corpora"]:
-        if corpus.folds not in SCHEMES:
-            faults.append(f"folds of {corpus.name} is {corpus.folds!r}, expected one of {', '.join(SCHEMES)}")
+        if fault := scheme_fault(corpus.folds):
+            faults.append(f"folds of {corpus.name} {fault}")
     named = [*values.get("heads", ()), *(head for feature in values["features"] for head in feature.heads)]
     if unknown := sorted(set(named) - HEADS.keys()):
         faults.append(f"head is {', '.join(unknown)}, expected one of {', '.join(HEADS)}")

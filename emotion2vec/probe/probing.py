@@ -19,7 +19,7 @@ from emotion2vec.probe.evaluation import evaluate
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.folds import make_folds
 from emotion2vec.probe.heads import make_heads
-from emotion2vec.probe.report import versions, write_json
+from emotion2vec.probe.report import check_writable, versions, write_json
 from emotion2vec.probe.store import Extractor, FeatureTable, extract_table
 from emotion2vec.probe.stored import StoredFeatures
 from emotion2vec.probe.tables import read_class_folders, read_table
@@ -98,12 +98,14 @@ def probe(
     wanted = [*features, *([model] if model is not None else [])]
     chosen_heads = make_heads(heads)
     _check_request(dataset, table, emobox, root, wanted, chosen_heads, seeds, layer)
+    if output is not None:
+        check_writable(output)
     device = str(choose_device(device))
     make = partial(make_extractor, model=model, pooling=pooling, device=device)
     extractors = [make(feature, layer=layer) for feature in wanted]  # all at once: a wrong name must not wait its turn
     clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
     splits = make_folds(clipset, folds)
-    audited = audit(clipset, splits)
+    audited = audit(clipset, splits, cache)
     warnings = [*clipset.warnings, *audited["warnings"]]
     left_out = dict(clipset.left_out)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec import __version__
+from emotion2vec.checkpoint.complete import complete_file
+from emotion2vec.errors import ConfigError
 from emotion2vec.probe.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -28,13 +30,25 @@ def write_json(document: dict[str, Any], path: str | Path) -> None:
     """
     path = Path(path)
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    with complete_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out before hours of work whether a file can be written there.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"output {path}: cannot be written: {error.strerror}") from error
+    if path.is_dir():
+        raise ConfigError(f"output {path}: is a folder, expected a file")
 
 
 def versions() -> dict[str, str]:

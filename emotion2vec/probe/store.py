@@ -12,8 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
-from emotion2vec.probe.cache import ClipFeatures, FeatureCache, content_key
-from emotion2vec.probe.corpora import Clip
+from emotion2vec.errors import ManifestError
+from emotion2vec.probe.cache import ClipFeatures, FeatureCache
+from emotion2vec.probe.contents import content_keys
+from emotion2vec.probe.corpora import Clip, examples
 from emotion2vec.probe.progress import progress_counter
 
 CHUNK = 256
@@ -72,9 +74,12 @@ def extract_table(
         cache: folder of earlier results, made if absent. Clips are found again by the content of their files, whatever
             they are called and wherever they lie, and whatever other clips were extracted with them.
         progress: show a progress bar.
+
+    Raises:
+        ManifestError: clips have vectors of different widths.
     """
     store = None if cache is None else FeatureCache(Path(cache), extractor.fingerprint, frames)
-    keys = [None if store is None else content_key(clip.path) for clip in clips]
+    keys = [None] * len(clips) if store is None else content_keys([clip.path for clip in clips], cache)
     found: dict[int, ClipFeatures | str] = {}
     if store is not None:
         known = store.read({key for key in keys if key is not None})
@@ -90,7 +95,20 @@ def extract_table(
             if store is not None:
                 store.add([(keys[position], found[position]) for position in chunk])
             count(len(chunk))
-    return _pack([found[position] for position in range(len(clips))], frames)
+    outcomes = [found[position] for position in range(len(clips))]
+    _check_widths(clips, outcomes, extractor.name)
+    return _pack(outcomes, frames)
+
+
+def _check_widths(clips: Sequence[Clip], outcomes: Sequence[ClipFeatures | str], name: str) -> None:
+    """Raise when clips have vectors of different widths, as features from several runs may."""
+    widths: dict[int, list[str]] = {}
+    for clip, item in zip(clips, outcomes, strict=True):
+        if not isinstance(item, str):
+            widths.setdefault(item.vector.size, []).append(clip.file)
+    if len(widths) > 1:
+        found = "; ".join(f"{width} for {len(files)}: {examples(files)}" for width, files in sorted(widths.items()))
+        raise ManifestError(f"features {name}: clips have vectors of different widths, expected one: {found}")
 
 
 def _pack(outcomes: Sequence[ClipFeatures | str], frames: bool) -> FeatureTable:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.errors import ManifestError
-from emotion2vec.probe.cache import ClipFeatures, combined_key
+from emotion2vec.probe.cache import ClipFeatures
+from emotion2vec.probe.contents import combined_key
 
 
 def is_feature_store(path: Path) -> bool:
@@ -55,7 +56,7 @@ class StoredFeatures:
         clip = path.with_suffix("").as_posix()
         matching = [key for key in keys if clip == key or clip.endswith(f"/{key}")] or keys
         if len(matching) != 1:
-            return f"{self.name} has {len(matching)} arrays for {path.name}, expected one"
+            return f"{len(matching) or 'no'} arrays for {path.name}, expected one"
         try:
             array = self._arrays[matching[0]]
             values = np.asarray(np.load(array, allow_pickle=False) if isinstance(array, Path) else array, np.float32)

@@ -40,6 +40,14 @@ def test_honest_folds_have_nothing_to_tell(tmp_path: Path) -> None:
     assert found["folds"][0]["train"] == {"a": 12, "b": 12}
 
 
+def test_labels_that_look_alike_are_told(tmp_path: Path) -> None:
+    corpus = clipset(
+        tmp_path, [(f"s{i % 2}", ("joy", "Joy", "ang-er", "anger ")[i // 2], bytes([i])) for i in range(8)]
+    )
+    told = audit(corpus, make_folds(corpus, "speaker"))["warnings"]
+    assert any("different ones: 'Joy' and 'joy'; 'ang-er' and 'anger '" in text for text in told)
+
+
 def test_shared_audio_texts_and_missing_classes(tmp_path: Path) -> None:
     rows = [("s1", "a", b"same"), ("s1", "b", b"2"), ("s2", "c", b"same"), ("s2", "a", b"4")]
     corpus = clipset(tmp_path, rows, text="one sentence")

@@ -41,7 +41,8 @@ def test_ravdess_has_its_published_counts(tmp_path: Path) -> None:
     ]
     song = "Actor_01/03-02-03-01-01-01-01.wav"
     found = read_corpus("ravdess", make(tmp_path, *names, song))
-    assert found.warnings == ()
+    (warning,) = found.warnings
+    assert "1 audio files" in warning and f"are no clips of RAVDESS speech; left out: {song}" in warning
     assert len(found.clips) == 1440
     assert Counter(clip.label for clip in found.clips) == {"neutral": 96} | dict.fromkeys(
         ["calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise"], 192
@@ -55,11 +56,12 @@ def test_only_stems_count_and_doubles_are_taken_once(tmp_path: Path) -> None:
     assert [clip.path.stem for clip in found.clips] == ["03a01Fa", "16b10Wb"]
     assert found.clips[1].label == "anger"
     assert any("twice" in warning for warning in found.warnings)
+    assert any("1 audio files" in warning and warning.endswith("left out: wav/noise.wav") for warning in found.warnings)
     assert any("2 clips of EmoDB, expected 535" in warning for warning in found.warnings)
 
 
 def test_a_folder_that_is_not_the_corpus_says_what_it_holds(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"1 audio files such as a\.wav, expected the clips of EmoDB.*03a01Fa"):
+    with pytest.raises(ManifestError, match=r"1 audio files such as a\.wav, expected the 535 clips of EmoDB.*03a01Fa"):
         read_corpus("emodb", make(tmp_path, "a.wav"))
     with pytest.raises(ManifestError, match="no such folder"):
         read_corpus("emodb", tmp_path / "absent")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.errors import ManifestError
+from emotion2vec.probe.annotated import IEMOCAP_CLIPS, MELD_CLIPS
 from emotion2vec.probe.emobox import read_emobox
 from emotion2vec.probe.folds import make_folds
 
@@ -66,6 +67,9 @@ def test_what_is_not_emobox_is_refused(tmp_path: Path, audio: Path) -> None:
     data = write(tmp_path / "m", [{"key": "m-q", "wav": "q.wav", "emo": "s"}], {"s": "Sad"}, {})
     with pytest.raises(ManifestError, match=r"audio of none of the 1 clips.*it holds 4 audio files"):
         read_emobox(data, audio)
+    (data / "label_dict.json").write_text('["Sad"]')
+    with pytest.raises(ManifestError, match=r"label_dict\.json: holds a list, expected an object"):
+        read_emobox(data, audio)
     (data / "m.jsonl").write_text('{"key": 1}\n{no\n[]')
     with pytest.raises(ManifestError, match=r"line 2: .*line 3: expected an object"):
         read_emobox(data, audio)
@@ -86,3 +90,32 @@ def test_the_published_metadata(shared: Path, name: str, folds: int) -> None:
         assert Counter(clip.label for clip in found.clips)["Neutral"] == 79  # the map has `Neutral`, the rows `neutral`
         assert sorted(i for fold in splits for i in fold.test) == list(range(535))
         assert any("two file names, with the same clips" in warning for warning in found.warnings)
+
+
+# EmoBox could not decode two of MELD's videos.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "count", "classes", "speakers"), [("iemocap", IEMOCAP_CLIPS, 4, 10), ("meld", MELD_CLIPS - 2, 7, 0)]
+)
+def test_the_published_metadata_agrees_with_the_readers(
+    shared: Path, tmp_path: Path, name: str, count: int, classes: int, speakers: int
+) -> None:
+    data = shared / "data" / "emobox" / name
+    audio = [json.loads(line)["wav"] for line in (data / f"{name}.jsonl").read_text().splitlines()]
+    for folder in {Path(file).parent for file in audio}:
+        (tmp_path / folder).mkdir(parents=True)
+    for file in audio:
+        (tmp_path / file).with_suffix(".wav").touch()
+    found = read_emobox(data, tmp_path / "downloads" / name)
+    assert (len(found.clips), found.left_out, len(found.classes)) == (count, {}, classes)
+    assert len({clip.speaker for clip in found.clips} - {None}) == speakers
+    splits = make_folds(found, "emobox")
+    assert not any(fold.shared_speakers for fold in splits)
+    assert [fold.valid is not None for fold in splits] == ([True] if name == "meld" else [False] * 5)
+
+
+def test_names_without_hyphens_are_known(tmp_path: Path) -> None:
+    (tmp_path / "1001_DFA_ANG_XX.wav").touch()
+    rows = [{"key": "cremad-1001-DFA-ANG-XX", "dataset": "cremad", "wav": "x/1001_DFA_ANG_XX.wav", "emo": "ANG"}]
+    found = read_emobox(write(tmp_path / "cremad", rows, {"ANG": "Angry"}, {}), tmp_path)
+    assert (found.name, found.clips[0].speaker, found.clips[0].label) == ("crema-d", "1001", "Angry")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,42 @@ def test_speaker_groups_are_balanced_and_do_not_depend_on_order() -> None:
     assert max(sizes) < 1.03 * np.mean(sizes)
     assert min(sizes) > 0.97 * np.mean(sizes)
     assert balanced_groups(dict(reversed(counts.items())), 10) == groups
+
+
+@pytest.mark.parametrize(("speakers", "names"), [(10, "s03"), (24, "group-04")])
+def test_eight_train_one_validates_one_tests(speakers: int, names: str) -> None:
+    clips = clips_of(speakers)
+    found = make_folds(clips, "8-1-1")
+    assert len(found) == 10 and found[3].name == names
+    parts = [[speakers_of(clips, rows) for rows in (fold.train, fold.valid, fold.test)] for fold in found]
+    for number, (train, valid, test) in enumerate(parts):
+        assert not train & valid and not train & test and not valid & test
+        assert len(train | valid | test) == speakers
+        assert valid == parts[(number + 1) % 10][2]
+    assert sorted(np.concatenate([fold.test for fold in found])) == list(range(len(clips)))
+    assert not any(fold.shared_speakers for fold in found)
+
+
+def test_as_many_groups_of_speakers_as_asked_for() -> None:
+    clips = clips_of(23)
+    found = make_folds(clips, "speaker:5")
+    assert [fold.name for fold in found] == [f"group-{number}" for number in range(1, 6)]
+    assert sorted(len(fold.test_speakers) for fold in found) == [4, 4, 5, 5, 5]
+    assert not any(fold.shared_speakers for fold in found)
+
+
+def test_a_session_tests_and_a_fifth_of_the_other_clips_validates() -> None:
+    sessions = [clips_of(10, each=30)[60 * s : 60 * s + 60] for s in range(5)]
+    clips = [dataclasses.replace(clip, session=str(s)) for s in range(5) for clip in sessions[s]]
+    found = make_folds(clips, "session-80-20")
+    assert [fold.name for fold in found] == list("01234")
+    for fold in found:
+        train, valid = validation_split(clips, fold, seed=3)
+        assert (len(train), len(valid), len(fold.test)) == (192, 48, 60)
+        assert Counter(clips[i].label for i in valid) == {"a": 16, "b": 16, "c": 16}
+        assert speakers_of(clips, valid) <= speakers_of(clips, train) and not fold.shared_speakers
+    many = [clip for s in range(30) for clip in clips_of(1, session=f"d{s:02d}")]
+    assert len(make_folds(many, "session")) == 10
 
 
 def test_session_and_official_folds() -> None:
@@ -124,8 +162,12 @@ def test_folds_that_a_corpus_brings() -> None:
 @pytest.mark.parametrize(
     ("clips", "scheme", "message"),
     [
-        (clips_of(3), "loso", "'loso', expected one of speaker, session, official, random, emobox"),
-        (clips_of(1), "speaker", "one speaker .s00., expected at least 2"),
+        (clips_of(3), "loso", "'loso', expected one of speaker, 8-1-1, session, .*, emobox, or speaker:K"),
+        (clips_of(3), "speaker:1", "'speaker:1', expected one of"),
+        (clips_of(1), "speaker", "'speaker' .* of 1 speaker .s00., expected at least 2; folds 'random'"),
+        (clips_of(3), "speaker:5", "'speaker:5' .* of 3 speaker .s00, s01, s02., expected at least 5"),
+        (clips_of(9), "8-1-1", "'8-1-1' .* of 9 speaker .* and 4 more., expected at least 10"),
+        (clips_of(3, session="1"), "session-80-20", "of 1 session .1., expected at least 2"),
         (clips_of(3), "session", "18 of 18 clips have no session"),
         (clips_of(3), "official", "neither a fold nor a split"),
         (clips_of(3, fold="1"), "official", "every clip is of fold 1"),

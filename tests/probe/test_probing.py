@@ -92,6 +92,23 @@ def test_a_speaker_without_a_readable_clip(tones: Path, tmp_path: Path) -> None:
         probe(table=tones, features=["logmel"], heads=["logreg"])
 
 
+def test_stored_features_must_have_every_clip_and_one_width(tones: Path, tmp_path: Path) -> None:
+    names = sorted(path.stem for path in tmp_path.glob("*.wav"))
+    store = tmp_path / "features.npz"
+    np.savez(store, **{name: np.ones(4, np.float32) for name in names[:-2]})
+    with pytest.raises(ManifestError, match=r"features of 2 clips are missing: no arrays for low_3_2.wav, .*low_3_3"):
+        probe(table=tones, features=[str(store)], heads=["logreg"])
+    np.savez(store, **{name: np.ones(4 + (name == names[3]), np.float32) for name in names})
+    with pytest.raises(ManifestError, match=rf"different widths, expected one: 4 for 31: .*; 5 for 1: {names[3]}.wav"):
+        probe(table=tones, features=[str(store)], heads=["logreg"])
+
+
+def test_an_output_that_cannot_be_written_is_found_out_first(tones: Path, tmp_path: Path) -> None:
+    for output, message in ((tmp_path, "is a folder"), (tones / "scores.json", "cannot be written")):
+        with pytest.raises(ConfigError, match=message):
+            probe(table=tmp_path / "absent.csv", features=["logmel"], output=output)
+
+
 def test_all_faults_of_a_request_are_told_at_once(tones: Path) -> None:
     with pytest.raises(ConfigError, match=r"found dataset and table; root.*no features.*layer is 'all'.*mlp reads"):
         probe(dataset="emodb", table=tones, layer="all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ NAMES = [
     ("savee", "ALL/KL_su03.wav", "surprise", "KL", "male"),
     ("shemo", "female/F03W02.wav", "surprise", "F03", "female"),
     ("subesco", "M_12_SABBIR_S_3_DISGUST_2.wav", "disgust", "M_12", "male"),
-    ("tess", "YAF_happy/YAF_mood_happy.wav", "happiness", "YAF", "female"),
-    ("tess", "OAF_sad/OA_bite_neutral.wav", "neutral", "OAF", "female"),
+    ("tess", "YAF_happy/YAF_mood_happy.wav", "happiness", "YA", "female"),
+    ("tess", "OAF_sad/OA_bite_neutral.wav", "neutral", "OA", "female"),
+    ("turev-db", "Sound Source/Sad/1157_hl_acik.wav", "sadness", "1157", None),
     ("urdu", "Sad/SF12_F3_S07.wav", "sadness", "SF12", "female"),
 ]
 
@@ -42,8 +44,55 @@ def test_names_say_who_and_what(corpus: str, file: str, label: str, speaker: str
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_strangers_are_no_clips_and_the_example_is_one(corpus: str) -> None:
     assert CORPORA[corpus].read(Path(CORPORA[corpus].example + ".wav")) is not None
-    for name in ("readme.wav", "01.wav", "03-03-06-01-02-01-12.wav", "noise/a-b-c.wav"):
+    for name in ("readme.wav", "01.wav", "03-03-06-01-02-01-12.wav", "noise/a-b-c.wav", "x03a01Fa.wav"):
         assert CORPORA[corpus].read(Path(name)) is None
+
+
+def test_resd_keeps_the_split_and_the_dialogue_of_its_folders() -> None:
+    facts = CORPORA["resd"].read(Path("/data/RESD/train/happiness_enthusiasm_32/32_happiness_enthusiasm_h_120.wav"))
+    assert facts == {"label": "happiness", "session": "32", "split": "train"}
+    assert CORPORA["resd"].read(Path("test/03_disgust_neutral n_050.wav")) == {
+        "label": "neutral",
+        "session": "03",
+        "split": "test",
+    }
+    assert CORPORA["resd"].read(Path("else/11_anger_disgust d_200.flac")) == {"label": "disgust", "session": "11"}
+
+
+def m3ed(root: Path) -> Path:
+    def turn(part: str, emotion: str) -> dict:
+        return {"Speaker": part, "Text": "nihao", "EmoAnnotation": {"final_main_emo": emotion, "EmoAnnotator1": "x"}}
+
+    people = {"A": {"Name": "Lin"}, "B": {"Name": "Bai"}}
+    annotation = {
+        "anjia": {"anjia_1": {"SpeakerInfo": people, "Dialog": {"anjia_1_1": turn("A", "Happy")}}},
+        "xiaoshede": {
+            "xiaoshede_2": {
+                "SpeakerInfo": people,
+                "Dialog": {"xiaoshede_2_1": turn("B", "Anger"), "xiaoshede_2_2": turn("A", "Jealous")},
+            }
+        },
+    }
+    (root / "splitInfo").mkdir(parents=True)
+    (root / "annotation.json").write_text(json.dumps(annotation))
+    (root / "splitInfo" / "movie_list_train.txt").write_text("anjia")
+    (root / "splitInfo" / "movie_list_test.txt").write_text("xiaoshede\nother\n")
+    for name in ("A_anjia_1_1", "B_xiaoshede_2_1", "A_xiaoshede_2_2"):
+        (root / f"{name}.wav").write_bytes(b"")
+    return root
+
+
+def test_m3ed(tmp_path: Path) -> None:
+    found = read_corpus("m3ed", m3ed(tmp_path))
+    assert [(c.label, c.speaker, c.session, c.split) for c in found.clips] == [
+        ("happiness", "anjia Lin", "anjia", "train"),
+        ("anger", "xiaoshede Bai", "xiaoshede", "test"),
+    ]
+    assert any("1 clips of M3ED are of other classes and are left out: Jealous (1)" in text for text in found.warnings)
+    assert any("lists 2 clips of M3ED, expected 24449" in text for text in found.warnings)
+    (tmp_path / "annotation.json").write_text('{"anjia": {"anjia_1": {"Dialog": {"a": {}}}}}')
+    with pytest.raises(ManifestError, match=r"cannot be read as M3ED's annotation: KeyError: 'Speaker'"):
+        read_corpus("m3ed", tmp_path)
 
 
 def test_iemocap(tmp_path: Path) -> None:
@@ -66,6 +115,7 @@ def test_iemocap(tmp_path: Path) -> None:
     ]
     assert list(found.left_out) == ["Ses02F_impro01_F003"]
     assert any("lists 3 clips of IEMOCAP, expected 5531" in warning for warning in found.warnings)
+    assert any("1 clips of IEMOCAP are of other classes and are left out: fru (1)" in text for text in found.warnings)
 
 
 def test_meld_and_msp_podcast_and_sentiment(tmp_path: Path) -> None:
@@ -86,17 +136,29 @@ def test_meld_and_msp_podcast_and_sentiment(tmp_path: Path) -> None:
     (msp / "Audios").mkdir(parents=True)
     header = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
     rows = ["a.wav,H,5,5,5,7,Male,Train", "b.wav,X,5,5,5,7,Male,Train", "c.wav,N,4,4,4,Unknown,Unknown,Test1"]
+    rows += ["d.wav,N,4,4,4,9,Female,Test2", "e.wav,O,4,4,4,9,Female,Validation", "e.wav,A,4,4,4,9,Female,Validation"]
     (msp / "labels_consensus.csv").write_text(header + "\n".join(rows))
-    for name in "abc":
+    for name in "abcde":
         (msp / "Audios" / f"{name}.wav").write_bytes(b"")
-    clips = read_corpus("msp-podcast", msp).clips
-    assert [(c.label, c.speaker, c.split) for c in clips] == [("happiness", "7", "train"), ("neutral", None, "test")]
+    found = read_corpus("msp-podcast", msp)
+    assert [(c.label, c.speaker, c.split) for c in found.clips] == [
+        ("happiness", "7", "train"),
+        ("neutral", None, "test"),
+        ("anger", "9", "valid"),
+    ]
+    assert [text.partition(": ")[2] for text in found.warnings] == ["Test2 (1)", "X (1), O (1)"]
 
     (mosi / "wav" / "v1").mkdir(parents=True)
     (mosi / "label.csv").write_text("video_id,clip_id,text,label,mode\nv1,1,Good,2.4,train\nv1,2,So,0.0,train\n")
     (mosi / "wav" / "v1" / "1.wav").write_bytes(b"")
-    (clip,) = read_corpus("mosi", mosi).clips
+    found = read_corpus("mosi", mosi)
+    assert any("1 neutral clips of CMU-MOSI are left out" in text for text in found.warnings)
+    assert any("lists 2 clips of CMU-MOSI, expected 2199" in text for text in found.warnings)
+    (clip,) = found.clips
     assert (clip.label, clip.split, clip.speaker) == ("positive", "train", "v1")
+    (mosi / "label.csv").write_text("video_id,clip_id,text,label,mode\nv1,1,Good,good,train\nv1,2,So,,train\n")
+    with pytest.raises(ManifestError, match=r"2 labels are no numbers: v1/1 is 'good', v1/2 is ''"):
+        read_corpus("mosi", mosi)
 
 
 def test_a_folder_without_annotations_is_not_the_corpus(tmp_path: Path) -> None:

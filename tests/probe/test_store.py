@@ -119,4 +119,4 @@ def test_features_on_disk(clips: list[Clip], tmp_path: Path) -> None:
         np.testing.assert_allclose(table.vectors[1], frames[clips[1].path.stem].mean(0), rtol=1e-5)
     (folder / f"{clips[3].path.stem}.npy").unlink()
     missing = extract_table(clips, make_extractor(str(folder)), frames=True).failures
-    assert list(missing) == [3] and "0 arrays" in missing[3]
+    assert list(missing) == [3] and "no arrays for low_0_1.wav" in missing[3]

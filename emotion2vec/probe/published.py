@@ -1,0 +1,92 @@
+"""Published scores, to stand beside ours, and what keeps them from comparing with ours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from emotion2vec.assets import asset_folder
+from emotion2vec.probe.metrics import METRICS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedScore:
+    """One feature's scores on one corpus, as its source states them."""
+
+    dataset: str
+    feature: str
+    head: str
+    protocol: str
+    scores: dict[str, float]
+    """In %, by metric; those that the source gives."""
+    source: str
+    address: str
+    folds: str | None = None
+    """Our fold scheme with the same folds, or None."""
+    independent: bool | None = None
+    """Whether no speaker is in both training and test; None where that is not known."""
+
+    def differences(self, folds: str, heads: Collection[str]) -> list[str]:
+        """Why it does not simply compare with scores of ours on these folds under these heads, as sentences."""
+        found = []
+        if self.folds != folds:
+            found.append("Another protocol: does not compare with the rows above.")
+        if self.independent is False:
+            found.append("Speakers are shared between training and test.")
+        if self.head not in heads:
+            found.append(f"Another head: {self.head}.")
+        return found
+
+
+def published_scores(dataset: str) -> list[PublishedScore]:
+    """The scores of a corpus in `configs/published.yaml`, in its order."""
+    from omegaconf import OmegaConf
+
+    found = OmegaConf.to_container(OmegaConf.load(asset_folder("configs") / "published.yaml"))
+    assert isinstance(found, dict)
+    return [
+        PublishedScore(
+            dataset=dataset,
+            feature=feature,
+            head=source["head"],
+            protocol=entry["protocol"],
+            scores={metric: entry[metric][place] for metric in METRICS if metric in entry},
+            source=source["source"],
+            address=source["address"],
+            folds=entry.get("folds"),
+            independent=entry.get("independent"),
+        )
+        for source in found["sources"]
+        for entry in source["scores"]
+        if entry["dataset"] == dataset
+        for place, feature in enumerate(source["features"])
+    ]
+
+
+def published_rows(dataset: str, folds: str, heads: Collection[str], metrics: Sequence[str]) -> str:
+    """Table rows of a corpus's published scores: a line per protocol, which says where it differs, then its scores.
+
+    Args:
+        dataset: the corpus.
+        folds: our fold scheme.
+        heads: our heads.
+        metrics: the columns of scores; feature and head stand before them, and three columns follow.
+    """
+    rows, last = "", ""
+    for entry in published_scores(dataset):
+        about = " ".join([f"Published: {entry.protocol}.", *entry.differences(folds, heads)])
+        title = f"{escape(about)} <cite>{escape(entry.source)}, {escape(entry.address)}</cite>"
+        if title != last:
+            rows += f'<tr class="published about"><td colspan="{len(metrics) + 5}"><div>{title}</div></td></tr>'
+        last = title
+        numbers = "".join(
+            f'<td class="n">{entry.scores[name]:.1f}</td>' if name in entry.scores else '<td class="n">–</td>'
+            for name in metrics
+        )
+        head = entry.head if entry.head in heads else "theirs"
+        rows += (
+            f'<tr class="published"><td>{escape(entry.feature)}</td><td>{escape(head)}</td>{numbers}'
+            '<td></td><td class="extra"></td><td></td></tr>'
+        )
+    return rows

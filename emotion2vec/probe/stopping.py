@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM on the command line: say what is kept, and leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def leaving_at_once(kept: Callable[[], str]) -> Iterator[None]:
+    """Let SIGTERM act like Ctrl-C, and on either say what is kept and end the process without waiting for its threads.
+
+    Threads in the middle of a fit in compiled code cannot be told to stop, and would be waited for when Python ends.
+    The exit code is 128 and the number of the signal.
+    """
+    caught = int(signal.SIGINT)
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        nonlocal caught
+        caught = number
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print(f"interrupted; {kept()}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + caught)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
