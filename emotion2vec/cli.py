@@ -372,6 +372,21 @@ def convert(
     _say(f"{done.read} -> {done.written}: {done.output}")
 
 
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="New file that ends in .onnx or .pt2, or a folder for it.")
+    ],
+    format: Annotated[str, typer.Option(help="onnx or torch-export.")] = "onnx",
+) -> None:
+    """Write the path from 16 kHz samples to features and scores as one graph, which runs without this package."""
+    from emotion2vec.checkpoint.export import export as run
+
+    done = run(model, output, format=format)
+    _say(f"{done.output}: its outputs are within {done.difference:.1e} of the model's")
+
+
 def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
