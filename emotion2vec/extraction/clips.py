@@ -6,7 +6,6 @@ S: samples.
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 from emotion2vec.audio import NORMALIZE_EPS, SAMPLE_RATE, normalize
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError
+from emotion2vec.extraction.processors import available_processors
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Statistics:
 
 def default_workers() -> int:
     """Threads to decode with: one per processor, at most 8."""
-    return min(os.cpu_count() or 1, 8)
+    return min(available_processors(), 8)
 
 
 def decode(

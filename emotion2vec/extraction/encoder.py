@@ -19,7 +19,7 @@ from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.choices import FeatureChoice, layout_of
 from emotion2vec.extraction.chunks import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.extraction.clips import AnyClip, Clip, LongClip
-from emotion2vec.extraction.models import PRECISIONS
+from emotion2vec.extraction.models import DTYPES
 from emotion2vec.extraction.reduction import Piece, Reduction
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -48,7 +48,7 @@ class Encoder:
     def __init__(self, model: Emotion2vec, choice: FeatureChoice, *, precision: str, chunking: Chunking):
         self.model = model
         self.choice = choice
-        self.dtype = PRECISIONS[precision]
+        self.dtype = DTYPES[precision]
         self.chunking = chunking
         self.layout, self._layers = layout_of(choice, model.config)
         self._mix = None if self._layers.mix is None else torch.from_numpy(self._layers.mix).to(model.device)

@@ -1,4 +1,7 @@
-"""From sources to features on disk: sources -> decode -> windows -> batches -> encoder -> reduction -> writer."""
+"""From sources to features on disk: sources -> decode -> windows -> batches -> encoder -> reduction -> writer.
+
+What needs torch is imported when options and sources are known to be right: a mistake is answered at once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError, ManifestError
@@ -17,15 +20,16 @@ from emotion2vec.extraction.background import Later
 from emotion2vec.extraction.choices import FeatureChoice, Layers
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import AnyClip, Clip, LongClip, Source, as_fault
-from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
 from emotion2vec.extraction.job import FailureLog, JobRecord
-from emotion2vec.extraction.models import ready_model, weights_hash
-from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
+from emotion2vec.extraction.options import check_options, extraction_faults
 from emotion2vec.extraction.progress import Progress, ProgressCallback, progress_bar
 from emotion2vec.extraction.sources import AnySources, Item, read_sources, take_shard
 from emotion2vec.extraction.spool import spooled
-from emotion2vec.extraction.writers import FORMATS, Writer, open_writer, output_folder
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.extraction.writers import Writer, open_writer, output_folder
+
+if TYPE_CHECKING:
+    from emotion2vec.extraction.encoder import EncodedClip, Encoder
+    from emotion2vec.model.encoder import Emotion2vec
 
 WRITES_BEHIND = 32
 """Items whose features may wait to be written while the model goes on."""
@@ -129,14 +133,27 @@ def extract(
         downsample_by=downsample_by,
         dtype=dtype,
     )
-    faults = option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers) + choice.faults()
-    if format not in FORMATS:
-        faults.append(f"format is {format!r}, expected {', '.join(FORMATS)}")
-    check_options(faults)
+    check_options(
+        extraction_faults(
+            choice,
+            format=format,
+            precision=precision,
+            chunk_seconds=chunk_seconds,
+            chunk_overlap=chunk_overlap,
+            batch_seconds=batch_seconds,
+            workers=workers,
+            shard=shard,
+        )
+    )
     chunking = Chunking(chunk_seconds, chunk_overlap)
     tag = f"-{shard.replace('/', '-of-')}" if shard else ""
     found = read_sources(source, root=root, channel=channel, segments=segments)
     items = take_shard(found.items, shard)
+
+    from emotion2vec.extraction.encoder import Encoder
+    from emotion2vec.extraction.models import ready_model, weights_hash
+    from emotion2vec.extraction.pipeline import ready_batches
+
     with ready_model(model, device, precision) as (ready, resolved):
         encoder = Encoder(ready, choice, precision=resolved, chunking=chunking)
         folder = output_folder(format, Path(output))
@@ -264,6 +281,8 @@ class Job:
 
     def _encode_long(self, clip: LongClip) -> EncodedClip | Fault:
         """Encode long audio window by window to a temporary file."""
+        from emotion2vec.extraction.encoder import EncodedClip, not_finite
+
         try:
             encoded = self._encoder.encode_long(clip)
             return EncodedClip(clip, spooled(encoded.features, self._folder))

@@ -25,7 +25,8 @@ from emotion2vec.extraction.clips import Source
 from emotion2vec.extraction.encoder import Encoder
 from emotion2vec.extraction.engine import ExtractionReport, Job
 from emotion2vec.extraction.models import ready_model
-from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
+from emotion2vec.extraction.options import check_options, option_faults
+from emotion2vec.extraction.pipeline import ready_batches
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.sources import AnySources, Item, read_sources
 from emotion2vec.model.encoder import Emotion2vec

@@ -109,12 +109,20 @@ def take_shard(items: list[Item], shard: str | None) -> list[Item]:
     Raises:
         ConfigError: it is no such name.
     """
-    if shard is None:
-        return items
-    first, _, count = shard.partition("/")
+    first, count = parse_shard(shard)
+    return items[first::count]
+
+
+def parse_shard(shard: str | None) -> tuple[int, int]:
+    """Read `i/n` with 0 ≤ i < n, as SLURM counts array tasks; None is all, 0/1.
+
+    Raises:
+        ConfigError: it is no such name.
+    """
+    first, _, count = (shard or "0/1").partition("/")
     if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
         raise ConfigError(f"shard is {shard!r}, expected i/n with i from 0 to n - 1, such as 0/4")
-    return items[int(first) :: int(count)]
+    return int(first), int(count)
 
 
 def _read_source(source: str | Path | Manifest, root: Path | None) -> Items:
