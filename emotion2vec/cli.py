@@ -35,7 +35,10 @@ Sources = Annotated[
 ]
 ListRoot = Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")]
 Channel = Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")]
-Segments = Annotated[Path | None, typer.Option(help="RTTM or Kaldi segments file that cuts the recordings.")]
+Segments = Annotated[
+    Path | None,
+    typer.Option(help="RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
 Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
 Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]

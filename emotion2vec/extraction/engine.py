@@ -23,7 +23,7 @@ from emotion2vec.extraction.clips import AnyClip, Clip, LongClip, Source, as_fau
 from emotion2vec.extraction.job import FailureLog, JobRecord
 from emotion2vec.extraction.options import check_options, extraction_faults
 from emotion2vec.extraction.progress import Progress, ProgressCallback, progress_bar
-from emotion2vec.extraction.sources import AnySources, Item, read_sources, take_shard
+from emotion2vec.extraction.sources import AnySources, Item, read_sources
 from emotion2vec.extraction.spool import spooled
 from emotion2vec.extraction.writers import Writer, open_writer, output_folder
 
@@ -70,7 +70,7 @@ def extract(
     output: str | Path,
     root: Path | None = None,
     channel: int | None = None,
-    segments: Path | None = None,
+    segments: str | Path | None = None,
     shard: str | None = None,
     granularity: str = "frame",
     layers: Layers = "last",
@@ -100,7 +100,7 @@ def extract(
         output: folder; for the format npz it may be the archive's name.
         root: folder that relative paths in manifests start from; by default the manifest's own.
         channel: take this channel, counted from 0, in place of the mean of all.
-        segments: RTTM or Kaldi `segments` file that cuts the recordings.
+        segments: RTTM or Kaldi `segments` file that cuts the recordings, or `vad` for their stretches with speech.
         shard: `i/n` for every n-th item from the i-th on, 0 ≤ i < n.
         granularity: `frame` for (T, D), 50 vectors per second, `utterance` for a summary over time, or `both`.
         layers: `last`, `all`, block numbers from 0, `mean:N` or `weights:FILE`; see `choices.Layers`.
@@ -147,8 +147,7 @@ def extract(
     )
     chunking = Chunking(chunk_seconds, chunk_overlap)
     tag = f"-{shard.replace('/', '-of-')}" if shard else ""
-    found = read_sources(source, root=root, channel=channel, segments=segments)
-    items = take_shard(found.items, shard)
+    found = read_sources(source, root=root, channel=channel, segments=segments, shard=shard)
 
     from emotion2vec.extraction.encoder import Encoder
     from emotion2vec.extraction.models import ready_model, weights_hash
@@ -169,7 +168,7 @@ def extract(
             job = Job(encoder, writer, log, folder, ExtractionReport(precision=resolved))
             for fault in found.faults:
                 job.fail(fault)
-            todo = job.plan(items, resume)
+            todo = job.plan(found.items, resume)
             sources = (Source(index, item.where, item.blocks) for index, item in enumerate(todo))
             batches = ready_batches(sources, ready, chunking=chunking, batch_seconds=batch_seconds, workers=workers)
             with progress_bar(len(todo)) if progress is True else nullcontext(progress or None) as callback:

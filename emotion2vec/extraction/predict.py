@@ -42,7 +42,7 @@ def predict(
     plot: Path | None = None,
     root: Path | None = None,
     channel: int | None = None,
-    segments: Path | None = None,
+    segments: str | Path | None = None,
     precision: str = "fp32",
     device: str | None = None,
     progress: bool = False,
@@ -57,7 +57,7 @@ def predict(
         plot: folder for a picture of each item's scores over time; needs `window`.
         root: folder that relative paths in manifests start from.
         channel: take this channel, counted from 0, in place of the mean of all.
-        segments: RTTM or Kaldi `segments` file that cuts the recordings.
+        segments: RTTM or Kaldi `segments` file that cuts the recordings, or `vad` for their stretches with speech.
         precision: `fp32`, `bf16`, `fp16` or `auto`.
         device: `cpu`, `cuda`, ..., or `auto`; None means `auto`, or where a given model is.
         progress: show a progress bar if stderr is a terminal.
