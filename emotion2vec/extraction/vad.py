@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from emotion2vec.extraction.sources import Item
 
 FRAME, CONTEXT, STATE = 512, 64, 128
-"""Samples of a frame, those before it that the network sees again, and the size of its state; the network fixes them."""
+"""Samples of a frame and before it, and the size of its state, as the network has them."""
 
 FRAMES_AT_ONCE = 512
 """Frames that the network gets in one call: 16 s, so that memory does not grow with the recording."""
