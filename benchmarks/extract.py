@@ -92,27 +92,10 @@ def run_graph(path: Path, threads: int, *, lengths: bool) -> Run:
     return run
 
 
-def our_graph(folder: Path, threads: int) -> Run:
+def our_graph(folder: Path, threads: int, *, int8: bool = False) -> Run:
     """The graph that `emotion2vec export` writes."""
-    return run_graph(export(folder / "native", folder / "ours.onnx").output, threads, lengths=True)
-
-
-def int8_graph(folder: Path, threads: int) -> Run:
-    """The same with the weights of its matrix products in int8, quantized by onnxruntime."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    graph = onnx.load(folder / "ours.onnx")
-    del graph.graph.value_info[:]  # the quantizer turns a matrix and keeps its old shape
-    onnx.save(graph, folder / "plain.onnx")
-    quantize_dynamic(
-        folder / "plain.onnx",
-        folder / "int8.onnx",
-        op_types_to_quantize=["MatMul"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-    )
-    return run_graph(folder / "int8.onnx", threads, lengths=True)
+    path = folder / ("int8.onnx" if int8 else "fp32.onnx")
+    return run_graph(export(folder / "native", path, int8=int8).output, threads, lengths=True)
 
 
 def funasr_graph(folder: Path, threads: int) -> Run:
@@ -166,7 +149,7 @@ def competitors(folder: Path, threads: int, int8: bool) -> dict[str, Run]:
     runs = {"ours fp32": ours(model, "fp32"), "ours bf16": ours(model, "bf16")}
     peers: dict[str, Callable[[], Run]] = {
         "ours ONNX": partial(our_graph, folder, threads),
-        **({"ours ONNX int8": partial(int8_graph, folder, threads)} if int8 else {}),
+        **({"ours ONNX int8": partial(our_graph, folder, threads, int8=True)} if int8 else {}),
         "FunASR": partial(funasr, folder / "funasr", threads),
         "FunASR ONNX": partial(funasr_graph, folder, threads),
         "HF Data2VecAudio": data2vec,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -137,13 +137,22 @@ def name_shapes(graph: Any, model: Emotion2vec) -> None:
         value.shape = Shape(shapes[value.name])
 
 
-def largest_difference(model: Emotion2vec, graph: Graph) -> float:
-    """Compare a graph with what the model itself extracts, on noise in bursts of several lengths.
+class Agreement(NamedTuple):
+    """How near a graph comes to its model.
 
-    Returns:
-        The largest absolute difference of any output; infinite when one is not finite or has the wrong shape.
+    Attributes:
+        difference: the largest absolute difference of any output; infinite when one is not finite or has a wrong shape.
+        cosine: the lowest cosine of a frame or an utterance to the model's.
     """
-    return max(max(_differences(model, graph, waveforms)) for waveforms in _check_batches())
+
+    difference: float
+    cosine: float
+
+
+def compare(model: Emotion2vec, graph: Graph) -> Agreement:
+    """Compare a graph with what the model itself extracts, on noise in bursts of several lengths."""
+    found = [agreement for waveforms in _check_batches() for agreement in _agreements(model, graph, waveforms)]
+    return Agreement(max(one.difference for one in found), min(one.cosine for one in found))
 
 
 def _check_batches() -> Iterator[list[np.ndarray]]:
@@ -154,8 +163,7 @@ def _check_batches() -> Iterator[list[np.ndarray]]:
         yield [(0.1 + 0.3 * e * rng.standard_normal(e.size)).astype(np.float32) for e in envelopes]
 
 
-@torch.inference_mode()
-def _differences(model: Emotion2vec, graph: Graph, waveforms: list[np.ndarray]) -> Iterator[float]:
+def _agreements(model: Emotion2vec, graph: Graph, waveforms: list[np.ndarray]) -> Iterator[Agreement]:
     lengths = np.array([waveform.size for waveform in waveforms])
     padded = np.ones((len(waveforms), int(lengths.max())), np.float32)  # padding must not show, whatever it holds
     for row, waveform in zip(padded, waveforms, strict=True):
@@ -165,12 +173,22 @@ def _differences(model: Emotion2vec, graph: Graph, waveforms: list[np.ndarray]) 
         for name, value in _expected(model, waveform).items():
             ours = found[name][index]
             if name == "frames":
-                yield float(np.abs(ours[len(value) :]).max(initial=0.0))
+                yield Agreement(float(np.abs(ours[len(value) :]).max(initial=0.0)), 1.0)
                 ours = ours[: len(value)]
-            same_kind = ours.shape == value.shape and np.isfinite(ours).all()
-            yield float(np.abs(ours - value).max()) if same_kind else float("inf")
+            if ours.shape != value.shape or not np.isfinite(ours).all():
+                yield Agreement(float("inf"), -1.0)
+            else:
+                cosine = _lowest_cosine(ours, value) if name in ("frames", "utterance") else 1.0
+                yield Agreement(float(np.abs(ours - value).max()), cosine)
 
 
+def _lowest_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The lowest cosine between vectors (..., D) in the same place."""
+    lengths = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
+    return float(((ours * theirs).sum(axis=-1) / lengths).min())
+
+
+@torch.inference_mode()
 def _expected(model: Emotion2vec, waveform: np.ndarray) -> dict[str, np.ndarray]:
     """What the model gives for one waveform (S,) on the path that extraction takes."""
     frames = model(torch.from_numpy(normalize(waveform)).unsqueeze(0)).frames[0]  # (T, D)

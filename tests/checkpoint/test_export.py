@@ -157,24 +157,50 @@ def test_torch_export_is_the_model(native: Path, speech: np.ndarray, tmp_path: P
     assert torch.equal(again(padded, torch.tensor(sizes))[0], torch.from_numpy(outputs[0]))
 
 
+def test_int8_weights_are_smaller_and_near(exported: Path, native: Path, speech: np.ndarray) -> None:
+    """The same graph by ONNX Runtime's own quantization; the whole path of `export` is tested slowly below."""
+    path = native.parent / "int8.onnx"
+    path.write_bytes(exported.read_bytes())
+    exporting._quantize(path)
+    model, clip = load_model(native), speech[:48_000]
+    agreement = exporting._check(model, exporting._onnx_graph(path), int8=True)
+    assert 0.99 < agreement.cosine < 0.999999 and agreement.difference > 1e-4
+    assert path.stat().st_size < exported.stat().st_size
+    found = run_onnx(path)(clip[None], np.array([clip.size]))
+    frames = model.extract_features(clip, 16_000).frames
+    cosines = (found["frames"][0] * frames).sum(1) / np.linalg.norm(frames, axis=1)
+    assert (cosines / np.linalg.norm(found["frames"][0], axis=1)).min() > 0.99
+    session = onnxruntime.InferenceSession(str(path))
+    assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == list(LABELS)
+    with pytest.raises(CheckpointError, match="differ from the model's"):
+        exporting._check(model, exporting._onnx_graph(path))
+
+
+@pytest.mark.slow
+def test_export_in_int8(native: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["export", str(native), str(tmp_path / "x.onnx"), "--int8"])
+    assert done.exit_code == 0 and "the lowest cosine is 0.99" in done.output
+
+
 def test_a_graph_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model(())
 
-    def write(network: Emotion2vec, path: Path) -> float:
+    def write(network: Emotion2vec, path: Path) -> graph.Agreement:
         path.write_bytes(b"graph")
-        return exporting._check(network, eager, path)
+        return exporting._check(network, eager)
 
     @torch.inference_mode()
     def eager(waveforms: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
         outputs = graph.WholePath(model)(torch.from_numpy(waveforms), torch.from_numpy(lengths))
         return {name: output.numpy() for name, output in zip(graph.output_names(model), outputs, strict=True)}
 
-    monkeypatch.setitem(exporting._WRITERS, "onnx", write)
-    assert export(model, tmp_path / "good.onnx").difference < 1e-4
+    monkeypatch.setattr(exporting, "_write_program", write)
+    done = export(model, tmp_path / "good.pt2", format="torch-export")
+    assert done.difference < 1e-4 and done.cosine > 0.9999
     normalized = graph._normalized
     monkeypatch.setattr(graph, "_normalized", lambda x, padding, lengths: normalized(x, padding, lengths) * 1.01)
     with pytest.raises(CheckpointError, match=r"differ from the model's by .* expected at most 1e-04"):
-        export(model, tmp_path / "out" / "model.onnx")
+        export(model, tmp_path / "out" / "model.pt2", format="torch-export")
     assert list((tmp_path / "out").iterdir()) == []
 
 
