@@ -109,7 +109,7 @@ def funasr_graph(folder: Path, threads: int) -> Run:
         model.export(type="onnx", device="cpu", output_dir=str(folder / "funasr_graph"))
     finally:
         torch.onnx.export = exporter
-    return run_graph(next((folder / "funasr_graph").glob("*.onnx")), threads, lengths=False)
+    return run_graph(folder / "funasr_graph" / "emotion2vec", threads, lengths=False)  # which has no suffix
 
 
 @contextlib.contextmanager
