@@ -83,12 +83,14 @@ def assert_same(found: dict[str, np.ndarray], row: int, clip: np.ndarray, model:
         assert abs(found["scores"][row, LABELS.index(label)] - score) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", LENGTHS)
 def test_onnx_is_the_model_at_every_length(exported: Path, native: Path, speech: np.ndarray, samples: int) -> None:
     clip = speech[5_000 : 5_000 + samples]
     assert_same(run_onnx(exported)(clip[None], np.array([samples])), 0, clip, load_model(native))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[16_000, 16_000, 16_000], [400, 48_123, 7_777, 20_000]])
 def test_batches_of_equal_and_unequal_lengths(
     exported: Path, native: Path, speech: np.ndarray, sizes: list[int]
@@ -102,6 +104,7 @@ def test_batches_of_equal_and_unequal_lengths(
         assert_same(found, row, clip, model)
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_is(exported: Path) -> None:
     session = onnxruntime.InferenceSession(str(exported))
     facts = session.get_modelmeta().custom_metadata_map
@@ -115,6 +118,7 @@ def test_the_file_says_what_it_is(exported: Path) -> None:
     assert session.get_outputs()[0].shape == ["batch", "frames", 32]
 
 
+@pytest.mark.slow
 def test_the_example_needs_neither_torch_nor_this_package(
     exported: Path, native: Path, root: Path, speech: np.ndarray, tmp_path: Path
 ) -> None:
@@ -157,6 +161,7 @@ def test_torch_export_is_the_model(native: Path, speech: np.ndarray, tmp_path: P
     assert torch.equal(again(padded, torch.tensor(sizes))[0], torch.from_numpy(outputs[0]))
 
 
+@pytest.mark.slow
 def test_int8_weights_are_smaller_and_near(exported: Path, native: Path, speech: np.ndarray) -> None:
     """The same graph by ONNX Runtime's own quantization; the whole path of `export` is tested slowly below."""
     path = native.parent / "int8.onnx"
