@@ -48,6 +48,10 @@ DECODE_SHARE = 0.1
 """Share of a CPU that decoding gets where the model needs the rest of it."""
 
 
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Nothing is reported to anybody; and Ray's core warns of what Ray Data does with every actor."""
+
+
 @dataclass(frozen=True)
 class Shares:
     """How a cluster is shared out.
@@ -210,22 +214,21 @@ def _connected(address: str | None) -> Iterator[Any]:
     except ImportError as error:
         raise ConfigError(f"engine ray needs the package ray: pip install 'emotion2vec[ray]' ({error})") from error
     ours = not ray.is_initialized()
-    if ours:
-        # A cluster that starts here reports to nobody. Ray's core warns of what Ray Data does with every actor.
-        with _environment(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal"):
-            _start(partial(ray.init, address=address), address)
-    context = ray.data.DataContext.get_current()
-    # Blocks whose processes died are counted and done again here, and the progress is shown here.
-    settings = {"max_errored_blocks": -1, "enable_progress_bars": False, "print_on_execution_start": False}
-    before = {name: getattr(context, name) for name in settings}
-    try:
-        vars(context).update(settings)
-        with _quiet("ray.data"):
-            yield ray
-    finally:
-        vars(context).update(before)
+    with _environment(**QUIET):
         if ours:
-            ray.shutdown()
+            _start(partial(ray.init, address=address), address)
+        context = ray.data.DataContext.get_current()
+        # Blocks whose processes died are counted and done again here, and the progress is shown here.
+        settings = {"max_errored_blocks": -1, "enable_progress_bars": False, "print_on_execution_start": False}
+        before = {name: getattr(context, name) for name in settings}
+        try:
+            vars(context).update(settings)
+            with _quiet("ray.data"):
+                yield ray
+        finally:
+            vars(context).update(before)
+            if ours:
+                ray.shutdown()
 
 
 def _start(init: Callable[..., object], address: str | None) -> None:

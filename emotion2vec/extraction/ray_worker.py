@@ -7,7 +7,6 @@ only how it gets there.
 from __future__ import annotations
 
 import json
-import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -123,7 +122,7 @@ class Courier:
         Raises:
             ValueError: they are too large to travel.
         """
-        size = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays.values())
+        size = sum(array.nbytes for array in arrays.values())
         if size > MOST_BYTES:
             raise ValueError(
                 f"{size / 1e9:.1f} GB are too much for a format with many items in a file on a cluster; expected "

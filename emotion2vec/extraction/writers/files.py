@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -72,20 +74,33 @@ class SafetensorsWriter:
         )
 
     def write(self, item: Item, arrays: Arrays) -> None:
-        """Write all arrays of the item to one file."""
-        from safetensors.numpy import save
-
+        """Write all arrays of the item to one file, piece by piece."""
         path = self._path(item)
         self._folder.make_parent(path, item)
-        content = save({name: np.ascontiguousarray(array.whole()) for name, array in arrays.items()})
         with whole_file(path, self.output.folder) as stream:
-            stream.write(content)
+            stream.write(_safetensors_header(arrays))
+            for array in arrays.values():
+                for piece in array.in_order():
+                    stream.write(piece.data)
 
     def close(self) -> None:
         """Nothing is left to do: every file is finished when it is written."""
 
     def _path(self, item: Item) -> Path:
         return self.output.folder / self.targets(item)[0]
+
+
+def _safetensors_header(arrays: Arrays) -> bytes:
+    """Its size in 8 bytes, then JSON with dtype, shape and place of each tensor, padded to a multiple of 8 bytes."""
+    entries: dict[str, object] = {}
+    start = 0
+    for name, array in arrays.items():
+        kind = next(kind for kind, dtype in _NUMPY_DTYPES.items() if dtype == array.dtype)
+        entries[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
+        start += array.nbytes
+    header = json.dumps(entries).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header
 
 
 _NUMPY_DTYPES: dict[object, np.dtype] = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}

@@ -1,0 +1,96 @@
+"""Measure the memory of `extract`: that it grows neither with the length of a file nor with the number of files.
+
+python benchmarks/memory.py [--model tiny] [--audio FOLDER] [--hours 0.25 1 10] [--files 200 20000] [--format npy]
+
+Every job runs in a process of its own, with the files and features in a temporary folder (--scratch).
+`--model base-size` is an untrained network of the base model's dimensions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from emotion2vec.audio import SAMPLE_RATE, load_audio
+from emotion2vec.data.manifests import read_manifest
+
+JOB = """
+import json, resource, sys
+from emotion2vec.extraction import extract
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+source, model, output, options = sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
+if model == "base-size":
+    from emotion2vec.config import Emotion2vecConfig
+    from emotion2vec.model.encoder import Emotion2vec
+    model = Emotion2vec(Emotion2vecConfig())
+report = extract(source, model=model, output=output, **options)
+assert not report.failed, report.failed[:3]
+print(json.dumps([peak(), report.written, report.frames]))
+"""
+
+
+def run(source: Path, scratch: Path, model: str, options: dict[str, str]) -> str:
+    """Extract in a process of its own: its largest resident size, time, and the size of what it wrote."""
+    with tempfile.TemporaryDirectory(dir=scratch) as output:
+        started = time.monotonic()
+        command = [sys.executable, "-c", JOB, str(source), model, output, json.dumps(options)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        elapsed = time.monotonic() - started
+        peak, written, frames = json.loads(done.stdout)
+        size = sum(path.stat().st_size for path in Path(output).rglob("*") if path.is_file())
+    return f"{peak:.0f} MiB, {elapsed:.0f} s, {written} files written, {frames} frames, {size / 1e9:.3f} GB"
+
+
+def write_long(path: Path, folder: Path, hours: float) -> None:
+    """Write a FLAC file of speech, 16 kHz, that is as long as asked for: some clips, again and again."""
+    speech = np.concatenate([load_audio(utterance.audio) for utterance in read_manifest(folder).utterances[:400]])
+    left = int(hours * 3600 * SAMPLE_RATE)
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
+        while left > 0:
+            file.write(speech[:left])
+            left -= speech.size
+
+
+def write_many(folder: Path, count: int) -> None:
+    """Write files of noise between 0.1 and 0.3 s, 200 to a folder."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / f"{number // 200:05d}" / f"{number:07d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * rng.standard_normal(rng.integers(1_600, 4_800)), SAMPLE_RATE)
+
+
+def main() -> None:
+    """Print a line per job."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--audio", type=Path, default=Path("examples/sample_speech"))
+    parser.add_argument("--hours", type=float, nargs="*", default=[])
+    parser.add_argument("--files", type=int, nargs="*", default=[])
+    parser.add_argument("--format", default="npy")
+    parser.add_argument("--granularity", default="frame")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--scratch", type=Path)
+    options = parser.parse_args()
+    chosen = {name: getattr(options, name) for name in ("format", "granularity", "precision")}
+    for hours in options.hours:
+        with tempfile.TemporaryDirectory(dir=options.scratch) as name:
+            write_long(Path(name) / "long.flac", options.audio, hours)
+            print(f"one file of {hours} h: {run(Path(name), options.scratch, options.model, chosen)}", flush=True)
+    for count in options.files:
+        with tempfile.TemporaryDirectory(dir=options.scratch) as name:
+            write_many(Path(name), count)
+            print(f"{count} files: {run(Path(name), options.scratch, options.model, chosen)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
