@@ -1,6 +1,7 @@
 """Measure the memory of `extract`: that it grows neither with the length of a file nor with the number of files.
 
 python benchmarks/memory.py [--model tiny] [--audio FOLDER] [--hours 0.25 1 10] [--files 200 20000] [--format npy]
+python benchmarks/memory.py --lists 200000    # what an item costs before anything is extracted
 
 Every job runs in a process of its own, with the files and features in a temporary folder (--scratch).
 `--model base-size` is an untrained network of the base model's dimensions.
@@ -38,6 +39,17 @@ print(json.dumps([peak(), report.written, report.frames]))
 """
 
 
+LIST = """
+import json, resource, sys, time
+from emotion2vec.extraction.sources import read_sources
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+memory, seconds = peak(), time.process_time()
+items = read_sources(sys.argv[1]).items
+print(f"{(peak() - memory) / len(items):.0f} bytes and {(time.process_time() - seconds) / len(items) * 1e3:.2f} ms an item")
+"""
+
+
 def run(source: Path, scratch: Path, model: str, options: dict[str, str]) -> str:
     """Extract in a process of its own: its largest resident size, time, and the size of what it wrote."""
     with tempfile.TemporaryDirectory(dir=scratch) as output:
@@ -69,6 +81,24 @@ def write_many(folder: Path, count: int) -> None:
         soundfile.write(path, 0.1 * rng.standard_normal(rng.integers(1_600, 4_800)), SAMPLE_RATE)
 
 
+def write_list(folder: Path, count: int) -> Path:
+    """Write JSON lines that name so many segments of one file, with ids as corpora have them."""
+    soundfile.write(folder / "a.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    rows = (
+        {
+            "audio_filepath": "a.wav",
+            "offset": 0.0,
+            "duration": 0.5,
+            "key": f"speaker{number % 100:03d}/clip_{number:09d}",
+        }
+        for number in range(count)
+    )
+    path = folder / "list.jsonl"
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
+    return path
+
+
 def main() -> None:
     """Print a line per job."""
     parser = argparse.ArgumentParser()
@@ -76,6 +106,7 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, default=Path("examples/sample_speech"))
     parser.add_argument("--hours", type=float, nargs="*", default=[])
     parser.add_argument("--files", type=int, nargs="*", default=[])
+    parser.add_argument("--lists", type=int, nargs="*", default=[])
     parser.add_argument("--format", default="npy")
     parser.add_argument("--granularity", default="frame")
     parser.add_argument("--precision", default="fp32")
@@ -90,6 +121,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.scratch) as name:
             write_many(Path(name), count)
             print(f"{count} files: {run(Path(name), options.scratch, options.model, chosen)}", flush=True)
+    for count in options.lists:
+        with tempfile.TemporaryDirectory(dir=options.scratch) as name:
+            command = [sys.executable, "-c", LIST, str(write_list(Path(name), count))]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            print(f"a list of {count}: {done.stdout.strip()}", flush=True)
 
 
 if __name__ == "__main__":

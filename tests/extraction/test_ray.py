@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -40,7 +41,8 @@ CHUNKING = Chunking(2, 1)
 
 def carry_out(items: list[Item], model: Emotion2vec, writer: Writer | None, folder: Path, marker: Path | None) -> Any:
     """What a cluster does with one block of items: outcomes with the arrays that travelled, by index."""
-    encoder = Encoder(model, FeatureChoice(granularity="both"), precision="fp32", chunking=CHUNKING)
+    own = copy.deepcopy(model)  # an actor never gives its model back
+    encoder = Encoder(own, FeatureChoice(granularity="both"), precision="fp32", chunking=CHUNKING)
     actor = EncodeClips(Assignment(lambda: encoder, writer, folder, marker, "cpu", "fp32", None))
     decoded = DecodeItems(400, CHUNKING.samples)(pack_items(dict(enumerate(items, start=7))))
     rows = [row for table in actor(decoded) for row in table.to_pylist()]
