@@ -46,7 +46,8 @@ def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 memory, seconds = peak(), time.process_time()
 items = read_sources(sys.argv[1]).items
-print(f"{(peak() - memory) / len(items):.0f} bytes and {(time.process_time() - seconds) / len(items) * 1e3:.2f} ms an item")
+memory, seconds = (peak() - memory) / len(items), (time.process_time() - seconds) / len(items)
+print(f"{memory:.0f} bytes and {seconds * 1e3:.2f} ms an item")
 """
 
 
