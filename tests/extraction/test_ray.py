@@ -300,7 +300,7 @@ def test_a_killed_job_is_resumed(model: Emotion2vec, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "emotion2vec", "extract", str(folder), "--model", str(tmp_path / "model")]
     command += ["--output", str(out), "--engine", "ray"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as job:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not list(out.glob("*.npy")) and time.monotonic() < deadline:
             assert job.poll() is None, job.communicate()[1].decode()
             time.sleep(0.02)
