@@ -177,6 +177,9 @@ def extract(
     batch_seconds: Annotated[float | None, typer.Option(help="Audio per batch at most, in seconds.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode audio.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is complete in the output already.")] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    ray_address: Annotated[str | None, typer.Option(help="The cluster; by default the one that Ray finds.")] = None,
+    actors: Annotated[int | None, typer.Option(help="Processes of the cluster that hold the model.")] = None,
 ) -> None:
     """Extract frozen features from audio. Failures are listed in the output's failed.jsonl."""
     from emotion2vec.extraction.engine import extract as run
@@ -205,6 +208,9 @@ def extract(
         workers=workers,
         resume=resume,
         progress=True,
+        engine=engine,
+        ray_address=ray_address,
+        actors=actors,
     )
     skipped = f", {report.skipped} were there already" if report.skipped else ""
     computed = f" in {report.precision}" if precision == "auto" else ""

@@ -144,7 +144,7 @@ def _encode_long(clip: LongClip, encoder: Encoder) -> EncodedClip | Fault:
     try:
         frames = encoder.encode_long(clip).features["frames"].whole()
     except AudioError as error:
-        return as_fault(error, clip.where)
+        return as_fault(error, clip)
     if not np.isfinite(frames).all():
         return not_finite(clip, encoder.dtype)
     return EncodedClip(clip, {"frames": FeatureArray.of(frames)})

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 
 from emotion2vec.audio import receptive_field
-from emotion2vec.data.manifests import Fault
 from emotion2vec.extraction.background import in_background
-from emotion2vec.extraction.batching import make_batches
+from emotion2vec.extraction.batching import Batch, make_batches
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.clips import Clip, LongClip, Source, decode, default_workers
+from emotion2vec.extraction.clips import AnyClip, ClipFault, Source, decode, default_workers
 from emotion2vec.model.encoder import Emotion2vec
 
 CPU_BATCH_SECONDS = 16.0
@@ -29,7 +28,7 @@ def ready_batches(
     chunking: Chunking,
     batch_seconds: float | None,
     workers: int | None,
-) -> Generator[list[Clip] | LongClip | Fault, None, None]:
+) -> Generator[Batch, None, None]:
     """Decode and batch in background threads, ahead of the model.
 
     On the CPU, where padding does not pay, only clips of equal length share a batch.
@@ -41,12 +40,19 @@ def ready_batches(
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.
     """
-    on_cpu = model.device.type == "cpu"
     clips = decode(
         sources,
         workers=workers or default_workers(),
         min_samples=receptive_field(model.config.kernels, model.config.strides),
         max_samples=chunking.samples,
     )
+    return in_background(batches_for(model, clips, batch_seconds), BATCHES_AHEAD)
+
+
+def batches_for(
+    model: Emotion2vec, clips: Iterable[AnyClip | ClipFault], batch_seconds: float | None
+) -> Generator[Batch, None, None]:
+    """Batch decoded clips as the model's device has it best; None for its default of `batch_seconds`."""
+    on_cpu = model.device.type == "cpu"
     seconds = batch_seconds or (CPU_BATCH_SECONDS if on_cpu else GPU_BATCH_SECONDS)
-    return in_background(make_batches(clips, batch_seconds=seconds, padded=not on_cpu), BATCHES_AHEAD)
+    return make_batches(clips, batch_seconds=seconds, padded=not on_cpu)
