@@ -9,12 +9,13 @@ SPEECH := examples/sample_speech
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup test test-slow test-interop lint demo clean
+.PHONY: help setup test test-slow test-ray test-interop lint demo clean
 
 help:
 	@echo 'make demo       pretrain a tiny model on the sample speech, extract with it and probe it'
 	@echo 'make test       the tests, slow ones left out'
 	@echo 'make test-slow  the slow tests'
+	@echo 'make test-ray   extraction on a Ray cluster of this machine (installs ray, 240 MB)'
 	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make setup      only install into $(VENV)'
@@ -33,6 +34,10 @@ test: setup
 
 test-slow: setup
 	$(PYTEST) -m slow
+
+test-ray: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/extraction/test_ray.py
 
 # Each tool has an environment of its own, since they want different versions of the same packages. torchaudio and
 # torchvision are left out: the tests stand in for them (tests/interop/peers/stand_ins.py).

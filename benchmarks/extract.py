@@ -1,20 +1,24 @@
 """Time extraction from audio files on disk to features on disk, against FunASR and Hugging Face's Data2VecAudio.
 
-All get the same files and a network of the same size; FunASR gets the very same weights, in its own layout. They take
-turns, round after round, so that whatever else the machine does hits all of them.
+All get the same files and a network of the same size; FunASR gets the very same weights, in its own layout. Beside the
+engines, the ONNX graphs that FunASR and we export of these weights run in onnxruntime. They take turns, round after
+round, so that whatever else the machine does hits all of them.
 
-python benchmarks/extract.py [--threads 1] [--files 24] [--rounds 5] [--seconds 3]
+python benchmarks/extract.py [--threads 1] [--files 24] [--rounds 5] [--seconds 3] [--int8]
 
-Needs `pip install funasr transformers` for the peers; one that is missing is left out.
+Needs `pip install funasr transformers onnxruntime onnx onnxscript` for the peers; one that is missing is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +29,9 @@ import torch
 from emotion2vec.audio import load_audio, normalize
 from emotion2vec.checkpoint import load_model, save_model
 from emotion2vec.checkpoint.convert import convert
+from emotion2vec.checkpoint.export import export
 from emotion2vec.config import Emotion2vecConfig
+from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -67,6 +73,56 @@ def funasr(folder: Path, threads: int) -> Run:
     return run
 
 
+def run_graph(path: Path, threads: int, *, lengths: bool) -> Run:
+    """A graph in onnxruntime, one file at a time; it normalizes, and `lengths` are an input of ours."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    first = session.get_inputs()[0].name
+
+    def run(paths: list[Path], out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            waveform = load_audio(path)
+            inputs = {first: waveform[None]} | ({"lengths": np.array([waveform.size])} if lengths else {})
+            np.save(out / f"{path.stem}.npy", session.run([session.get_outputs()[0].name], inputs)[0][0])
+
+    return run
+
+
+def our_graph(folder: Path, threads: int, *, int8: bool = False) -> Run:
+    """The graph that `emotion2vec export` writes."""
+    path = folder / ("int8.onnx" if int8 else "fp32.onnx")
+    return run_graph(export(folder / "native", path, int8=int8).output, threads, lengths=True)
+
+
+def funasr_graph(folder: Path, threads: int) -> Run:
+    """The graph that FunASR itself exports, by the tracer that it was written for."""
+    from funasr import AutoModel
+
+    model = AutoModel(model=str(folder / "funasr"), disable_update=True, ncpu=threads, disable_pbar=True)
+    exporter = torch.onnx.export
+    torch.onnx.export = partial(exporter, dynamo=False)
+    try:
+        model.export(type="onnx", device="cpu", output_dir=str(folder / "funasr_graph"))
+    finally:
+        torch.onnx.export = exporter
+    return run_graph(folder / "funasr_graph" / "emotion2vec", threads, lengths=False)  # which has no suffix
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what the peers print and log out of the table."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def data2vec() -> Run:
     """Hugging Face's Data2VecAudio of the base size with random weights, one file at a time."""
     from transformers import Data2VecAudioConfig, Data2VecAudioModel
@@ -83,7 +139,7 @@ def data2vec() -> Run:
     return run
 
 
-def competitors(folder: Path, threads: int) -> dict[str, Run]:
+def competitors(folder: Path, threads: int, int8: bool) -> dict[str, Run]:
     """Everything that can run here, by name."""
     torch.manual_seed(0)
     network = Emotion2vec(Emotion2vecConfig(), labels=["angry", "neutral"])
@@ -91,10 +147,18 @@ def competitors(folder: Path, threads: int) -> dict[str, Run]:
     convert(folder / "native", folder / "funasr", to="funasr")
     model = load_model(folder / "native")
     runs = {"ours fp32": ours(model, "fp32"), "ours bf16": ours(model, "bf16")}
-    for name, make in {"FunASR": partial(funasr, folder / "funasr", threads), "HF Data2VecAudio": data2vec}.items():
+    peers: dict[str, Callable[[], Run]] = {
+        "ours ONNX": partial(our_graph, folder, threads),
+        **({"ours ONNX int8": partial(our_graph, folder, threads, int8=True)} if int8 else {}),
+        "FunASR": partial(funasr, folder / "funasr", threads),
+        "FunASR ONNX": partial(funasr_graph, folder, threads),
+        "HF Data2VecAudio": data2vec,
+    }
+    for name, make in peers.items():
         try:
-            runs[name] = make()
-        except ImportError as error:
+            with quiet():
+                runs[name] = make()
+        except (ImportError, ConfigError) as error:
             print(f"{name}: left out, {error}")
     torch.set_num_threads(threads)  # the peers set it too
     return runs
@@ -102,7 +166,7 @@ def competitors(folder: Path, threads: int) -> dict[str, Run]:
 
 def compare(folder: Path, paths: list[Path]) -> None:
     """Say how near the features are to ours in fp32."""
-    for name in ("ours bf16", "FunASR"):
+    for name in ("ours bf16", "ours ONNX", "ours ONNX int8", "FunASR", "FunASR ONNX"):
         pairs = [
             (np.load(folder / "ours fp32" / f"{path.stem}.npy"), np.load(folder / name / f"{path.stem}.npy"))
             for path in paths
@@ -122,6 +186,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--int8", action="store_true", help="also our graph with weights in int8")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:
@@ -129,12 +194,13 @@ def main() -> None:
         (folder / "audio").mkdir()
         paths = write_audio(folder / "audio", options.files, options.seconds)
         audio = sum(soundfile.info(path).duration for path in paths)
-        runs = competitors(folder, options.threads)
+        runs = competitors(folder, options.threads, options.int8)
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
         for round in range(options.rounds + 1):
             for name, run in runs.items():
                 wall, processor = time.perf_counter(), time.process_time()
-                run(paths, folder / name)
+                with quiet():
+                    run(paths, folder / name)
                 if round:  # the first one warms up
                     times[name].append((time.perf_counter() - wall, time.process_time() - processor))
         print(f"{options.threads} threads, {options.files} files, {audio:.0f} s of audio, {options.rounds} rounds")

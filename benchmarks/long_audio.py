@@ -1,24 +1,18 @@
-"""Measure what windows and streams change, and that memory does not grow with the length of a file.
+"""Measure what windows and streams change against one pass.
 
-python benchmarks/long_audio.py [--model tiny] [--audio FOLDER] [--hours 0.25 1]
+python benchmarks/long_audio.py [--model tiny] [--audio FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 import emotion2vec
 from emotion2vec.audio import load_audio
 from emotion2vec.data.manifests import read_manifest
-from emotion2vec.extraction import extract
 from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import LongClip, Source, Statistics
@@ -70,46 +64,16 @@ def streams(model: Emotion2vec, samples: np.ndarray) -> None:
         )
 
 
-def memory(model: str, samples: np.ndarray, hours: list[float]) -> None:
-    """Extract files of several lengths, each in a process of its own, and print the largest resident size."""
-    with tempfile.TemporaryDirectory() as name:
-        for length in hours:
-            path = Path(name) / f"{length}.wav"
-            with soundfile.SoundFile(path, "w", 16_000, 1) as file:
-                for _ in range(int(length * 3600 * 16_000 / samples.size)):
-                    file.write(samples)
-            done = subprocess.run(
-                [sys.executable, __file__, "--one", str(path), "--model", model],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            print(f"{length} h, frames written: {done.stdout.strip()}")
-
-
-def one(path: Path, model: str) -> None:
-    """Extract one file, and print the largest resident size."""
-    with tempfile.TemporaryDirectory() as out:
-        report = extract(path, model=model, output=out)
-        assert not report.failed
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB for {report.frames} frames")
-
-
 def main() -> None:
-    """Print all three."""
+    """Print both."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--audio", type=Path, default=Path("examples/sample_speech"))
-    parser.add_argument("--hours", type=float, nargs="*", default=[0.25, 1.0])
-    parser.add_argument("--one", type=Path)
     options = parser.parse_args()
-    if options.one is not None:
-        return one(options.one, options.model)
     model = emotion2vec.load_model(options.model)
     samples = speech(options.audio, 120)
     seams(model, samples, model.extract_features(samples, 16_000).frames)
     streams(model, samples[: 30 * 16_000])
-    memory(options.model, samples, options.hours)
 
 
 if __name__ == "__main__":

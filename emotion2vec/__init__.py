@@ -9,6 +9,7 @@ from emotion2vec.plugins import install as _install_plugins
 
 if TYPE_CHECKING:
     from emotion2vec.checkpoint.convert import convert as convert
+    from emotion2vec.checkpoint.export import export as export
     from emotion2vec.checkpoint.loading import load_model as load_model
     from emotion2vec.config import Emotion2vecConfig as Emotion2vecConfig
     from emotion2vec.config import PretrainConfig as PretrainConfig
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "convert": "emotion2vec.checkpoint.convert",
+    "export": "emotion2vec.checkpoint.export",
     "load_model": "emotion2vec.checkpoint.loading",
     "extract_features": "emotion2vec.extraction.api",
     "stream_features": "emotion2vec.extraction.streaming",

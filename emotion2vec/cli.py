@@ -35,7 +35,10 @@ Sources = Annotated[
 ]
 ListRoot = Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")]
 Channel = Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")]
-Segments = Annotated[Path | None, typer.Option(help="RTTM or Kaldi segments file that cuts the recordings.")]
+Segments = Annotated[
+    Path | None,
+    typer.Option(help="RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
 Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
 Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
@@ -174,6 +177,9 @@ def extract(
     batch_seconds: Annotated[float | None, typer.Option(help="Audio per batch at most, in seconds.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode audio.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is complete in the output already.")] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    ray_address: Annotated[str | None, typer.Option(help="The cluster; by default the one that Ray finds.")] = None,
+    actors: Annotated[int | None, typer.Option(help="Processes of the cluster that hold the model.")] = None,
 ) -> None:
     """Extract frozen features from audio. Failures are listed in the output's failed.jsonl."""
     from emotion2vec.extraction.engine import extract as run
@@ -202,6 +208,9 @@ def extract(
         workers=workers,
         resume=resume,
         progress=True,
+        engine=engine,
+        ray_address=ray_address,
+        actors=actors,
     )
     skipped = f", {report.skipped} were there already" if report.skipped else ""
     computed = f" in {report.precision}" if precision == "auto" else ""
@@ -391,6 +400,27 @@ def convert(
     for note in done.notes:
         _say(f"note: {note}")
     _say(f"{done.read} -> {done.written}: {done.output}")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="New file that ends in .onnx or .pt2, or a folder for it.")
+    ],
+    format: Annotated[str, typer.Option(help="onnx or torch-export.")] = "onnx",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Weights in int8, for ONNX: a third of the size, faster, less exact.")
+    ] = False,
+) -> None:
+    """Write the path from 16 kHz samples to features and scores as one graph, which runs without this package."""
+    from emotion2vec.checkpoint.export import export as run
+
+    done = run(model, output, format=format, int8=int8)
+    _say(
+        f"{done.output}: its outputs are within {done.difference:.1e} of the model's, the lowest cosine is "
+        f"{done.cosine:.6f}"
+    )
 
 
 def _print_facts(facts: dict[str, Any], indent: str = "") -> None:

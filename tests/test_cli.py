@@ -115,6 +115,25 @@ def test_mistakes_exit_with_2_and_no_traceback(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        (["--layers", "mean:x", "--format", "xml", "--shard", "4/4"], ["mean:x", "format is 'xml'", "shard is '4/4'"]),
+        (["--precision", "fp8", "--chunk-seconds", "0"], ["precision is 'fp8'", "chunk_seconds is 0.0"]),
+        (["--segments", "nowhere.rttm"], ["nowhere.rttm: does not exist"]),
+    ],
+)
+def test_mistakes_of_extract_are_told_before_torch_is_imported(
+    speech: Path, tmp_path: Path, words: list[str], messages: list[str]
+) -> None:
+    script = "import sys; sys.modules['torch'] = None; from emotion2vec.cli import main; main()"
+    command = [sys.executable, "-c", script, "extract", str(speech), "--model", "tiny", "--output", "out", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+    assert all(message in done.stderr for message in messages), done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_usage_errors_exit_with_2() -> None:
     command = [sys.executable, "-m", "emotion2vec", "extract", "--nope"]
     done = subprocess.run(command, capture_output=True, text=True)

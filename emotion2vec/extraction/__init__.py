@@ -5,7 +5,23 @@ The parts, in the order that audio passes through them: `sources`, `clips` (deco
 to `extract`, `api` to `extract_features` for audio in memory, `predict` to labels, and `streaming` is for live audio.
 """
 
-from emotion2vec.extraction.api import extract_features
-from emotion2vec.extraction.engine import ExtractionReport, extract
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emotion2vec.extraction.api import extract_features as extract_features
+    from emotion2vec.extraction.engine import ExtractionReport as ExtractionReport
+    from emotion2vec.extraction.engine import extract as extract
+
+_HOMES = {"extract_features": "api", "ExtractionReport": "engine", "extract": "engine"}
 
 __all__ = ["ExtractionReport", "extract", "extract_features"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that options can be checked before torch is imported."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

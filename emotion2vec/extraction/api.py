@@ -22,7 +22,8 @@ from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import LongClip, Source, as_fault
 from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
 from emotion2vec.extraction.models import ready_model
-from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
+from emotion2vec.extraction.options import check_options, option_faults
+from emotion2vec.extraction.pipeline import ready_batches
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
 
@@ -143,7 +144,7 @@ def _encode_long(clip: LongClip, encoder: Encoder) -> EncodedClip | Fault:
     try:
         frames = encoder.encode_long(clip).features["frames"].whole()
     except AudioError as error:
-        return as_fault(error, clip.where)
+        return as_fault(error, clip)
     if not np.isfinite(frames).all():
         return not_finite(clip, encoder.dtype)
     return EncodedClip(clip, {"frames": FeatureArray.of(frames)})

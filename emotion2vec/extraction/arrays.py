@@ -5,7 +5,8 @@ L: layers. T: frames. D: channels of a vector.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +48,20 @@ class FeatureArray:
         """Wrap a whole array."""
         return cls(array.shape, array.dtype, [array])
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the whole array in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
     def whole(self) -> np.ndarray:
         """Put the parts together; an array is held whole from here on."""
         parts = list(self.parts)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
+
+    def in_order(self) -> Iterator[np.ndarray]:
+        """The numbers in C order, in pieces; with layers in front, the array is held whole for that."""
+        for piece in self.parts if len(self.shape) <= 2 else [self.whole()]:
+            yield np.ascontiguousarray(piece)
 
 
 Arrays = dict[str, FeatureArray]

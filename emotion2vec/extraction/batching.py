@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 
 from emotion2vec.audio import SAMPLE_RATE
-from emotion2vec.data.manifests import Fault
-from emotion2vec.extraction.clips import AnyClip, Clip, LongClip
+from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip
+
+Batch = list[Clip] | LongClip | ClipFault
+"""Clips that the model takes at once; or what passes by itself."""
 
 POOL_BATCHES = 8
 """Decoded clips held to choose neighbours in length from, in batches."""
 
 
 def make_batches(
-    clips: Iterable[AnyClip | Fault], *, batch_seconds: float, padded: bool
-) -> Generator[list[Clip] | LongClip | Fault, None, None]:
+    clips: Iterable[AnyClip | ClipFault], *, batch_seconds: float, padded: bool
+) -> Generator[Batch, None, None]:
     """Batch a stream of clips, holding only a small pool of them.
 
     Each time the pool is full, the oldest clip leaves it with those nearest to it in length.
@@ -29,7 +31,7 @@ def make_batches(
     pool: list[Clip] = []
     held = 0
     for clip in clips:
-        if isinstance(clip, Fault | LongClip):
+        if isinstance(clip, ClipFault | LongClip):
             yield clip
             continue
         pool.append(clip)

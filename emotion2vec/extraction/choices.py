@@ -75,6 +75,10 @@ class FeatureChoice:
         ]
         if isinstance(self.downsample, bool) or not isinstance(self.downsample, int) or self.downsample < 1:
             faults.append(f"downsample is {self.downsample!r}, expected 1 or more frames")
+        try:
+            read_layers(self.layers)
+        except ConfigError as error:
+            faults.append(str(error))
         if self.pooling == "tokens" and self.wants_utterance and (self.layers != "last" or self.features != "block"):
             faults.append("pooling is 'tokens', which needs layers last and features block")
         return faults
@@ -92,48 +96,86 @@ class LayerChoice(NamedTuple):
     mix: np.ndarray | None
 
 
+class LayerSpec(NamedTuple):
+    """A choice of layers as it was read, for a model of any depth; one of the four is given.
+
+    Attributes:
+        numbers: blocks, negative from the end.
+        last: the mean of so many.
+        weights: one per block (L,), which sum to 1.
+        all: every block.
+    """
+
+    numbers: list[int] | None = None
+    last: int | None = None
+    weights: np.ndarray | None = None
+    all: bool = False
+
+
+def read_layers(layers: Layers) -> LayerSpec:
+    """Read a choice of layers, before any model is known.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if isinstance(layers, str) and layers.startswith("weights:"):
+        return LayerSpec(weights=_read_weights(Path(layers.removeprefix("weights:"))))
+    try:
+        if layers == "all":
+            return LayerSpec(all=True)
+        if isinstance(layers, str) and layers.startswith("mean:"):
+            last = int(layers.removeprefix("mean:"))
+            if last >= 1:
+                return LayerSpec(last=last)
+        elif layers == "last":
+            return LayerSpec([-1])
+        else:
+            parts = layers.split(",") if isinstance(layers, str) else [layers] if isinstance(layers, int) else layers
+            if numbers := [int(part) for part in parts]:
+                return LayerSpec(numbers)
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError(_layer_fault(layers))
+
+
 def choose_layers(layers: Layers, depth: int) -> LayerChoice:
     """Resolve a choice of layers among `depth` blocks.
 
     Raises:
         ConfigError: it is none, or names blocks that do not exist.
     """
-    if isinstance(layers, str) and layers.startswith("weights:"):
-        return LayerChoice(list(range(depth)), False, _read_weights(Path(layers.removeprefix("weights:")), depth))
-    numbers: list[int] = []
-    stacked, mix = not isinstance(layers, int), None
-    try:
-        if layers == "all":
-            numbers = list(range(depth))
-        elif layers == "last":
-            numbers, stacked = [-1], False
-        elif isinstance(layers, str) and layers.startswith("mean:"):
-            count = int(layers.removeprefix("mean:"))
-            numbers = list(range(depth))[-count:] if 1 <= count <= depth else []
-            stacked, mix = False, np.full(len(numbers), 1 / max(len(numbers), 1), np.float32)
-        elif isinstance(layers, str):
-            numbers = [int(part) for part in layers.split(",")]
-            stacked = len(numbers) > 1
-        else:
-            numbers = [layers] if isinstance(layers, int) else [int(layer) for layer in layers]
-    except (TypeError, ValueError):
-        numbers = []
-    if not numbers or not all(-depth <= number < depth for number in numbers):
-        raise ConfigError(
-            f"layers is {layers!r}, expected last, all, or block numbers from 0 to {depth - 1} such as 0,{depth - 1}, "
-            f"mean:N with N up to {depth}, or weights:FILE"
-        )
-    return LayerChoice([number % depth for number in numbers], stacked, mix)
+    spec, blocks = read_layers(layers), list(range(depth))
+    if spec.weights is not None:
+        if len(spec.weights) != depth:
+            raise ConfigError(f"layers is {layers!r}, which holds {len(spec.weights)} weights, expected {depth}")
+        return LayerChoice(blocks, False, spec.weights)
+    if spec.all:
+        return LayerChoice(blocks, True, None)
+    if spec.last is not None and spec.last <= depth:
+        return LayerChoice(blocks[-spec.last :], False, np.full(spec.last, 1 / spec.last, np.float32))
+    if spec.numbers is not None and all(-depth <= number < depth for number in spec.numbers):
+        stacked = len(spec.numbers) > 1 if isinstance(layers, str) else not isinstance(layers, int)
+        return LayerChoice([number % depth for number in spec.numbers], stacked, None)
+    raise ConfigError(_layer_fault(layers, depth))
 
 
-def _read_weights(path: Path, depth: int) -> np.ndarray:
+def _layer_fault(layers: Layers, depth: int | None = None) -> str:
+    most = "" if depth is None else f" to {depth - 1}"
+    upto = "" if depth is None else f" with N up to {depth}"
+    return (
+        f"layers is {layers!r}, expected last, all, block numbers from 0{most} such as 0,{(depth or 4) - 1}, "
+        f"mean:N{upto}, or weights:FILE"
+    )
+
+
+def _read_weights(path: Path) -> np.ndarray:
     """Read one weight per block (L,) from a JSON list, and divide by their sum."""
     try:
         weights = np.asarray(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"layers: {path} cannot be read as a JSON list of weights: {error}") from error
-    if weights.shape != (depth,) or not np.isfinite(weights).all() or weights.sum() <= 0:
-        raise ConfigError(f"layers: {path} holds {weights.tolist()}, expected {depth} numbers with a positive sum")
+    if weights.ndim != 1 or not np.isfinite(weights).all() or weights.sum() <= 0:
+        raise ConfigError(f"layers: {path} holds {weights.tolist()}, expected numbers with a positive sum")
     return (weights / weights.sum()).astype(np.float32)
 
 

@@ -6,7 +6,6 @@ S: samples.
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 from emotion2vec.audio import NORMALIZE_EPS, SAMPLE_RATE, normalize
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError
+from emotion2vec.extraction.processors import available_processors
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,17 @@ class LongClip:
 AnyClip = Clip | LongClip
 
 
+@dataclass(frozen=True)
+class ClipFault(Fault):
+    """A source that cannot be used, and why.
+
+    Attributes:
+        index: that of its source.
+    """
+
+    index: int
+
+
 class Statistics:
     """Mean and variance of samples that come in blocks, exact to float64 (Chan et al. 1983)."""
 
@@ -132,12 +143,12 @@ class Statistics:
 
 def default_workers() -> int:
     """Threads to decode with: one per processor, at most 8."""
-    return min(os.cpu_count() or 1, 8)
+    return min(available_processors(), 8)
 
 
 def decode(
     sources: Iterable[Source], *, workers: int, min_samples: int, max_samples: int
-) -> Generator[AnyClip | Fault, None, None]:
+) -> Generator[AnyClip | ClipFault, None, None]:
     """Decode sources in threads, a few clips ahead, and yield the results in the order of the sources.
 
     libsndfile and soxr release Python's lock, so threads decode in parallel.
@@ -148,11 +159,11 @@ def decode(
         min_samples: shortest clip that the model can use, in samples at 16 kHz.
         max_samples: longest clip that is held in memory; of longer ones only the statistics are.
     """
-    waiting: deque[Future[AnyClip | Fault]] = deque()
+    waiting: deque[Future[AnyClip | ClipFault]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         try:
             for source in sources:
-                waiting.append(pool.submit(_decode_one, source, min_samples, max_samples))
+                waiting.append(pool.submit(decode_one, source, min_samples, max_samples))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -161,7 +172,8 @@ def decode(
             pool.shutdown(cancel_futures=True)
 
 
-def _decode_one(source: Source, min_samples: int, max_samples: int) -> AnyClip | Fault:
+def decode_one(source: Source, min_samples: int, max_samples: int) -> AnyClip | ClipFault:
+    """Decode one source, whatever is wrong with it; the arguments are those of `decode`."""
     try:
         statistics, held = _read(source, max_samples)
         if statistics.count < min_samples:
@@ -172,7 +184,7 @@ def _decode_one(source: Source, min_samples: int, max_samples: int) -> AnyClip |
             return LongClip(source, statistics.count, statistics.mean, statistics.scale)
         return Clip(source.index, source.where, normalize(held))
     except Exception as error:  # whatever one file does to a decoder must not end a job of many
-        return as_fault(error, source.where)
+        return as_fault(error, source)
 
 
 def _read(source: Source, max_samples: int) -> tuple[Statistics, np.ndarray | None]:
@@ -195,8 +207,8 @@ def _read(source: Source, max_samples: int) -> tuple[Statistics, np.ndarray | No
     return statistics, held[0] if len(held) == 1 else np.concatenate(held or [np.zeros(0, np.float32)])
 
 
-def as_fault(error: Exception, where: str) -> Fault:
+def as_fault(error: Exception, source: Source | LongClip) -> ClipFault:
     """What to report of an error that one source caused."""
     if isinstance(error, AudioError):
-        return Fault(where, str(error).removeprefix(f"{where}: "))
-    return Fault(where, f"cannot be decoded: {type(error).__name__}: {error}")
+        return ClipFault(source.where, str(error).removeprefix(f"{source.where}: "), source.index)
+    return ClipFault(source.where, f"cannot be decoded: {type(error).__name__}: {error}", source.index)

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count, frame_stride, receptive_field
-from emotion2vec.data.manifests import Fault
 from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.choices import FeatureChoice, layout_of
 from emotion2vec.extraction.chunks import Chunking, Window, cut_windows, plan_windows
-from emotion2vec.extraction.clips import AnyClip, Clip, LongClip
-from emotion2vec.extraction.models import PRECISIONS
+from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip
+from emotion2vec.extraction.models import DTYPES
 from emotion2vec.extraction.reduction import Piece, Reduction
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -48,10 +47,10 @@ class Encoder:
     def __init__(self, model: Emotion2vec, choice: FeatureChoice, *, precision: str, chunking: Chunking):
         self.model = model
         self.choice = choice
-        self.dtype = PRECISIONS[precision]
+        self.dtype = DTYPES[precision]
         self.chunking = chunking
         self.layout, self._layers = layout_of(choice, model.config)
-        self._mix = None if self._layers.mix is None else torch.from_numpy(self._layers.mix).to(model.device)
+        self._mix = None if self._layers.mix is None else torch.from_numpy(self._layers.mix)
 
     def frames(self, clip: AnyClip) -> int:
         """Number of frames T of a clip."""
@@ -75,7 +74,7 @@ class Encoder:
         windows = plan_windows(clip.samples, self.chunking, self.model.config.kernels, self.model.config.strides)
         return EncodedClip(clip, self._reduce(self._window_pieces(clip, windows, batch), self.frames(clip)))
 
-    def encode_safely(self, clips: Sequence[Clip]) -> Iterator[EncodedClip | Fault]:
+    def encode_safely(self, clips: Sequence[Clip]) -> Iterator[EncodedClip | ClipFault]:
         """Encode a batch, in halves when memory does not suffice; a clip that cannot be encoded gives a fault."""
         encoded: list[Arrays] | None = None
         try:
@@ -88,7 +87,8 @@ class Encoder:
                 finite = all(np.isfinite(part).all() for array in arrays.values() for part in array.parts)
                 yield EncodedClip(clip, arrays) if finite else not_finite(clip, self.dtype)
         elif len(clips) == 1:
-            yield Fault(clips[0].where, f"{clips[0].seconds:.0f} s of audio do not fit into memory at once")
+            (clip,) = clips
+            yield ClipFault(clip.where, f"{clip.seconds:.0f} s of audio do not fit into memory at once", clip.index)
         else:  # outside the except clause, whose traceback would hold the memory of the failed attempt
             middle = len(clips) // 2
             yield from self.encode_safely(clips[:middle])
@@ -152,7 +152,7 @@ class Encoder:
         outputs = encoded.ffn if self.choice.features == "ffn" else encoded.layers
         chosen = torch.stack([outputs[number] for number in self._layers.numbers], dim=1).float()  # (B, L, T, D)
         if self._mix is not None:
-            chosen = torch.einsum("l,bltd->btd", self._mix, chosen).unsqueeze(1)  # (B, 1, T, D)
+            chosen = torch.einsum("l,bltd->btd", self._mix.to(chosen.device), chosen).unsqueeze(1)  # (B, 1, T, D)
         return chosen, encoded.tokens
 
 
@@ -172,7 +172,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def not_finite(clip: AnyClip, dtype: torch.dtype) -> Fault:
+def not_finite(clip: AnyClip, dtype: torch.dtype) -> ClipFault:
     """The fault of a clip whose features are NaN or infinite."""
     hint = "" if dtype == torch.float32 else "; precision fp32 may help"
-    return Fault(clip.where, f"the model's features of it are not finite{hint}")
+    return ClipFault(clip.where, f"the model's features of it are not finite{hint}", clip.index)

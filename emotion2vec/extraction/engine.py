@@ -1,4 +1,7 @@
-"""From sources to features on disk: sources -> decode -> windows -> batches -> encoder -> reduction -> writer."""
+"""From sources to features on disk: sources -> decode -> windows -> batches -> encoder -> reduction -> writer.
+
+What needs torch is imported when options and sources are known to be right: a mistake is answered at once.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,22 @@ import time
 from collections.abc import Generator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from emotion2vec.data.manifests import Fault
-from emotion2vec.errors import AudioError, ManifestError
-from emotion2vec.extraction.arrays import Arrays
-from emotion2vec.extraction.background import Later
+from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.choices import FeatureChoice, Layers
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.clips import AnyClip, Clip, LongClip, Source, as_fault
-from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
 from emotion2vec.extraction.job import FailureLog, JobRecord
-from emotion2vec.extraction.models import ready_model, weights_hash
-from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
+from emotion2vec.extraction.options import ExecutorOptions, check_options, extraction_faults
 from emotion2vec.extraction.progress import Progress, ProgressCallback, progress_bar
-from emotion2vec.extraction.sources import AnySources, Item, read_sources, take_shard
-from emotion2vec.extraction.spool import spooled
-from emotion2vec.extraction.writers import FORMATS, Writer, open_writer, output_folder
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.extraction.sources import AnySources, Item, read_sources
+from emotion2vec.extraction.writers import Writer, open_writer, output_folder
 
-WRITES_BEHIND = 32
-"""Items whose features may wait to be written while the model goes on."""
+if TYPE_CHECKING:
+    from emotion2vec.extraction.outcomes import Outcome
+    from emotion2vec.model.encoder import Emotion2vec
 
 
 @dataclass
@@ -66,7 +62,7 @@ def extract(
     output: str | Path,
     root: Path | None = None,
     channel: int | None = None,
-    segments: Path | None = None,
+    segments: str | Path | None = None,
     shard: str | None = None,
     granularity: str = "frame",
     layers: Layers = "last",
@@ -84,6 +80,9 @@ def extract(
     workers: int | None = None,
     resume: bool = False,
     progress: bool | ProgressCallback = False,
+    engine: str = "local",
+    ray_address: str | None = None,
+    actors: int | None = None,
 ) -> ExtractionReport:
     """Extract features of everything that the sources list, and write them.
 
@@ -96,7 +95,7 @@ def extract(
         output: folder; for the format npz it may be the archive's name.
         root: folder that relative paths in manifests start from; by default the manifest's own.
         channel: take this channel, counted from 0, in place of the mean of all.
-        segments: RTTM or Kaldi `segments` file that cuts the recordings.
+        segments: RTTM or Kaldi `segments` file that cuts the recordings, or `vad` for their stretches with speech.
         shard: `i/n` for every n-th item from the i-th on, 0 ≤ i < n.
         granularity: `frame` for (T, D), 50 vectors per second, `utterance` for a summary over time, or `both`.
         layers: `last`, `all`, block numbers from 0, `mean:N` or `weights:FILE`; see `choices.Layers`.
@@ -114,6 +113,9 @@ def extract(
         workers: threads that decode; None for one per processor, at most 8.
         resume: keep the features that are complete; refused unless the same model and options made them.
         progress: show a progress bar if stderr is a terminal, or call this after each item.
+        engine: `local`, or `ray` for a cluster; see `emotion2vec.extraction.ray_executor`.
+        ray_address: the cluster, such as `host:6379` or `auto`; None for the one that Ray finds, or a new one here.
+        actors: processes of the cluster that hold the model; None for one per GPU, or per CPU where there is none.
 
     Raises:
         ConfigError: an argument is wrong, or nothing more can be written to the output.
@@ -129,34 +131,51 @@ def extract(
         downsample_by=downsample_by,
         dtype=dtype,
     )
-    faults = option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers) + choice.faults()
-    if format not in FORMATS:
-        faults.append(f"format is {format!r}, expected {', '.join(FORMATS)}")
-    check_options(faults)
+    options = ExecutorOptions(
+        engine=engine,
+        device=device,
+        precision=precision,
+        batch_seconds=batch_seconds,
+        workers=workers,
+        ray_address=ray_address,
+        actors=actors,
+    )
+    check_options(
+        extraction_faults(
+            choice,
+            options,
+            format=format,
+            chunk_seconds=chunk_seconds,
+            chunk_overlap=chunk_overlap,
+            shard=shard,
+        )
+    )
     chunking = Chunking(chunk_seconds, chunk_overlap)
     tag = f"-{shard.replace('/', '-of-')}" if shard else ""
-    found = read_sources(source, root=root, channel=channel, segments=segments)
-    items = take_shard(found.items, shard)
-    with ready_model(model, device, precision) as (ready, resolved):
-        encoder = Encoder(ready, choice, precision=resolved, chunking=chunking)
+    found = read_sources(source, root=root, channel=channel, segments=segments, shard=shard)
+
+    from emotion2vec.extraction.encoder import Encoder
+    from emotion2vec.extraction.executor import executor_for
+    from emotion2vec.extraction.models import weights_hash
+
+    with executor_for(model, options) as executor:
+        encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=chunking)
         folder = output_folder(format, Path(output))
-        facts = {"format": format, "precision": resolved, **asdict(choice)}
+        facts = {"format": format, "precision": executor.precision, **asdict(choice)}
         facts |= {"chunk_seconds": chunk_seconds, "chunk_overlap": chunk_overlap}
-        record = JobRecord(folder / _beside(output, "job.json"), {"model": weights_hash(ready), **facts})
+        record = JobRecord(folder / _beside(output, "job.json"), {"model": weights_hash(executor.model), **facts})
         resume = resume and record.check()
         with (
             closing(open_writer(format, output, encoder.layout, resume=resume, tag=tag)) as writer,
             closing(FailureLog(folder / _beside(output, f"failed{tag}.jsonl"))) as log,
         ):
             record.write()
-            job = Job(encoder, writer, log, folder, ExtractionReport(precision=resolved))
+            job = Job(writer, log, ExtractionReport(precision=executor.precision))
             for fault in found.faults:
                 job.fail(fault)
-            todo = job.plan(items, resume)
-            sources = (Source(index, item.where, item.blocks) for index, item in enumerate(todo))
-            batches = ready_batches(sources, ready, chunking=chunking, batch_seconds=batch_seconds, workers=workers)
+            todo = job.plan(found.items, resume)
             with progress_bar(len(todo)) if progress is True else nullcontext(progress or None) as callback:
-                job.run(batches, todo, callback)
+                job.run(executor.outcomes(todo, encoder, writer, folder), todo, callback)
     return job.report
 
 
@@ -170,27 +189,15 @@ class Job:
     """One run over a list of items: every one ends as written, skipped or failed.
 
     Args:
-        encoder: what computes features.
-        writer: what takes them.
+        writer: takes the features.
         log: takes the failures too.
-        folder: where the features of long audio lie until they are complete; None for the system's place.
         report: is filled.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        writer: Writer,
-        log: FailureLog | None,
-        folder: Path | None,
-        report: ExtractionReport,
-    ):
+    def __init__(self, writer: Writer, log: FailureLog | None, report: ExtractionReport):
         self.report = report
-        self._encoder = encoder
         self._writer = writer
         self._log = log
-        self._folder = folder
-        self._later = Later(WRITES_BEHIND)
 
     def fail(self, fault: Fault) -> None:
         """Note that something could not be extracted."""
@@ -220,64 +227,20 @@ class Job:
         return todo
 
     def run(
-        self,
-        batches: Generator[list[Clip] | LongClip | Fault, None, None],
-        todo: list[Item],
-        callback: ProgressCallback | None,
+        self, outcomes: Generator[Outcome, None, None], todo: list[Item], callback: ProgressCallback | None
     ) -> None:
-        """Encode each batch, and write its features while the next one is encoded."""
-        started, faults_before = time.monotonic(), len(self.report.failed)
-
-        def show() -> None:
-            if callback is not None:
-                failed = len(self.report.failed) - faults_before
-                elapsed = time.monotonic() - started
-                callback(Progress(failed + self.report.written, len(todo), failed, self.report.seconds, elapsed))
-
-        def done(clip: AnyClip, fault: Fault | None) -> None:
-            if fault is not None:
-                self.fail(fault)
-            else:
-                self.report.written += 1
-                self.report.seconds += clip.seconds
-                self.report.frames += self._encoder.frames(clip)
-            show()
-
-        with closing(batches), closing(self._later):
-            for batch in batches:
-                for outcome in self._encode(batch):
-                    if isinstance(outcome, Fault):
-                        self.fail(outcome)
-                        show()
-                    else:
-                        item, clip = todo[outcome.clip.index], outcome.clip
-                        self._later.call(partial(self._write, item, clip, outcome.features), partial(done, clip))
-            self._later.settle()
-
-    def _encode(self, batch: list[Clip] | LongClip | Fault) -> Generator[EncodedClip | Fault, Any, None]:
-        if isinstance(batch, Fault):
-            yield batch
-        elif isinstance(batch, LongClip):
-            yield self._encode_long(batch)
-        else:
-            yield from self._encoder.encode_safely(batch)
-
-    def _encode_long(self, clip: LongClip) -> EncodedClip | Fault:
-        """Encode long audio window by window to a temporary file."""
-        try:
-            encoded = self._encoder.encode_long(clip)
-            return EncodedClip(clip, spooled(encoded.features, self._folder))
-        except FloatingPointError:
-            return not_finite(clip, self._encoder.dtype)
-        except (AudioError, OSError) as error:
-            return as_fault(error, clip.where)
-
-    def _write(self, item: Item, clip: AnyClip, arrays: Arrays) -> Fault | None:
-        """Write one item's features, or say why not."""
-        try:
-            self._writer.write(item, arrays)
-        except BrokenPipeError:  # whoever reads the output has gone
-            raise
-        except (OSError, ManifestError, ValueError) as error:
-            return Fault(clip.where, f"its features cannot be written: {getattr(error, 'strerror', None) or error}")
-        return None
+        """Take what becomes of the items, until there is nothing left to do."""
+        started, failed = time.monotonic(), 0
+        report = self.report
+        with closing(outcomes):
+            for outcome in outcomes:
+                if outcome.reason is None:
+                    report.written += 1
+                    report.seconds += outcome.seconds
+                    report.frames += outcome.frames
+                else:
+                    failed += 1
+                    self.fail(Fault(todo[outcome.index].where, outcome.reason))
+                if callback is not None:
+                    elapsed = time.monotonic() - started
+                    callback(Progress(failed + report.written, len(todo), failed, report.seconds, elapsed))

@@ -12,11 +12,13 @@ from torch import nn
 
 from emotion2vec.checkpoint import load_model
 from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.options import PRECISIONS
+from emotion2vec.extraction.processors import threads_within_processors
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.linear import can_pack, packed
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Compute precision by name; `auto` stands for what the hardware is best at."""
+DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+"""The type to compute in by precision."""
 
 
 @contextmanager
@@ -47,8 +49,11 @@ def ready_model(
     was_training = model.training
     model.eval()
     try:
-        dtype = PRECISIONS[precision]
-        with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
+        dtype = DTYPES[precision]
+        with (
+            threads_within_processors() if model.device.type == "cpu" else nullcontext(),
+            packed(model, dtype) if can_pack(model.device, dtype) else nullcontext(),
+        ):
             yield model, precision
     finally:
         model.train(was_training)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 
 from emotion2vec.audio import receptive_field
-from emotion2vec.data.manifests import Fault
-from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.background import in_background
-from emotion2vec.extraction.batching import make_batches
+from emotion2vec.extraction.batching import Batch, make_batches
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.clips import Clip, LongClip, Source, decode, default_workers
-from emotion2vec.extraction.models import PRECISIONS
+from emotion2vec.extraction.clips import AnyClip, ClipFault, Source, decode, default_workers
 from emotion2vec.model.encoder import Emotion2vec
 
 CPU_BATCH_SECONDS = 16.0
@@ -31,7 +28,7 @@ def ready_batches(
     chunking: Chunking,
     batch_seconds: float | None,
     workers: int | None,
-) -> Generator[list[Clip] | LongClip | Fault, None, None]:
+) -> Generator[Batch, None, None]:
     """Decode and batch in background threads, ahead of the model.
 
     On the CPU, where padding does not pay, only clips of equal length share a batch.
@@ -43,34 +40,19 @@ def ready_batches(
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.
     """
-    on_cpu = model.device.type == "cpu"
     clips = decode(
         sources,
         workers=workers or default_workers(),
         min_samples=receptive_field(model.config.kernels, model.config.strides),
         max_samples=chunking.samples,
     )
+    return in_background(batches_for(model, clips, batch_seconds), BATCHES_AHEAD)
+
+
+def batches_for(
+    model: Emotion2vec, clips: Iterable[AnyClip | ClipFault], batch_seconds: float | None
+) -> Generator[Batch, None, None]:
+    """Batch decoded clips as the model's device has it best; None for its default of `batch_seconds`."""
+    on_cpu = model.device.type == "cpu"
     seconds = batch_seconds or (CPU_BATCH_SECONDS if on_cpu else GPU_BATCH_SECONDS)
-    return in_background(make_batches(clips, batch_seconds=seconds, padded=not on_cpu), BATCHES_AHEAD)
-
-
-def option_faults(*, precision: str, batch_seconds: float | None, workers: int | None) -> list[str]:
-    """What is wrong with options that every extraction has."""
-    faults = []
-    if precision != "auto" and precision not in PRECISIONS:
-        faults.append(f"precision is {precision!r}, expected auto, {', '.join(PRECISIONS)}")
-    if batch_seconds is not None and not batch_seconds > 0:
-        faults.append(f"batch_seconds is {batch_seconds!r}, expected a positive number of seconds")
-    if workers is not None and workers < 1:
-        faults.append(f"workers is {workers!r}, expected 1 or more")
-    return faults
-
-
-def check_options(faults: list[str]) -> None:
-    """Raise everything that is wrong at once.
-
-    Raises:
-        ConfigError: there is a fault.
-    """
-    if faults:
-        raise ConfigError("; ".join(faults))
+    return make_batches(clips, batch_seconds=seconds, padded=not on_cpu)

@@ -21,11 +21,10 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.clips import Source
 from emotion2vec.extraction.encoder import Encoder
 from emotion2vec.extraction.engine import ExtractionReport, Job
-from emotion2vec.extraction.models import ready_model
-from emotion2vec.extraction.pipeline import check_options, option_faults, ready_batches
+from emotion2vec.extraction.executor import local_executor
+from emotion2vec.extraction.options import ExecutorOptions, check_options, option_faults
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.sources import AnySources, Item, read_sources
 from emotion2vec.model.encoder import Emotion2vec
@@ -41,7 +40,7 @@ def predict(
     plot: Path | None = None,
     root: Path | None = None,
     channel: int | None = None,
-    segments: Path | None = None,
+    segments: str | Path | None = None,
     precision: str = "fp32",
     device: str | None = None,
     progress: bool = False,
@@ -56,7 +55,7 @@ def predict(
         plot: folder for a picture of each item's scores over time; needs `window`.
         root: folder that relative paths in manifests start from.
         channel: take this channel, counted from 0, in place of the mean of all.
-        segments: RTTM or Kaldi `segments` file that cuts the recordings.
+        segments: RTTM or Kaldi `segments` file that cuts the recordings, or `vad` for their stretches with speech.
         precision: `fp32`, `bf16`, `fp16` or `auto`.
         device: `cpu`, `cuda`, ..., or `auto`; None means `auto`, or where a given model is.
         progress: show a progress bar if stderr is a terminal.
@@ -77,19 +76,19 @@ def predict(
     check_options(faults)
     found = read_sources(source, root=root, channel=channel, segments=segments)
     choice = FeatureChoice(granularity="utterance" if window is None else "frame", downsample=step)
-    with ready_model(model, device, precision) as (ready, resolved), _open(output) as stream:
+    options = ExecutorOptions(device=device, precision=precision)
+    with local_executor(model, options) as executor, _open(output) as stream:
+        ready = executor.model
         if ready.head is None:
             raise ConfigError("this model has no head, expected a fine-tuned one for predict")
-        encoder = Encoder(ready, choice, precision=resolved, chunking=Chunking())
+        encoder = Encoder(ready, choice, precision=executor.precision, chunking=Chunking())
         writer = ScoreWriter(ready.head, stream, output.suffix if output else ".jsonl", step if window else None, plot)
-        job = Job(encoder, writer, None, None, ExtractionReport(precision=resolved))
+        job = Job(writer, None, ExtractionReport(precision=executor.precision))
         for fault in found.faults:
             job.fail(fault)
         todo = job.plan(found.items, resume=False)
-        sources = (Source(index, item.where, item.blocks) for index, item in enumerate(todo))
-        batches = ready_batches(sources, ready, chunking=encoder.chunking, batch_seconds=None, workers=None)
         with progress_bar(len(todo)) if progress else nullcontext() as callback:
-            job.run(batches, todo, callback)
+            job.run(executor.outcomes(todo, encoder, writer, None), todo, callback)
     return job.report
 
 

@@ -20,10 +20,16 @@ from emotion2vec.data.formats import Fault
 from emotion2vec.data.manifests import Manifest, Utterance, read_manifest
 from emotion2vec.decode import FFMPEG_SUFFIXES
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.extraction.clips import default_workers
 from emotion2vec.extraction.segments import Segment, read_segments
+from emotion2vec.extraction.vad import cut_at_silence
 
 SUFFIXES = AUDIO_SUFFIXES | FFMPEG_SUFFIXES
 """File endings that count as audio here; some need ffmpeg."""
+
+
+VAD = "vad"
+"""The name that `segments` has for stretches with speech, in place of a file's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +70,8 @@ def read_sources(
     *,
     root: Path | None = None,
     channel: int | None = None,
-    segments: Path | None = None,
+    segments: str | Path | None = None,
+    shard: str | None = None,
 ) -> Items:
     """List the audio that one source or several name.
 
@@ -74,11 +81,13 @@ def read_sources(
             separated by NUL, for names with newlines); or a manifest that was read already.
         root: folder that relative paths in manifests and on stdin start from.
         channel: take this channel of every file, counted from 0, unless a manifest names another.
-        segments: RTTM or Kaldi `segments` file: extract these stretches in place of whole recordings.
+        segments: RTTM or Kaldi `segments` file: extract these stretches in place of whole recordings; or `vad` for the
+            stretches with speech, which decodes all audio once.
+        shard: `i/n` for every n-th item from the i-th on; with `vad`, every n-th recording.
 
     Raises:
         ManifestError: a source cannot be read, or there is nothing to extract.
-        ConfigError: the channel is negative, or no source is given.
+        ConfigError: the channel is negative, no source is given, or `vad` needs a package that is missing.
     """
     if channel is not None and channel < 0:
         raise ConfigError(f"channel is {channel}, expected 0 or more")
@@ -93,13 +102,17 @@ def read_sources(
         found = _read_source(source, root)
         items += found.items
         faults += found.faults
-    if segments is not None:
-        items, unused = _cut(items, read_segments(segments), segments)
+    if segments is not None and str(segments) != VAD:
+        items, unused = _cut(items, read_segments(Path(segments)), Path(segments))
         faults += unused
     if not items:
         raise ManifestError(f"nothing to extract; {'; '.join(map(str, faults[:3]))}")
     if channel is not None:
         items = [replace(item, channel=channel) if item.channel is None else item for item in items]
+    items = take_shard(items, shard)
+    if str(segments) == VAD:
+        items, silent = cut_at_silence(items, default_workers())
+        faults += silent
     return Items(items, faults)
 
 
@@ -109,12 +122,20 @@ def take_shard(items: list[Item], shard: str | None) -> list[Item]:
     Raises:
         ConfigError: it is no such name.
     """
-    if shard is None:
-        return items
-    first, _, count = shard.partition("/")
+    first, count = parse_shard(shard)
+    return items[first::count]
+
+
+def parse_shard(shard: str | None) -> tuple[int, int]:
+    """Read `i/n` with 0 ≤ i < n, as SLURM counts array tasks; None is all, 0/1.
+
+    Raises:
+        ConfigError: it is no such name.
+    """
+    first, _, count = (shard or "0/1").partition("/")
     if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
         raise ConfigError(f"shard is {shard!r}, expected i/n with i from 0 to n - 1, such as 0/4")
-    return items[int(first) :: int(count)]
+    return int(first), int(count)
 
 
 def _read_source(source: str | Path | Manifest, root: Path | None) -> Items:

@@ -18,8 +18,8 @@ import torch
 from emotion2vec.audio import SAMPLE_RATE, frame_count, frame_stride, receptive_field
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction.clips import Statistics
-from emotion2vec.extraction.models import PRECISIONS, ready_model
-from emotion2vec.extraction.pipeline import check_options, option_faults
+from emotion2vec.extraction.models import DTYPES, ready_model
+from emotion2vec.extraction.options import check_options, option_faults
 from emotion2vec.model.encoder import Emotion2vec
 
 
@@ -97,7 +97,7 @@ def stream_features(
     options = options or StreamOptions()
     check_options(option_faults(precision=precision, batch_seconds=None, workers=None) + options.faults())
     with ready_model(model, device, precision) as (ready, resolved):
-        state = _Stream(ready, PRECISIONS[resolved], options)
+        state = _Stream(ready, DTYPES[resolved], options)
         for block in _resampled(chunks, sample_rate):
             state.add(block)
             while (step := state.step()) is not None:

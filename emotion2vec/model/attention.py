@@ -68,7 +68,9 @@ def _fused(qkv: Tensor, alibi: Alibi) -> Tensor:
     """Attend without ever holding the scores in memory; PyTorch's kernels keep their sums in float32."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
     bias = alibi.dense if qkv.device.type == "cpu" else alibi.dense.to(qkv.dtype)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)  # (B, L, H, E)
+    # A traced graph must not rely on the layout of this machine's kernel.
+    return attended.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else attended
 
 
 class CachedAttention(torch.autograd.Function):

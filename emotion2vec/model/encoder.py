@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emotion2vec.audio import load_audio, normalize
+from emotion2vec.audio import frame_count, load_audio, normalize
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.backbone import Backbone
@@ -88,12 +88,15 @@ class Emotion2vec(nn.Module):
 
     def frame_padding(self, padding: Tensor) -> Tensor:
         """Turn a padding mask over samples (B, S) into one over frames (B, T) by the convolutions' arithmetic."""
-        lengths = (~padding).sum(dim=1)  # (B,)
-        total = padding.shape[1]
+        counts = self.frame_counts((~padding).sum(dim=1))  # (B,)
+        total = frame_count(padding.shape[1], self.config.kernels, self.config.strides)
+        return torch.arange(total, device=padding.device).unsqueeze(0) >= counts.unsqueeze(1)  # (B, T)
+
+    def frame_counts(self, lengths: Tensor) -> Tensor:
+        """Frames (B,) that the CNN makes of utterances of so many samples (B,), each at least its receptive field."""
         for kernel, stride in zip(self.config.kernels, self.config.strides, strict=True):
             lengths = (lengths - kernel) // stride + 1
-            total = (total - kernel) // stride + 1
-        return torch.arange(total, device=padding.device).unsqueeze(0) >= lengths.unsqueeze(1)  # (B, T)
+        return lengths
 
     @torch.inference_mode()
     def extract_features(

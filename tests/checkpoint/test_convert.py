@@ -14,7 +14,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import emotion2vec
-from emotion2vec.checkpoint import load_model, save_model
+from emotion2vec.checkpoint import save_model
 from emotion2vec.checkpoint.convert import WRITERS, convert
 from emotion2vec.checkpoint.names import state_to_fairseq
 from emotion2vec.checkpoint.source import Source, read_source
@@ -177,19 +177,6 @@ def test_card_states_the_licence_of_the_original(native: Path, tmp_path: Path) -
     assert stated[0] == {"license": "other", "license_name": "a: b", "license_link": "https://x.org"}
     assert stated[1] == {"license": "other", "license_name": "Research licence: ask first"}
     assert "as the files beside them state it: Research licence: ask first." in cards[1]
-
-
-@pytest.mark.slow
-def test_graph_gives_our_features(native: Path, tmp_path: Path) -> None:
-    convert(native, tmp_path / "graph", to="onnx-ready")
-    graph = torch.export.load(tmp_path / "graph" / "model.pt2").module()
-    model = load_model(native)
-    for batch, samples in [(1, 16_000), (3, 16_001), (2, 47_123), (1, 720)]:
-        waveforms = torch.randn(batch, samples)
-        frames, scores = graph(waveforms)
-        expected = [model.extract_features(waveform, 16_000).frames for waveform in waveforms]
-        assert torch.allclose(frames, torch.tensor(expected), atol=1e-4)
-        assert scores.shape == (batch, len(LABELS)) and scores[:, 2].eq(0).all()
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from emotion2vec.data.manifests import Fault
 from emotion2vec.extraction.batching import POOL_BATCHES, make_batches
-from emotion2vec.extraction.clips import Clip
+from emotion2vec.extraction.clips import Clip, ClipFault
 
 
 def clips_of(lengths: list[int]) -> list[Clip]:
@@ -71,7 +70,7 @@ def test_only_a_pool_is_held_and_the_oldest_leaves_it() -> None:
 
 def test_faults_pass_at_once() -> None:
     clips = clips_of([400, 500])
-    fault = Fault("x.wav", "broken")
+    fault = ClipFault("x.wav", "broken", 0)
     assert list(make_batches([clips[0], fault, clips[1]], batch_seconds=1, padded=True)) == [
         fault,
         [clips[1], clips[0]],

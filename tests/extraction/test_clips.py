@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.background import in_background
-from emotion2vec.extraction.clips import Clip, Source, decode
+from emotion2vec.extraction.clips import Clip, ClipFault, Source, decode
 
 
 def source(index: int, samples: int = 500, delay: float = 0.0) -> Source:
@@ -53,11 +52,11 @@ def test_every_kind_of_failure_is_a_fault_of_its_file_alone() -> None:
         source(5),
     ]
     results = list(decode(sources, workers=2, min_samples=400, max_samples=10_000))
-    assert [type(result) for result in results] == [Clip, Fault, Fault, Fault, Fault, Clip]
-    assert results[1] == Fault("file 1", "cannot be decoded")
-    assert results[2] == Fault("file 2", "cannot be decoded: ValueError: embedded null byte")
+    assert [type(result) for result in results] == [Clip, ClipFault, ClipFault, ClipFault, ClipFault, Clip]
+    assert results[1] == ClipFault("file 1", "cannot be decoded", 1)
+    assert results[2] == ClipFault("file 2", "cannot be decoded: ValueError: embedded null byte", 2)
     assert "MemoryError" in str(results[3])
-    assert results[4] == Fault("file 4", "too short, 399 samples at 16000 Hz, expected at least 400")
+    assert results[4] == ClipFault("file 4", "too short, 399 samples at 16000 Hz, expected at least 400", 4)
 
 
 def test_decoding_runs_only_a_little_ahead() -> None:

@@ -15,7 +15,7 @@ from emotion2vec.extraction.writers.npz import NpzWriter
 from emotion2vec.extraction.writers.parts import PartsWriter
 from emotion2vec.extraction.writers.tables import Hdf5Part, KaldiPart, ParquetPart
 
-__all__ = ["FORMATS", "Output", "Writer", "open_writer", "output_folder"]
+__all__ = ["FORMATS", "SEPARATE", "Output", "Writer", "open_writer", "output_folder"]
 
 _WRITERS: dict[str, Callable[[Output], Writer]] = {
     "npy": NpyWriter,
@@ -29,6 +29,9 @@ _WRITERS: dict[str, Callable[[Output], Writer]] = {
 
 FORMATS = tuple(_WRITERS)
 """Names of the formats that can be written."""
+
+SEPARATE = (NpyWriter, SafetensorsWriter)
+"""Writers of a file per item: any number of copies of one, in any processes, may write at the same time."""
 
 
 def output_folder(format: str, output: Path) -> Path:

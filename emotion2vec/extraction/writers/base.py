@@ -124,14 +124,11 @@ def whole_file(path: Path, root: Path) -> Iterator[IO[bytes]]:
 
 
 def write_npy(stream: IO[bytes], array: FeatureArray) -> None:
-    """Write one array in NumPy's format; (T, D) is written part by part and never held whole."""
-    if len(array.shape) != 2:
-        np.lib.format.write_array(stream, np.ascontiguousarray(array.whole()), allow_pickle=False)
-        return
+    """Write one array in NumPy's format, piece by piece."""
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
     np.lib.format.write_array_header_1_0(stream, header)
-    for part in array.parts:
-        stream.write(np.ascontiguousarray(part).data)
+    for piece in array.in_order():
+        stream.write(piece.data)
 
 
 class SafeFolder:

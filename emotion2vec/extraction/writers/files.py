@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +17,18 @@ class NpyWriter:
     """Writes `<id>.npy`, or `<id>.frames.npy` and `<id>.utterance.npy` when both are wanted."""
 
     def __init__(self, output: Output):
-        self._output = output
+        self.output = output
         self._folder = SafeFolder(output.folder)
 
     def targets(self, item: Item) -> list[str]:
         """The files' paths below the folder."""
-        return [f"{name}.npy" for name in array_names(self._output.layout, safe_name(item)).values()]
+        return [f"{name}.npy" for name in array_names(self.output.layout, safe_name(item)).values()]
 
     def has(self, item: Item) -> bool:
         """Whether the files are there, whole, and of the right shape and dtype."""
-        for target, spec in zip(self.targets(item), self._output.layout.values(), strict=True):
+        for target, spec in zip(self.targets(item), self.output.layout.values(), strict=True):
             try:
-                found = np.load(self._output.folder / target, mmap_mode="r", allow_pickle=False)
+                found = np.load(self.output.folder / target, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError):
                 return False
             if not isinstance(found, np.ndarray) or not spec.fits(found.shape, found.dtype):
@@ -36,9 +38,9 @@ class NpyWriter:
     def write(self, item: Item, arrays: Arrays) -> None:
         """Write each array to a temporary name beside its file, then rename."""
         for target, array in zip(self.targets(item), arrays.values(), strict=True):
-            path = self._output.folder / target
+            path = self.output.folder / target
             self._folder.make_parent(path, item)
-            with whole_file(path, self._output.folder) as stream:
+            with whole_file(path, self.output.folder) as stream:
                 write_npy(stream, array)
 
     def close(self) -> None:
@@ -49,7 +51,7 @@ class SafetensorsWriter:
     """Writes `<id>.safetensors` with the tensors `frames` and `utterance`, as far as they are wanted."""
 
     def __init__(self, output: Output):
-        self._output = output
+        self.output = output
         self._folder = SafeFolder(output.folder)
 
     def targets(self, item: Item) -> list[str]:
@@ -66,26 +68,39 @@ class SafetensorsWriter:
                 slices = {name: found.get_slice(name) for name in found.keys()}  # noqa: SIM118 (no mapping)
         except (OSError, SafetensorError):
             return False
-        return slices.keys() == self._output.layout.keys() and all(
+        return slices.keys() == self.output.layout.keys() and all(
             spec.fits(tuple(slices[name].get_shape()), _NUMPY_DTYPES.get(slices[name].get_dtype()))
-            for name, spec in self._output.layout.items()
+            for name, spec in self.output.layout.items()
         )
 
     def write(self, item: Item, arrays: Arrays) -> None:
-        """Write all arrays of the item to one file."""
-        from safetensors.numpy import save
-
+        """Write all arrays of the item to one file, piece by piece."""
         path = self._path(item)
         self._folder.make_parent(path, item)
-        content = save({name: np.ascontiguousarray(array.whole()) for name, array in arrays.items()})
-        with whole_file(path, self._output.folder) as stream:
-            stream.write(content)
+        with whole_file(path, self.output.folder) as stream:
+            stream.write(_safetensors_header(arrays))
+            for array in arrays.values():
+                for piece in array.in_order():
+                    stream.write(piece.data)
 
     def close(self) -> None:
         """Nothing is left to do: every file is finished when it is written."""
 
     def _path(self, item: Item) -> Path:
-        return self._output.folder / self.targets(item)[0]
+        return self.output.folder / self.targets(item)[0]
+
+
+def _safetensors_header(arrays: Arrays) -> bytes:
+    """Its size in 8 bytes, then JSON with dtype, shape and place of each tensor, padded to a multiple of 8 bytes."""
+    entries: dict[str, object] = {}
+    start = 0
+    for name, array in arrays.items():
+        kind = next(kind for kind, dtype in _NUMPY_DTYPES.items() if dtype == array.dtype)
+        entries[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
+        start += array.nbytes
+    header = json.dumps(entries).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header
 
 
 _NUMPY_DTYPES: dict[object, np.dtype] = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}

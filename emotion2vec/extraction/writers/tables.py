@@ -17,6 +17,9 @@ from emotion2vec.extraction.arrays import Arrays, Layout
 from emotion2vec.extraction.sources import Item
 from emotion2vec.extraction.writers.base import utf8_name
 
+ROW_BYTES = 1 << 30
+"""Largest features of one item in a Parquet file, whose rows are held whole by whoever writes and reads them."""
+
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 """Rows of a Parquet file that are held before they are written."""
 
@@ -65,8 +68,13 @@ class ParquetPart:
 
     def add(self, key: str, item: Item, arrays: Arrays) -> int:
         """See `Part`."""
+        size = sum(array.nbytes for array in arrays.values())
+        if size > ROW_BYTES:
+            raise ValueError(
+                f"{size / 1e9:.1f} GB are too much for a row of a Parquet file; expected format npy, hdf5, safetensors "
+                "or kaldi, or fewer vectors (downsample, granularity utterance)"
+            )
         whole = {name: array.whole() for name, array in arrays.items()}
-        size = sum(array.nbytes for array in whole.values())
         row = {"id": key, "file": str(item.audio), "start": item.start, "duration": item.duration}
         self._rows.append({**row, "label": item.label, "speaker": item.speaker, **whole})
         self._held += size
@@ -109,7 +117,7 @@ def _nested(arrays: list[np.ndarray]) -> Any:
     """Arrays of equal rank as one Arrow array of lists of ... of fixed-size lists."""
     import pyarrow as pa
 
-    flat = np.concatenate([array.reshape(-1) for array in arrays])
+    flat = arrays[0].reshape(-1) if len(arrays) == 1 else np.concatenate([array.reshape(-1) for array in arrays])
     column = pa.FixedSizeListArray.from_arrays(pa.array(flat), arrays[0].shape[-1])
     for axis in range(arrays[0].ndim - 2, -1, -1):
         # Each list at this level holds shape[axis] of the lists below; there are prod(shape[:axis]) such lists an item.

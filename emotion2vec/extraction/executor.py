@@ -1,0 +1,82 @@
+"""Where a job runs: on this machine, or wherever `executor_for` is told."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from emotion2vec.extraction.clips import Source
+from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.models import ready_model
+from emotion2vec.extraction.options import ExecutorOptions
+from emotion2vec.extraction.outcomes import Outcome, encode_and_write
+from emotion2vec.extraction.pipeline import ready_batches
+from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.writers import Writer
+from emotion2vec.model.encoder import Emotion2vec
+
+
+class Executor(Protocol):
+    """Carries a job out."""
+
+    @property
+    def model(self) -> Emotion2vec:
+        """Tells the dimensions and the weights; it computes on this machine only if the job runs here."""
+
+    @property
+    def precision(self) -> str:
+        """What is computed in."""
+
+    def outcomes(
+        self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None
+    ) -> Generator[Outcome, None, None]:
+        """Decode, encode and write every item; each gives one outcome, in any order. See `encode_and_write`."""
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Threads that decode, the model, and a thread that writes."""
+
+    model: Emotion2vec
+    precision: str
+    batch_seconds: float | None = None
+    workers: int | None = None
+
+    def outcomes(
+        self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None
+    ) -> Generator[Outcome, None, None]:
+        """See `Executor`."""
+        sources = (Source(index, item.where, item.blocks) for index, item in enumerate(todo))
+        batches = ready_batches(
+            sources,
+            self.model,
+            chunking=encoder.chunking,
+            batch_seconds=self.batch_seconds,
+            workers=self.workers,
+        )
+        with closing(batches):
+            yield from encode_and_write(batches, todo, encoder, writer, folder)
+
+
+@contextmanager
+def local_executor(model: str | Path | Emotion2vec, options: ExecutorOptions) -> Iterator[LocalExecutor]:
+    """Load or borrow a model for a job on this machine; see `ready_model`."""
+    with ready_model(model, options.device, options.precision) as (ready, precision):
+        yield LocalExecutor(ready, precision, options.batch_seconds, options.workers)
+
+
+def executor_for(model: str | Path | Emotion2vec, options: ExecutorOptions) -> AbstractContextManager[Executor]:
+    """The executor that the options name.
+
+    Raises:
+        ConfigError: there is no such device, or the cluster or its package is missing.
+        CheckpointError: the model cannot be loaded.
+    """
+    if options.engine == "local":
+        return local_executor(model, options)
+    from emotion2vec.extraction.ray_executor import ray_executor
+
+    return ray_executor(model, options)

@@ -1,0 +1,119 @@
+"""What every job does with decoded clips, wherever it runs: batches -> encoder -> writer, with an outcome per item."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from emotion2vec.errors import AudioError, ManifestError
+from emotion2vec.extraction.arrays import Arrays
+from emotion2vec.extraction.background import Later
+from emotion2vec.extraction.batching import Batch
+from emotion2vec.extraction.clips import ClipFault, LongClip, as_fault
+from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
+from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.spool import spooled
+from emotion2vec.extraction.writers import Writer
+
+WRITES_BEHIND = 32
+"""Items whose features may wait to be written while the model goes on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: its features were written, or why not.
+
+    Attributes:
+        index: place of the item in the job's list.
+        seconds: its audio, in s; 0 if it failed.
+        frames: its frames; 0 if it failed.
+        reason: why it failed; None if its features were written.
+    """
+
+    index: int
+    seconds: float = 0.0
+    frames: int = 0
+    reason: str | None = None
+
+
+def encode_and_write(
+    batches: Iterable[Batch],
+    items: Sequence[Item] | Mapping[int, Item],
+    encoder: Encoder,
+    writer: Writer,
+    folder: Path | None,
+) -> Generator[Outcome, None, None]:
+    """Encode each batch, and write its features while the next one is encoded.
+
+    Args:
+        batches: decoded clips; the index of each is that of its item.
+        items: what the clips were decoded from.
+        encoder: computes features.
+        writer: takes them.
+        folder: where the features of long audio lie until they are complete; None for the system's place.
+
+    Raises:
+        ConfigError: nothing more can be written.
+    """
+    finished: list[Outcome] = []
+    with closing(Later(WRITES_BEHIND)) as later:
+        for batch in batches:
+            for encoded in _encode(batch, encoder, folder):
+                if isinstance(encoded, ClipFault):
+                    yield Outcome(encoded.index, reason=encoded.reason)
+                else:
+                    item, frames = items[encoded.clip.index], encoder.frames(encoded.clip)
+                    later.call(partial(_write, writer, item, encoded, frames), finished.append)
+                yield from _drain(finished)
+        later.settle()
+        yield from _drain(finished)
+
+
+def write_item(writer: Writer, item: Item, arrays: Arrays) -> str | None:
+    """Write one item's features, or say why they cannot be written.
+
+    Raises:
+        ConfigError: nothing more can be written.
+        BrokenPipeError: whoever reads the output has gone.
+    """
+    try:
+        writer.write(item, arrays)
+    except BrokenPipeError:
+        raise
+    except (OSError, ManifestError, ValueError) as error:
+        return f"its features cannot be written: {getattr(error, 'strerror', None) or error}"
+    return None
+
+
+def _write(writer: Writer, item: Item, encoded: EncodedClip, frames: int) -> Outcome:
+    clip = encoded.clip
+    reason = write_item(writer, item, encoded.features)
+    return Outcome(clip.index, clip.seconds, frames) if reason is None else Outcome(clip.index, reason=reason)
+
+
+def _drain(finished: list[Outcome]) -> Iterator[Outcome]:
+    while finished:
+        yield finished.pop(0)
+
+
+def _encode(batch: Batch, encoder: Encoder, folder: Path | None) -> Iterator[EncodedClip | ClipFault]:
+    if isinstance(batch, ClipFault):
+        yield batch
+    elif isinstance(batch, LongClip):
+        yield _encode_long(batch, encoder, folder)
+    else:
+        yield from encoder.encode_safely(batch)
+
+
+def _encode_long(clip: LongClip, encoder: Encoder, folder: Path | None) -> EncodedClip | ClipFault:
+    """Encode long audio window by window to a temporary file."""
+    try:
+        encoded = encoder.encode_long(clip)
+        return EncodedClip(clip, spooled(encoded.features, folder))
+    except FloatingPointError:
+        return not_finite(clip, encoder.dtype)
+    except (AudioError, OSError) as error:
+        return as_fault(error, clip)
