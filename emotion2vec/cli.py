@@ -266,12 +266,25 @@ def probe(
         typer.Option(help="logmel, mfcc, egemaps, untrained, hf:NAME, torchaudio:NAME, a model; may be repeated."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="One more model to probe; untrained takes its shape.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Predict a value such as arousal, in place of classes; may be repeated."),
+    ] = None,
+    context: Annotated[
+        int, typer.Option(help="Predict a turn of a conversation from that many turns before it; 6 in the paper.")
+    ] = 0,
     folds: Annotated[
-        str, typer.Option(help="speaker, speaker:K, 8-1-1, session, session-80-20, official, emobox or random.")
+        str,
+        typer.Option(
+            help="speaker, speaker:K, 8-1-1, session, session-80-20, official, emobox, random, corpus or language."
+        ),
     ] = "speaker",
     head: Annotated[
         list[str] | None,
-        typer.Option(help="mlp, linear, logreg, weighted, attention or gru; may be repeated. [default: mlp]"),
+        typer.Option(
+            help="mlp, linear, logreg, weighted, attention, gru; ridge for targets; dialogue or dialogue-frames for a "
+            "context; may be repeated. [default: mlp, or dialogue]"
+        ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; may be repeated for means. [default: 0]")] = None,
     layer: Layer = "last",
@@ -295,8 +308,10 @@ def probe(
             root=root,
             features=features or [],
             model=model,
+            targets=target or [],
+            context=context,
             folds=folds,
-            heads=head or ["mlp"],
+            heads=head or [],
             seeds=seed or [0],
             layer=layer,
             pooling=pooling,
@@ -321,7 +336,10 @@ def benchmark(
     ] = None,
     config: Annotated[
         str,
-        typer.Option(help="YAML file, or the name of a shipped one: acted, iemocap, song or sentiment."),
+        typer.Option(
+            help="YAML file, or the name of a shipped one: acted, iemocap, song, sentiment, dimensions, languages or "
+            "conversation."
+        ),
     ] = "acted",
 ) -> None:
     """Probe many features on many corpora, and write one report; the same command goes on after an interrupt."""
@@ -363,10 +381,10 @@ def visualize(
     from emotion2vec.extraction.models import choose_device
     from emotion2vec.probe.embedding import MOST_POINTS
     from emotion2vec.probe.page import write_plots
-    from emotion2vec.probe.probing import read_clips
+    from emotion2vec.probe.request import Request
     from emotion2vec.probe.stopping import leaving_at_once
 
-    clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
+    clipset = Request(dataset=dataset, table=table, emobox=emobox, root=root).checked().read()
     names, place = features or ["tiny"], str(choose_device(device))
     with leaving_at_once(lambda: "nothing is written"):
         write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place, progress=True)

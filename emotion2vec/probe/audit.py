@@ -1,6 +1,6 @@
 """What a split gives away before anything is trained: shared speakers, audio and sentences, and what that scores.
 
-N: clips. K: classes.
+K: classes. Q: dimensions of values.
 """
 
 from __future__ import annotations
@@ -15,52 +15,56 @@ import numpy as np
 from emotion2vec.probe.contents import content_keys
 from emotion2vec.probe.corpora import Clip, ClipSet, examples
 from emotion2vec.probe.folds import Fold
-from emotion2vec.probe.metrics import confusion_matrix, mean_scores, scores
+from emotion2vec.probe.goals import Goal, make_goal
+from emotion2vec.probe.metrics import format_score, mean_scores
 
-SPEAKER_MARGIN = 5.0
-"""Points of UA by which knowing only the speaker may beat chance before it is a warning."""
+SPEAKER_MARGIN = {"classification": 5.0, "regression": 0.05}
+"""UA in points, or CCC, by which knowing only the speaker may beat chance before it is a warning."""
 
 
-def audit(clipset: ClipSet, folds: Sequence[Fold], cache: str | Path | None = None) -> dict[str, Any]:
+def audit(
+    clipset: ClipSet, folds: Sequence[Fold], cache: str | Path | None = None, goal: Goal | None = None
+) -> dict[str, Any]:
     """Examine a split.
 
     Args:
         clipset: the clips.
         folds: the split; validation clips count as training.
         cache: folder that remembers hashes of audio between runs.
+        goal: what is to be predicted, by default the classes.
 
     Returns:
-        `folds` (per fold: clips per class in training and test, shared speakers, clips and sentences), `baselines`
-        (`majority`, the most frequent training class, and `speaker`, each test clip's speaker's most frequent training
-        class; each with mean WA, UA, WF1 over folds) and `warnings`.
+        `folds` (per fold: clips per class, or mean and deviation of values, in training and test; shared speakers,
+        clips and sentences), `baselines` (`majority`, the most frequent class or the mean of training, and `speaker`,
+        that of each test clip's speaker in training; each with mean scores over folds) and `warnings`.
     """
-    clips = clipset.clips
+    clips, goal = clipset.clips, goal or make_goal(clipset)
     keys = content_keys([clip.path for clip in clips], cache)
-    number = {label: position for position, label in enumerate(clipset.classes)}
-    labels = np.array([number[clip.label] for clip in clips], np.int64)  # (N,)
-    rows = [_audit_fold(clips, keys, fold) for fold in folds]
-    majority: list[dict[str, float]] = []
-    speaker: list[dict[str, float]] = []
-    for fold in folds:
-        train = _training(fold)
-        for guesses, guess in ((majority, _majority(labels, train, fold)), (speaker, _by_speaker(clips, labels, fold))):
-            guesses.append(scores(confusion_matrix(labels[fold.test], guess, len(number))))
-    baselines = {"majority": mean_scores(majority), "speaker": mean_scores(speaker)}
-    return {"folds": rows, "baselines": baselines, "warnings": _warnings(clips, keys, folds, rows, baselines)}
+    rows = [_audit_fold(clips, keys, fold, goal) for fold in folds]
+    guesses = {"majority": _majority, "speaker": _by_speaker}
+    baselines = {}
+    for name, guess in guesses.items():
+        found = [goal.score(goal.statistics(fold.test, guess(clips, fold, goal))) for fold in folds]
+        baselines[name] = mean_scores(found, list(found[0]))
+    return {
+        "folds": rows,
+        "baselines": baselines,
+        "warnings": _warnings(clips, keys, folds, rows, baselines, goal),
+    }
 
 
 def _training(fold: Fold) -> np.ndarray:
     return fold.train if fold.valid is None else np.concatenate([fold.train, fold.valid])
 
 
-def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold) -> dict[str, Any]:
+def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold, goal: Goal) -> dict[str, Any]:
     train = _training(fold)
     trained_keys = {keys[i] for i in train} - {None}
     texts = {clips[i].text for i in train} - {None}
     return {
         "name": fold.name,
-        "train": dict(sorted(Counter(clips[i].label for i in train).items())),
-        "test": dict(sorted(Counter(clips[i].label for i in fold.test).items())),
+        "train": goal.describe(train),
+        "test": goal.describe(fold.test),
         "shared_speakers": list(fold.shared_speakers),
         "shared_audio": [clips[i].file for i in fold.test if keys[i] in trained_keys],
         "shared_texts": len({clips[i].text for i in fold.test} & texts),
@@ -68,20 +72,22 @@ def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold) -
     }
 
 
-def _majority(labels: np.ndarray, train: np.ndarray, fold: Fold) -> np.ndarray:
-    return np.full(len(fold.test), np.bincount(labels[train]).argmax())
+def _majority(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
+    """(test clips, K or Q) the same answer for all."""
+    return np.tile(goal.constant(_training(fold)), (len(fold.test), 1))
 
 
-def _by_speaker(clips: Sequence[Clip], labels: np.ndarray, fold: Fold) -> np.ndarray:
-    """Each test clip gets its speaker's most frequent training class; strangers get the most frequent of all."""
-    train = _training(fold)
+def _by_speaker(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
+    """(test clips, K or Q) the answer for each clip's speaker, if training has clips of hers; else that for all."""
     seen: dict[str, list[int]] = {}
-    for i in train:
+    for i in _training(fold):
         if (speaker := clips[i].speaker) is not None:
-            seen.setdefault(speaker, []).append(int(labels[i]))
-    usual = {speaker: int(np.bincount(found).argmax()) for speaker, found in seen.items()}
-    otherwise = int(np.bincount(labels[train]).argmax())
-    return np.array([usual.get(clips[i].speaker or "", otherwise) for i in fold.test], np.int64)
+            seen.setdefault(speaker, []).append(int(i))
+    answers = _majority(clips, fold, goal)
+    usual = {speaker: goal.constant(np.array(rows)) for speaker, rows in seen.items()}
+    for place, i in enumerate(fold.test):
+        answers[place] = usual.get(clips[i].speaker or "", answers[place])
+    return answers
 
 
 def _warnings(
@@ -90,6 +96,7 @@ def _warnings(
     folds: Sequence[Fold],
     rows: Sequence[dict[str, Any]],
     baselines: dict[str, dict[str, float]],
+    goal: Goal,
 ) -> list[str]:
     found = []
     if shared := [row["name"] for row in rows if row["shared_speakers"]]:
@@ -97,12 +104,10 @@ def _warnings(
             f"speakers of the test are also in training in {len(shared)} of {len(folds)} folds, so scores are not "
             "speaker-independent; --folds speaker keeps them apart"
         )
-        gain = baselines["speaker"]["UA"] - baselines["majority"]["UA"]
-        if gain > SPEAKER_MARGIN:
-            found.append(
-                f"knowing only who speaks scores {baselines['speaker']['WA']:.1f} % WA and "
-                f"{baselines['speaker']['UA']:.1f} % UA on these folds"
-            )
+        gain = baselines["speaker"][goal.main] - baselines["majority"][goal.main]
+        if gain > SPEAKER_MARGIN[goal.task]:
+            scored = " and ".join(format_score(baselines["speaker"][name], goal.unit, name) for name in goal.shown[:2])
+            found.append(f"knowing only who speaks scores {scored} on these folds")
     if all(clip.speaker is None for clip in clips):
         found.append("speakers are unknown, so that training and test may share them")
     if audio := sorted({file for row in rows for file in row["shared_audio"]}):
@@ -116,7 +121,7 @@ def _warnings(
             found.append(f"fold {row['name']}: training has no clip of {', '.join(missing)}, which the test has")
         if absent := sorted(row["train"].keys() - row["test"].keys()):
             found.append(f"fold {row['name']}: the test has no clip of {', '.join(absent)}; its UA is over the others")
-    return found + _alike_labels(clips) + _one_class_speakers(clips)
+    return found + (_alike_labels(clips) + _one_class_speakers(clips) if goal.task == "classification" else [])
 
 
 def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence[Fold]) -> list[str]:
@@ -149,7 +154,7 @@ def _alike_labels(clips: Sequence[Clip]) -> list[str]:
 def _one_class_speakers(clips: Sequence[Clip]) -> list[str]:
     labels: dict[str, set[str]] = {}
     for clip in clips:
-        if clip.speaker is not None:
+        if clip.speaker is not None and clip.label:
             labels.setdefault(clip.speaker, set()).add(clip.label)
     single = sorted(speaker for speaker, found in labels.items() if len(found) == 1)
     if not single or len({clip.label for clip in clips}) < 2:

@@ -11,11 +11,17 @@ from typing import Any
 
 from emotion2vec.errors import ConfigError, Emotion2vecError
 from emotion2vec.probe.contents import combined_key
-from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan
-from emotion2vec.probe.probing import probe, read_clips
+from emotion2vec.probe.corpora import ClipSet
+from emotion2vec.probe.joining import Part, join_corpora
+from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan
+from emotion2vec.probe.probing import probe
 from emotion2vec.probe.report import versions, write_json
+from emotion2vec.probe.request import Request
 
 logger = logging.getLogger(__name__)
+
+RESULT_FORMAT = 2
+"""Raised when the documents of results get other entries, so that older ones are computed anew."""
 
 
 @dataclass
@@ -62,13 +68,14 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
     result = BenchmarkResult()
     for corpus in plan.corpora:
         try:
-            digest = _corpus_digest(plan, corpus)
+            clipset = read_planned(plan, corpus)
         except Emotion2vecError as error:
             result.failures.append({"corpus": corpus.name, "feature": "", "reason": str(error)})
             continue
+        digest = _corpus_digest(clipset, _cache(plan))
         for feature in plan.features:
             try:
-                result.documents += _probe_feature(plan, corpus, feature, digest, progress)
+                result.documents += _probe_feature(plan, corpus, clipset, feature, digest, progress)
             except Exception as error:  # hours of other combinations must not be lost with one
                 known = isinstance(error, Emotion2vecError)
                 reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
@@ -80,26 +87,64 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
     return result
 
 
-def _located(plan: BenchmarkPlan, corpus: CorpusPlan) -> dict[str, Any]:
-    """The corpus's arguments of `read_clips`, paths joined to the plan's `data`."""
-    paths = {name: getattr(corpus, name) for name in ("table", "emobox", "root")}
-    return {"dataset": corpus.dataset, **{name: Path(plan.data) / path for name, path in paths.items() if path}}
+def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> ClipSet:
+    """Read a corpus of a plan, or join its parts; paths start at the plan's `data`.
+
+    Raises:
+        ConfigError: see `Request` and `join_corpora`.
+        ManifestError: a corpus cannot be read.
+    """
+    if not corpus.parts:
+        request = _located(plan, corpus, targets=corpus.targets, context=corpus.context)
+        _raise(corpus.name, request.faults)
+        return request.read()
+    alone = {"dataset", "table", "emobox", "root", "targets", "context"}
+    faults = [f"parts and {name} are given, expected one of them" for name in sorted(alone) if getattr(corpus, name)]
+    requests = [_located(plan, part) for part in corpus.parts]
+    faults += [
+        f"{part.name}: {fault}" for part, item in zip(corpus.parts, requests, strict=True) for fault in item.faults
+    ]
+    _raise(corpus.name, faults)
+    parts = [
+        Part(
+            name=part.name,
+            clipset=request.read(),
+            language=part.language,
+            split=part.split,
+            labels=part.labels,
+            only=Path(plan.data) / part.only if part.only else None,
+        )
+        for part, request in zip(corpus.parts, requests, strict=True)
+    ]
+    return join_corpora(parts, corpus.name, corpus.classes)
+
+
+def _raise(name: str, faults: list[str]) -> None:
+    if faults:
+        raise ConfigError(f"{name}: " + "; ".join(faults))
+
+
+def _located(plan: BenchmarkPlan, source: CorpusPlan | PartPlan, **wanted: Any) -> Request:
+    """The request for a corpus, paths joined to the plan's `data`."""
+    paths = {name: getattr(source, name) for name in ("table", "emobox", "root")}
+    found = {name: Path(plan.data) / path for name, path in paths.items() if path}
+    return Request(dataset=source.dataset, **found, **wanted)
 
 
 def _cache(plan: BenchmarkPlan) -> str | Path:
     return plan.cache or Path(plan.output) / "features"
 
 
-def _corpus_digest(plan: BenchmarkPlan, corpus: CorpusPlan) -> str:
+def _corpus_digest(clipset: ClipSet, cache: str | Path) -> str:
     """Hash of the clips, what is said about them, and their audio."""
-    clipset = read_clips(**_located(plan, corpus))
-    facts = repr([(clip.file, clip.label, clip.speaker, clip.session, clip.fold, clip.split) for clip in clipset.clips])
-    audio = combined_key((clip.path for clip in clipset.clips), _cache(plan))
-    return hashlib.blake2b((facts + repr(clipset.splits) + audio).encode(), digest_size=12).hexdigest()
+    facts = [[value for name, value in vars(clip).items() if name != "path"] for clip in clipset.clips]
+    audio = combined_key((clip.path for clip in clipset.clips), cache)
+    described = repr(facts) + repr(clipset.splits) + repr(clipset.mapping)
+    return hashlib.blake2b((described + audio).encode(), digest_size=12).hexdigest()
 
 
 def _probe_feature(
-    plan: BenchmarkPlan, corpus: CorpusPlan, feature: FeaturePlan, digest: str, progress: bool
+    plan: BenchmarkPlan, corpus: CorpusPlan, clipset: ClipSet, feature: FeaturePlan, digest: str, progress: bool
 ) -> list[dict[str, Any]]:
     """Documents of one feature on one corpus, those on disk already and the others probed now."""
     from emotion2vec.probe.embedding import embed
@@ -108,11 +153,14 @@ def _probe_feature(
     extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling)
     cache = _cache(plan)
     documents = []
-    for head in feature.heads or plan.heads:
+    for head in feature.heads or corpus.heads or plan.heads:
         request = {
+            "format": RESULT_FORMAT,
             "corpus": digest,
             "fingerprint": extractor.fingerprint,
             "folds": corpus.folds,
+            "targets": list(corpus.targets),
+            "context": corpus.context,
             "head": head,
             "seeds": list(plan.seeds),
             "standardize": plan.standardize,
@@ -123,7 +171,9 @@ def _probe_feature(
         document = _read_document(path, request)
         if document is None:
             found = probe(
-                **_located(plan, corpus),
+                clips=clipset,
+                targets=corpus.targets,
+                context=corpus.context,
                 features=[feature.name],
                 folds=corpus.folds,
                 heads=[head],
@@ -135,7 +185,7 @@ def _probe_feature(
                 device=plan.device,
                 progress=progress,
             )
-            embedding = embed(read_clips(**_located(plan, corpus)), extractor, cache)
+            embedding = embed(clipset, extractor, cache, targets=corpus.targets)
             document = {**found.to_dict(), "request": request, "embedding": embedding}
             write_json(document, path)
         documents.append({**document, "title": corpus.name, "feature": feature.label})

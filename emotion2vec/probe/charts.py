@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 PALETTE = (
@@ -42,6 +42,36 @@ def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str
         f'<figure class="plot"><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" role="img" '
         f'aria-label="{escape(title)}"><g fill-opacity="0.65">{dots}</g></svg><ul class="legend">{legend}</ul></figure>'
     )
+
+
+def agreement(pairs: Sequence[Sequence[float]], title: str) -> str:
+    """Draw predicted values over true ones, with the line on which they agree."""
+    values = [value for pair in pairs for value in pair]
+    dots = "".join(
+        f'<circle cx="{_scaled(truth, values):.1f}" cy="{SIZE - _scaled(guess, values):.1f}" r="2.2"/>'
+        for truth, guess in pairs
+    )
+    low, high = (f"{value:.1f}" for value in (min(values), max(values)))
+    return (
+        f'<figure class="plot"><figcaption>{escape(title)}: predicted (up) over true (across), {low} to {high}'
+        f'</figcaption><svg class="agreement" viewBox="0 0 {SIZE} {SIZE}" role="img" '
+        f'aria-label="{escape(title)}, predicted over true">'
+        f'<path d="M{MARGIN} {SIZE - MARGIN}L{SIZE - MARGIN} {MARGIN}"/><g fill-opacity="0.5">{dots}</g></svg></figure>'
+    )
+
+
+def mapping_table(mapping: Mapping[str, Mapping[str, str]], classes: Sequence[str]) -> str:
+    """Lay out which labels of each corpus became which class; the last column has those that were left out."""
+    names = [*classes, ""]
+    head = "".join(f"<th>{escape(name) or 'left out'}</th>" for name in names)
+    body = ""
+    for corpus, labels in mapping.items():
+        cells = "".join(
+            f"<td>{escape(', '.join(label for label, to in labels.items() if to == name)) or '–'}</td>"
+            for name in names
+        )
+        body += f"<tr><th>{escape(corpus)}</th>{cells}</tr>"
+    return f'<div class="wide"><table><thead><tr><th>corpus</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def layer_bars(weights: Sequence[float], title: str) -> str:

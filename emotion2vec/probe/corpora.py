@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emotion2vec.audio import AUDIO_SUFFIXES
@@ -15,7 +15,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One labelled utterance; `file` is its path relative to the root, with forward slashes."""
+    """One utterance; `file` is its path relative to the root, with forward slashes, and `label` empty where unknown."""
 
     file: str
     path: Path
@@ -28,6 +28,13 @@ class Clip:
     intensity: str | None = None
     fold: str | None = None
     split: str | None = None
+    corpus: str | None = None
+    language: str | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Labels that are numbers, such as arousal."""
+    dialogue: str | None = None
+    turn: int | None = None
+    """Place in the dialogue; clips of one speaker that follow each other may share it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +49,23 @@ class ClipSet:
     warnings: tuple[str, ...] = ()
     splits: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     """Folds that the corpus brings along: fold → `train`, `valid`, `test` → positions of clips."""
+    mapping: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of joined corpora: corpus → its label → the class that it became, empty where it was left out."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Labels in alphabetical order; a class is the position in this list."""
-        return tuple(sorted({clip.label for clip in self.clips}))
+        return tuple(sorted({clip.label for clip in self.clips} - {""}))
+
+    def keep(self, wanted: Sequence[bool], reasons: Mapping[str, str]) -> ClipSet:
+        """Only the wanted clips, with the corpus's folds cut down to them; `reasons` says why others are left out."""
+        place = {old: new for new, old in enumerate(i for i, chosen in enumerate(wanted) if chosen)}
+        splits = {
+            fold: {part: tuple(place[i] for i in rows if i in place) for part, rows in parts.items()}
+            for fold, parts in self.splits.items()
+        }
+        clips = tuple(self.clips[i] for i in place)
+        return replace(self, clips=clips, left_out={**self.left_out, **reasons}, splits=splits)
 
 
 def audio_files(root: Path) -> list[Path]:
@@ -62,5 +81,5 @@ def examples(items: Sequence[str] | Iterable[str]) -> str:
 
 
 def label_counts(clips: Iterable[Clip]) -> dict[str, int]:
-    """Count clips per label, labels in alphabetical order."""
-    return dict(sorted(Counter(clip.label for clip in clips).items()))
+    """Count clips per label, labels in alphabetical order and unknown ones not counted."""
+    return dict(sorted(Counter(clip.label for clip in clips if clip.label).items()))

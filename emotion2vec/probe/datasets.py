@@ -70,7 +70,7 @@ def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
         if key in found:
             doubled.append(file)
             continue
-        found[key] = Clip(file=file, path=path, **facts)
+        found[key] = Clip(file=file, path=path, **facts)  # type: ignore[arg-type]
     if not found:
         seen = f"{len(audio)} audio files such as {audio[0].name}" if audio else "no audio files"
         clips_of = f"{corpus.clips} clips of {corpus.title}" if corpus.clips else f"clips of {corpus.title}"

@@ -5,6 +5,7 @@ N: clips. P: channels of a clip's vector.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.errors import ManifestError
-from emotion2vec.probe.corpora import ClipSet
+from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.store import Extractor, extract_table
 from emotion2vec.probe.tasks import standardized
 from emotion2vec.seeding import keyed_seed
@@ -42,12 +43,17 @@ AROUSAL = {
 
 
 def embed(
-    clipset: ClipSet, extractor: Extractor, cache: str | Path | None = None, progress: bool = False
+    clipset: ClipSet,
+    extractor: Extractor,
+    cache: str | Path | None = None,
+    progress: bool = False,
+    targets: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Project the clips' standardized vectors to the plane.
 
     Returns:
-        `emotion`, `speaker` and `arousal` of each point, `pca` and, where umap-learn is installed, `umap` with
+        `groups`, what each point is by `emotion`, `arousal` and `speaker`, by `corpus` where several are joined, or by
+        the thirds of the `targets` where values are predicted; `pca` and, where umap-learn is installed, `umap` with
         coordinates (N, 2), and `explained`, the share of variance in the two principal components.
 
     Raises:
@@ -66,9 +72,7 @@ def embed(
     vectors = standardized(table.vectors[table.usable], np.arange(len(clips)))  # (N, P)
     pca = PCA(n_components=2, random_state=0).fit(vectors)
     found: dict[str, Any] = {
-        "emotion": [clip.label for clip in clips],
-        "speaker": [clip.speaker or "unknown" for clip in clips],
-        "arousal": [arousal_of(clip.label) for clip in clips],
+        "groups": _groups(clips, targets),
         "explained": float(pca.explained_variance_ratio_.sum()),
         "pca": np.round(pca.transform(vectors), 3).tolist(),
     }
@@ -78,6 +82,26 @@ def embed(
         umap = UMAP(n_neighbors=UMAP_NEIGHBOURS, random_state=0, n_jobs=1)  # a seed allows one thread only
         found["umap"] = np.round(umap.fit_transform(vectors).astype(float), 3).tolist()
     return found
+
+
+def _groups(clips: Sequence[Clip], targets: Sequence[str]) -> dict[str, list[str]]:
+    """What each clip is, by every way of colouring it."""
+    if targets:
+        groups = {name: _thirds([clip.values[name] for clip in clips]) for name in targets}
+    else:
+        groups = {"emotion": [clip.label or "unlabelled" for clip in clips]}
+        if any(clip.corpus for clip in clips):
+            groups["corpus"] = [clip.corpus or "unknown" for clip in clips]
+        else:
+            groups["arousal"] = [arousal_of(clip.label) for clip in clips]
+    return {**groups, "speaker": [clip.speaker or "unknown" for clip in clips]}
+
+
+def _thirds(values: Sequence[float]) -> list[str]:
+    """Which third of the values each belongs to, and where the thirds end."""
+    low, high = np.quantile(values, [1 / 3, 2 / 3])
+    names = (f"up to {low:.2f}", f"up to {high:.2f}", f"above {high:.2f}")
+    return [names[int(value > low) + int(value > high)] for value in values]
 
 
 def arousal_of(label: str) -> str:

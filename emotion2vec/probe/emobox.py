@@ -153,9 +153,8 @@ def _match(
             findings.repaired[f"audio is {found.suffix} in place of {file.suffix}"] += 1
         facts = facts_of_name(name, found)
         positions[key] = len(clips)
-        clips.append(
-            Clip(file=found.relative_to(root).as_posix(), path=found, **{**_listed(row), **facts, "label": label})
-        )
+        known: dict[str, Any] = {**_listed(row), **facts, "label": label}
+        clips.append(Clip(file=found.relative_to(root).as_posix(), path=found, **known))
     return clips, positions
 
 

@@ -1,13 +1,13 @@
 """One feature under one head: train on every fold, score the tests, average over folds and seeds.
 
-N: clips. K: classes.
+N: clips. K: classes. Q: dimensions of values.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,28 +15,29 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.contexts import Contexts
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.folds import Fold, validation_split
-from emotion2vec.probe.metrics import confusion_matrix, mean_scores, roc_auc, scores, std_scores
+from emotion2vec.probe.goals import Goal
+from emotion2vec.probe.metrics import mean_scores, std_scores
 from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.progress import track
 from emotion2vec.probe.significance import bootstrap_intervals
 from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Head, Prediction, Task
 
+MOST_POINTS = 500
+"""Test clips whose values and predictions a result keeps, to be drawn."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome:
-    """What one fold gave with one seed."""
+    """What one fold gave with one seed; `statistics` are those of `Goal`, of all its test clips."""
 
     fold: Fold
     task: Task
     prediction: Prediction
-
-    @property
-    def confusion(self) -> np.ndarray:
-        """(K, K), rows are the truth."""
-        return confusion_matrix(self.task.labels[self.task.test], self.prediction.classes, self.task.classes)
+    statistics: np.ndarray
 
 
 def evaluate(
@@ -44,7 +45,9 @@ def evaluate(
     table: FeatureTable,
     folds: Sequence[Fold],
     head: Head,
+    goal: Goal,
     *,
+    contexts: Contexts | None = None,
     seeds: Sequence[int] = (0,),
     standardize: bool = True,
     device: str = "cpu",
@@ -57,28 +60,32 @@ def evaluate(
         table: their features; clips that could not be read are neither trained nor tested on.
         folds: the splits.
         head: what to train.
+        goal: what it learns, and how that is scored.
+        contexts: in conversations, what is heard for each turn.
         seeds: see `probe`.
         standardize: see `probe`.
         device: where neural heads run.
         progress: show a progress bar.
 
     Returns:
-        `head` and its settings, `folds` with scores (means over seeds), `mean` and `std` over folds, `pooled` (scores
-        of all test predictions together, mean over seeds), `intervals` (of the pooled scores, see
-        `bootstrap_intervals`), `AUC`, `by_speaker` (scores of each tested speaker), `by_seed` (pooled scores, and what
-        was chosen in each fold), `confusion` (summed over seeds; rows are the truth) and `minutes`.
+        `head` and its settings, `task`, `metrics` (those that tables show), `main` (the one that ranks) and `unit`;
+        `folds` with scores (means over seeds), `mean` and `std` over folds, `pooled` (scores of all test predictions
+        together, mean over seeds), `intervals` (of the pooled scores, see `bootstrap_intervals`), `by_speaker` (scores
+        of each tested speaker), `by_seed` (pooled scores, and what was chosen in each fold) and `minutes`. Of classes
+        also `AUC` and `confusion` (summed over seeds; rows are the truth), of values `points` (true and predicted
+        values of some test clips).
 
     Raises:
-        ConfigError: folds without readable clips to train, validate or test on, or with one class to train; all at
-            once.
+        ConfigError: folds without readable clips to train, validate or test on, or with nothing to learn in training;
+            all at once.
     """
     started = time.monotonic()
-    tasks = _tasks(clipset, table, folds, seeds, standardize)
+    tasks = _tasks(clipset, table, folds, goal, contexts, seeds, standardize)
     data = head.prepare(table, device)
     predictions = run_parallel([partial(head.predict, data, task) for _, task in tasks], device)
     shown = track(predictions, f"head {head.name}", len(tasks), progress)
     outcomes = [
-        _Outcome(fold=fold, task=task, prediction=prediction)
+        _Outcome(fold=fold, task=task, prediction=prediction, statistics=goal.statistics(task.test, prediction.scores))
         for (fold, task), prediction in zip(tasks, shown, strict=True)
     ]
     settings = {item.name: getattr(head, item.name) for item in dataclasses.fields(head)}  # type: ignore[arg-type]
@@ -89,20 +96,30 @@ def evaluate(
     return {
         "head": head.name,
         "head_settings": settings,
-        **_summary(outcomes, folds, seeds),
-        **_by_speaker(outcomes, speakers, known=any(clip.speaker for clip in clipset.clips)),
+        "task": goal.task,
+        "metrics": list(goal.shown),
+        "main": goal.main,
+        "unit": goal.unit,
+        **_summary(outcomes, folds, seeds, goal),
+        **_by_speaker(outcomes, speakers, goal, known=any(clip.speaker for clip in clipset.clips)),
+        **_points(outcomes, goal),
         "minutes": round(minutes, 3),
     }
 
 
 def _tasks(
-    clipset: ClipSet, table: FeatureTable, folds: Sequence[Fold], seeds: Sequence[int], standardize: bool
+    clipset: ClipSet,
+    table: FeatureTable,
+    folds: Sequence[Fold],
+    goal: Goal,
+    contexts: Contexts | None,
+    seeds: Sequence[int],
+    standardize: bool,
 ) -> list[tuple[Fold, Task]]:
     """Every fold with every seed, its readable clips divided into training, validation and test."""
-    number = {label: position for position, label in enumerate(clipset.classes)}
-    labels = np.array([number[clip.label] for clip in clipset.clips], np.int64)  # (N,)
     speakers = np.array([clip.speaker or "" for clip in clipset.clips])  # (N,)
-    tasks, faults = [], {}
+    tasks: list[tuple[Fold, Task]] = []
+    faults: dict[str, str] = {}
     for seed in seeds:
         for fold in folds:
             train, valid = validation_split(clipset.clips, fold, seed)
@@ -110,69 +127,95 @@ def _tasks(
             rows = {part: positions[table.usable[positions]] for part, positions in rows.items()}
             if empty := [part for part, positions in rows.items() if not positions.size]:
                 faults[fold.name] = f"no readable clip to {' or '.join(empty)} on, expected at least one"
-            elif len(trained := set(labels[rows["train"]])) < 2:
-                faults[fold.name] = f"training has clips of {len(trained)} class, expected at least 2"
+            elif fault := goal.fault(rows["train"]):
+                faults[fold.name] = fault
             known = not fold.shared_speakers and bool(fold.test_speakers)
             task = Task(
-                labels=labels,
-                classes=len(number),
+                labels=goal.labels,
+                classes=len(goal.names),
                 speakers=speakers if known else None,
                 standardize=standardize,
                 seed=seed,
+                contexts=contexts,
                 **rows,
             )
             tasks.append((fold, task))
     if faults:
-        raise ConfigError("; ".join(f"fold {name}: {fault}" for name, fault in faults.items()))
+        named = {fault: [name for name, other in faults.items() if other == fault] for fault in faults.values()}
+        told = [f"fold{'s' * (len(names) > 1)} {', '.join(names)}: {fault}" for fault, names in named.items()]
+        raise ConfigError("; ".join(told))
     return tasks
 
 
-def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequence[int]) -> dict[str, Any]:
+def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequence[int], goal: Goal) -> dict[str, Any]:
     by_fold: list[dict[str, Any]] = []
+    names: list[str] = []
+    extra: list[str] = []
     for fold in folds:
         found = [item for item in outcomes if item.fold is fold]
+        scored = [goal.score(item.statistics) for item in found]
+        extras = [goal.extra_scores(item.task.test, item.prediction.scores) for item in found]
+        names, extra = list(scored[0]), list(extras[0])
         by_fold.append(
             {
                 "name": fold.name,
                 "test_speakers": list(fold.test_speakers),
                 "clips": len(found[0].task.test),
-                **mean_scores([scores(item.confusion) for item in found]),
-                "AUC": _mean([roc_auc(item.task.labels[item.task.test], item.prediction.scores) for item in found]),
+                **mean_scores(scored, names),
+                **_known_means(extras, extra),
                 "chosen": [item.prediction.details for item in found],
-                "confusion": np.sum([item.confusion for item in found], axis=0).tolist(),
+                **goal.extra_entries(_total(found)),
             }
         )
     by_seed: list[dict[str, Any]] = [
-        {"seed": seed, "pooled": scores(np.sum([o.confusion for o in outcomes if o.task.seed == seed], axis=0))}
-        for seed in seeds
+        {"seed": seed, "pooled": goal.score(_total(o for o in outcomes if o.task.seed == seed))} for seed in seeds
     ]
     return {
         "folds": by_fold,
-        "mean": mean_scores(by_fold),
-        "std": std_scores(by_fold),
-        "pooled": mean_scores([row["pooled"] for row in by_seed]),
-        "AUC": _mean([row["AUC"] for row in by_fold]),
+        "mean": mean_scores(by_fold, names),
+        "std": std_scores(by_fold, names),
+        "pooled": mean_scores([row["pooled"] for row in by_seed], names),
+        **_known_means(by_fold, extra),
         "by_seed": by_seed,
-        "confusion": np.sum([item.confusion for item in outcomes], axis=0).tolist(),
+        **goal.extra_entries(_total(outcomes)),
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _total(outcomes: Iterable[_Outcome]) -> np.ndarray:
+    total: np.ndarray = np.sum([item.statistics for item in outcomes], axis=0)
+    return total
 
 
-def _by_speaker(outcomes: Sequence[_Outcome], speakers: np.ndarray, known: bool) -> dict[str, Any]:
+def _known_means(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float | None]:
+    """Mean of each score over the rows that have it."""
+    found = {name: [row[name] for row in rows if row[name] is not None] for name in names}
+    return {name: float(np.mean(values)) if values else None for name, values in found.items()}
+
+
+def _by_speaker(outcomes: Sequence[_Outcome], speakers: np.ndarray, goal: Goal, known: bool) -> dict[str, Any]:
     """Scores of every tested speaker, and intervals from drawing speakers (clips, where speakers are unknown)."""
-    confusions: dict[str, np.ndarray] = {}
+    statistics: dict[str, np.ndarray] = {}
     for item in outcomes:
-        test, predicted = item.task.test, item.prediction.classes
+        test, predicted = item.task.test, item.prediction.scores
         for speaker in np.unique(speakers[test]):
             own = speakers[test] == speaker
-            counts = confusion_matrix(item.task.labels[test[own]], predicted[own], item.task.classes)
-            confusions[speaker] = confusions.get(speaker, 0) + counts
-    stacked = np.stack(list(confusions.values()))  # (speakers, K, K)
-    rows = [{"speaker": str(name), **scores(confusion)} for name, confusion in sorted(confusions.items())]
-    drawn = "speakers" if known else "clips"
-    intervals = {name: list(limits) for name, limits in bootstrap_intervals(stacked).items()}
-    return {"intervals": intervals, "intervals_over": drawn, "by_speaker": rows if known else []}
+            statistics[speaker] = statistics.get(speaker, 0) + goal.statistics(test[own], predicted[own])
+    rows = [{"speaker": str(name), **goal.score(found)} for name, found in sorted(statistics.items())]
+    drawn = bootstrap_intervals(np.stack(list(statistics.values())), goal.score)
+    return {
+        "intervals": {name: list(limits) for name, limits in drawn.items()},
+        "intervals_over": "speakers" if known else "clips",
+        "by_speaker": rows if known else [],
+    }
+
+
+def _points(outcomes: Sequence[_Outcome], goal: Goal) -> dict[str, Any]:
+    """True and predicted values of test clips at even steps, with the first seed; nothing of classes."""
+    if goal.task != "regression":
+        return {}
+    first = [item for item in outcomes if item.task.seed == outcomes[0].task.seed]
+    truth = np.concatenate([item.task.labels[item.task.test] for item in first])  # (N, Q)
+    predicted = np.concatenate([item.prediction.scores for item in first])  # (N, Q)
+    rows = np.unique(np.linspace(0, len(truth) - 1, MOST_POINTS).astype(np.int64))
+    pairs = np.stack([truth[rows], predicted[rows]], axis=2).round(3)  # (points, Q, 2)
+    return {"points": {name: pairs[:, place].tolist() for place, name in enumerate(goal.names)}}

@@ -9,34 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.probe.metrics import METRICS
+from emotion2vec.probe.metrics import format_score
 from emotion2vec.probe.significance import paired_permutation_test
 
-COLUMNS = (
-    "corpus",
-    "folds",
-    "feature",
-    "head",
-    *METRICS,
-    "AUC",
-    "std_UA",
-    "UA_low",
-    "UA_high",
-    "p",
-    "clips",
-    "complete",
-)
+LEAD = ("corpus", "folds", "feature", "head")
 
 
 def overview(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per document: means over folds, the interval of UA, and p against the corpus's best of the same head.
+    """One row per document: means over folds, the interval of its main metric, and p against the corpus's best.
 
-    p is that of a paired permutation test of UA, over speakers or, where they are unknown or alone, folds; the best
-    itself has none.
+    The main metric is UA of classes and CCC of values; its name is part of `_low`, `_high` and `std_`.
+    p is that of a paired permutation test of it against the best feature of the same head, over speakers or, where
+    they are unknown or alone, folds; the best itself has none.
     """
     rows = []
     for document in documents:
-        low, high = document["intervals"]["UA"]
+        main = document["main"]
+        low, high = document["intervals"][main]
         rows.append(
             {
                 "corpus": document["title"],
@@ -44,21 +33,31 @@ def overview(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "feature": document["feature"],
                 "head": document["head"],
                 **document["mean"],
-                "AUC": document["AUC"],
-                "std_UA": document["std"]["UA"],
-                "UA_low": low,
-                "UA_high": high,
+                **({"AUC": document["AUC"]} if "AUC" in document else {}),
+                f"std_{main}": document["std"][main],
+                f"{main}_low": low,
+                f"{main}_high": high,
                 "p": _p_against_best(document, documents),
                 "clips": sum(fold["clips"] for fold in document["folds"]),
                 "complete": document["complete"],
+                "task": task_name(document),
+                "metrics": document["metrics"],
+                "main": main,
+                "unit": document["unit"],
             }
         )
     return rows
 
 
+def task_name(document: dict[str, Any]) -> str:
+    """`classification`, `regression`, or `conversation` where the next turn is predicted."""
+    return "conversation" if document["context"] else str(document["task"])
+
+
 def _p_against_best(document: dict[str, Any], documents: Sequence[dict[str, Any]]) -> float | None:
     rivals = [other for other in documents if (other["title"], other["head"]) == (document["title"], document["head"])]
-    best = max(rivals, key=lambda other: other["mean"]["UA"])
+    main = document["main"]
+    best = max(rivals, key=lambda other: other["mean"][main])
     if best is document:
         return None
     ours, theirs = _units(document), _units(best)
@@ -71,50 +70,84 @@ def _p_against_best(document: dict[str, Any], documents: Sequence[dict[str, Any]
 
 
 def _units(document: dict[str, Any]) -> dict[str, float]:
-    """UA of what is paired: speakers, or folds."""
+    """The main metric of what is paired: speakers, or folds."""
+    main = document["main"]
     if len(document["by_speaker"]) > 1:
-        return {row["speaker"]: row["UA"] for row in document["by_speaker"]}
-    return {row["name"]: row["UA"] for row in document["folds"]}
+        return {row["speaker"]: row[main] for row in document["by_speaker"]}
+    return {row["name"]: row[main] for row in document["folds"]}
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """The overview as CSV, numbers in full."""
+    """The overview as CSV, numbers in full; metrics that a row does not have are empty."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    hidden = {"metrics", "main", "unit"}
+    last = ("p", "clips", "complete", "task")
+    scores = dict.fromkeys(name for row in rows for name in row if name not in {*LEAD, *last, *hidden})
+    writer = csv.DictWriter(stream, [*LEAD, *scores, *last], lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
 
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The overview as a Markdown table."""
-    lines = ["| corpus | folds | feature | head | WA | UA | 95 % | WF1 | p |", "|" + " --- |" * 9]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    """The overview as Markdown tables, one for each kind of scores."""
+    tables = []
+    for group in by_metrics(rows):
+        head = _head(group[0])
+        lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in group]
+        tables.append("\n".join(lines) + "\n")
+    return "\n".join(tables)
 
 
 def to_latex(rows: Sequence[dict[str, Any]]) -> str:
-    """The overview as a LaTeX table for booktabs."""
-    lines = [r"\begin{tabular}{llllrrlrr}", r"\toprule"]
-    lines += [r"corpus & folds & feature & head & WA & UA & 95\,\% & WF1 & $p$ \\", r"\midrule"]
-    lines += [" & ".join(_escape_latex(cell) for cell in _cells(row)) + r" \\" for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    """The overview as LaTeX tables for booktabs, one for each kind of scores."""
+    tables = []
+    for group in by_metrics(rows):
+        head = _head(group[0])
+        numbers = "".join("l" if name == "95 %" else "r" for name in head[len(LEAD) :])
+        lines = [rf"\begin{{tabular}}{{{'l' * len(LEAD)}{numbers}}}", r"\toprule"]
+        lines += [" & ".join("$p$" if name == "p" else _escape_latex(name) for name in head) + r" \\", r"\midrule"]
+        lines += [" & ".join(_escape_latex(cell) for cell in _cells(row)) + r" \\" for row in group]
+        tables.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n")
+    return "\n".join(tables)
+
+
+def by_metrics(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Rows in groups that share their metrics, in the order of the first of each."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(columns(row)), []).append(row)
+    return list(groups.values())
+
+
+def columns(row: dict[str, Any]) -> list[str]:
+    """Metrics of the overview: WA, UA and WF1 of classes, those that tables show of values."""
+    return [name for name in row["metrics"] if name != "MF1"]
+
+
+def _head(row: dict[str, Any]) -> list[str]:
+    """Names of the columns; the interval follows its metric."""
+    names = list(LEAD)
+    for name in columns(row):
+        names += [name, "95 %"] if name == row["main"] else [name]
+    return [*names, "p"]
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    interval = f"{row['UA_low']:.1f}–{row['UA_high']:.1f}"
     mark = "" if row["complete"] else " (incomplete)"
-    return [
-        row["corpus"],
-        row["folds"],
-        row["feature"] + mark,
-        row["head"],
-        f"{row['WA']:.1f}",
-        f"{row['UA']:.1f}",
-        interval,
-        f"{row['WF1']:.1f}",
-        format_p(row["p"]),
-    ]
+    cells = [row["corpus"], row["folds"], row["feature"] + mark, row["head"]]
+    for name in columns(row):
+        cells.append(format_score(row[name], row["unit"]))
+        if name == row["main"]:
+            cells.append(format_interval(row))
+    return [*cells, format_p(row["p"])]
+
+
+def format_interval(row: dict[str, Any]) -> str:
+    """The interval of the main metric."""
+    limits = (format_score(row[f"{row['main']}_{end}"], row["unit"]) for end in ("low", "high"))
+    return (" to " if row["unit"] != "%" else "–").join(limits)
 
 
 def format_p(p: float | None) -> str:

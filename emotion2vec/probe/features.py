@@ -19,6 +19,7 @@ from emotion2vec.errors import AudioError, CheckpointError, ConfigError
 from emotion2vec.extraction.clips import default_workers
 from emotion2vec.probe import spectral
 from emotion2vec.probe.cache import ClipFeatures
+from emotion2vec.probe.combined import JOINT, CombinedFeatures
 from emotion2vec.probe.stored import StoredFeatures, is_feature_store, pool
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class ModelExtractor:
 SPECTRAL = {"logmel": spectral.log_mel, "mfcc": spectral.mfcc}
 KNOWN = (
     "logmel, mfcc, egemaps, untrained, untrained:MODEL_OR_CONFIG, hf:NAME_OR_FOLDER, torchaudio:BUNDLE, a folder or "
-    ".npz of features, or the path or name of a model"
+    ".npz of features, the path or name of a model, or several of them with + between them"
 )
 BATCH_CLIPS = 32
 """Clips handed to a network at once."""
@@ -140,7 +141,8 @@ def make_extractor(
         feature: `logmel`, `mfcc`, `egemaps` (eGeMAPSv02 functionals), `untrained` (random weights in the shape of
             `model`, or of the `tiny` configuration), `untrained:NAME` (in the shape of that model, YAML file or shipped
             configuration), `hf:NAME_OR_FOLDER` (a Hugging Face speech model), `torchaudio:BUNDLE`, features on disk
-            (see `StoredFeatures`), the path or name of a model, or a loaded model.
+            (see `StoredFeatures`), the path or name of a model, a loaded model, or several of these names with `+`
+            between them, whose vectors are joined.
         model: path or loaded model whose shape `untrained` takes.
         layer: of a network: `last`, `mean` (of all layers), `mean:n` (of the last n), `all` (their vectors joined) or
             an index from 0, prenet first; negative counts from the end.
@@ -158,6 +160,11 @@ def make_extractor(
     if hasattr(feature, "extract_features"):
         return ModelExtractor(feature_name(feature), feature, layer, pooling or "mean")
     name = str(feature)
+    if JOINT in name and not Path(name).exists():
+        if not all(names := name.split(JOINT)):
+            raise ConfigError(f"feature is {name!r}, expected features on both sides of {JOINT}")
+        same: dict[str, Any] = {"model": model, "layer": layer, "pooling": pooling, "device": device}
+        return CombinedFeatures([make_extractor(part, **same) for part in names])
     if name in SPECTRAL:
         return WaveformExtractor(name, _pooled(SPECTRAL[name], pooling or "mean+std"), pooling or "mean+std")
     kind, _, source = name.partition(":")

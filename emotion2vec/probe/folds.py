@@ -58,7 +58,8 @@ def make_folds(clipset: ClipSet, scheme: str) -> list[Fold]:
             `session-80-20`: the same, and a fifth of the training clips, drawn per label, validates, as in the paper;
             `official`: the clips' own `fold` or `split`;
             `emobox`: the folds of EmoBox's metadata;
-            `random`: 5 folds, stratified by label, speakers shared.
+            `random`: 5 folds, stratified by label, speakers shared;
+            `corpus`, `language`: leave one of several joined corpora, or languages, out.
 
     Raises:
         ConfigError: the scheme is not known, or the clips lack what it needs; all faults in one message.
@@ -195,6 +196,18 @@ def _session_80_20(clips: Sequence[Clip]) -> list[Fold]:
     return folds
 
 
+def _group_folds(field: str) -> Callable[[Sequence[Clip]], list[Fold]]:
+    """Leave one corpus, or one language, out: training has heard nothing of it."""
+
+    def make(clips: Sequence[Clip]) -> list[Fold]:
+        groups = _required(clips, field)
+        if len(set(groups)) < 2:
+            raise ConfigError(f"folds is '{field}' and every clip is of {field} {groups[0]}, expected at least 2")
+        return _leave_one_out(clips, groups)
+
+    return make
+
+
 def _official_folds(clips: Sequence[Clip]) -> list[Fold]:
     has_fold = any(clip.fold is not None for clip in clips)
     has_split = any(clip.split is not None for clip in clips)
@@ -243,6 +256,8 @@ _MAKERS: dict[str, Callable[[Sequence[Clip]], list[Fold]]] = {
     "session-80-20": _session_80_20,
     "official": _official_folds,
     "random": _random_folds,
+    "corpus": _group_folds("corpus"),
+    "language": _group_folds("language"),
 }
 
 SCHEMES = (*_MAKERS, "emobox")

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.dialogues import DialogueHead
 from emotion2vec.probe.logreg import LogisticRegressionHead
+from emotion2vec.probe.ridge import RidgeHead
 from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Head, Prediction, Task, standardized
 
 if TYPE_CHECKING:
     from emotion2vec.probe.frames import FrameBank
+
+BOTH = ("classification", "regression")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,7 @@ class LinearHead:
     """
 
     name: str = "linear"
+    kinds: tuple[str, ...] = BOTH
     needs: str = "vectors"
     hidden: int = 256
     lr: float = 1e-4
@@ -69,6 +74,7 @@ class MlpHead:
     """
 
     name: str = "mlp"
+    kinds: tuple[str, ...] = BOTH
     needs: str = "frames"
     hidden: int = 256
     lr: float = 5e-4
@@ -115,6 +121,7 @@ class WeightedHead:
     """
 
     name: str = "weighted"
+    kinds: tuple[str, ...] = BOTH
     needs: str = "layers"
     hidden: int = 256
     lr: float = 1e-3
@@ -152,6 +159,7 @@ class SequenceHead:
     """
 
     name: str
+    kinds: tuple[str, ...] = BOTH
     needs: str = "frames"
     hidden: int = 64
     lr: float = 1e-3
@@ -184,9 +192,12 @@ HEADS: dict[str, Head] = {
     "linear": LinearHead(),
     "mlp": MlpHead(),
     "logreg": LogisticRegressionHead(),
+    "ridge": RidgeHead(),
     "weighted": WeightedHead(),
     "attention": SequenceHead(name="attention"),
     "gru": SequenceHead(name="gru"),
+    "dialogue": DialogueHead(),
+    "dialogue-frames": DialogueHead(name="dialogue-frames", needs="frames"),
 }
 """Heads by the name that `--head` takes."""
 

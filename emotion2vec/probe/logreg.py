@@ -12,7 +12,7 @@ import numpy as np
 
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.store import FeatureTable
-from emotion2vec.probe.tasks import Prediction, Task, standardized
+from emotion2vec.probe.tasks import Prediction, Task, inner_splits, standardized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class LogisticRegressionHead:
     """
 
     name: str = "logreg"
+    kinds: tuple[str, ...] = ("classification",)
     needs: str = "vectors"
     grid: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
     inner_folds: int = 5
@@ -41,7 +42,7 @@ class LogisticRegressionHead:
         rows = np.sort(np.concatenate([task.train, task.valid]))
         accuracy = [
             self._path(data, task, fitted, held)
-            for fitted, held in self._inner_splits(task, rows)
+            for fitted, held in inner_splits(task, rows, self.inner_folds)
             if len(set(task.labels[fitted])) > 1
         ]
         mean = np.mean(accuracy, axis=0) if accuracy else np.zeros(len(self.grid))
@@ -62,16 +63,6 @@ class LogisticRegressionHead:
             regression.set_params(C=c).fit(scaled[fitted], task.labels[fitted])
             accuracy.append(regression.score(scaled[held], task.labels[held]))
         return accuracy
-
-    def _inner_splits(self, task: Task, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        from sklearn.model_selection import GroupKFold, KFold
-
-        speakers = None if task.speakers is None else task.speakers[rows]
-        if speakers is not None and len(set(speakers)) > 1:
-            splits = GroupKFold(min(self.inner_folds, len(set(speakers)))).split(rows, groups=speakers)
-        else:
-            splits = KFold(min(self.inner_folds, len(rows)), shuffle=True, random_state=task.seed).split(rows)
-        return [(rows[fitted], rows[held]) for fitted, held in splits]
 
     def _regression(self, inverse_penalty: float) -> Any:
         from sklearn.linear_model import LogisticRegression

@@ -1,11 +1,11 @@
 """WA, UA, weighted and macro F1 in percent, as speech-emotion papers report them; ROC AUC and CCC.
 
-N: clips. K: classes.
+N: clips. K: classes. Q: dimensions of values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,14 +52,22 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
     }
 
 
-def mean_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def format_score(value: float, unit: str, name: str = "") -> str:
+    """A score as messages and tables show it: percent with one digit, others with three; with its metric if named."""
+    shown = f"{value:.1f}" if unit == "%" else f"{round(value, 3) + 0.0:.3f}"  # adding 0 makes a zero positive
+    if not name:
+        return shown
+    return f"{shown} % {name}" if unit == "%" else f"{name} {shown}"
+
+
+def mean_scores(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = METRICS) -> dict[str, float]:
     """Mean of each metric over some scores."""
-    return {name: float(np.mean([row[name] for row in rows])) for name in METRICS}
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}
 
 
-def std_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def std_scores(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = METRICS) -> dict[str, float]:
     """Standard deviation of each metric over some scores (divided by their number, so 0 for a single one)."""
-    return {name: float(np.std([row[name] for row in rows])) for name in METRICS}
+    return {name: float(np.std([row[name] for row in rows])) for name in names}
 
 
 def roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
@@ -80,11 +88,45 @@ def roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
     return float(100 * np.mean([roc_auc_score(truth == k, probabilities[:, k]) for k in present]))
 
 
-def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Concordance correlation coefficient of two series (N,) (Lin, 1989): 2 s_xy / (s_x² + s_y² + (m_x − m_y)²).
+def moments(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Sums that CCC, Pearson's correlation and the absolute error are computed from; they add up over clips.
 
-    With population (co)variances. Two constant series that are equal agree perfectly: 1.
+    Args:
+        truth: (N, Q).
+        predicted: (N, Q).
+
+    Returns:
+        (Q, 7): N and the sums of x, y, x², y², x · y and |x − y|, x the truth.
     """
     x, y = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
-    spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
-    return float(2 * np.mean((x - x.mean()) * (y - y.mean())) / spread) if spread > 0 else 1.0
+    terms = [np.ones_like(x), x, y, x**2, y**2, x * y, np.abs(x - y)]
+    return np.stack([term.sum(axis=0) for term in terms], axis=1)  # (Q, 7)
+
+
+def concordance_scores(sums: np.ndarray) -> dict[str, float]:
+    """CCC (Lin, 1989), Pearson's correlation and the mean absolute error from one row (7,) of `moments`.
+
+    CCC is 2 s_xy / (s_x² + s_y² + (m_x − m_y)²) with population (co)variances. Two constant series that are equal agree
+    perfectly: 1. The correlation with a constant is 0.
+
+    Raises:
+        ValueError: no clip was counted.
+    """
+    if not sums[0]:
+        raise ValueError("no clips to score")
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy, error = sums[1:] / sums[0]
+    x, y = max(mean_xx - mean_x**2, 0.0), max(mean_yy - mean_y**2, 0.0)
+    tiny = 1e-12 * (mean_xx + mean_yy)  # below it a variance is what rounding left
+    both, shift = mean_xy - mean_x * mean_y, (mean_x - mean_y) ** 2
+    spread = x + y + shift
+    return {
+        "CCC": float(2 * both / spread) if spread > tiny else 1.0,
+        "Pearson": float(both / np.sqrt(x * y)) if min(x, y) > tiny else 0.0,
+        "MAE": float(error),
+    }
+
+
+def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """CCC of two series (N,), see `concordance_scores`."""
+    origin = np.mean(truth)  # shifting both changes nothing, and keeps the digits of the squares
+    return concordance_scores(moments(truth[:, None] - origin, predicted[:, None] - origin)[0])["CCC"]

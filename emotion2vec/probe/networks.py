@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emotion2vec.probe.frames import FrameBank
+from emotion2vec.probe.objectives import Objective, objective_of
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.tasks import Prediction, Task
 from emotion2vec.seeding import keyed_seed
@@ -202,9 +203,10 @@ class Schedule:
 
 
 def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule) -> Prediction:
-    """Train with cross-entropy, keep the weights with the best WA on validation, the first of equals.
+    """Train for the task's objective, keep the weights with its best score on validation, the first of equals.
 
-    Training ends early when every validation clip is right, for nothing better can follow.
+    Classes are trained with cross-entropy and validated by WA, values with CCC as both. Training ends early when
+    validation is perfect, for nothing better can follow.
 
     Args:
         network: what to train.
@@ -216,17 +218,17 @@ def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer,
         What the best weights, which the network keeps, say of the test clips.
     """
     device = next(network.parameters()).device
-    labels = torch.from_numpy(task.labels).to(device)
-    best, best_at, since_best, weights = -1.0, 0, 0, network.state_dict()
+    objective = objective_of(task, device)
+    best, best_at, since_best, weights = float("-inf"), 0, 0, network.state_dict()
     for update in range(1, schedule.updates + 1):
         stop_if_asked()
         clips = torch.from_numpy(next(schedule.batches)).to(device)
         optimizer.zero_grad()
-        functional.cross_entropy(network(clips), labels[clips]).backward()
+        objective.loss(network(clips), clips).backward()
         optimizer.step()
         if update % schedule.validate_every and update != schedule.updates:
             continue
-        score = float(np.mean(predict(network, task.valid, device).argmax(axis=1) == task.labels[task.valid]))
+        score = objective.score(predict(network, task.valid, objective, device), task.valid)
         since_best += 1
         if score > best:
             best, best_at, since_best, weights = score, update, 0, copy.deepcopy(network.state_dict())
@@ -235,15 +237,16 @@ def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer,
         if best == 1.0 or since_best == schedule.patience:
             break
     network.load_state_dict(weights)
-    details = {"update": best_at, "validation_WA": round(100 * best, 2)}
-    return Prediction(scores=predict(network, task.test, device), details=details)
+    shown = round(best, 4) if task.continuous else round(100 * best, 2)
+    details = {"update": best_at, f"validation_{objective.metric}": shown}
+    return Prediction(scores=predict(network, task.test, objective, device), details=details)
 
 
 @torch.inference_mode()
-def predict(network: ClipClassifier, clips: np.ndarray, device: torch.device) -> np.ndarray:
-    """Logarithms of class probabilities (len(clips), K) of the clips at these positions."""
+def predict(network: ClipClassifier, clips: np.ndarray, objective: Objective, device: torch.device) -> np.ndarray:
+    """Logarithms of class probabilities (len(clips), K), or values (len(clips), Q), of the clips at these positions."""
     parts = torch.from_numpy(clips).split(EVALUATION_CLIPS)
-    return torch.cat([network(part.to(device)).log_softmax(dim=1).cpu() for part in parts]).numpy()
+    return torch.cat([objective.answers(network(part.to(device))).cpu() for part in parts]).numpy()
 
 
 def batch_order(clips: np.ndarray, size: int, seed: int) -> Iterator[np.ndarray]:

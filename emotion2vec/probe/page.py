@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.checkpoint.complete import complete_file
-from emotion2vec.probe.charts import confusion_table, layer_bars, scatter
+from emotion2vec.probe.charts import agreement, confusion_table, layer_bars, mapping_table, scatter
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.embedding import embed
-from emotion2vec.probe.exports import format_p, overview, to_csv, to_latex, to_markdown
+from emotion2vec.probe.exports import (
+    columns,
+    format_interval,
+    format_p,
+    overview,
+    task_name,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
 from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.metrics import METRICS
+from emotion2vec.probe.metrics import format_score
 from emotion2vec.probe.plan import BenchmarkPlan
 from emotion2vec.probe.published import published_rows
 from emotion2vec.probe.report import check_writable, versions, write_json
@@ -47,11 +56,26 @@ def page(plan: BenchmarkPlan, documents: Sequence[Document], failures: Sequence[
     links = "".join(f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>' for name in corpora)
     return _document(
         plan.title,
-        f'<h1>{escape(plan.title)}</h1><p class="lead">Small classifiers on frozen features. Scores are means over '
-        "folds, in %. WA: weighted accuracy, the share of clips that are right; UA: unweighted accuracy, the mean "
-        f"recall of classes; WF1: F1 weighted by class size.</p><nav><ul>{links}</ul></nav>"
+        f'<h1>{escape(plan.title)}</h1><p class="lead">{_introduction(documents)}</p><nav><ul>{links}</ul></nav>'
         f"{_failures(failures)}{''.join(sections)}{_reproduce(plan, documents, command)}",
     )
+
+
+def _introduction(documents: Sequence[Document]) -> str:
+    """What is done and what the metrics mean, of those that occur."""
+    tasks = {document["task"] for document in documents}
+    text = "Small models on frozen features. Scores are means over folds."
+    if "classification" in tasks or not tasks:
+        text += (
+            " WA: weighted accuracy, the share of clips that are right; UA: unweighted accuracy, the mean recall of "
+            "classes; WF1: F1 weighted by class size; all in %."
+        )
+    if "regression" in tasks:
+        text += (
+            " CCC: concordance correlation coefficient of true and predicted values, 1 for agreement and 0 for none; "
+            "the mean absolute error (MAE) is in units of the labels."
+        )
+    return text
 
 
 def write_plots(
@@ -92,16 +116,24 @@ def _document(title: str, body: str) -> str:
 
 
 def _corpus_section(name: str, documents: Sequence[Document]) -> str:
-    first = documents[0]
-    facts = (
-        f"{first['clips']} clips, {first['speakers'] or 'unknown'} speakers, {len(first['classes'])} classes; folds: "
-        f"{first['scheme']} ({len(first['folds'])})"
-    )
     return (
-        f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2><p class="note">{escape(facts)}</p>'
-        f"{_warnings(documents)}{_overview_table(documents)}{_class_balance(first)}"
+        f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2><p class="note">{escape(_facts(documents[0]))}</p>'
+        f"{_warnings(documents)}{_overview_table(documents)}{_mapping(documents[0])}{_balance(documents[0])}"
         f"{''.join(_details(document) for document in documents)}{_embeddings(documents)}</section>"
     )
+
+
+def _facts(document: Document) -> str:
+    """What is predicted, from how much."""
+    what = f"{len(document['classes'])} classes" if "classes" in document else ", ".join(document["targets"])
+    text = f"{document['clips']} clips, {document['speakers'] or 'unknown'} speakers, {what}"
+    if "conversation" in document:
+        talk = document["conversation"]
+        text += (
+            f"; {talk['predicted']} of {talk['turns']} turns in {talk['dialogues']} dialogues are predicted, each from "
+            f"up to {document['context']} turns before it"
+        )
+    return f"{text}; folds: {document['scheme']} ({len(document['folds'])})"
 
 
 def _warnings(documents: Sequence[Document]) -> str:
@@ -114,73 +146,119 @@ def _warnings(documents: Sequence[Document]) -> str:
 
 def _overview_table(documents: Sequence[Document]) -> str:
     rows = overview(documents)
-    best = max(row["UA"] for row in rows)
+    names, main = columns(rows[0]), rows[0]["main"]
+    best = max(row[main] for row in rows)
     body = ""
-    for row in sorted(rows, key=lambda row: -row["UA"]):
-        numbers = "".join(f'<td class="n">{row[metric]:.1f}</td>' for metric in ("WA", "UA", "WF1"))
-        low, high, pooled = row["UA_low"], row["UA_high"], row["UA"]
-        span = (
-            f'<span class="span" title="{low:.1f} to {high:.1f}">'
-            f'<b style="left:{low:.1f}%;right:{100 - high:.1f}%"></b>'
-            f'<i style="left:{pooled:.1f}%"></i></span>'
-        )
+    for row in sorted(rows, key=lambda row: -row[main]):
         mark = "" if row["complete"] else " (incomplete)"
         body += (
-            f"<tr{' class=best' if row['UA'] == best else ''}><td>{escape(row['feature'])}{mark}</td>"
-            f'<td>{escape(row["head"])}</td>{numbers}<td class="n">{low:.1f}–{high:.1f}</td>'
-            f'<td class="extra">{span}</td><td class="n">{format_p(row["p"])}</td></tr>'
+            f"<tr{' class=best' if row[main] == best else ''}><td>{escape(row['feature'])}{mark}</td>"
+            f"<td>{escape(row['head'])}</td>{_numbers(row, names, row['unit'])}"
+            f'<td class="n">{format_interval(row)}</td><td class="extra">{_span(row)}</td>'
+            f'<td class="n">{format_p(row["p"])}</td></tr>'
         )
-    for kind, label in (("speaker", "knowing only the speaker"), ("majority", "most frequent class")):
+    usual = "most frequent class" if documents[0]["task"] == "classification" else "mean of training"
+    for kind, label in (("speaker", "knowing only the speaker"), ("majority", usual)):
         scores = documents[0]["audit"]["baselines"][kind]
-        numbers = "".join(f'<td class="n">{scores[metric]:.1f}</td>' for metric in ("WA", "UA", "WF1"))
         body += (
-            f'<tr class="base"><td>{label}</td><td>no audio</td>{numbers}<td></td><td class="extra"></td><td></td></tr>'
+            f'<tr class="base"><td>{label}</td><td>no audio</td>{_numbers(scores, names, rows[0]["unit"])}<td></td>'
+            '<td class="extra"></td><td></td></tr>'
         )
-    drawn = documents[0]["intervals_over"]
-    heads = {document["head"] for document in documents}
-    body += published_rows(documents[0]["dataset"], documents[0]["scheme"], heads, ("WA", "UA", "WF1"))
+    if task_name(documents[0]) == "classification":
+        heads = {document["head"] for document in documents}
+        body += published_rows(documents[0]["dataset"], documents[0]["scheme"], heads, names)
+    head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
     return (
-        '<div class="wide"><table><thead><tr><th>feature</th><th>head</th><th class="n">WA</th><th class="n">UA</th>'
-        f'<th class="n">WF1</th><th class="n">UA, 95 %</th><th class="extra">0 to 100</th>'
-        f'<th class="n">p</th></tr></thead>'
+        f'<div class="wide"><table><thead><tr><th>feature</th><th>head</th>{head}<th class="n">{main}, 95 %</th>'
+        f'<th class="extra">0 to {100 if rows[0]["unit"] == "%" else 1}</th><th class="n">p</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
-        f'<p class="note">95 %: bootstrap over {drawn} of the pooled UA. '
-        "p: paired permutation test of UA over speakers (or folds) against the best feature of the same head, "
+        f'<p class="note">95 %: bootstrap over {documents[0]["intervals_over"]} of the pooled {main}. '
+        f"p: paired permutation test of {main} over speakers (or folds) against the best feature of the same head, "
         "not corrected for the number of comparisons.</p>"
     )
 
 
-def _class_balance(document: Document) -> str:
-    head = "".join(f'<th class="n">{escape(name)}</th>' for name in document["classes"])
+def _numbers(scores: dict[str, Any], names: Sequence[str], unit: str) -> str:
+    """Cells of some metrics; those that are not known are dashes."""
+    return "".join(
+        f'<td class="n">{format_score(scores[name], unit)}</td>' if name in scores else '<td class="n">–</td>'
+        for name in names
+    )
+
+
+def _span(row: dict[str, Any]) -> str:
+    """The interval of the main metric and its mean, as marks on a line from nothing to perfect."""
+    main, full = row["main"], 1 if row["unit"] == "%" else 100
+    low, high, mean = (min(max(row[name] * full, 0), 100) for name in (f"{main}_low", f"{main}_high", main))
+    return (
+        f'<span class="span" title="{format_interval(row)}"><b style="left:{low:.1f}%;right:{100 - high:.1f}%"></b>'
+        f'<i style="left:{mean:.1f}%"></i></span>'
+    )
+
+
+def _balance(document: Document) -> str:
+    """Clips per class, or mean and deviation of values, in every fold."""
+    classes = "classes" in document
+    names = document["classes"] if classes else list(document["targets"])
+    head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
     body = ""
     for fold in document["audit"]["folds"]:
         cells = "".join(
-            f'<td class="n">{fold["train"].get(name, 0)} / {fold["test"].get(name, 0)}</td>'
-            for name in document["classes"]
+            f'<td class="n">{_amount(fold["train"].get(name, 0))} / {_amount(fold["test"].get(name, 0))}</td>'
+            for name in names
         )
         body += f"<tr><td>{escape(fold['name'])}</td>{cells}</tr>"
+    title = "Clips per class and fold" if classes else "Mean ± standard deviation of the labels per fold"
     return (
-        "<details><summary>Clips per class and fold, training / test</summary>"
+        f"<details><summary>{title}, training / test</summary>"
         f'<div class="wide"><table><thead><tr><th>fold</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         "</details>"
     )
 
 
+def _mapping(document: Document) -> str:
+    if "mapping" not in document:
+        return ""
+    return (
+        "<details open><summary>What the corpora's labels became</summary>"
+        f"{mapping_table(document['mapping'], document['classes'])}</details>"
+    )
+
+
+def _amount(found: Any) -> str:
+    return f"{found['mean']:.2f} ± {found['std']:.2f}" if isinstance(found, dict) else str(found)
+
+
 def _details(document: Document) -> str:
-    head = "".join(f'<th class="n">{metric}</th>' for metric in METRICS)
+    names, unit = document["metrics"], document["unit"]
+    head = "".join(f'<th class="n">{escape(metric)}</th>' for metric in names)
     body = ""
     for fold in document["folds"]:
-        numbers = "".join(f'<td class="n">{fold[metric]:.1f}</td>' for metric in METRICS)
-        chosen = "; ".join(
-            ", ".join(f"{name} {value:g}" for name, value in row.items() if isinstance(value, int | float))
-            for row in fold["chosen"]
+        chosen = "; ".join(_chosen(row) for row in fold["chosen"])
+        body += (
+            f'<tr><td>{escape(fold["name"])}</td><td class="n">{fold["clips"]}</td>'
+            f"{_numbers(fold, names, unit)}<td>{chosen}</td></tr>"
         )
-        body += f'<tr><td>{escape(fold["name"])}</td><td class="n">{fold["clips"]}</td>{numbers}<td>{chosen}</td></tr>'
-    title = f"{document['feature']} · {document['head']}: folds and confusions"
+    if "points" in document:
+        found = "".join(agreement(pairs, name) for name, pairs in document["points"].items())
+        shown, what = f'<div class="plots">{found}</div>', "agreement"
+    else:
+        shown, what = confusion_table(document["confusion"], document["classes"]), "confusions"
+    title = f"{document['feature']} · {document['head']}: folds and {what}"
     return (
         f'<details><summary>{escape(title)}</summary><div class="wide"><table><thead><tr><th>fold</th>'
         f'<th class="n">clips</th>{head}<th>chosen in training</th></tr></thead><tbody>{body}</tbody></table></div>'
-        f"{confusion_table(document['confusion'], document['classes'])}{_layer_weights(document)}</details>"
+        f"{shown}{_layer_weights(document)}</details>"
+    )
+
+
+def _chosen(details: dict[str, Any]) -> str:
+    """Settings that training chose; layer weights have a chart of their own."""
+    shown = {name: value if isinstance(value, list) else [value] for name, value in details.items()}
+    return ", ".join(
+        f"{escape(name.replace('_', ' '))} {' '.join(f'{value:g}' for value in values)}"
+        for name, values in shown.items()
+        if name != "layer_weights"
     )
 
 
@@ -201,14 +279,12 @@ def _embeddings(documents: Sequence[Document]) -> str:
 
 
 def embedding_plots(found: dict[str, Any]) -> str:
-    """Plots of one feature by emotion, arousal and speaker: UMAP where it was computed, and PCA."""
+    """Plots of one feature by emotion, arousal, speaker or what `embed` gives: UMAP where it was computed, and PCA."""
     explained = f"PCA, {100 * found['explained']:.0f} % of the variance"
     kinds = [(name, shown) for name, shown in (("umap", "UMAP"), ("pca", explained)) if name in found]
     plots = "".join(
         '<div class="plots">'
-        + "".join(
-            scatter(found[name], found[group], f"{shown}, by {group}") for group in ("emotion", "arousal", "speaker")
-        )
+        + "".join(scatter(found[name], members, f"{shown}, by {group}") for group, members in found["groups"].items())
         + "</div>"
         for name, shown in kinds
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,52 @@ from emotion2vec.probe.heads import HEADS
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusPlan:
-    """One corpus and its folds; exactly one of `dataset`, `table`, `emobox` or `root` alone, as in `probe`."""
+class PartPlan:
+    """One of several corpora that are joined, see `Part`; one of `dataset`, `table`, `emobox` or `root` alone."""
 
     dataset: str | None = None
     table: str | None = None
     emobox: str | None = None
     root: str | None = None
+    title: str = ""
+    language: str | None = None
+    split: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    only: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in the report."""
+        return self.title or Path(self.dataset or self.table or self.emobox or self.root or "").stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusPlan:
+    """One corpus, or several joined, with what is predicted on which folds.
+
+    Exactly one of `dataset`, `table`, `emobox`, `root` alone (as in `probe`), or `parts`. `targets` and `context` are
+    those of `probe`; `classes` are those that joined corpora keep, by default the ones that all of them have. `heads`
+    replace those of the whole plan.
+    """
+
+    dataset: str | None = None
+    table: str | None = None
+    emobox: str | None = None
+    root: str | None = None
+    parts: tuple[PartPlan, ...] = ()
+    classes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    context: int = 0
     folds: str = "speaker"
+    heads: tuple[str, ...] = ()
     title: str = ""
 
     @property
     def name(self) -> str:
         """Name in the report."""
         source = self.dataset or self.table or self.emobox or self.root or ""
-        return self.title or f"{Path(source).stem} ({self.folds})"
+        joined = " + ".join(part.name for part in self.parts)
+        return self.title or f"{joined or Path(source).stem} ({self.folds})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +135,8 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
     for corpus in values["corpora"]:
         if fault := scheme_fault(corpus.folds):
             faults.append(f"folds of {corpus.name} {fault}")
-    named = [*values.get("heads", ()), *(head for feature in values["features"] for head in feature.heads)]
+    parts = [*values["features"], *values["corpora"]]
+    named = [*values.get("heads", ()), *(head for part in parts for head in part.heads)]
     if unknown := sorted(set(named) - HEADS.keys()):
         faults.append(f"head is {', '.join(unknown)}, expected one of {', '.join(HEADS)}")
     if faults:
@@ -128,13 +160,27 @@ def _entries(found: Any, cls: Any, where: str, faults: list[str], short: str | N
         if not isinstance(entry, dict) or (short and not entry.get(short)):
             faults.append(f"{where}[{number}] is {item!r}, expected {short or 'a mapping'}")
             continue
-        before = len(faults)
-        _check_keys(entry, cls, f"{where}[{number}].", faults)
-        if "heads" in entry:
-            entry["heads"] = _sequence(entry["heads"], str, f"{where}[{number}].heads", faults)
+        before, place = len(faults), f"{where}[{number}]."
+        _check_keys(entry, cls, place, faults)
+        for key in {"heads", "classes", "targets"} & entry.keys():
+            entry[key] = _sequence(entry[key], str, place + key, faults)
+        if cls is CorpusPlan and "parts" in entry:
+            entry["parts"] = _entries(entry["parts"], PartPlan, place + "parts", faults)
+        _check_values(entry, place, faults)
         if len(faults) == before:
             entries.append(cls(**{key: str(value) if key == "layer" else value for key, value in entry.items()}))
     return tuple(entries)
+
+
+def _check_values(entry: Mapping[str, Any], where: str, faults: list[str]) -> None:
+    """Types of the keys that are neither names nor lists."""
+    if not isinstance(entry.get("context", 0), int):
+        faults.append(f"{where}context is {entry['context']!r}, expected a number of turns")
+    labels = entry.get("labels", {})
+    if not isinstance(labels, dict) or not all(isinstance(to, str) for to in labels.values()):
+        faults.append(f"{where}labels is {labels!r}, expected names by names, an empty one to leave a label out")
+    if entry.get("split") not in (None, "train", "valid", "test"):
+        faults.append(f"{where}split is {entry['split']!r}, expected train, valid or test")
 
 
 def _sequence(found: Any, kind: type, where: str, faults: list[str]) -> tuple[Any, ...]:

@@ -9,20 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.models import choose_device
 from emotion2vec.probe.audit import audit
+from emotion2vec.probe.combined import CombinedFeatures
+from emotion2vec.probe.contexts import Contexts
 from emotion2vec.probe.corpora import ClipSet, examples, label_counts
-from emotion2vec.probe.datasets import read_corpus
-from emotion2vec.probe.emobox import read_emobox
 from emotion2vec.probe.evaluation import evaluate
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.folds import make_folds
+from emotion2vec.probe.goals import Goal, make_goal
 from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.report import check_writable, versions, write_json
+from emotion2vec.probe.request import Request, check_request
 from emotion2vec.probe.store import Extractor, FeatureTable, extract_table
 from emotion2vec.probe.stored import StoredFeatures
-from emotion2vec.probe.tables import read_class_folders, read_table
 from emotion2vec.probe.tasks import Head
 
 logger = logging.getLogger(__name__)
@@ -54,10 +57,13 @@ def probe(
     table: str | Path | None = None,
     emobox: str | Path | None = None,
     root: str | Path | None = None,
+    clips: ClipSet | None = None,
+    targets: Sequence[str] = (),
+    context: int = 0,
     features: Sequence[Any] = (),
     model: Any = None,
     folds: str = "speaker",
-    heads: Sequence[str | Head] = ("mlp",),
+    heads: Sequence[str | Head] = (),
     seeds: Sequence[int] = (0,),
     layer: int | str = "last",
     pooling: str | None = None,
@@ -75,10 +81,15 @@ def probe(
         table: CSV or TSV of labelled clips; `root` is then where its paths start.
         emobox: a corpus's folder of EmoBox's metadata, with its audio in `root`.
         root: folder of the audio.
+        clips: clips that were read already, in place of all these, such as several corpora joined (`join_corpora`).
+        targets: values to predict in place of classes, such as arousal: of IEMOCAP and MSP-Podcast, or columns of the
+            table.
+        context: predict the emotion of a turn of a conversation from that many turns before it, the turn itself
+            unheard; 0 recognizes what is heard.
         features: names such as `logmel` (see `make_extractor`), paths of models, or loaded models.
         model: one more feature: the path of a model, or a loaded one; `untrained` takes its shape.
         folds: fold scheme (see `make_folds`).
-        heads: names (`HEADS`) or heads with settings of their own.
+        heads: names (`HEADS`) or heads with settings of their own; by default `mlp`, or `dialogue` with a context.
         seeds: each gives other validation speakers, weights and batches; scores are means over seeds.
         layer: of networks: `last`, `mean`, `mean:n`, `all` or an index; the head `weighted` reads all.
         pooling: `mean` or `mean+std` over time for clip vectors; by default per feature.
@@ -96,17 +107,23 @@ def probe(
         CheckpointError: a model cannot be loaded.
     """
     wanted = [*features, *([model] if model is not None else [])]
-    chosen_heads = make_heads(heads)
-    _check_request(dataset, table, emobox, root, wanted, chosen_heads, seeds, layer)
+    chosen_heads = make_heads(heads or ["dialogue" if context else "mlp"])
+    request = Request(dataset=dataset, table=table, emobox=emobox, root=root, targets=tuple(targets), context=context)
+    check_request(request, clips, wanted, chosen_heads, seeds, layer)
     if output is not None:
         check_writable(output)
     device = str(choose_device(device))
     make = partial(make_extractor, model=model, pooling=pooling, device=device)
     extractors = [make(feature, layer=layer) for feature in wanted]  # all at once: a wrong name must not wait its turn
-    clipset = read_clips(dataset=dataset, table=table, emobox=emobox, root=root)
+    clipset = request.read() if clips is None else clips
+    goal = make_goal(clipset, targets)
     splits = make_folds(clipset, folds)
-    audited = audit(clipset, splits, cache)
-    warnings = [*clipset.warnings, *audited["warnings"]]
+    contexts = None
+    if context:
+        contexts = Contexts.of(clipset, context)
+        splits = contexts.restrict(splits)
+    audited = audit(clipset, splits, cache, goal)
+    warnings = [*clipset.warnings, *(contexts.warnings(clipset, splits) if contexts else []), *audited["warnings"]]
     left_out = dict(clipset.left_out)
 
     results = []
@@ -122,7 +139,16 @@ def probe(
             for head in heads_of_kind:
                 _check_table(clipset, tables[needs], found, head)
                 scored = evaluate(
-                    clipset, found, splits, head, seeds=seeds, standardize=standardize, device=device, progress=progress
+                    clipset,
+                    found,
+                    splits,
+                    head,
+                    goal,
+                    contexts=contexts,
+                    seeds=seeds,
+                    standardize=standardize,
+                    device=device,
+                    progress=progress,
                 )
                 results.append({"feature": extractor.name, **scored})
     if left_out:
@@ -130,7 +156,10 @@ def probe(
     for warning in warnings:
         logger.warning("%s", warning)
     about = {
-        **_about(clipset, folds),
+        **_about(clipset, folds, goal),
+        "context": context,
+        **({"conversation": contexts.facts} if contexts else {}),
+        **({"mapping": clipset.mapping} if clipset.mapping else {}),
         "complete": not left_out,
         "audit": audited,
         "settings": {"layer": layer, "pooling": pooling, "standardize": standardize, "seeds": list(seeds)},
@@ -145,21 +174,6 @@ def probe(
     return result
 
 
-def read_clips(
-    *,
-    dataset: str | None = None,
-    table: str | Path | None = None,
-    emobox: str | Path | None = None,
-    root: str | Path | None = None,
-) -> ClipSet:
-    """Read the labelled clips of a request; see `probe`."""
-    if dataset is not None:
-        return read_corpus(dataset, root or ".")
-    if emobox is not None:
-        return read_emobox(emobox, root or ".")
-    return read_class_folders(root or ".") if table is None else read_table(table, root)
-
-
 def _by_need(heads: Sequence[Head]) -> list[tuple[str, list[Head]]]:
     """Heads by what they read, so that one table at a time is in memory, in the order of their first."""
     needs = list(dict.fromkeys(head.needs for head in heads))
@@ -168,7 +182,8 @@ def _by_need(heads: Sequence[Head]) -> list[tuple[str, list[Head]]]:
 
 def _check_table(clipset: ClipSet, extractor: Extractor, found: FeatureTable, head: Head) -> None:
     """Raise when a table cannot be probed: nothing was read, stored features are incomplete, or there are no layers."""
-    if isinstance(extractor, StoredFeatures) and found.failures:
+    parts = extractor.parts if isinstance(extractor, CombinedFeatures) else (extractor,)
+    if any(isinstance(part, StoredFeatures) for part in parts) and found.failures:
         missing = examples(found.failures.values())
         raise ManifestError(f"{extractor.name}: features of {len(found.failures)} clips are missing: {missing}")
     if not found.usable.any():
@@ -179,39 +194,13 @@ def _check_table(clipset: ClipSet, extractor: Extractor, found: FeatureTable, he
         raise ConfigError(f"head {head.name} reads frames, and {extractor.name} has none")
 
 
-def _about(clipset: ClipSet, folds: str) -> dict[str, Any]:
-    return {
+def _about(clipset: ClipSet, folds: str, goal: Goal) -> dict[str, Any]:
+    about = {
         "dataset": clipset.name,
         "clips": len(clipset.clips),
         "speakers": len({clip.speaker for clip in clipset.clips} - {None}),
-        "classes": list(clipset.classes),
-        "clips_per_class": label_counts(clipset.clips),
         "scheme": folds,
     }
-
-
-def _check_request(
-    dataset: str | None,
-    table: str | Path | None,
-    emobox: str | Path | None,
-    root: str | Path | None,
-    features: Sequence[Any],
-    heads: Sequence[Head],
-    seeds: Sequence[int],
-    layer: int | str,
-) -> None:
-    """Raise one ConfigError with everything that is wrong about the combination of arguments."""
-    faults = []
-    given = [name for name, value in (("dataset", dataset), ("table", table), ("emobox", emobox)) if value is not None]
-    if len(given) > 1 or (not given and root is None):
-        faults.append(f"expected one of dataset, table, emobox or root alone, found {' and '.join(given) or 'none'}")
-    if root is None and (dataset is not None or emobox is not None):
-        faults.append(f"root is missing, expected the folder of the audio of {dataset or emobox}")
-    if not features:
-        faults.append("no features and no model, expected at least one, such as logmel")
-    if not seeds:
-        faults.append("seeds is empty, expected at least one number")
-    if layer == "all" and (reading := [head.name for head in heads if head.needs == "frames"]):
-        faults.append(f"layer is 'all', which gives no frames, and head {', '.join(reading)} reads frames")
-    if faults:
-        raise ConfigError("; ".join(faults))
+    if goal.task == "regression":
+        return {**about, "targets": goal.describe(np.arange(len(clipset.clips)))}
+    return {**about, "classes": list(clipset.classes), "clips_per_class": label_counts(clipset.clips)}

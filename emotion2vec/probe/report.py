@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec import __version__
 from emotion2vec.checkpoint.complete import complete_file
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.metrics import METRICS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,17 +64,30 @@ def fold_table(result: dict[str, Any]) -> Table:
     table.add_column("fold")
     table.add_column("test speakers", overflow="fold")
     table.add_column("clips", justify="right")
-    for metric in METRICS:
-        table.add_column(f"{metric} %", justify="right")
+    _add_metrics(table, result)
     for fold in result["folds"]:
-        numbers = [f"{fold[metric]:.2f}" for metric in METRICS]
-        table.add_row(fold["name"], " ".join(fold["test_speakers"]), str(fold["clips"]), *numbers)
+        table.add_row(fold["name"], " ".join(fold["test_speakers"]), str(fold["clips"]), *_numbers(result, fold))
     table.add_section()
-    spread = [f"{result['mean'][metric]:.2f} ± {result['std'][metric]:.2f}" for metric in METRICS]
     clips = str(sum(fold["clips"] for fold in result["folds"]))
-    table.add_row("mean ± std", "", "", *spread)
-    table.add_row("pooled", "", clips, *[f"{result['pooled'][metric]:.2f}" for metric in METRICS])
+    table.add_row("mean ± std", "", "", *_spread(result))
+    table.add_row("pooled", "", clips, *_numbers(result, result["pooled"]))
     return table
+
+
+def _add_metrics(table: Table, result: dict[str, Any]) -> None:
+    for metric in result["metrics"]:
+        table.add_column(f"{metric} {result['unit']}".strip(), justify="right")
+
+
+def _numbers(result: dict[str, Any], scores: dict[str, Any]) -> list[str]:
+    digits = 2 if result["unit"] == "%" else 3
+    return [f"{round(scores[metric], digits) + 0.0:.{digits}f}" for metric in result["metrics"]]
+
+
+def _spread(result: dict[str, Any]) -> list[str]:
+    """Mean ± standard deviation over folds."""
+    both = zip(_numbers(result, result["mean"]), _numbers(result, result["std"]), strict=True)
+    return [f"{mean} ± {std}" for mean, std in both]
 
 
 def summary_table(result: ProbeResult) -> Table:
@@ -86,11 +98,9 @@ def summary_table(result: ProbeResult) -> Table:
     table = Table(title=f"{about['dataset']}, {about['scheme']} folds, {about['clips']} clips", title_justify="left")
     table.add_column("feature", overflow="fold")
     table.add_column("head")
-    for metric in METRICS:
-        table.add_column(f"{metric} %", justify="right")
+    _add_metrics(table, result.results[0])
     for row in result.results:
-        spread = [f"{row['mean'][metric]:.2f} ± {row['std'][metric]:.2f}" for metric in METRICS]
-        table.add_row(row["feature"], row["head"], *spread)
+        table.add_row(row["feature"], row["head"], *_spread(row))
     return table
 
 

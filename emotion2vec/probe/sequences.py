@@ -14,6 +14,15 @@ from emotion2vec.probe.frames import FrameBank
 from emotion2vec.probe.networks import seeded_linear
 
 
+def seeded_gru(inputs: int, hidden: int, generator: torch.Generator, *, bidirectional: bool = False) -> nn.GRU:
+    """An nn.GRU with PyTorch's default distribution, drawn from a generator so that threads do not disturb it."""
+    network: nn.GRU = nn.GRU(inputs, hidden, batch_first=True, bidirectional=bidirectional, device="meta")
+    network.to_empty(device="cpu")
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5, generator=generator)
+    return network
+
+
 class SequenceClassifier(nn.Module):
     """Frames standardized by `shift` and `scale` (D,), pooled by attention or a GRU, Linear to classes."""
 
@@ -32,10 +41,7 @@ class SequenceClassifier(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.pooling = pooling
         if pooling == "gru":
-            network = nn.GRU(bank.channels, hidden, batch_first=True, bidirectional=True, device="meta")
-            self.recurrent = network.to_empty(device="cpu")
-            for parameter in self.recurrent.parameters():
-                nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5, generator=generator)
+            self.recurrent = seeded_gru(bank.channels, hidden, generator, bidirectional=True)
             self.output = seeded_linear(2 * hidden, classes, generator)
         else:
             self.project = seeded_linear(bank.channels, hidden, generator)

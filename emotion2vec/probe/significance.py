@@ -1,13 +1,15 @@
 """How far scores can be trusted: bootstrap over speakers, and a paired test between two feature sets.
 
-N: test predictions. G: speakers. K: classes. R: resamples.
+G: speakers. K: classes. R: resamples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from emotion2vec.probe.metrics import METRICS, scores
+from emotion2vec.probe.metrics import scores
 from emotion2vec.seeding import keyed_seed
 
 RESAMPLES = 2000
@@ -15,25 +17,32 @@ LEVEL = 95.0
 """Confidence level of intervals, in percent."""
 
 
-def bootstrap_intervals(confusions: np.ndarray, *, resamples: int = RESAMPLES) -> dict[str, tuple[float, float]]:
+def bootstrap_intervals(
+    statistics: np.ndarray,
+    score: Callable[[np.ndarray], dict[str, float]] = scores,
+    *,
+    resamples: int = RESAMPLES,
+) -> dict[str, tuple[float, float]]:
     """Percentile intervals of the pooled scores when whole speakers are drawn with replacement.
 
     Clips of one speaker resemble each other, so resampling clips would promise too much (Efron and Tibshirani, 1993).
 
     Args:
-        confusions: (G, K, K), one confusion matrix per speaker, or per clip where speakers are unknown.
+        statistics: (G, ...), what adds up to what `score` takes, such as a confusion matrix (K, K), per speaker or,
+            where speakers are unknown, per clip.
+        score: turns a sum of them into scores.
         resamples: R.
 
     Returns:
-        Lowest and highest score of the middle 95 % of resamples, in percent, per metric.
+        Lowest and highest score of the middle 95 % of resamples, per metric.
     """
-    random = np.random.default_rng(keyed_seed("bootstrap", len(confusions)))
-    drawn = random.multinomial(len(confusions), np.full(len(confusions), 1 / len(confusions)), size=resamples)  # (R, G)
-    pooled = np.einsum("rg,gij->rij", drawn, confusions)  # (R, K, K)
-    found = [scores(confusion) for confusion in pooled]
+    groups = len(statistics)
+    random = np.random.default_rng(keyed_seed("bootstrap", groups))
+    drawn = random.multinomial(groups, np.full(groups, 1 / groups), size=resamples)  # (R, G)
+    found = [score(row) for row in np.einsum("rg,gij->rij", drawn, statistics)]
     tail = (100 - LEVEL) / 2
     intervals = {}
-    for name in METRICS:
+    for name in found[0]:
         low, high = np.percentile([row[name] for row in found], [tail, 100 - tail])
         intervals[name] = (float(low), float(high))
     return intervals

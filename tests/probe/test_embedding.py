@@ -44,11 +44,12 @@ def test_points_carry_what_they_are_coloured_by(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(embedding, "find_spec", lambda name: None)
     found = embed(clipset(30), Clouds())
     assert len(found["pca"]) == 29  # without the broken one
-    assert found["emotion"][:3] == list(EMOTIONS) and found["arousal"][:3] == ["high", "low", "neither"]
-    assert found["speaker"][4:6] == ["unknown", "s1"]
+    groups = found["groups"]
+    assert groups["emotion"][:3] == list(EMOTIONS) and groups["arousal"][:3] == ["high", "low", "neither"]
+    assert groups["speaker"][4:6] == ["unknown", "s1"]
     assert "umap" not in found and "pip install umap-learn" in embedding_plots(found)
     points = np.array(found["pca"])
-    centres = [points[[label == emotion for label in found["emotion"]]].mean(axis=0) for emotion in EMOTIONS]
+    centres = [points[[label == emotion for label in groups["emotion"]]].mean(axis=0) for emotion in EMOTIONS]
     assert min(np.linalg.norm(centres[i] - centres[i - 1]) for i in range(3)) > 2
     assert found["explained"] == pytest.approx(1, abs=0.5)
     with pytest.raises(ManifestError, match="2 clips can be read, expected at least 3"):
@@ -91,6 +92,6 @@ def test_umap_is_drawn_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) ->
 def test_umap_keeps_clouds_apart_and_gives_the_same_again() -> None:
     found = embed(clipset(90), Clouds())
     assert found["umap"] == embed(clipset(90), Clouds())["umap"]
-    points, labels = np.array(found["umap"]), np.array(found["emotion"])
+    points, labels = np.array(found["umap"]), np.array(found["groups"]["emotion"])
     distances = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(len(points))
     assert (labels[distances.argmin(axis=1)] == labels).all()

@@ -15,7 +15,7 @@ from emotion2vec.probe.frames import FrameBank
 from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead, make_heads
 from emotion2vec.probe.networks import FrameClassifier, Schedule, VectorClassifier, batch_order, train
 from emotion2vec.probe.store import FeatureTable
-from emotion2vec.probe.tasks import Head, Task, standardized
+from emotion2vec.probe.tasks import Head, Task, inner_splits, standardized
 
 HEADS = [
     LinearHead(updates=300, lr=1e-3, validate_every=50),
@@ -222,7 +222,7 @@ def test_batches_cover_every_clip_once_an_epoch() -> None:
 
 
 def test_logreg_chooses_c_by_whole_training_speakers(task: Task) -> None:
-    splits = LogisticRegressionHead()._inner_splits(task, np.concatenate([task.train, task.valid]))
+    splits = inner_splits(task, np.concatenate([task.train, task.valid]), folds=5)
     assert len(splits) == 4  # speakers 0 to 3 are not in the test
     assert task.speakers is not None
     for fitted, held in splits:

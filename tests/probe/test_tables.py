@@ -22,6 +22,7 @@ def test_columns_in_any_order_and_unknown_ones(folder: Path, ending: str, mark: 
     table.write_text("\ufeff" + "\n".join(mark.join(line) for line in lines), encoding="utf-8")
     (clip,) = read_table(table).clips
     assert (clip.label, clip.speaker, clip.split, clip.fold, clip.path) == ("sad", "s1", "test", None, folder / "a.wav")
+    assert (clip.language, clip.corpus, clip.dialogue, clip.turn) == ("de", None, None, None)
 
 
 def test_files_are_found_whatever_their_ending(folder: Path) -> None:

@@ -1,0 +1,163 @@
+"""Several corpora as one, for testing on corpora and languages that training never heard."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.probe.corpora import Clip, ClipSet, examples
+
+SYNONYMS = {
+    "angry": "anger",
+    "anger": "anger",
+    "happy": "happiness",
+    "happiness": "happiness",
+    "joy": "happiness",
+    "sad": "sadness",
+    "sadness": "sadness",
+    "neutral": "neutral",
+    "fear": "fear",
+    "fearful": "fear",
+    "anxiety": "fear",
+    "disgust": "disgust",
+    "disgusted": "disgust",
+    "surprise": "surprise",
+    "surprised": "surprise",
+    "boredom": "boredom",
+    "calm": "calm",
+}
+"""The class that a corpus's label stands for, in lower case; other labels stand for themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A corpus to join.
+
+    Attributes:
+        name: unlike those of the other parts.
+        clipset: its clips.
+        language: what is spoken, for leaving a language out.
+        split: `train` or `test`, for folds `official`; None where folds decide.
+        labels: what its labels are called in the whole, where `SYNONYMS` says otherwise; an empty name leaves them out.
+        only: a JSON Lines file as EmoBox publishes its balanced test sets, whose clips are taken and no others.
+    """
+
+    name: str
+    clipset: ClipSet
+    language: str | None = None
+    split: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    only: Path | None = None
+
+
+def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ()) -> ClipSet:
+    """Join corpora under classes that all of them have.
+
+    Speakers and files get their corpus's name in front, so that no two corpora share them by accident. What every label
+    became is in `mapping`, and each label that was left out is a warning with the number of its clips.
+
+    Args:
+        parts: at least two.
+        title: name of the whole.
+        classes: to keep; by default those that every part has. Parts may lack classes that are named here.
+
+    Raises:
+        ConfigError: fewer than two parts, parts of one name, `labels` for labels that a part does not have, classes
+            that no part has, or fewer than two classes; all at once.
+        ManifestError: a list of `only` cannot be read or names none of its corpus's clips.
+    """
+    parts = [part if part.only is None else replace(part, clipset=_only(part, part.only)) for part in parts]
+    names = [part.name for part in parts]
+    faults = [f"{len(parts)} corpora, expected at least 2 to join"] if len(parts) < 2 else []
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        faults.append(f"{examples(twice)} is the name of several corpora, expected another for each")
+    mapped = {part.name: {label: _class_of(part, label) for label in part.clipset.classes} for part in parts}
+    for part in parts:
+        if unknown := sorted(set(part.labels) - set(part.clipset.classes)):
+            faults.append(f"labels of {part.name} maps {examples(unknown)}, which it does not have")
+    found = [set(labels.values()) - {""} for labels in mapped.values()]
+    kept = set(classes) or set.intersection(*found) if found else set()
+    if absent := sorted(kept - set.union(set(), *found)):
+        faults.append(f"classes names {examples(absent)}, which no corpus has")
+    if len(kept) < 2:
+        have = "; ".join(f"{name}: {', '.join(sorted(set(labels.values())))}" for name, labels in mapped.items())
+        faults.append(f"the corpora share {len(kept)} classes, expected at least 2; they have {have}")
+    if faults:
+        raise ConfigError(f"{title}: " + "; ".join(faults))
+    mapping = {
+        name: {label: to if to in kept else "" for label, to in labels.items()} for name, labels in mapped.items()
+    }
+    clips = tuple(
+        _joined(part, clip, mapping[part.name][clip.label])
+        for part in parts
+        for clip in part.clipset.clips
+        if mapping[part.name].get(clip.label)
+    )
+    return ClipSet(
+        name=title,
+        root=parts[0].clipset.root,
+        clips=clips,
+        left_out={f"{part.name}/{file}": why for part in parts for file, why in part.clipset.left_out.items()},
+        warnings=tuple(warning for part in parts for warning in _warnings(part, mapping[part.name])),
+        mapping=mapping,
+    )
+
+
+def _class_of(part: Part, label: str) -> str:
+    return part.labels[label] if label in part.labels else SYNONYMS.get(label.lower(), label.lower())
+
+
+def _joined(part: Part, clip: Clip, label: str) -> Clip:
+    return replace(
+        clip,
+        file=f"{part.name}/{clip.file}",
+        label=label,
+        speaker=None if clip.speaker is None else f"{part.name}:{clip.speaker}",
+        session=None if clip.session is None else f"{part.name}:{clip.session}",
+        corpus=part.name,
+        language=part.language or clip.language,
+        split=part.split,
+        fold=None,
+    )
+
+
+def _warnings(part: Part, mapping: Mapping[str, str]) -> list[str]:
+    """The part's own warnings, and what joining left out of it."""
+    found = [f"{part.name}: {warning}" for warning in part.clipset.warnings]
+    counts = Counter(clip.label for clip in part.clipset.clips if clip.label and not mapping[clip.label])
+    if counts:
+        each = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
+        found.append(f"{part.name}: {counts.total()} clips are left out, of classes that are not shared: {each}")
+    return found
+
+
+def _only(part: Part, path: Path) -> ClipSet:
+    """The part's clips that a list names by `wav_filename`, the longest end of whose path counts."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        wanted = {str(row["wav_filename"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(
+            f"{path}: expected JSON Lines with wav_filename: {type(error).__name__}: {error}"
+        ) from error
+    by_end: dict[str, list[int]] = {}
+    for i, clip in enumerate(part.clipset.clips):
+        stem = Path(clip.file).with_suffix("")
+        for end in {stem.name, "/".join(stem.parts[-2:])}:
+            by_end.setdefault(end, []).append(i)
+    chosen: set[int] = set()
+    absent: dict[str, str] = {}
+    for file in sorted(wanted):
+        stem = Path(file).with_suffix("")
+        places = by_end.get("/".join(stem.parts[-2:])) or by_end.get(stem.name) or []
+        if len(places) == 1:
+            chosen.add(places[0])
+        else:
+            absent[file] = f"{path.name} names it, and {len(places)} clips of {part.name} are called so"
+    if not chosen:
+        raise ManifestError(f"{path}: none of its {len(wanted)} clips is in {part.name}, such as {examples(absent)}")
+    return part.clipset.keep([i in chosen for i in range(len(part.clipset.clips))], absent)

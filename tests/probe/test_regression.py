@@ -1,0 +1,280 @@
+"""Values such as arousal: scores against formulas, heads on made-up clips, and the whole probe on tones."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from probe.conversations import is_what_is_heard, write_iemocap, write_msp
+from probe.stand_in import write_tones
+from scipy.stats import pearsonr
+from sklearn.linear_model import Ridge
+from sklearn.metrics import mean_absolute_error
+from sklearn.preprocessing import StandardScaler
+from typer.testing import CliRunner
+
+from emotion2vec.cli import app
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.probe import benchmark, probe
+from emotion2vec.probe.corpora import Clip, ClipSet
+from emotion2vec.probe.goals import Values
+from emotion2vec.probe.heads import LinearHead, MlpHead, SequenceHead, WeightedHead
+from emotion2vec.probe.metrics import concordance_scores, moments
+from emotion2vec.probe.objectives import ValueObjective
+from emotion2vec.probe.plan import load_plan
+from emotion2vec.probe.ridge import RidgeHead
+from emotion2vec.probe.significance import bootstrap_intervals
+from emotion2vec.probe.store import FeatureTable
+from emotion2vec.probe.tables import read_table
+from emotion2vec.probe.tasks import Head, Task
+from emotion2vec.probe.utterances import read_utterances
+
+HEADS = [
+    RidgeHead(),
+    LinearHead(updates=100, lr=3e-3, validate_every=25),
+    MlpHead(epochs=15, batch=16),
+    WeightedHead(epochs=15, lr=1e-2),
+    SequenceHead(name="attention", hidden=8, epochs=50, lr=2e-2),
+    SequenceHead(name="gru", hidden=8, epochs=12, lr=2e-2),
+]
+
+
+def lins_ccc(x: np.ndarray, y: np.ndarray) -> float:
+    """Lin's formula, by the correlation: 2 r s_x s_y / (s_x² + s_y² + (m_x − m_y)²)."""
+    return 2 * np.corrcoef(x, y)[0, 1] * x.std() * y.std() / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+
+
+def test_scores_are_those_of_the_formulas() -> None:
+    random = np.random.default_rng(0)
+    truth = 4 + random.standard_normal((50, 2))
+    predicted = 0.6 * truth + random.standard_normal((50, 2)) + 1
+    for place, sums in enumerate(moments(truth[:20], predicted[:20]) + moments(truth[20:], predicted[20:])):
+        x, y = truth[:, place], predicted[:, place]
+        found = concordance_scores(sums)
+        assert found["CCC"] == pytest.approx(lins_ccc(x, y))
+        assert found["Pearson"] == pytest.approx(pearsonr(x, y)[0])
+        assert found["MAE"] == pytest.approx(mean_absolute_error(x, y))
+
+
+def test_a_constant_answer_is_worth_nothing_however_large_the_labels() -> None:
+    clips = [Clip(file=str(i), path=Path(str(i)), label="", values={"year": 1e6 + i % 7}) for i in range(40)]
+    goal = Values(ClipSet(name="x", root=Path(), clips=tuple(clips)), ["year"])
+    rows = np.arange(40)
+    constant = goal.score(goal.statistics(rows, np.tile(goal.constant(rows), (40, 1))))
+    assert constant["CCC"] == pytest.approx(0, abs=1e-9) and constant["Pearson"] == 0
+    assert goal.score(goal.statistics(rows, goal.labels))["CCC year"] == pytest.approx(1)
+    noisy = goal.labels + np.random.default_rng(0).standard_normal((40, 1))
+    assert goal.score(goal.statistics(rows, noisy))["CCC"] == pytest.approx(lins_ccc(goal.labels[:, 0], noisy[:, 0]))
+    assert goal.fault(np.array([0, 7, 14])) == "year has a single value in training, expected at least 2"
+
+
+def test_bootstrap_over_speakers_is_that_of_the_predictions() -> None:
+    random = np.random.default_rng(0)
+    truth = random.standard_normal((60, 1))
+    predicted = truth + random.standard_normal((60, 1))
+    speakers = np.arange(60) % 6
+    sums = np.stack([moments(truth[speakers == s], predicted[speakers == s]) for s in range(6)])
+    low, high = bootstrap_intervals(sums, lambda row: concordance_scores(row[0]))["CCC"]
+    drawn = []
+    for _ in range(2000):
+        rows = np.concatenate([np.flatnonzero(speakers == s) for s in random.integers(0, 6, 6)])
+        drawn.append(lins_ccc(truth[rows, 0], predicted[rows, 0]))
+    assert (low, high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.03)
+
+
+@pytest.fixture(scope="module")
+def table() -> FeatureTable:
+    """Six channels in frames of clips by six speakers; two hidden values lie in the first channels."""
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 9, 120)
+    hidden = random.standard_normal((120, 2))
+    frames = random.standard_normal((lengths.sum(), 6))
+    frames[:, :2] += 2 * np.repeat(hidden, lengths, axis=0)
+    starts = np.cumsum(lengths) - lengths
+    vectors = (np.add.reduceat(frames, starts) / lengths[:, None]).astype(np.float32)
+    return FeatureTable(vectors=vectors, frames=frames.astype(np.float32), lengths=lengths, failures={}, layers=2)
+
+
+@pytest.fixture
+def task(table: FeatureTable) -> Task:
+    rows = np.arange(120)
+    noise = np.random.default_rng(1).standard_normal((120, 2))
+    return Task(
+        labels=4 + table.vectors[:, :2] @ np.array([[1.0, 0.5], [0.2, -1.0]]) + 0.1 * noise,
+        classes=2,
+        speakers=rows // 20,
+        train=rows[:60],
+        valid=rows[60:80],
+        test=rows[80:],
+        standardize=True,
+        seed=0,
+    )
+
+
+def ccc(head: Head, table: FeatureTable, task: Task) -> list[float]:
+    found = head.predict(head.prepare(table, "cpu"), task).scores
+    return [lins_ccc(task.labels[task.test, q], found[:, q]) for q in range(2)]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
+def test_heads_learn_values_and_not_noise(head: Head, table: FeatureTable, task: Task) -> None:
+    assert min(ccc(head, table, task)) > 0.7
+    random = np.random.default_rng(2).permutation(task.labels)
+    assert max(map(abs, ccc(head, table, replace(task, labels=random)))) < 0.35
+    spoiled = task.labels.copy()
+    spoiled[task.test] = 0  # the labels of the test are nobody's business
+    data = head.prepare(table, "cpu")
+    np.testing.assert_array_equal(
+        head.predict(data, task).scores, head.predict(data, replace(task, labels=spoiled)).scores
+    )
+
+
+def test_ridge_is_scikit_learns_and_chooses_per_dimension(table: FeatureTable, task: Task) -> None:
+    rows = np.arange(80)
+    scaler = StandardScaler().fit(table.vectors[rows])
+    fitted = Ridge(alpha=0.1 * 80).fit(scaler.transform(table.vectors[rows]), task.labels[rows])
+    found = RidgeHead(grid=(0.1,)).predict(table.vectors, task)
+    np.testing.assert_allclose(found.scores, fitted.predict(scaler.transform(table.vectors[task.test])), rtol=1e-5)
+    noise = np.random.default_rng(3).standard_normal(120)
+    mixed = replace(task, labels=np.stack([task.labels[:, 0], noise], axis=1))
+    learnable, _ = RidgeHead(grid=(1e-3, 1e3)).predict(table.vectors, mixed).details["penalties"]
+    assert learnable == 1e-3
+
+
+def test_the_loss_is_one_minus_ccc_of_standardized_values(task: Task) -> None:
+    objective = ValueObjective(task, torch.device("cpu"))
+    outputs = torch.randn(30, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    loss = objective.loss(outputs, torch.arange(30))
+    scaled = StandardScaler().fit(task.labels[task.train]).transform(task.labels[:30])
+    expected = 1 - np.mean([lins_ccc(scaled[:, q], outputs.detach().numpy()[:, q]) for q in range(2)])
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    loss.backward()
+    assert outputs.grad is not None and outputs.grad.isfinite().all()
+    answers = objective.answers(torch.from_numpy(scaled).float()).numpy()
+    np.testing.assert_allclose(answers, task.labels[:30], rtol=1e-4)
+    assert objective.score(answers, np.arange(30)) == pytest.approx(1, abs=1e-5)
+
+
+def write_values(root: Path) -> Path:
+    """The tones, with a column that follows the pitch, one of noise, and one value missing."""
+    table = write_tones(root, speakers=4, each=5)
+    random = np.random.default_rng(0)
+    rows = list(csv.DictReader(table.open()))
+    lines = ["file,speaker,Height,noise"]
+    for number, row in enumerate(rows):
+        height = f"{(row['emotion'] == 'high') + random.normal(0, 0.1):.3f}"
+        lines.append(f"{row['file']},{row['speaker']},{height if number else ''},{random.random():.3f}")
+    table.write_text("\n".join(lines))
+    return table
+
+
+def test_a_probe_of_values(tmp_path: Path) -> None:
+    table, output = write_values(tmp_path), tmp_path / "scores.json"
+    options = ["--features", "logmel", "--head", "ridge", "--output", str(output)]
+    found = CliRunner().invoke(
+        app, ["probe", "--table", str(table), "--target", "Height", "--target", "noise", *options]
+    )
+    assert found.exit_code == 1, found.output  # one value is missing
+    assert "CCC Height" in found.output and "WA" not in found.output
+    document = json.loads(output.read_text())
+    assert document["mean"]["CCC Height"] > 0.8 > 0.4 > abs(document["pooled"]["CCC noise"])
+    assert document["mean"]["CCC"] == pytest.approx(
+        (document["mean"]["CCC Height"] + document["mean"]["CCC noise"]) / 2
+    )
+    low, high = document["intervals"]["CCC Height"]
+    assert low <= document["pooled"]["CCC Height"] <= high
+    assert "confusion" not in document and "classes" not in document and "AUC" not in document
+    assert document["left_out"] == [{"file": "high_0_0.wav", "reason": "no value of Height"}]
+    assert document["audit"]["baselines"]["majority"]["CCC"] == pytest.approx(0, abs=1e-9)
+    assert len(document["points"]["noise"]) == 39
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    table = write_values(tmp_path)
+    with pytest.raises(ConfigError, match="head logreg predicts no values, expected ridge"):
+        probe(table=table, targets=["noise"], features=["logmel"], heads=["logreg"])
+    with pytest.raises(ConfigError, match="ridge needs targets"):
+        probe(table=table, features=["logmel"], heads=["ridge"])
+    with pytest.raises(ManifestError, match="columns are file, speaker, height, noise; expected `file` and `arousal`"):
+        read_table(table, targets=["arousal"])
+    with pytest.raises(ConfigError, match="dataset emodb has no values of arousal, expected one of iemocap: arousal"):
+        probe(dataset="emodb", root=tmp_path, targets=["arousal"], features=["logmel"])
+    with pytest.raises(ConfigError, match="targets arousal need a dataset or a table, found a folder"):
+        probe(root=tmp_path, targets=["arousal"], features=["logmel"])
+    table.write_text(
+        table.read_text()
+        .replace("low_0_0.wav,s0,", "low_0_0.wav,s0,loud")
+        .replace("low_1_0.wav,s1,", "low_1_0.wav,s1,nan ")
+    )
+    with pytest.raises(ManifestError, match=r"2 faulty lines: line 3: Height is 'loud.*expected a number; line 13"):
+        read_table(table, targets=["Height"])
+
+
+def test_iemocap_and_msp_podcast_from_their_annotations(tmp_path: Path) -> None:
+    iemocap, msp = write_iemocap(tmp_path / "iemocap", is_what_is_heard), write_msp(tmp_path / "msp")
+    found = probe(
+        dataset="iemocap",
+        root=iemocap,
+        targets=["valence", "arousal", "dominance"][:2],
+        folds="session",
+        features=["logmel"],
+        heads=["ridge"],
+    )
+    (row,) = found.results
+    assert found.about["clips"] == 162  # also those without a usable class
+    assert row["pooled"]["CCC arousal"] > 0.9 and abs(row["pooled"]["CCC valence"]) < 0.3
+    assert found.about["targets"]["arousal"]["mean"] == pytest.approx(3, abs=0.3)
+    (row,) = probe(
+        dataset="msp-podcast", root=msp, targets=["arousal"], folds="official", features=["logmel"], heads=["ridge"]
+    ).results
+    assert row["metrics"] == ["CCC", "Pearson", "MAE"] and [fold["clips"] for fold in row["folds"]] == [12]
+    assert row["mean"]["CCC"] > 0.8 and row["mean"]["MAE"] < 0.5
+    with pytest.raises(ConfigError, match="dominance has a single value in training"):
+        probe(
+            dataset="msp-podcast",
+            root=msp,
+            targets=["dominance"],
+            folds="official",
+            features=["logmel"],
+            heads=["ridge"],
+        )
+    clips = read_utterances("msp-podcast", msp, targets=["valence"]).clips
+    assert len(clips) == 48 and {clip.label for clip in clips} == {"", "anger", "neutral"}
+    assert {clip.split for clip in clips} == {"train", "valid", "test"}
+
+
+def test_values_beside_classes_in_one_report(tmp_path: Path) -> None:
+    (tmp_path / "tones").mkdir()
+    (tmp_path / "values").mkdir()
+    write_tones(tmp_path / "tones", speakers=3, each=2)
+    write_values(tmp_path / "values")
+    config = tmp_path / "plan.yaml"
+    config.write_text(
+        f"""
+data: {tmp_path}
+corpora:
+  - {{table: tones/tones.csv, title: classes}}
+  - {{table: values/tones.csv, title: values, targets: [Height, noise], heads: [ridge]}}
+  - {{table: values/tones.csv, title: wrong head, targets: [Height], heads: [logreg]}}
+features: [logmel, mfcc]
+output: {tmp_path / "out"}
+"""
+    )
+    plan = load_plan(config)
+    result = benchmark.run_benchmark(plan)
+    assert result.exit_code == 1 and len(result.documents) == 4
+    assert {row["corpus"] for row in result.failures} == {"wrong head"}
+    out = Path(plan.output)
+    rows = {(row["corpus"], row["feature"]): row for row in csv.DictReader((out / "results.csv").open())}
+    values, classes = rows["values", "logmel"], rows["classes", "logmel"]
+    assert values["WA"] == "" and classes["CCC"] == "" and values["task"] == "regression"
+    assert float(values["CCC_low"]) <= float(values["CCC_high"]) and float(classes["UA_low"]) >= 0
+    assert "| feature | head | CCC | 95 % | CCC Height | CCC noise | p |" in (out / "results.md").read_text()
+    page = (out / "report.html").read_text()
+    assert page.count('class="confusion"') == 2 and page.count('svg class="agreement"') == 4
+    assert "mean of training" in page and "Mean ± standard deviation of the labels per fold" in page
