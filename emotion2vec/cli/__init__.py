@@ -1,0 +1,35 @@
+"""The command line: one verb, one typed function; everything heavy is imported inside the verb."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from emotion2vec.cli.extraction import extract, predict
+from emotion2vec.cli.models import convert, export, info
+from emotion2vec.cli.pretraining import plot, prepare, pretrain
+from emotion2vec.cli.probing import benchmark, probe, visualize
+from emotion2vec.errors import Emotion2vecError
+
+app = typer.Typer(
+    name="emotion2vec",
+    help="Pretrain emotion2vec on unlabeled speech, extract frozen features, and probe them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for verb in (pretrain, plot, prepare, extract, predict, probe, benchmark, visualize, info, convert, export):
+    app.command()(verb)
+
+
+def main() -> None:
+    """Run the command line: mistakes of the user become a message on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except Emotion2vecError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)

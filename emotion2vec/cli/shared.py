@@ -1,0 +1,63 @@
+"""What the verbs share: options, messages, and shipped configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emotion2vec.errors import ConfigError
+
+MODEL_HELP = (
+    "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
+    "tiny, base, plus-seed, plus-base, plus-large."
+)
+
+# Options that several verbs share.
+Sources = Annotated[
+    list[str],
+    typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
+]
+ListRoot = Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")]
+Channel = Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")]
+Segments = Annotated[
+    Path | None,
+    typer.Option(help="RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
+Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
+Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
+EmoBox = Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")]
+CorpusRoot = Annotated[
+    Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
+]
+Layer = Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")]
+
+
+def find_config(name: str, kind: str = "pretrain") -> Path:
+    """The shipped configuration of that name, or a path as it is."""
+    from emotion2vec.assets import asset_folder
+
+    shipped = {file.stem: file for file in sorted((asset_folder("configs") / kind).glob("*.yaml"))}
+    path = shipped.get(name, Path(name))
+    if path == Path(path.stem) and not path.exists():  # neither a folder nor a suffix: meant as a name
+        raise ConfigError(f"config is {name!r}, expected a YAML file or one of {', '.join(shipped)}")
+    return path
+
+
+def say(text: str) -> None:
+    """Print a message to stderr."""
+    typer.echo(text, err=True)
+
+
+def say_faults(what: str, faults: Sequence[object], shown: int = 100) -> None:
+    """Print how many faults there are, and the first of them."""
+    if faults:
+        say(f"{len(faults)} {what}:")
+        for fault in faults[:shown]:
+            say(f"  {fault}")
+        if len(faults) > shown:
+            say(f"  and {len(faults) - shown} more")
