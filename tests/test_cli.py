@@ -60,7 +60,7 @@ def test_prepare(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], speech: Path, tmp_path: Path
 ) -> None:
     assert run(monkeypatch, "prepare", speech, tmp_path / "out", "--workers", 1) == 0
-    assert "2 utterances (0.00 h) in 1 shards" in capsys.readouterr().err
+    assert "2 utterances (0.00 h) in 1 shard in" in capsys.readouterr().err
     (speech / "broken.wav").write_bytes(b"RIFF no")
     assert run(monkeypatch, "prepare", speech, tmp_path / "out", "--workers", 1) == 2
     assert "from another list of audio" in capsys.readouterr().err
