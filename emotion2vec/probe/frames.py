@@ -11,15 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from emotion2vec.probe.store import FeatureTable, nonzero_scale
 
 BLOCK_FRAMES = 2048
 """Frames that go through a layer at once on a CPU, so that they stay in its cache. Blocks are filled up with rows of
 zeros to a multiple of this: oneDNN prepares a kernel for every new shape, which takes longer than the product."""
-
-BLOCK_CLIPS = 16
-"""Rows of `Block.member` come in multiples of this, for the same reason."""
 
 GPU_BLOCK_FRAMES = 1 << 18
 
@@ -36,14 +34,18 @@ class Block:
     Attributes:
         rows: (R, W), clip after clip, then zeros.
         owner: (R,) place within the block of the clip that each frame belongs to, 0 for the zeros.
-        member: (≥ clips, R), 1 where the frame belongs to the clip: the product with it sums each clip's frames.
-        clips: how many.
+        firsts: (clips,) row of each clip's first frame.
     """
 
     rows: Tensor
     owner: Tensor
-    member: Tensor
-    clips: int
+    firsts: Tensor
+
+    def sums(self, hidden: Tensor) -> Tensor:
+        """Sum the rows (R, H) of each clip: (clips, H). What belongs to the zeros goes to the last clip."""
+        return functional.embedding_bag(
+            torch.arange(len(hidden), device=hidden.device), hidden, self.firsts, mode="sum"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +135,7 @@ class FrameBank:
         rows = torch.cat([*parts, self.rows.new_zeros(padded - frames, self.rows.shape[1])])  # (R, W)
         owner = lengths.new_zeros(padded)
         owner[:frames] = torch.repeat_interleave(torch.arange(len(clips), device=rows.device), lengths)
-        member = rows.new_zeros(-(-len(clips) // BLOCK_CLIPS) * BLOCK_CLIPS, padded)  # (≥ clips, R)
-        member[owner[:frames], torch.arange(frames, device=rows.device)] = 1
-        return Block(rows, owner, member, len(clips))
+        return Block(rows, owner, lengths.cumsum(0) - lengths)
 
 
 def native_precision(device: str) -> str:

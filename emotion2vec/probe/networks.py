@@ -147,7 +147,7 @@ class _MeanHidden(torch.autograd.Function):
         sums, ctx.blocks = [], []
         for block in bank.blocks(clips):
             hidden = _relu_(block.rows @ kernel)  # (R, H)
-            sums.append((block.member @ hidden)[: block.clips].float())  # (clips of the block, H)
+            sums.append(block.sums(hidden).float())  # (clips of the block, H)
             if any(ctx.needs_input_grad):
                 ctx.blocks.append((block, hidden))
         ctx.channels, ctx.lengths = bank.channels, bank.lengths[clips].unsqueeze(1)  # (B, 1)
@@ -159,7 +159,7 @@ class _MeanHidden(torch.autograd.Function):
         kernel = torch.zeros((), device=each_frame.device)
         start = 0
         for block, hidden in ctx.blocks:
-            end = start + block.clips
+            end = start + len(block.firsts)
             spread = each_frame[start:end].to(hidden.dtype).index_select(0, block.owner)  # (R, H)
             kernel = kernel + (block.rows.t() @ _gate_(spread, hidden)).float()  # (W, H)
             start = end
