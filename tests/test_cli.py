@@ -118,16 +118,24 @@ def test_mistakes_exit_with_2_and_no_traceback(
 @pytest.mark.parametrize(
     ("words", "messages"),
     [
-        (["--layers", "mean:x", "--format", "xml", "--shard", "4/4"], ["mean:x", "format is 'xml'", "shard is '4/4'"]),
-        (["--precision", "fp8", "--chunk-seconds", "0"], ["precision is 'fp8'", "chunk_seconds is 0.0"]),
-        (["--segments", "nowhere.rttm"], ["nowhere.rttm: does not exist"]),
+        (
+            ["extract", "--output", "out", "--layers", "mean:x", "--format", "xml", "--shard", "4/4"],
+            ["mean:x", "format is 'xml'", "shard is '4/4'"],
+        ),
+        (
+            ["extract", "--output", "out", "--precision", "fp8", "--chunk-seconds", "0", "--batch-seconds", "inf"],
+            ["precision is 'fp8'", "chunk_seconds is 0.0", "batch_seconds is inf"],
+        ),
+        (["extract", "--output", "out", "--segments", "nowhere.rttm"], ["nowhere.rttm: does not exist"]),
+        (["predict", "--output", "out", "--precision", "fp8"], ["precision is 'fp8'", "ends in .jsonl or .csv"]),
+        (["predict", "--window", "nan"], ["window is nan"]),
     ],
 )
-def test_mistakes_of_extract_are_told_before_torch_is_imported(
+def test_mistakes_in_options_are_told_before_torch_is_imported(
     speech: Path, tmp_path: Path, words: list[str], messages: list[str]
 ) -> None:
     script = "import sys; sys.modules['torch'] = None; from emotion2vec.cli import main; main()"
-    command = [sys.executable, "-c", script, "extract", str(speech), "--model", "tiny", "--output", "out", *words]
+    command = [sys.executable, "-c", script, *words, str(speech), "--model", "tiny"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
     assert all(message in done.stderr for message in messages), done.stderr

@@ -13,7 +13,6 @@ from emotion2vec.extraction.writers import FORMATS
 PRECISIONS = ("fp32", "bf16", "fp16")
 """Compute precisions; `auto` stands for what the hardware is best at."""
 
-
 ENGINES = ("local", "ray")
 """Where a job can run."""
 
@@ -82,7 +81,7 @@ def option_faults(*, precision: str, batch_seconds: float | None, workers: int |
     faults = []
     if precision not in ("auto", *PRECISIONS):
         faults.append(f"precision is {precision!r}, expected auto, {', '.join(PRECISIONS)}")
-    if batch_seconds is not None and not batch_seconds > 0:
+    if batch_seconds is not None and not 0 < batch_seconds < float("inf"):
         faults.append(f"batch_seconds is {batch_seconds!r}, expected a positive number of seconds")
     if workers is not None and workers < 1:
         faults.append(f"workers is {workers!r}, expected 1 or more")

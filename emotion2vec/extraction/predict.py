@@ -1,5 +1,7 @@
 """Labels and scores of audio by a model that has a head: sources -> features -> head -> JSON lines or CSV.
 
+What needs torch is imported when options and sources are known to be right, as in `engine`.
+
 T: frames. W: windows. C: labels. D: model width.
 """
 
@@ -7,28 +9,30 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from emotion2vec.audio import SAMPLE_RATE, frame_stride
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.encoder import Encoder
 from emotion2vec.extraction.engine import ExtractionReport, Job
-from emotion2vec.extraction.executor import local_executor
 from emotion2vec.extraction.options import ExecutorOptions, check_options, option_faults
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.sources import AnySources, Item, read_sources
-from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.head import Head
+from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
+
+if TYPE_CHECKING:
+    from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.head import Head
 
 
 def predict(
@@ -51,7 +55,7 @@ def predict(
         source: see `read_sources`.
         model: a model with a head, or what `load_model` takes.
         output: `.jsonl` or `.csv` file; None for JSON lines on stdout.
-        window: length of a window in s, a multiple of 20 ms; None scores whole utterances.
+        window: length of a window in s, rounded to a multiple of 20 ms; None scores whole utterances.
         plot: folder for a picture of each item's scores over time; needs `window`.
         root: folder that relative paths in manifests start from.
         channel: take this channel, counted from 0, in place of the mean of all.
@@ -65,37 +69,57 @@ def predict(
         ManifestError: the sources cannot be read.
         CheckpointError: the model cannot be loaded.
     """
-    step = 1 if window is None else round(window * SAMPLE_RATE / frame_stride())
+    check_options(_faults(precision, window, plot, output))
+    found = read_sources(source, root=root, channel=channel, segments=segments)
+
+    from emotion2vec.extraction.encoder import Encoder
+    from emotion2vec.extraction.executor import local_executor
+
+    step = 1 if window is None else _frames_of(window)
+    choice = FeatureChoice(granularity="utterance" if window is None else "frame", downsample=step)
+    options = ExecutorOptions(device=device, precision=precision)
+    with local_executor(model, options) as executor:
+        head = executor.model.head
+        if head is None:
+            name = f"{model}: this model" if isinstance(model, str | Path) else "this model"
+            raise ConfigError(f"{name} has no head, expected a fine-tuned one for predict")
+        encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=Chunking())
+        with _open(output) as stream:
+            writer = ScoreWriter(head, stream, output.suffix if output else ".jsonl", step if window else None, plot)
+            job = Job(writer, None, ExtractionReport(precision=executor.precision))
+            for fault in found.faults:
+                job.fail(fault)
+            todo = job.plan(found.items, resume=False)
+            with progress_bar(len(todo)) if progress else nullcontext() as callback:
+                job.run(executor.outcomes(todo, encoder, writer, None), todo, callback)
+    return job.report
+
+
+def _faults(precision: str, window: float | None, plot: Path | None, output: Path | None) -> list[str]:
+    """What is wrong with the options, whatever the model and the sources."""
     faults = option_faults(precision=precision, batch_seconds=None, workers=None)
-    if step < 1:
+    if window is not None and not (math.isfinite(window) and _frames_of(window) >= 1):
         faults.append(f"window is {window!r}, expected at least 0.02 s")
     if plot is not None and window is None:
         faults.append("plot needs a window, such as --window 1")
+    if plot is not None and find_spec("matplotlib") is None:
+        faults.append("plot needs the package matplotlib: pip install 'emotion2vec[plots]'")
     if output is not None and output.suffix not in _WRITERS:
         faults.append(f"output is {output}, expected a name that ends in .jsonl or .csv")
-    check_options(faults)
-    found = read_sources(source, root=root, channel=channel, segments=segments)
-    choice = FeatureChoice(granularity="utterance" if window is None else "frame", downsample=step)
-    options = ExecutorOptions(device=device, precision=precision)
-    with local_executor(model, options) as executor, _open(output) as stream:
-        ready = executor.model
-        if ready.head is None:
-            raise ConfigError("this model has no head, expected a fine-tuned one for predict")
-        encoder = Encoder(ready, choice, precision=executor.precision, chunking=Chunking())
-        writer = ScoreWriter(ready.head, stream, output.suffix if output else ".jsonl", step if window else None, plot)
-        job = Job(writer, None, ExtractionReport(precision=executor.precision))
-        for fault in found.faults:
-            job.fail(fault)
-        todo = job.plan(found.items, resume=False)
-        with progress_bar(len(todo)) if progress else nullcontext() as callback:
-            job.run(executor.outcomes(todo, encoder, writer, None), todo, callback)
-    return job.report
+    return faults
+
+
+def _frames_of(window: float) -> int:
+    """Frames in a window of so many s."""
+    return round(window * SAMPLE_RATE / frame_stride())
 
 
 class ScoreWriter:
     """Turns the features of each item into rows: see `emotion2vec.extraction.writers.Writer`."""
 
     def __init__(self, head: Head, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
+        import torch
+
         self._head = head
         self._step = step
         self._plot = plot
@@ -110,12 +134,14 @@ class ScoreWriter:
         """Nothing is ever there already."""
         return False
 
-    @torch.inference_mode()
     def write(self, item: Item, arrays: Arrays) -> None:
         """Score an utterance (D,), or windows (W, D)."""
+        import torch
+
         (array,) = arrays.values()
-        pooled = torch.from_numpy(np.atleast_2d(array.whole())).to(self._head.weight.device)
-        scores = self._head.by_label(pooled)
+        pooled = torch.from_numpy(np.atleast_2d(array.whole())).to(self._head.weight.device)  # (1 or W, D)
+        with torch.inference_mode():
+            scores = self._head.by_label(pooled)
         for number, row in enumerate(scores):
             label = max(row, key=row.__getitem__)
             facts: dict[str, Any] = {"id": item.id, "file": str(item.audio), "start": item.start}
@@ -135,11 +161,7 @@ class ScoreWriter:
 
     def _draw(self, item: Item, scores: list[dict[str, float]]) -> None:
         """Draw the scores of an item over time to `<plot>/<id>.png`."""
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ConfigError("plot needs the package matplotlib: pip install 'emotion2vec[plots]'") from error
-        from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
+        from matplotlib.figure import Figure
 
         assert self._plot is not None
         self._plot.mkdir(parents=True, exist_ok=True)

@@ -59,10 +59,29 @@ def test_windows_over_time_as_csv_with_pictures(classifier: Emotion2vec, folder:
     assert (tmp_path / "plots" / "1.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_mistakes_are_refused(model: Emotion2vec, classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="this model has no head"):
-        predict(folder, model=model)
+def test_mistakes_are_refused(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"window is 0\.0.*output is .*out\.txt"):
         predict(folder, model=classifier, output=tmp_path / "out.txt", window=0.0)
+    for window in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ConfigError, match=r"window is .*, expected at least 0\.02 s"):
+            predict(folder, model=classifier, window=window)
     with pytest.raises(ConfigError, match="plot needs a window"):
         predict(folder, model=classifier, plot=tmp_path)
+
+
+def test_a_model_without_a_head_is_named_and_old_scores_stay(model: Emotion2vec, folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    output.write_text("of another day\n")
+    with pytest.raises(ConfigError, match=r"^this model has no head"):
+        predict(folder, model=model, output=output)
+    with pytest.raises(ConfigError, match=r"^tiny: this model has no head"):
+        predict(folder, model="tiny", output=output)
+    assert output.read_text() == "of another day\n"
+
+
+def test_a_missing_package_is_named(
+    classifier: Emotion2vec, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emotion2vec.extraction.predict.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"plot needs the package matplotlib: pip install 'emotion2vec\[plots\]'"):
+        predict(folder, model=classifier, window=1.0, plot=tmp_path / "plots")
