@@ -19,7 +19,7 @@ help:
 	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make setup      only install into $(VENV)'
-	@echo 'make clean      remove what the targets made, but not $(VENV)'
+	@echo 'make clean      remove what the targets made, but not $(VENV) and $(INTEROP)-*'
 
 setup: $(STAMP)
 

@@ -27,7 +27,7 @@ GPU_WINDOW_SECONDS = 300.0
 
 CPU_FRAME_STEP = 8
 """Batches on a CPU are padded to a multiple of so many frames: oneDNN prepares a kernel for every new shape, and
-nearly every clip would have shapes of its own. At 3 s a clip this is 3 % more frames on average."""
+nearly every clip would have shapes of its own. For clips of 3 s this is some 2 % more frames on average."""
 
 Span = tuple[int, int]
 """First frame of a waveform that is kept, and the first after it that is not."""

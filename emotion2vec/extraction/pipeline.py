@@ -31,7 +31,7 @@ def ready_batches(
 ) -> Generator[Batch, None, None]:
     """Decode and batch in background threads, ahead of the model.
 
-    On the CPU, where padding does not pay, only clips of equal length share a batch.
+    On the CPU only clips of equal length share a batch: padding one clip to the length of another does not pay there.
 
     Args:
         sources: what to decode.

@@ -47,7 +47,6 @@ RETRIES = 3
 DECODE_SHARE = 0.1
 """Share of a CPU that decoding gets where the model needs the rest of it."""
 
-
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Nothing is reported to anybody; and Ray's core warns of what Ray Data does with every actor."""
 

@@ -27,7 +27,6 @@ from emotion2vec.extraction.vad import cut_at_silence
 SUFFIXES = AUDIO_SUFFIXES | FFMPEG_SUFFIXES
 """File endings that count as audio here; some need ffmpeg."""
 
-
 VAD = "vad"
 """The name that `segments` has for stretches with speech, in place of a file's."""
 
