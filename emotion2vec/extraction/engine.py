@@ -152,7 +152,7 @@ def extract(
     )
     chunking = Chunking(chunk_seconds, chunk_overlap)
     tag = f"-{shard.replace('/', '-of-')}" if shard else ""
-    found = read_sources(source, root=root, channel=channel, segments=segments, shard=shard)
+    found = read_sources(source, root=root, channel=channel, segments=segments, shard=shard, workers=workers)
 
     from emotion2vec.extraction.encoder import Encoder
     from emotion2vec.extraction.executor import executor_for

@@ -26,7 +26,7 @@ def available_processors(cgroups: Path = CGROUPS, own: Path = Path("/proc/self/c
         own: the file that names the process's own groups.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, *(math.ceil(quota) for quota in [*_quotas(cgroups, own), float(allowed)])))
+    return max(1, min([allowed, *(math.ceil(quota) for quota in _quotas(cgroups, own))]))
 
 
 def _quotas(cgroups: Path, own: Path) -> Iterator[float]:

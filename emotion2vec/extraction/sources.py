@@ -71,6 +71,7 @@ def read_sources(
     channel: int | None = None,
     segments: str | Path | None = None,
     shard: str | None = None,
+    workers: int | None = None,
 ) -> Items:
     """List the audio that one source or several name.
 
@@ -83,6 +84,7 @@ def read_sources(
         segments: RTTM or Kaldi `segments` file: extract these stretches in place of whole recordings; or `vad` for the
             stretches with speech, which decodes all audio once.
         shard: `i/n` for every n-th item from the i-th on; with `vad`, every n-th recording.
+        workers: threads that `vad` decodes with; None for one per processor, at most 8.
 
     Raises:
         ManifestError: a source cannot be read, or there is nothing to extract.
@@ -110,7 +112,7 @@ def read_sources(
         items = [replace(item, channel=channel) if item.channel is None else item for item in items]
     items = take_shard(items, shard)
     if str(segments) == VAD:
-        items, silent = cut_at_silence(items, default_workers())
+        items, silent = cut_at_silence(items, workers or default_workers())
         faults += silent
     return Items(items, faults)
 

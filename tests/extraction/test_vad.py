@@ -12,7 +12,7 @@ import torch
 
 from emotion2vec.audio import load_audio
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction import extract
+from emotion2vec.extraction import extract, sources
 from emotion2vec.extraction.sources import read_sources
 from emotion2vec.extraction.vad import FRAMES_AT_ONCE, SpeechDetector
 from emotion2vec.model.encoder import Emotion2vec
@@ -93,6 +93,14 @@ def test_threads_of_pytorch_stay_as_they_were(detector: SpeechDetector, monkeypa
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+def test_workers_count_for_this_pass_too(model: Emotion2vec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(16_000), 16_000)
+    seen: list[int] = []
+    monkeypatch.setattr(sources, "cut_at_silence", lambda items, workers: (seen.append(workers), ([], []))[1])
+    extract(tmp_path, model=model, output=tmp_path / "out", segments="vad", workers=3)
+    assert seen == [3]
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
