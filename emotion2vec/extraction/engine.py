@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import ManifestError
-from emotion2vec.extraction.choices import FeatureChoice, Layers
+from emotion2vec.extraction.choices import FeatureChoice, Layers, read_layers
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.job import FailureLog, JobRecord
 from emotion2vec.extraction.options import ExecutorOptions, check_options, extraction_faults
@@ -162,7 +162,9 @@ def extract(
         encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=chunking)
         folder = output_folder(format, Path(output))
         facts = {"format": format, "precision": executor.precision, **asdict(choice)}
-        facts |= {"chunk_seconds": chunk_seconds, "chunk_overlap": chunk_overlap}
+        facts |= {"chunk_seconds": chunk_seconds, "chunk_overlap": chunk_overlap, "channel": channel}
+        if (weights := read_layers(layers).weights) is not None:  # the file may hold others another time
+            facts["layer_weights"] = weights.tolist()
         record = JobRecord(folder / _beside(output, "job.json"), {"model": weights_hash(executor.model), **facts})
         resume = resume and record.check()
         with (

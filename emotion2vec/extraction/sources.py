@@ -208,8 +208,10 @@ def _from_url(url: str) -> Iterator[Item]:
         try:
             import fsspec
 
-            names = sorted(str(name) for name in fsspec.open_files(url) for name in [name.path])
-        except (ImportError, OSError, ValueError) as error:
+            names = sorted(str(file.path) for file in fsspec.open_files(url))
+        except ImportError as error:  # fsspec itself, or the package of one protocol, which its message names
+            raise ManifestError(f"{url}: cannot be listed: {error}; pip install fsspec, and what it names") from error
+        except (OSError, ValueError) as error:
             raise ManifestError(f"{url}: cannot be listed: {error}") from error
         if not names:
             raise ManifestError(f"{url}: matches nothing")

@@ -249,9 +249,23 @@ def test_resume_is_refused_when_others_made_the_features(
         other.backbone.alibi_scale.add_(0.1)
     with pytest.raises(ConfigError, match="model was"):
         extract(folder, model=other, output=out, resume=True)
+    with pytest.raises(ConfigError, match="channel was None, now 0"):
+        extract(folder, model=model, output=out, channel=0, resume=True)
     assert extract(folder, model=model, output=out, resume=True).skipped == 1
     (out / "job.json").unlink()  # nothing is known of what is there
     assert extract(folder, model=model, output=out, resume=True).written == 1
+
+
+def test_resume_is_refused_when_the_file_of_weights_has_changed(
+    model: Emotion2vec, write_corpus: Corpus, tmp_path: Path
+) -> None:
+    folder, options = write_corpus(["a.wav"]), {"output": tmp_path / "out", "layers": f"weights:{tmp_path / 'w.json'}"}
+    (tmp_path / "w.json").write_text("[1, 1, 2]")
+    extract(folder, model=model, **options)
+    assert extract(folder, model=model, **options, resume=True).skipped == 1
+    (tmp_path / "w.json").write_text("[2, 1, 1]")
+    with pytest.raises(ConfigError, match="layer_weights was"):
+        extract(folder, model=model, **options, resume=True)
 
 
 def test_failures_are_listed_in_a_file(model: Emotion2vec, write_corpus: Corpus, tmp_path: Path) -> None:
