@@ -35,7 +35,7 @@ def licence(path: Path) -> dict[str, str]:
     if card.is_file():
         lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
         end = lines.index("---", 1) if lines[:1] == ["---"] and "---" in lines[1:] else 0
-        fields = [line.partition(":") for line in lines[1:end]]
+        fields = [line.partition(":") for line in lines[1:end] if not line[:1].isspace()]  # those of the card itself
         header = {key.strip(): value.strip().strip("'\"") for key, _, value in fields}
         if header.get("license"):
             return {key: header[key] for key in _LICENCE_FIELDS if header.get(key)}

@@ -164,7 +164,7 @@ def test_folders_for_people_have_a_card(native: Path, tmp_path: Path) -> None:
 
 def test_card_states_the_licence_of_the_original(native: Path, tmp_path: Path) -> None:
     (native / "README.md").write_text(
-        "---\nlicense: other\nlicense_name: 'a: b'\nlicense_link: https://x.org\n---\n# A\n"
+        "---\nlicense: other\nlicense_name: 'a: b'\nlicense_link: https://x.org\ndataset:\n  license: mit\n---\n# A\n"
     )
     convert(native, tmp_path / "card", to="huggingface")
     (native / "README.md").unlink()
