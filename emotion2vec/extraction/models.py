@@ -39,10 +39,9 @@ def ready_model(
         ConfigError: there is no such device, or `model` is neither a path nor a model.
         CheckpointError: the model cannot be loaded.
     """
+    check_model(model)
     if isinstance(model, str | Path):
         model = load_model(model, device=str(choose_device(device)))
-    elif not isinstance(model, Emotion2vec):
-        raise ConfigError(f"model is a {type(model).__name__}, expected a path, a name or an Emotion2vec")
     elif device is not None:
         model.to(choose_device(device))
     precision = choose_precision(precision, model.device)
@@ -57,6 +56,16 @@ def ready_model(
             yield model, precision
     finally:
         model.train(was_training)
+
+
+def check_model(model: object) -> None:
+    """Check that a job was given a model.
+
+    Raises:
+        ConfigError: it is neither a path, nor a name, nor a model.
+    """
+    if not isinstance(model, str | Path | Emotion2vec):
+        raise ConfigError(f"model is a {type(model).__name__}, expected a path, a name or an Emotion2vec")
 
 
 def choose_precision(name: str, device: torch.device) -> str:

@@ -23,7 +23,7 @@ from emotion2vec.audio import receptive_field
 from emotion2vec.checkpoint import load_model
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.models import choose_device, choose_precision
+from emotion2vec.extraction.models import check_model, choose_device, choose_precision
 from emotion2vec.extraction.options import ExecutorOptions
 from emotion2vec.extraction.outcomes import Outcome, write_item
 from emotion2vec.extraction.ray_worker import (
@@ -95,9 +95,11 @@ def ray_executor(model: str | Path | Emotion2vec, options: ExecutorOptions) -> I
     """Load a model on this machine, and connect to the cluster that it shall be sent to.
 
     Raises:
-        ConfigError: the package is missing, or the cluster cannot be reached or has no such device.
+        ConfigError: `model` is neither a path nor a model, the package is missing, or the cluster cannot be reached or
+            has no such device.
         CheckpointError: the model cannot be loaded.
     """
+    check_model(model)
     network = load_model(model, device="cpu") if isinstance(model, str | Path) else copy.deepcopy(model).cpu()
     with _connected(options.ray_address) as ray:
         shares = share_out(ray.cluster_resources(), options.device, options.actors)

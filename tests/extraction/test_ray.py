@@ -146,6 +146,11 @@ def test_wrong_options_are_gathered(model: Emotion2vec, tmp_path: Path) -> None:
         extract(tmp_path, model=model, output=tmp_path, engine="ray", device="cuda:1")
 
 
+def test_what_is_no_model_is_refused(write_corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="model is a int, expected"):
+        extract(write_corpus(["a.wav"]), model=3, output=tmp_path / "out", engine="ray")  # type: ignore[arg-type]
+
+
 def test_the_missing_package_is_named(
     model: Emotion2vec, write_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
