@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 _CARD_FILE = "README.md"
 _LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
@@ -31,14 +34,9 @@ def licence(path: Path) -> dict[str, str]:
         and the first line of a licence file; empty when nothing is said.
     """
     folder = path if path.is_dir() else path.parent
-    card = folder / _CARD_FILE
-    if card.is_file():
-        lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
-        end = lines.index("---", 1) if lines[:1] == ["---"] and "---" in lines[1:] else 0
-        fields = [line.partition(":") for line in lines[1:end] if not line[:1].isspace()]  # those of the card itself
-        header = {key.strip(): value.strip().strip("'\"") for key, _, value in fields}
-        if header.get("license"):
-            return {key: header[key] for key in _LICENCE_FIELDS if header.get(key)}
+    header = _card_header(folder / _CARD_FILE)
+    if header.get("license"):
+        return {key: _text(header[key]) for key in _LICENCE_FIELDS if header.get(key)}
     for name in _LICENCE_FILES:
         if (folder / name).is_file():
             lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -51,3 +49,19 @@ def licence_text(fields: Mapping[str, str]) -> str:
     """The fields of `licence` in one line; `unknown` without any."""
     said = [value for key, value in fields.items() if (key, value) != ("license", "other")]
     return ", ".join(said) or fields.get("license", "unknown")
+
+
+def _card_header(card: Path) -> dict[str, Any]:
+    """The YAML between the first two lines of dashes of a model card; empty when it has none, or none that is YAML."""
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
+    if lines[:1] != ["---"] or "---" not in lines[1:]:
+        return {}
+    try:
+        header = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+    except yaml.YAMLError:
+        return {}
+    return header if isinstance(header, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -17,6 +17,7 @@ import emotion2vec
 from emotion2vec.checkpoint import save_model
 from emotion2vec.checkpoint.convert import WRITERS, convert
 from emotion2vec.checkpoint.names import state_to_fairseq
+from emotion2vec.checkpoint.provenance import licence
 from emotion2vec.checkpoint.source import Source, read_source
 from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
@@ -167,6 +168,10 @@ def test_card_states_the_licence_of_the_original(native: Path, tmp_path: Path) -
         "---\nlicense: other\nlicense_name: 'a: b'\nlicense_link: https://x.org\ndataset:\n  license: mit\n---\n# A\n"
     )
     convert(native, tmp_path / "card", to="huggingface")
+    (native / "README.md").write_text("---\nlicense:\n- mit\n- apache-2.0\ndataset:\n  license: gpl\n---\n")
+    assert licence(native) == {"license": "mit, apache-2.0"}
+    (native / "README.md").write_text("---\nlicense: [mit\n---\n")
+    assert licence(native) == {}
     (native / "README.md").unlink()
     (native / "LICENSE").write_text("Research licence: ask first\n\nTerms\n")
     convert(native, tmp_path / "file", to="huggingface")
