@@ -132,7 +132,7 @@ def _tasks(
             known = not fold.shared_speakers and bool(fold.test_speakers)
             task = Task(
                 labels=goal.labels,
-                classes=len(goal.names),
+                outputs=len(goal.names),
                 speakers=speakers if known else None,
                 standardize=standardize,
                 seed=seed,

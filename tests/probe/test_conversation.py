@@ -124,7 +124,7 @@ def task_of(clipset: ClipSet) -> Task:
     predicted = np.flatnonzero([bool(turns) for turns in contexts.before])
     return Task(
         labels=np.array(["ab".index(clip.label) for clip in clipset.clips]),
-        classes=2,
+        outputs=2,
         speakers=None,
         train=predicted[predicted < 100],
         valid=predicted[(predicted >= 100) & (predicted < 120)],
@@ -173,7 +173,7 @@ def test_the_network_is_two_grus(corpus: tuple[ClipSet, FeatureTable]) -> None:
     assert table.frames is not None
     data = Rows(table.frames, np.arange(160) * 25, lengths, "cpu")
     network = DialogueClassifier(
-        torch.from_numpy(table.frames), heard_rows(data, contexts), hidden=5, classes=2, seed=0
+        torch.from_numpy(table.frames), heard_rows(data, contexts), hidden=5, outputs=2, seed=0
     )
     turn_gru, dialogue_gru = nn.GRU(4, 5, batch_first=True), nn.GRU(6, 5, batch_first=True)
     turn_gru.load_state_dict(network.of_turn.state_dict())

@@ -106,7 +106,7 @@ def task(table: FeatureTable) -> Task:
     noise = np.random.default_rng(1).standard_normal((120, 2))
     return Task(
         labels=4 + table.vectors[:, :2] @ np.array([[1.0, 0.5], [0.2, -1.0]]) + 0.1 * noise,
-        classes=2,
+        outputs=2,
         speakers=rows // 20,
         train=rows[:60],
         valid=rows[60:80],
