@@ -65,7 +65,7 @@ def test_what_is_heard_is_what_came_before() -> None:
         "30": [("10", True), ("20+21", False)],
         "50": [("30+31", False), ("40", False)],  # turns without a label are heard, and not predicted
     }
-    assert found.facts == {"dialogues": 1, "turns": 6, "predicted": 3, "unlabelled": 2, "first": 1}
+    assert found.facts == {"dialogues": 1, "turns": 6, "predicted": 3, "unlabelled": 2}
 
 
 def test_turns_are_in_order_whatever_the_order_of_the_list() -> None:
@@ -84,6 +84,18 @@ def test_folds_keep_only_what_is_predicted() -> None:
         contexts.restrict([replace(fold, test=np.array([0, 3]))])
 
 
+def test_dialogues_that_validation_shares_with_the_test_are_told() -> None:
+    clipset = talk("A:x", "B:y", "A:x", "B:y")
+    clips = tuple(replace(clip, dialogue="de"[i // 2]) for i, clip in enumerate(clipset.clips))
+    clipset = replace(clipset, clips=clips)
+    contexts = Contexts.of(clipset, 6)
+    apart = Fold(name="f", train=np.array([0, 1]), test=np.array([2, 3]))
+    assert contexts.warnings(clipset, [apart]) == []
+    shared = replace(apart, valid=np.array([2]), test=np.array([3]))
+    (warning,) = contexts.warnings(clipset, [apart, shared])
+    assert "in training or validation, told from the other side, in 1 of 2 folds" in warning
+
+
 def test_a_turn_has_one_speaker_and_every_clip_a_turn() -> None:
     clipset = talk("A:x", "B:y")
     with pytest.raises(ManifestError, match="1 clips have no dialogue or turn: 10"):
@@ -94,7 +106,7 @@ def test_a_turn_has_one_speaker_and_every_clip_a_turn() -> None:
 
 @pytest.fixture
 def corpus() -> tuple[ClipSet, FeatureTable]:
-    """Four dialogues of ten turns; the emotion is what was heard a turn ago, frames differ in number."""
+    """16 dialogues of ten turns; the emotion is what was heard a turn ago, and clips have 25 frames."""
     random = np.random.default_rng(0)
     clips, vectors = [], []
     for dialogue in range(16):
@@ -198,11 +210,11 @@ def test_iemocap_is_ordered_by_time(tmp_path: Path) -> None:
     assert [clip.speaker for clip in dialogue[:5]] == ["Ses02F", "Ses02M", "Ses02F", "Ses02M", "Ses02M"]
     assert [clip.label == "" for clip in dialogue].count(True) == 3
     contexts = Contexts.of(found, 6)
-    assert contexts.facts == {"dialogues": 9, "turns": 144, "predicted": 9 * 12, "unlabelled": 27, "first": 9}
+    assert contexts.facts == {"dialogues": 9, "turns": 144, "predicted": 9 * 12, "unlabelled": 27}
 
 
 @pytest.mark.parametrize(("label", "learnt"), [(follows_the_turn_before, True), (is_what_is_heard, False)])
-def test_iemocap_from_the_command_line(tmp_path: Path, label: object, learnt: bool) -> None:
+def test_a_probe_of_iemocap_learns_from_what_came_before_alone(tmp_path: Path, label: object, learnt: bool) -> None:
     root = write_iemocap(tmp_path / "IEMOCAP", label)  # type: ignore[arg-type]
     result = probe(dataset="iemocap", root=root, context=6, folds="session", features=["logmel"], heads=[QUICK])
     (row,) = result.results
