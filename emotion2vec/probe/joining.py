@@ -41,7 +41,7 @@ class Part:
         name: unlike those of the other parts.
         clipset: its clips.
         language: what is spoken, for leaving a language out.
-        split: `train` or `test`, for folds `official`; None where folds decide.
+        split: `train`, `valid` or `test`, for folds `official`; None where folds decide.
         labels: what its labels are called in the whole, where `SYNONYMS` says otherwise; an empty name leaves them out.
         only: a JSON Lines file as EmoBox publishes its balanced test sets, whose clips are taken and no others.
     """
