@@ -37,8 +37,7 @@ class ProbeResult:
 
     Attributes:
         about: dataset, counts, classes, fold scheme, settings, versions, files left out and warnings.
-        results: one mapping per feature and head with `feature`, `head`, `folds` (name, test speakers, number of
-            clips, `WA`, `UA`, `WF1`), `mean`, `std`, `pooled`, `seeds`, `confusion` and `minutes`.
+        results: one mapping per feature and head: `feature`, and what `evaluate` returns.
     """
 
     about: dict[str, Any]
