@@ -114,7 +114,7 @@ def probe(
     device = str(choose_device(device))
     make = partial(make_extractor, model=model, pooling=pooling, device=device)
     extractors = [make(feature, layer=layer) for feature in wanted]  # all at once: a wrong name must not wait its turn
-    clipset = request.read() if clips is None else clips
+    clipset = request.read() if clips is None else request.checked_clips(clips)
     goal = make_goal(clipset, targets)
     splits = make_folds(clipset, folds)
     contexts = None

@@ -273,3 +273,14 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         probe(dataset="emodb", root=tmp_path, context=6, features=["logmel"])
     with pytest.raises(ConfigError, match=r"targets and a context.*head mlp is not for predicting the next turn"):
         probe(table=table, context=6, targets=["arousal"], features=["logmel"], heads=["mlp"])
+
+
+def test_clips_that_were_read_already_need_what_is_wanted_too() -> None:
+    clip = Clip(file="a.wav", path=Path("a.wav"), label="x", speaker="s")
+    clipset = ClipSet(name="made", root=Path(), clips=(clip, replace(clip, file="b.wav")))
+    with pytest.raises(ManifestError, match=r"made: 2 clips have no dialogue or turn: a\.wav, b\.wav"):
+        probe(clips=clipset, context=6, features=["logmel"])
+    with pytest.raises(ManifestError, match="made: no clip has a value of arousal, expected one of none"):
+        probe(clips=clipset, targets=["arousal"], features=["logmel"])
+    with pytest.raises(ConfigError, match="targets and a context are given"):
+        probe(clips=clipset, targets=["arousal"], context=6, features=["logmel"])
