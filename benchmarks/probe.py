@@ -32,7 +32,7 @@ def fold_of(clips: int) -> Task:
     rows = np.arange(clips)
     return Task(
         labels=np.random.default_rng(1).integers(0, 6, clips),
-        classes=6,
+        outputs=6,
         speakers=rows * 8 // clips,
         train=rows[: clips * 4 // 5],
         valid=rows[clips * 4 // 5 :],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.errors import ManifestError
+from emotion2vec.probe.annotations import annotation_files, annotation_rows, annotation_text
 from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
 
 Row = tuple[str, Path | None, Mapping[str, str | None]]
@@ -23,6 +23,7 @@ IEMOCAP_CLIPS = 5531
 MELD_CLASSES = {name: name for name in ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")}
 MELD_CLIPS = 13708
 MELD_FILES = {"train": "train_sent_emo.csv", "valid": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
+MELD_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 MELD_FOLDERS = {"train": ("train",), "valid": ("dev", "valid"), "test": ("test",)}
 M3ED_CLASSES = {
     "anger": "anger",
@@ -52,8 +53,8 @@ MSP_SPLITS = {"train": "train", "development": "valid", "validation": "valid", "
 def read_iemocap(root: Path) -> ClipSet:
     """IEMOCAP, four classes with excited as happiness: `Session*/dialog/EmoEvaluation/*.txt` (Busso et al., 2008)."""
     codes: dict[str, str] = {}
-    for path in _annotations(root, "EmoEvaluation/*.txt", "IEMOCAP"):
-        codes.update(IEMOCAP_LINE.findall(_text(path)))
+    for path in annotation_files(root, "EmoEvaluation/*.txt", "IEMOCAP"):
+        codes.update(IEMOCAP_LINE.findall(annotation_text(path)))
     audio = {path.stem: path for path in audio_files(root)}
     classes = _Classes("IEMOCAP", IEMOCAP_CLASSES)
     rows: list[Row] = [
@@ -83,18 +84,23 @@ def read_meld(root: Path) -> ClipSet:
     rows: list[Row] = []
     classes = _Classes("MELD", MELD_CLASSES)
     for split, file in MELD_FILES.items():
-        in_split = {
-            path.stem: path
-            for path in audio
-            if any(word in part.lower() for part in path.relative_to(root).parts[:-1] for word in MELD_FOLDERS[split])
-            and not path.stem.startswith("final_videos")
-        }
-        for row in _csv_rows(_annotations(root, file, "MELD")[0], ("Utterance", "Speaker", "Emotion", "Dialogue_ID")):
+        in_split = meld_audio(root, audio, split)
+        for row in annotation_rows(annotation_files(root, file, "MELD")[0], MELD_COLUMNS):
             name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
             if label := classes.of(row["Emotion"]):
                 facts = {"label": label, "speaker": row["Speaker"], "text": row["Utterance"], "split": split}
                 rows.append((f"{split}/{name}", in_split.get(name), facts))
     return _clipset("meld", "MELD", root, rows, MELD_CLIPS, classes.warnings())
+
+
+def meld_audio(root: Path, audio: Iterable[Path], split: str) -> dict[str, Path]:
+    """The audio of a split of MELD by its stem: what lies below folders of that name."""
+    return {
+        path.stem: path
+        for path in audio
+        if any(word in part.lower() for part in path.relative_to(root).parts[:-1] for word in MELD_FOLDERS[split])
+        and not path.stem.startswith("final_videos")
+    }
 
 
 def read_m3ed(root: Path) -> ClipSet:
@@ -103,17 +109,17 @@ def read_m3ed(root: Path) -> ClipSet:
     A speaker is a character of a series, a session is a series; `splitInfo/movie_list_*.txt` hold the official split.
     """
     audio = {path.stem: path for path in audio_files(root)}
-    path = _annotations(root, "annotation.json", "M3ED")[0]
+    path = annotation_files(root, "annotation.json", "M3ED")[0]
     splits = {
         series: split
         for split, file in M3ED_LISTS.items()
         for found in sorted(root.rglob(file))
-        for series in _text(found).split()
+        for series in annotation_text(found).split()
     }
     classes = _Classes("M3ED", M3ED_CLASSES)
     rows: list[Row] = []
     try:
-        for series, dialogues in json.loads(_text(path)).items():
+        for series, dialogues in json.loads(annotation_text(path)).items():
             for dialogue in dialogues.values():
                 for name, turn in dialogue["Dialog"].items():
                     part = turn["Speaker"]
@@ -137,10 +143,10 @@ def read_msp_podcast(root: Path) -> ClipSet:
     Utterances without agreement (X) and of other classes (O) have no label of the eight classes; Test2 is not used.
     """
     audio = {path.stem: path for path in audio_files(root)}
-    path = _annotations(root, "labels_consensus.csv", "MSP-Podcast")[0]
+    path = annotation_files(root, "labels_consensus.csv", "MSP-Podcast")[0]
     classes, splits = _Classes("MSP-Podcast", MSP_CLASSES), _Classes("MSP-Podcast", MSP_SPLITS, "partitions")
     rows: list[Row] = []
-    for row in _csv_rows(path, ("FileName", "EmoClass", "SpkrID", "Split_Set")):
+    for row in annotation_rows(path, ("FileName", "EmoClass", "SpkrID", "Split_Set")):
         split = splits.of(row["Split_Set"])
         label = classes.of(row["EmoClass"]) if split else None
         if split and label:
@@ -164,8 +170,8 @@ def read_sentiment(name: str, title: str, expected: int | None) -> Callable[[Pat
         audio = {f"{path.parent.name}/{path.stem}": path for path in audio_files(root)}
         rows: list[Row] = []
         faults, neutral = [], 0
-        path = _annotations(root, "label.csv", title)[0]
-        listed = _csv_rows(path, ("video_id", "clip_id", "text", "label", "mode"))
+        path = annotation_files(root, "label.csv", title)[0]
+        listed = annotation_rows(path, ("video_id", "clip_id", "text", "label", "mode"))
         for row in listed:
             key = f"{row['video_id']}/{row['clip_id']}"
             try:
@@ -224,30 +230,6 @@ class _Classes:
             return []
         counts = examples([f"{code} ({count})" for code, count in self._others.most_common()])
         return [f"{self._others.total()} clips of {self._title} are of other {self._kind} and are left out: {counts}"]
-
-
-def _annotations(root: Path, pattern: str, title: str) -> list[Path]:
-    found = sorted(path for path in root.rglob(pattern) if not path.name.startswith("."))
-    if not found:
-        raise ManifestError(
-            f"root {root}: found no {pattern} and {len(audio_files(root))} audio files, expected the folder of {title}"
-        )
-    return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be opened: {error.strerror}") from error
-
-
-def _csv_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    rows = list(csv.DictReader(_text(path).removeprefix("\ufeff").splitlines()))
-    missing = [column for column in columns if not rows or column not in rows[0]]
-    if missing:
-        raise ManifestError(f"{path}: has {len(rows)} rows and no column {', '.join(missing)}")
-    return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in rows]
 
 
 def _clipset(

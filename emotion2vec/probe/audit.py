@@ -53,12 +53,8 @@ def audit(
     }
 
 
-def _training(fold: Fold) -> np.ndarray:
-    return fold.train if fold.valid is None else np.concatenate([fold.train, fold.valid])
-
-
 def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold, goal: Goal) -> dict[str, Any]:
-    train = _training(fold)
+    train = fold.fitted
     trained_keys = {keys[i] for i in train} - {None}
     texts = {clips[i].text for i in train} - {None}
     return {
@@ -74,13 +70,13 @@ def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold, g
 
 def _majority(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
     """(test clips, K or Q) the same answer for all."""
-    return np.tile(goal.constant(_training(fold)), (len(fold.test), 1))
+    return np.tile(goal.constant(fold.fitted), (len(fold.test), 1))
 
 
 def _by_speaker(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
     """(test clips, K or Q) the answer for each clip's speaker, if training has clips of hers; else that for all."""
     seen: dict[str, list[int]] = {}
-    for i in _training(fold):
+    for i in fold.fitted:
         if (speaker := clips[i].speaker) is not None:
             seen.setdefault(speaker, []).append(int(i))
     answers = _majority(clips, fold, goal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
         digest = _corpus_digest(clipset, _cache(plan))
         for feature in plan.features:
             try:
-                result.documents += _probe_feature(plan, corpus, clipset, feature, digest, progress)
+                for document in _probe_feature(plan, corpus, clipset, feature, digest, progress):
+                    result.documents.append(document)  # one by one: those before a head that fails are kept
             except Exception as error:  # hours of other combinations must not be lost with one
                 known = isinstance(error, Emotion2vecError)
                 reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
@@ -96,7 +98,8 @@ def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> ClipSet:
     """
     if not corpus.parts:
         request = _located(plan, corpus, targets=corpus.targets, context=corpus.context)
-        _raise(corpus.name, request.faults)
+        unused = ["classes are given without parts, expected corpora to join"] if corpus.classes else []
+        _raise(corpus.name, request.faults + unused)
         return request.read()
     alone = {"dataset", "table", "emobox", "root", "targets", "context"}
     faults = [f"parts and {name} are given, expected one of them" for name in sorted(alone) if getattr(corpus, name)]
@@ -145,14 +148,13 @@ def _corpus_digest(clipset: ClipSet, cache: str | Path) -> str:
 
 def _probe_feature(
     plan: BenchmarkPlan, corpus: CorpusPlan, clipset: ClipSet, feature: FeaturePlan, digest: str, progress: bool
-) -> list[dict[str, Any]]:
-    """Documents of one feature on one corpus, those on disk already and the others probed now."""
+) -> Iterator[dict[str, Any]]:
+    """Yield the documents of one feature on one corpus head by head, from disk or probed now."""
     from emotion2vec.probe.embedding import embed
     from emotion2vec.probe.features import make_extractor
 
     extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling)
     cache = _cache(plan)
-    documents = []
     for head in feature.heads or corpus.heads or plan.heads:
         request = {
             "format": RESULT_FORMAT,
@@ -188,8 +190,7 @@ def _probe_feature(
             embedding = embed(clipset, extractor, cache, targets=corpus.targets)
             document = {**found.to_dict(), "request": request, "embedding": embedding}
             write_json(document, path)
-        documents.append({**document, "title": corpus.name, "feature": feature.label})
-    return documents
+        yield {**document, "title": corpus.name, "feature": feature.label}
 
 
 def _read_document(path: Path, request: dict[str, Any]) -> dict[str, Any] | None:

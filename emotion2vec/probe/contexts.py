@@ -38,7 +38,7 @@ class Contexts:
 
     Attributes:
         before: (N) the turns that are heard, the earliest first; empty for clips that do not stand for a turn.
-        facts: numbers of `dialogues`, `turns`, `predicted` turns, `unlabelled` ones and those that are `first`.
+        facts: numbers of `dialogues`, `turns`, `predicted` turns and `unlabelled` ones.
     """
 
     before: tuple[tuple[Turn, ...], ...]
@@ -66,7 +66,6 @@ class Contexts:
             "turns": sum(map(len, dialogues.values())),
             "predicted": sum(map(bool, before)),
             "unlabelled": unlabelled,
-            "first": len(dialogues),
         }
         return cls(before=tuple(before), facts=facts)
 
@@ -94,18 +93,18 @@ class Contexts:
         return found
 
     def warnings(self, clipset: ClipSet, folds: Sequence[Fold]) -> list[str]:
-        """What makes these folds less than independent: conversations that training and test share."""
+        """What makes these folds less than independent: conversations that training or validation share with tests."""
         clips = clipset.clips
         shared = [
             fold.name
             for fold in folds
-            if {clips[i].dialogue for i in fold.test} & {clips[i].dialogue for i in fold.train}
+            if {clips[i].dialogue for i in fold.test} & {clips[i].dialogue for i in fold.fitted}
         ]
         if not shared:
             return []
         return [
-            f"dialogues of the test are also in training, told from the other side, in {len(shared)} of {len(folds)} "
-            "folds; folds by session or split keep conversations apart"
+            "dialogues of the test are also in training or validation, told from the other side, in "
+            f"{len(shared)} of {len(folds)} folds; folds by session or split keep conversations apart"
         ]
 
 

@@ -24,7 +24,7 @@ class DialogueClassifier(nn.Module):
         values: (R, D), all rows.
         heard: per clip, the turns that are heard before it: numbers of their rows, and whether by the same speaker.
         hidden: H.
-        classes: K.
+        outputs: K.
         seed: of the weights.
     """
 
@@ -34,14 +34,14 @@ class DialogueClassifier(nn.Module):
         heard: Sequence[Sequence[tuple[np.ndarray, bool]]],
         *,
         hidden: int,
-        classes: int,
+        outputs: int,
         seed: int,
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.of_turn = seeded_gru(values.shape[1], hidden, generator)
         self.of_dialogue = seeded_gru(hidden + 1, hidden, generator)
-        self.output = seeded_linear(hidden, classes, generator)
+        self.output = seeded_linear(hidden, outputs, generator)
         self.to(values.device)
         self._values = values
         self._heard = heard

@@ -88,7 +88,7 @@ class DialogueHead:
             torch.from_numpy(values).to(data.device),
             heard_rows(data, task.contexts),
             hidden=self.hidden,
-            classes=task.classes,
+            outputs=task.outputs,
             seed=task.seed,
         )
         epoch = -(-len(task.train) // self.batch)

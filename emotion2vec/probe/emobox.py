@@ -82,7 +82,7 @@ def _list_file(data: Path) -> Path:
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """Rows of a JSON Lines file; all lines that are none are named at once."""
     rows, faults = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:

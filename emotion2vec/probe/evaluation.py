@@ -69,11 +69,11 @@ def evaluate(
 
     Returns:
         `head` and its settings, `task`, `metrics` (those that tables show), `main` (the one that ranks) and `unit`;
-        `folds` with scores (means over seeds), `mean` and `std` over folds, `pooled` (scores of all test predictions
-        together, mean over seeds), `intervals` (of the pooled scores, see `bootstrap_intervals`), `by_speaker` (scores
-        of each tested speaker), `by_seed` (pooled scores, and what was chosen in each fold) and `minutes`. Of classes
-        also `AUC` and `confusion` (summed over seeds; rows are the truth), of values `points` (true and predicted
-        values of some test clips).
+        `folds` with scores (means over seeds) and what training has `chosen` with each seed, `mean` and `std` over
+        folds, `pooled` (scores of all test predictions together, mean over seeds), `intervals` (of the pooled scores,
+        see `bootstrap_intervals`), `by_speaker` (scores of each tested speaker), `by_seed` (pooled scores) and
+        `minutes`. Of classes also `AUC` and `confusion` (summed over seeds; rows are the truth), of values `points`
+        (true and predicted values of some test clips).
 
     Raises:
         ConfigError: folds without readable clips to train, validate or test on, or with nothing to learn in training;
@@ -88,14 +88,11 @@ def evaluate(
         _Outcome(fold=fold, task=task, prediction=prediction, statistics=goal.statistics(task.test, prediction.scores))
         for (fold, task), prediction in zip(tasks, shown, strict=True)
     ]
-    settings = {item.name: getattr(head, item.name) for item in dataclasses.fields(head)}  # type: ignore[arg-type]
-    if hasattr(data, "precision"):
-        settings["precision"] = data.precision
     speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clipset.clips)])  # (N,)
     minutes = (time.monotonic() - started) / 60
     return {
         "head": head.name,
-        "head_settings": settings,
+        "head_settings": _settings(head, data),
         "task": goal.task,
         "metrics": list(goal.shown),
         "main": goal.main,
@@ -105,6 +102,12 @@ def evaluate(
         **_points(outcomes, goal),
         "minutes": round(minutes, 3),
     }
+
+
+def _settings(head: Head, data: Any) -> dict[str, Any]:
+    """A head's settings, with the precision that it chose for its data."""
+    settings = {item.name: getattr(head, item.name) for item in dataclasses.fields(head)}  # type: ignore[arg-type]
+    return settings | ({"precision": data.precision} if hasattr(data, "precision") else {})
 
 
 def _tasks(
@@ -132,7 +135,7 @@ def _tasks(
             known = not fold.shared_speakers and bool(fold.test_speakers)
             task = Task(
                 labels=goal.labels,
-                classes=len(goal.names),
+                outputs=len(goal.names),
                 speakers=speakers if known else None,
                 standardize=standardize,
                 seed=seed,

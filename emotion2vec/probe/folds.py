@@ -44,6 +44,11 @@ class Fold:
     shared_speakers: tuple[str, ...] = ()
     """Speakers of the test who are also in training or validation: their scores are not speaker-independent."""
 
+    @property
+    def fitted(self) -> np.ndarray:
+        """Positions of all clips that a head may learn or choose from: training, and validation if prescribed."""
+        return self.train if self.valid is None else np.concatenate([self.train, self.valid])
+
 
 def make_folds(clipset: ClipSet, scheme: str) -> list[Fold]:
     """Split clips into folds by a named scheme; the same clips always give the same folds.

@@ -56,7 +56,7 @@ class LinearHead:
         if task.standardize:
             vectors = standardized(vectors, task.train)
         network = VectorClassifier(
-            torch.from_numpy(vectors).to(device), hidden=self.hidden, classes=task.classes, seed=task.seed
+            torch.from_numpy(vectors).to(device), hidden=self.hidden, outputs=task.outputs, seed=task.seed
         )
         optimizer = torch.optim.Adam(network.parameters(), lr=self.lr, fused=True)
         batches = batch_order(task.train, self.batch, task.seed)
@@ -103,7 +103,7 @@ class MlpHead:
         from emotion2vec.probe.networks import FrameClassifier, Schedule, batch_order, train
 
         shift, scale = data.moments(task.train) if task.standardize else (0.0, 1.0)
-        network = FrameClassifier(data, shift, scale, hidden=self.hidden, classes=task.classes, seed=task.seed)
+        network = FrameClassifier(data, shift, scale, hidden=self.hidden, outputs=task.outputs, seed=task.seed)
         optimizer = torch.optim.RMSprop(network.parameters(), lr=self.lr, momentum=self.momentum)
         cycle = torch.optim.lr_scheduler.CyclicLR(optimizer, self.lr, self.max_lr, step_size_up=self.cycle_epochs)
         epoch = -(-len(task.train) // self.batch)
@@ -142,7 +142,7 @@ class WeightedHead:
         if task.standardize:
             vectors = standardized(vectors, task.train)
         stacked = torch.from_numpy(vectors).to(device).view(len(vectors), layers, -1)  # (N, L, P)
-        network = LayerClassifier(stacked, hidden=self.hidden, classes=task.classes, seed=task.seed)
+        network = LayerClassifier(stacked, hidden=self.hidden, outputs=task.outputs, seed=task.seed)
         epoch = -(-len(task.train) // self.batch)
         schedule = Schedule(batch_order(task.train, self.batch, task.seed), self.epochs * epoch, epoch)
         found = train(network, task, torch.optim.Adam(network.parameters(), lr=self.lr), schedule)
@@ -181,7 +181,7 @@ class SequenceHead:
 
         shift, scale = data.moments(task.train) if task.standardize else (0.0, 1.0)
         network = SequenceClassifier(
-            data, shift, scale, pooling=self.name, hidden=self.hidden, classes=task.classes, seed=task.seed
+            data, shift, scale, pooling=self.name, hidden=self.hidden, outputs=task.outputs, seed=task.seed
         )
         epoch = -(-len(task.train) // self.batch)
         schedule = Schedule(batch_order(task.train, self.batch, task.seed), self.epochs * epoch, epoch)

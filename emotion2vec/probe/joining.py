@@ -41,7 +41,7 @@ class Part:
         name: unlike those of the other parts.
         clipset: its clips.
         language: what is spoken, for leaving a language out.
-        split: `train` or `test`, for folds `official`; None where folds decide.
+        split: `train`, `valid` or `test`, for folds `official`; None where folds decide.
         labels: what its labels are called in the whole, where `SYNONYMS` says otherwise; an empty name leaves them out.
         only: a JSON Lines file as EmoBox publishes its balanced test sets, whose clips are taken and no others.
     """
@@ -138,7 +138,7 @@ def _warnings(part: Part, mapping: Mapping[str, str]) -> list[str]:
 def _only(part: Part, path: Path) -> ClipSet:
     """The part's clips that a list names by `wav_filename`, the longest end of whose path counts."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
         wanted = {str(row["wav_filename"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ManifestError(

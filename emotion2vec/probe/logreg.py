@@ -49,7 +49,7 @@ class LogisticRegressionHead:
         best = sorted(self.grid)[int(np.argmax(mean))]
         scaled = standardized(data, rows)
         regression = self._regression(best).fit(scaled[rows], task.labels[rows])
-        scores = np.zeros((len(task.test), task.classes))
+        scores = np.zeros((len(task.test), task.outputs))
         scores[:, regression.classes_] = regression.predict_proba(scaled[task.test])
         return Prediction(scores=scores, details={"C": best})
 

@@ -1,7 +1,8 @@
 """The neural heads' networks on frozen features, and their training loop.
 
 N: clips. T: frames of all clips together. R: frames of a block of clips. B: clips of a batch. D: channels. W: width of
-the bank's rows, channels, ones and padding. H: hidden width. K: classes.
+the bank's rows, channels, ones and padding. H: hidden width. K: outputs, one per class or dimension of
+values.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ def seeded_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.L
 class VectorClassifier(nn.Module):
     """Linear D → H, Linear H → K on clip vectors, multiplied out first: the same function and gradients, less work."""
 
-    def __init__(self, vectors: Tensor, *, hidden: int, classes: int, seed: int):
+    def __init__(self, vectors: Tensor, *, hidden: int, outputs: int, seed: int):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.hidden = seeded_linear(vectors.shape[1], hidden, generator)
-        self.output = seeded_linear(hidden, classes, generator)
+        self.output = seeded_linear(hidden, outputs, generator)
         self.to(vectors.device)
         self._vectors = vectors
 
@@ -76,12 +77,12 @@ class VectorClassifier(nn.Module):
 class LayerClassifier(nn.Module):
     """Softmax weights over layers, Linear P → H, Linear H → K on the layers' clip vectors (N, L, P)."""
 
-    def __init__(self, stacked: Tensor, *, hidden: int, classes: int, seed: int):
+    def __init__(self, stacked: Tensor, *, hidden: int, outputs: int, seed: int):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.mixing = nn.Parameter(torch.zeros(stacked.shape[1]))
         self.hidden = seeded_linear(stacked.shape[2], hidden, generator)
-        self.output = seeded_linear(hidden, classes, generator)
+        self.output = seeded_linear(hidden, outputs, generator)
         self.to(stacked.device)
         self._stacked = stacked
 
@@ -109,13 +110,13 @@ class FrameClassifier(nn.Module):
         scale: np.ndarray | float,
         *,
         hidden: int,
-        classes: int,
+        outputs: int,
         seed: int,
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.hidden = seeded_linear(bank.channels, hidden, generator)
-        self.output = seeded_linear(hidden, classes, generator)
+        self.output = seeded_linear(hidden, outputs, generator)
         self.to(bank.rows.device)
         self._bank = bank
         like = self.hidden.weight
@@ -244,7 +245,7 @@ def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer,
 
 @torch.inference_mode()
 def predict(network: ClipClassifier, clips: np.ndarray, objective: Objective, device: torch.device) -> np.ndarray:
-    """Logarithms of class probabilities (len(clips), K), or values (len(clips), Q), of the clips at these positions."""
+    """Logarithms of class probabilities, or values (len(clips), K), of the clips at these positions."""
     parts = torch.from_numpy(clips).split(EVALUATION_CLIPS)
     return torch.cat([objective.answers(network(part.to(device))).cpu() for part in parts]).numpy()
 

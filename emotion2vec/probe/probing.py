@@ -37,8 +37,7 @@ class ProbeResult:
 
     Attributes:
         about: dataset, counts, classes, fold scheme, settings, versions, files left out and warnings.
-        results: one mapping per feature and head with `feature`, `head`, `folds` (name, test speakers, number of
-            clips, `WA`, `UA`, `WF1`), `mean`, `std`, `pooled`, `seeds`, `confusion` and `minutes`.
+        results: one mapping per feature and head: `feature`, and what `evaluate` returns.
     """
 
     about: dict[str, Any]
@@ -115,7 +114,7 @@ def probe(
     device = str(choose_device(device))
     make = partial(make_extractor, model=model, pooling=pooling, device=device)
     extractors = [make(feature, layer=layer) for feature in wanted]  # all at once: a wrong name must not wait its turn
-    clipset = request.read() if clips is None else clips
+    clipset = request.read() if clips is None else request.checked_clips(clips)
     goal = make_goal(clipset, targets)
     splits = make_folds(clipset, folds)
     contexts = None

@@ -46,6 +46,12 @@ class Request:
             faults.append(
                 f"{' and '.join(wanted)} need a dataset or a table, found {' and '.join(given) or 'a folder'}"
             )
+        return faults + self.wanted_faults
+
+    @property
+    def wanted_faults(self) -> list[str]:
+        """What is wrong about targets and context, wherever clips come from."""
+        faults = []
         if len(set(self.targets)) < len(self.targets):
             faults.append(f"targets are {', '.join(self.targets)}, expected each once")
         if self.targets and self.context:
@@ -82,7 +88,17 @@ class Request:
             return read_emobox(self.emobox, self.root or ".")
         else:
             return read_class_folders(self.root or ".")
-        return with_turns(found) if turns else with_values(found, self.targets) if self.targets else found
+        return self.checked_clips(found)
+
+    def checked_clips(self, clipset: ClipSet) -> ClipSet:
+        """The clips that have what is wanted.
+
+        Raises:
+            ManifestError: turns are wanted and clips have none, or no clip has a value that is wanted.
+        """
+        if self.context:
+            return with_turns(clipset)
+        return with_values(clipset, self.targets) if self.targets else clipset
 
 
 def check_request(
@@ -94,7 +110,7 @@ def check_request(
     layer: int | str,
 ) -> None:
     """Raise one ConfigError with everything that is wrong about the combination of arguments."""
-    faults = request.faults if clips is None else []
+    faults = request.faults if clips is None else request.wanted_faults
     if not features:
         faults.append("no features and no model, expected at least one, such as logmel")
     if not seeds:

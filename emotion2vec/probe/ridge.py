@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion2vec.probe.metrics import concordance
+from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Prediction, Task, inner_splits, standardized
 
@@ -51,8 +52,12 @@ class RidgeHead:
     ) -> np.ndarray:
         """(G, Q) CCC on the held clips."""
         scaled, truth, width = standardized(data, fitted), task.labels[held], task.labels.shape[1]
-        answers = [_fit_predict(scaled, task, fitted, held, np.full(width, penalty)) for penalty in penalties]
-        return np.array([[concordance(truth[:, q], answer[:, q]) for q in range(width)] for answer in answers])
+        agreement = []
+        for penalty in penalties:
+            stop_if_asked()
+            answer = _fit_predict(scaled, task, fitted, held, np.full(width, penalty))  # (held, Q)
+            agreement.append([concordance(truth[:, q], answer[:, q]) for q in range(width)])
+        return np.array(agreement)
 
 
 def _fit_predict(

@@ -1,6 +1,7 @@
 """Networks that read the frames of a clip in context: attentive pooling and a recurrent network.
 
-B: clips of a batch. T: frames of the longest clip. D: channels. H: hidden width. K: classes.
+B: clips of a batch. T: frames of the longest clip. D: channels. H: hidden width. K: outputs, one per class or
+dimension of values.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class SequenceClassifier(nn.Module):
         *,
         pooling: str,
         hidden: int,
-        classes: int,
+        outputs: int,
         seed: int,
     ):
         super().__init__()
@@ -42,11 +43,11 @@ class SequenceClassifier(nn.Module):
         self.pooling = pooling
         if pooling == "gru":
             self.recurrent = seeded_gru(bank.channels, hidden, generator, bidirectional=True)
-            self.output = seeded_linear(2 * hidden, classes, generator)
+            self.output = seeded_linear(2 * hidden, outputs, generator)
         else:
             self.project = seeded_linear(bank.channels, hidden, generator)
             self.query = seeded_linear(hidden, 1, generator)
-            self.output = seeded_linear(bank.channels, classes, generator)
+            self.output = seeded_linear(bank.channels, outputs, generator)
         self.to(bank.rows.device)
         self._bank = bank
         like = self.output.weight

@@ -20,7 +20,7 @@ class Task:
 
     Attributes:
         labels: (N,) class numbers, or (N, Q) values.
-        classes: K; of values Q, one output each.
+        outputs: of the head: K, one per class, or Q, one per dimension of values.
         speakers: (N,) speaker of each clip, or None where training and test share speakers or speakers are unknown.
         train: positions of the clips that train.
         valid: positions of the clips that choose epoch and settings.
@@ -31,7 +31,7 @@ class Task:
     """
 
     labels: np.ndarray
-    classes: int
+    outputs: int
     speakers: np.ndarray | None
     train: np.ndarray
     valid: np.ndarray

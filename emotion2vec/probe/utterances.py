@@ -16,14 +16,20 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.annotated import (
     IEMOCAP_CLASSES,
     MELD_CLASSES,
+    MELD_COLUMNS,
     MELD_FILES,
-    MELD_FOLDERS,
     MSP_CLASSES,
     MSP_SPLITS,
-    _annotations,
-    _csv_rows,
-    _text,
     iemocap_facts,
+    meld_audio,
+)
+from emotion2vec.probe.annotations import (
+    DECIMAL_OR_EMPTY,
+    WHOLE,
+    annotation_files,
+    annotation_rows,
+    annotation_text,
+    check_numbers,
 )
 from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
 
@@ -81,8 +87,8 @@ def read_iemocap_utterances(root: Path) -> ClipSet:
     """
     audio = {path.stem: path for path in audio_files(root)}
     clips, absent, count = [], {}, 0
-    for path in _annotations(root, "EmoEvaluation/*.txt", "IEMOCAP"):
-        found = sorted(IEMOCAP_TURN.finditer(_text(path)), key=lambda match: float(match["start"]))
+    for path in annotation_files(root, "EmoEvaluation/*.txt", "IEMOCAP"):
+        found = sorted(IEMOCAP_TURN.finditer(annotation_text(path)), key=lambda match: float(match["start"]))
         for turn, match in _numbered(found, lambda match: match["name"].rpartition("_")[2][0]):
             count += 1
             name = match["name"]
@@ -106,9 +112,11 @@ def read_iemocap_utterances(root: Path) -> ClipSet:
 def read_msp_utterances(root: Path) -> ClipSet:
     """MSP-Podcast: `labels_consensus.csv`, values from 1 to 7 (Lotfian and Busso, 2019); Test2 is not used."""
     audio = {path.stem: path for path in audio_files(root)}
-    path = _annotations(root, "labels_consensus.csv", "MSP-Podcast")[0]
+    path = annotation_files(root, "labels_consensus.csv", "MSP-Podcast")[0]
     clips, absent, count = [], {}, 0
-    for row in _csv_rows(path, ("FileName", "EmoClass", *MSP_VALUES, "SpkrID", "Split_Set")):
+    rows = annotation_rows(path, ("FileName", "EmoClass", *MSP_VALUES, "SpkrID", "Split_Set"))
+    check_numbers(path, rows, MSP_VALUES, DECIMAL_OR_EMPTY)
+    for row in rows:
         split = MSP_SPLITS.get(row["Split_Set"].lower())
         if split is None:
             continue
@@ -136,14 +144,10 @@ def read_meld_utterances(root: Path) -> ClipSet:
     audio = audio_files(root)
     clips, absent, count = [], {}, 0
     for split, file in MELD_FILES.items():
-        in_split = {
-            path.stem: path
-            for path in audio
-            if any(word in part.lower() for part in path.relative_to(root).parts[:-1] for word in MELD_FOLDERS[split])
-            and not path.stem.startswith("final_videos")
-        }
-        path = _annotations(root, file, "MELD")[0]
-        listed = _csv_rows(path, ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID"))
+        in_split = meld_audio(root, audio, split)
+        path = annotation_files(root, file, "MELD")[0]
+        listed = annotation_rows(path, MELD_COLUMNS)
+        check_numbers(path, listed, ("Dialogue_ID", "Utterance_ID"), WHOLE)
         listed.sort(key=lambda row: (int(row["Dialogue_ID"]), int(row["Utterance_ID"])))
         for dialogue, rows in groupby(listed, key=lambda row: row["Dialogue_ID"]):
             for turn, row in _numbered(list(rows), lambda row: row["Speaker"]):

@@ -65,7 +65,7 @@ def test_what_is_heard_is_what_came_before() -> None:
         "30": [("10", True), ("20+21", False)],
         "50": [("30+31", False), ("40", False)],  # turns without a label are heard, and not predicted
     }
-    assert found.facts == {"dialogues": 1, "turns": 6, "predicted": 3, "unlabelled": 2, "first": 1}
+    assert found.facts == {"dialogues": 1, "turns": 6, "predicted": 3, "unlabelled": 2}
 
 
 def test_turns_are_in_order_whatever_the_order_of_the_list() -> None:
@@ -84,6 +84,18 @@ def test_folds_keep_only_what_is_predicted() -> None:
         contexts.restrict([replace(fold, test=np.array([0, 3]))])
 
 
+def test_dialogues_that_validation_shares_with_the_test_are_told() -> None:
+    clipset = talk("A:x", "B:y", "A:x", "B:y")
+    clips = tuple(replace(clip, dialogue="de"[i // 2]) for i, clip in enumerate(clipset.clips))
+    clipset = replace(clipset, clips=clips)
+    contexts = Contexts.of(clipset, 6)
+    apart = Fold(name="f", train=np.array([0, 1]), test=np.array([2, 3]))
+    assert contexts.warnings(clipset, [apart]) == []
+    shared = replace(apart, valid=np.array([2]), test=np.array([3]))
+    (warning,) = contexts.warnings(clipset, [apart, shared])
+    assert "in training or validation, told from the other side, in 1 of 2 folds" in warning
+
+
 def test_a_turn_has_one_speaker_and_every_clip_a_turn() -> None:
     clipset = talk("A:x", "B:y")
     with pytest.raises(ManifestError, match="1 clips have no dialogue or turn: 10"):
@@ -94,7 +106,7 @@ def test_a_turn_has_one_speaker_and_every_clip_a_turn() -> None:
 
 @pytest.fixture
 def corpus() -> tuple[ClipSet, FeatureTable]:
-    """Four dialogues of ten turns; the emotion is what was heard a turn ago, frames differ in number."""
+    """16 dialogues of ten turns; the emotion is what was heard a turn ago, and clips have 25 frames."""
     random = np.random.default_rng(0)
     clips, vectors = [], []
     for dialogue in range(16):
@@ -124,7 +136,7 @@ def task_of(clipset: ClipSet) -> Task:
     predicted = np.flatnonzero([bool(turns) for turns in contexts.before])
     return Task(
         labels=np.array(["ab".index(clip.label) for clip in clipset.clips]),
-        classes=2,
+        outputs=2,
         speakers=None,
         train=predicted[predicted < 100],
         valid=predicted[(predicted >= 100) & (predicted < 120)],
@@ -173,7 +185,7 @@ def test_the_network_is_two_grus(corpus: tuple[ClipSet, FeatureTable]) -> None:
     assert table.frames is not None
     data = Rows(table.frames, np.arange(160) * 25, lengths, "cpu")
     network = DialogueClassifier(
-        torch.from_numpy(table.frames), heard_rows(data, contexts), hidden=5, classes=2, seed=0
+        torch.from_numpy(table.frames), heard_rows(data, contexts), hidden=5, outputs=2, seed=0
     )
     turn_gru, dialogue_gru = nn.GRU(4, 5, batch_first=True), nn.GRU(6, 5, batch_first=True)
     turn_gru.load_state_dict(network.of_turn.state_dict())
@@ -198,11 +210,11 @@ def test_iemocap_is_ordered_by_time(tmp_path: Path) -> None:
     assert [clip.speaker for clip in dialogue[:5]] == ["Ses02F", "Ses02M", "Ses02F", "Ses02M", "Ses02M"]
     assert [clip.label == "" for clip in dialogue].count(True) == 3
     contexts = Contexts.of(found, 6)
-    assert contexts.facts == {"dialogues": 9, "turns": 144, "predicted": 9 * 12, "unlabelled": 27, "first": 9}
+    assert contexts.facts == {"dialogues": 9, "turns": 144, "predicted": 9 * 12, "unlabelled": 27}
 
 
 @pytest.mark.parametrize(("label", "learnt"), [(follows_the_turn_before, True), (is_what_is_heard, False)])
-def test_iemocap_from_the_command_line(tmp_path: Path, label: object, learnt: bool) -> None:
+def test_a_probe_of_iemocap_learns_from_what_came_before_alone(tmp_path: Path, label: object, learnt: bool) -> None:
     root = write_iemocap(tmp_path / "IEMOCAP", label)  # type: ignore[arg-type]
     result = probe(dataset="iemocap", root=root, context=6, folds="session", features=["logmel"], heads=[QUICK])
     (row,) = result.results
@@ -261,3 +273,14 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         probe(dataset="emodb", root=tmp_path, context=6, features=["logmel"])
     with pytest.raises(ConfigError, match=r"targets and a context.*head mlp is not for predicting the next turn"):
         probe(table=table, context=6, targets=["arousal"], features=["logmel"], heads=["mlp"])
+
+
+def test_clips_that_were_read_already_need_what_is_wanted_too() -> None:
+    clip = Clip(file="a.wav", path=Path("a.wav"), label="x", speaker="s")
+    clipset = ClipSet(name="made", root=Path(), clips=(clip, replace(clip, file="b.wav")))
+    with pytest.raises(ManifestError, match=r"made: 2 clips have no dialogue or turn: a\.wav, b\.wav"):
+        probe(clips=clipset, context=6, features=["logmel"])
+    with pytest.raises(ManifestError, match="made: no clip has a value of arousal, expected one of none"):
+        probe(clips=clipset, targets=["arousal"], features=["logmel"])
+    with pytest.raises(ConfigError, match="targets and a context are given"):
+        probe(clips=clipset, targets=["arousal"], context=6, features=["logmel"])

@@ -50,7 +50,7 @@ def task() -> Task:
     rows = np.arange(120)
     return Task(
         labels=rows % 3,
-        classes=3,
+        outputs=3,
         speakers=rows // 20,
         train=rows[:60],
         valid=rows[60:80],
@@ -101,7 +101,7 @@ def test_network_is_the_papers_on_each_clip_alone(
     monkeypatch.setattr("emotion2vec.probe.frames.BLOCK_FRAMES", block)
     bank = FrameBank.of(table, "fp32", "cpu")
     shift, scale = bank.moments(task.train) if standardize else (0.0, 1.0)
-    network = FrameClassifier(bank, shift, scale, hidden=8, classes=3, seed=0)
+    network = FrameClassifier(bank, shift, scale, hidden=8, outputs=3, seed=0)
     reference = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
     reference.load_state_dict({"0.weight": network.hidden.weight, "0.bias": network.hidden.bias})
     frames = table.frames
@@ -127,7 +127,7 @@ def test_network_is_the_papers_on_each_clip_alone(
 
 def test_linear_head_is_two_layers(table: FeatureTable) -> None:
     vectors = torch.from_numpy(standardized(table.vectors, np.arange(60)))
-    network = VectorClassifier(vectors, hidden=8, classes=3, seed=0)
+    network = VectorClassifier(vectors, hidden=8, outputs=3, seed=0)
     reference = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
     reference.load_state_dict(
         {f"{i}.{k}": v for i, m in enumerate(network.children()) for k, v in m.state_dict().items()}
@@ -163,7 +163,7 @@ def test_the_weights_best_on_validation_predict_the_test(
     labels = task.labels.copy()
     labels[task.valid] = truth
     task = replace(task, labels=labels)
-    network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, classes=3, seed=0)
+    network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, outputs=3, seed=0)
     optimizer, seen = Scripted(network), []
     schedule = Schedule(
         batches=batch_order(task.train, 20, seed=0),
@@ -179,7 +179,7 @@ def test_patience_counts_validations_without_a_better_one(table: FeatureTable, t
     labels = task.labels.copy()
     labels[task.valid] = np.r_[[2] * 11, [1] * 9]
     task = replace(task, labels=labels)
-    network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, classes=3, seed=0)
+    network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, outputs=3, seed=0)
     optimizer = Scripted(network)
     schedule = Schedule(batches=batch_order(task.train, 20, seed=0), updates=50, validate_every=1, patience=4)
     assert set(train(network, task, optimizer, schedule).classes) == {2}
@@ -196,7 +196,7 @@ def test_bfloat16_is_near(table: FeatureTable, task: Task) -> None:
 def test_bfloat16_gradients_are_near(table: FeatureTable) -> None:
     grads = []
     for precision in ("fp32", "bf16"):
-        network = FrameClassifier(FrameBank.of(table, precision, "cpu"), 0.0, 1.0, hidden=8, classes=3, seed=0)
+        network = FrameClassifier(FrameBank.of(table, precision, "cpu"), 0.0, 1.0, hidden=8, outputs=3, seed=0)
         nn.functional.cross_entropy(network(torch.arange(30)), torch.arange(30) % 3).backward()
         grads.append([parameter.grad for parameter in network.parameters()])
     for plain, rounded in zip(*grads, strict=True):

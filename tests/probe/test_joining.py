@@ -150,6 +150,7 @@ corpora:
       - {{table: one/table.csv, title: one}}
       - {{table: two/table.csv, title: two, labels: {{anger: x, sadness: y}}}}
   - {{title: both, dataset: emodb, root: x, parts: [{{table: one/table.csv}}]}}
+  - {{title: one corpus, table: one/table.csv, classes: [sad]}}
 features: [logmel]
 output: {tmp_path / "out"}
 """
@@ -161,8 +162,13 @@ output: {tmp_path / "out"}
     assert [fold["name"] for fold in signal["folds"]] == ["English", "German"]
     assert signal["pooled"]["UA"] > 90 and 25 < noise["pooled"]["UA"] < 75
     assert signal["mapping"]["one"] == {"angry": "anger", "sad": "sadness"}
-    assert [re.sub(":.*", "", row["reason"]) for row in result.failures] == ["nothing shared", "both"]
+    assert [re.sub(":.*", "", row["reason"]) for row in result.failures] == [
+        "nothing shared",
+        "both",
+        "one corpus",
+    ]
     assert "parts and dataset are given" in result.failures[1]["reason"]
+    assert "classes are given without parts" in result.failures[2]["reason"]
     page = (Path(plan.output) / "report.html").read_text()
     assert page.count("What the corpora&#x27;s labels became") + page.count("What the corpora's labels became") == 2
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.errors import ManifestError
+from emotion2vec.probe.annotations import annotation_rows
 from emotion2vec.probe.datasets import read_corpus
 from emotion2vec.probe.folds import make_folds
 from emotion2vec.probe.readers import CORPORA
+from emotion2vec.probe.utterances import read_utterances
 
 NAMES = [
     ("aesdd", "anger/a01 (3).wav", "anger", "3", None),
@@ -165,3 +167,31 @@ def test_a_folder_without_annotations_is_not_the_corpus(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
     with pytest.raises(ManifestError, match=r"no EmoEvaluation.* and 1 audio files, expected the folder of IEMOCAP"):
         read_corpus("iemocap", tmp_path)
+
+
+def test_annotations_that_are_not_as_published_are_named(tmp_path: Path) -> None:
+    for name in ("train", "dev", "test"):
+        (tmp_path / f"{name}_sent_emo.csv").write_text("Utterance,Speaker,Emotion,Dialogue_ID\nHi,Joey,joy,0\n")
+    with pytest.raises(ManifestError, match=r"train_sent_emo.csv: columns are Utt.*Dialogue_ID, expected also Utter"):
+        read_corpus("meld", tmp_path)
+    header = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\n"
+    (tmp_path / "train_sent_emo.csv").write_text(header + "Hi,Joey,joy,first,0\nNo,Ross,joy,0,\n")
+    with pytest.raises(ManifestError, match=r"2 cells .* whole numbers: Dialogue_ID of row 1 is 'first', Utterance_ID"):
+        read_utterances("meld", tmp_path, conversations=True)
+    (tmp_path / "train_sent_emo.csv").write_text(header)
+    with pytest.raises(ManifestError, match=r"train_sent_emo.csv: holds no rows below its header"):
+        read_corpus("meld", tmp_path)
+    (tmp_path / "labels_consensus.csv").write_text(
+        "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Split_Set\na.wav,N,high,,4.2,1,Train\n"
+    )
+    with pytest.raises(ManifestError, match=r"1 cells hold something else than numbers: EmoAct of row 1 is 'high'"):
+        read_utterances("msp-podcast", tmp_path, targets=["arousal"])
+
+
+def test_cells_of_annotations_may_hold_odd_line_separators(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes('Utterance,Speaker\r\nWell\x85 so,Joey\r\n"Oh,\n\u2028no",Ross\r\n'.encode())
+    assert annotation_rows(path, ["Speaker"]) == [
+        {"Utterance": "Well\x85 so", "Speaker": "Joey"},
+        {"Utterance": "Oh,\n\u2028no", "Speaker": "Ross"},
+    ]

@@ -1,0 +1,74 @@
+"""Finding and reading the annotation files that corpora are published with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from emotion2vec.errors import ManifestError
+from emotion2vec.probe.corpora import audio_files, examples
+
+WHOLE = r"\d+"
+DECIMAL_OR_EMPTY = r"(-?\d+(\.\d*)?)?"
+
+
+def annotation_files(root: Path, pattern: str, title: str) -> list[Path]:
+    """Find a corpus's annotations anywhere below a folder, sorted.
+
+    Raises:
+        ManifestError: there are none, so that this is not the folder of the corpus called `title`.
+    """
+    found = sorted(path for path in root.rglob(pattern) if not path.name.startswith("."))
+    if not found:
+        raise ManifestError(
+            f"root {root}: found no {pattern} and {len(audio_files(root))} audio files, expected the folder of {title}"
+        )
+    return found
+
+
+def annotation_text(path: Path) -> str:
+    """Read an annotation; bytes that are not UTF-8 are replaced.
+
+    Raises:
+        ManifestError: it cannot be opened.
+    """
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
+def annotation_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """Read an annotation that is a CSV; cells are stripped, and those that a row lacks are empty.
+
+    Raises:
+        ManifestError: it cannot be opened, has no rows, or lacks one of the columns.
+    """
+    text = annotation_text(path).removeprefix("\ufeff")
+    reader = csv.DictReader(io.StringIO(text, newline=""))  # not by splitlines: MELD has U+0085 within cells
+    rows, found = list(reader), reader.fieldnames or ()
+    if missing := [column for column in columns if column not in found]:
+        raise ManifestError(f"{path}: columns are {', '.join(found) or 'none'}, expected also {', '.join(missing)}")
+    if not rows:
+        raise ManifestError(f"{path}: holds no rows below its header, expected one per clip")
+    return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in rows]
+
+
+def check_numbers(path: Path, rows: Sequence[Mapping[str, str]], columns: Iterable[str], pattern: str) -> None:
+    """Check the numbers of an annotation that is a CSV before they are converted.
+
+    Raises:
+        ManifestError: cells of these columns do not match the pattern, `WHOLE` or `DECIMAL_OR_EMPTY`; all at once.
+    """
+    faults = [
+        f"{column} of row {number} is {row[column]!r}"
+        for number, row in enumerate(rows, 1)
+        for column in columns
+        if not re.fullmatch(pattern, row[column])
+    ]
+    if faults:
+        kind = "whole numbers" if pattern == WHOLE else "numbers"
+        raise ManifestError(f"{path}: {len(faults)} cells hold something else than {kind}: {examples(faults)}")
