@@ -111,11 +111,6 @@ def _shard(pretrainer: nn.Module, mesh: DeviceMesh) -> nn.Module:
     return pretrainer
 
 
-def local_part(tensor: Tensor) -> Tensor:
-    """The part of a sharded tensor that this process holds; a tensor that is not sharded as it is."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
 def whole(tensor: Tensor) -> Tensor:
     """A sharded tensor put together, for which all processes must ask; one that is not sharded as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
