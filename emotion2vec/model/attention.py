@@ -14,6 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emotion2vec.model.dropout import draw_kept, dropout
+
+NEGLIGIBLE = 1e-18
+"""Attention weights below this are taken as 0 where gradients are needed on a CPU.
+
+They are lost in float32 sums anyway, but the distant frames of ALiBi's steep heads have weights so small that they are
+subnormal numbers, which a CPU multiplies many times slower than others.
+"""
 CACHED_SCORES = 2**18
 """Scores that are worked on at once on a CPU: in float32 they fill half of a core's second-level cache of 2 MB."""
 
@@ -39,28 +47,28 @@ class Alibi:
         return bias if self.hidden is None else bias.masked_fill(self.hidden[:, None, None, :], float("-inf"))
 
 
-def attend(qkv: Tensor, alibi: Alibi, dropout: float) -> Tensor:
+def attend(qkv: Tensor, alibi: Alibi, probability: float) -> Tensor:
     """Softmax attention whose scores, bias and softmax are float32 in any compute precision.
 
     Args:
         qkv: (B, L, 3, H, E) queries, keys and values.
         alibi: the bias.
-        dropout: probability of dropping an attention weight; 0 outside of training.
+        probability: of dropping an attention weight; 0 outside of training.
 
     Returns:
         (B, L, H, E).
     """
-    if not torch.is_grad_enabled() and not dropout:
+    if not torch.is_grad_enabled() and not probability:
         return _fused(qkv, alibi)
     if qkv.device.type == "cpu" and alibi.hidden is None and not torch.compiler.is_compiling():
-        return CachedAttention.apply(qkv, alibi.distance, alibi.slopes, dropout)
+        return CachedAttention.apply(qkv, alibi.distance, alibi.slopes, probability)
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, H, L, L)
     if alibi.hidden is None:  # the bias is made where it is used: a compiler fuses it with the softmax
         scores = scores.float() - alibi.slopes.float().view(1, -1, 1, 1) * alibi.distance.unsqueeze(1)
     else:
         scores = scores.float() + alibi.dense
-    weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
+    weights = dropout(torch.softmax(scores, dim=-1), probability)
     return (weights.to(v.dtype) @ v).transpose(1, 2)  # (B, L, H, E)
 
 
@@ -81,19 +89,20 @@ class CachedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, distance: Tensor, slopes: Tensor, dropout: float) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, qkv: Tensor, distance: Tensor, slopes: Tensor, probability: float) -> Tensor:  # noqa: D102
         batch, length, _, heads, _ = qkv.shape
         out = qkv.new_empty(batch, length, heads, qkv.shape[4])
-        shape = (batch, heads, length, length)
-        kept = torch.empty(shape, dtype=torch.bool).bernoulli_(1.0 - dropout) if dropout else None
+        kept, factor = None, 1.0
+        if probability:
+            kept, factor = draw_kept((batch, heads, length, length), probability)
         for b, some in _chunks(batch, heads, length):
             q, k, v = qkv[b, :, :, some].permute(1, 2, 0, 3).unbind(0)  # (H', L, E) each
             weights = _weights(q, k, distance[b % len(distance)], slopes[some])  # (H', L, L)
             if kept is not None:
-                weights.mul_(kept[b, some]).div_(1.0 - dropout)
+                weights.mul_(kept[b, some]).mul_(factor)
             out[b, :, some] = (weights.to(v.dtype) @ v).transpose(0, 1)
         ctx.save_for_backward(qkv, distance, slopes, kept)
-        ctx.dropout = dropout
+        ctx.factor = factor
         return out
 
     @staticmethod
@@ -110,8 +119,8 @@ class CachedAttention(torch.autograd.Function):
             used = weights
             if kept is not None:
                 mask = kept[b, some]
-                used = (weights * mask).div_(1.0 - ctx.dropout)
-                grad_weights.mul_(mask).div_(1.0 - ctx.dropout)
+                used = (weights * mask).mul_(ctx.factor)
+                grad_weights.mul_(mask).mul_(ctx.factor)
             grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, torch.float32)
             grad_slopes[some] -= torch.mv(grad_scores.flatten(1), apart.flatten())
             scaled = (grad_scores * width**-0.5).to(v.dtype)
@@ -132,9 +141,6 @@ def _chunks(batch: int, heads: int, length: int) -> Iterator[tuple[int, slice]]:
 
 def _weights(q: Tensor, k: Tensor, distance: Tensor, slopes: Tensor) -> Tensor:
     """Attention weights (H', L, L) in float32 of queries and keys (H', L, E) before dropout."""
-    bias = distance.unsqueeze(0) * -slopes.view(-1, 1, 1)  # (H', L, L)
-    if q.dtype == torch.float32:
-        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
-    else:
-        scores = bias.add_(q @ k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
-    return torch.softmax(scores, dim=-1)
+    scores = ((q * q.shape[-1] ** -0.5) @ k.transpose(1, 2)).float()  # (H', L, L)
+    scores.addcmul_(distance.unsqueeze(0), slopes.view(-1, 1, 1), value=-1)
+    return F.threshold_(torch.softmax(scores, dim=-1), NEGLIGIBLE, 0.0)

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.model.attention import Alibi
+from emotion2vec.model.dropout import dropout
 from emotion2vec.model.position import ConvPositions, alibi_distance, alibi_slopes
 from emotion2vec.model.transformer import Block
 
@@ -97,7 +98,7 @@ class Backbone(nn.Module):
 
     def _run_blocks(self, x: Tensor, alibi: Alibi, skip_blocks: Collection[int]) -> BackboneOutput:
         layers, ffn = [], []
-        embedded = x = F.dropout(self.prenet_norm(x), self.dropout, self.training)
+        embedded = x = dropout(self.prenet_norm(x), self.dropout, self.training)
         for number, block in enumerate([*self.prenet, *self.blocks]):
             if number not in skip_blocks:
                 if self.recompute and torch.is_grad_enabled():

@@ -25,17 +25,24 @@ TYPICAL_ROWS = 256
 """Rows of the input, in frames, that the layout is chosen for; other numbers work as well."""
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu_first: bool = False) -> Tensor:
     """Multiply (..., I) by a matrix (O, I) and add a bias (O,), with gradients, through the faster library.
 
     On a GPU, under a compiler, and where nothing is learned this is PyTorch's own product.
+
+    Args:
+        x: (..., I).
+        weight: (O, I).
+        bias: (O,).
+        gelu_first: whether to multiply GELU(x) in place of x. Of the two, a CPU keeps only x for the backward pass.
     """
     learned = torch.is_grad_enabled() and (weight.requires_grad or x.requires_grad)
     if not learned or x.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.linear(x, weight, bias)
+        return F.linear(F.gelu(x) if gelu_first else x, weight, bias)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    if dtype == torch.bfloat16 or (dtype == torch.float32 and mkl_is_slow()):
-        return LearnedProduct.apply(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+    if gelu_first or dtype == torch.bfloat16 or (dtype == torch.float32 and mkl_is_slow()):
+        bias = None if bias is None else bias.to(dtype)
+        return LearnedProduct.apply(x.to(dtype), weight.to(dtype), bias, gelu_first)
     return F.linear(x, weight, bias)
 
 
@@ -51,27 +58,33 @@ def mkl_is_slow() -> bool:
 
 
 class LearnedProduct(torch.autograd.Function):
-    """A product and its two gradients on a CPU, each in the form that oneDNN is fast in."""
+    """A product and its two gradients on a CPU, each in the form that is fast in its library."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, gelu_first: bool) -> Tensor:  # noqa: D102
         ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
-        return _multiply(x, weight, bias)
+        ctx.has_bias, ctx.gelu_first = bias is not None, gelu_first
+        return _multiply(F.gelu(x) if gelu_first else x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # noqa: D102
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # noqa: D102
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
-        rows, grads = x.flatten(0, -2), grad.flatten(0, -2)  # (R, I), (R, O)
-        grad_x = _multiply(grad, weight.t(), None) if ctx.needs_input_grad[0] else None
-        grad_weight = _outer(grads, rows) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight, grads.sum(dim=0) if ctx.has_bias else None
+        grads = grad.flatten(0, -2)  # (R, O)
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _multiply(grad, weight.t(), None)
+            if ctx.gelu_first:
+                grad_x = torch.ops.aten.gelu_backward(grad_x, x)
+        if ctx.needs_input_grad[1]:
+            rows = (F.gelu(x) if ctx.gelu_first else x).flatten(0, -2)  # (R, I)
+            grad_weight = _outer(grads, rows)
+        return grad_x, grad_weight, grads.sum(dim=0) if ctx.has_bias else None, None
 
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.linear` by oneDNN, where PyTorch would choose MKL for float32."""
-    if x.dtype == torch.float32:
+    """`F.linear` by oneDNN, where PyTorch would choose an MKL that is slow."""
+    if x.dtype == torch.float32 and mkl_is_slow():
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
 
@@ -82,6 +95,8 @@ def _outer(grads: Tensor, rows: Tensor) -> Tensor:
     oneDNN is slow when the first factor is transposed in place, so the narrower one is copied.
     """
     if grads.dtype == torch.float32:
+        if not mkl_is_slow():
+            return grads.t() @ rows
         return torch.ops.mkldnn._linear_pointwise(grads.t().contiguous(), rows.t(), None, "none", [], "")
     if grads.shape[1] <= rows.shape[1]:
         return grads.t().contiguous() @ rows
@@ -119,12 +134,16 @@ class Linear(nn.Linear):
         """Lay the weight out for products in `dtype`; None forgets the layout."""
         self._packed = None if dtype is None else PackedWeight(self.weight, self.bias, dtype)
 
-    def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
-        """Multiply (..., I) to (..., O), then apply GELU if asked."""
-        if self._packed is not None:
-            return self._packed(x, gelu=gelu)
-        x = product(x, self.weight, self.bias)
-        return F.gelu(x) if gelu else x
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply (..., I) to (..., O)."""
+        return product(x, self.weight, self.bias) if self._packed is None else self._packed(x)
+
+
+def feed_forward(x: Tensor, first: Linear, second: Linear) -> Tensor:
+    """Two layers with GELU in between, (..., I) to (..., O); GELU is part of the neighbouring product where it can be."""
+    if first._packed is not None:
+        return second(first._packed(x, gelu=True))
+    return product(first(x), second.weight, second.bias, gelu_first=True)
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:

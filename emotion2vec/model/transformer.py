@@ -5,11 +5,11 @@ B: sequences. L: sequence length (tokens and frames). D: model width. H: heads.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emotion2vec.model.attention import Alibi, attend
-from emotion2vec.model.linear import Linear
+from emotion2vec.model.dropout import dropout
+from emotion2vec.model.linear import Linear, feed_forward
 
 
 class Attention(nn.Module):
@@ -43,7 +43,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, alibi: Alibi) -> tuple[Tensor, Tensor]:
         """Return the block's output and its FFN's output before the final residual and norm, both (B, L, D)."""
-        attended = F.dropout(self.attention(x, alibi), self.dropout, self.training)
+        attended = dropout(self.attention(x, alibi), self.dropout, self.training)
         x = self.norm1(x + attended)
-        ffn = self.fc2(self.fc1(x, gelu=True))
-        return self.norm2(x + F.dropout(ffn, self.dropout, self.training)), ffn
+        ffn = feed_forward(x, self.fc1, self.fc2)
+        return self.norm2(x + dropout(ffn, self.dropout, self.training)), ffn

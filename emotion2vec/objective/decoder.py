@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emotion2vec.config import DecoderConfig
+from emotion2vec.model.dropout import dropout
 
 
 class Decoder(nn.Module):
@@ -31,7 +32,7 @@ class Decoder(nn.Module):
 
         Masked places hold N(0, mask_noise²).
         """
-        frames = F.dropout(frames, self.input_dropout, self.training)
+        frames = dropout(frames, self.input_dropout, self.training)
         noise = torch.randn(frames.shape[0], length, frames.shape[2], device=frames.device) * self.mask_noise
         index = visible.unsqueeze(2).expand(-1, -1, frames.shape[2])  # (R, K, D)
         x = noise.to(frames.dtype).scatter(1, index, frames)  # (R, T, D)

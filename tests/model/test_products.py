@@ -17,14 +17,27 @@ from emotion2vec.model.linear import LearnedProduct, product
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize(("inputs", "outputs"), [(48, 96), (96, 48)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_learned_product(dtype: torch.dtype, error: float, inputs: int, outputs: int, bias: bool) -> None:
+@pytest.mark.parametrize("gelu_first", [True, False])
+@pytest.mark.parametrize("slow", [True, False])
+def test_learned_product(
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: torch.dtype,
+    error: float,
+    inputs: int,
+    outputs: int,
+    bias: bool,
+    gelu_first: bool,
+    slow: bool,
+) -> None:
+    monkeypatch.setattr(linear, "mkl_is_slow", lambda: slow)
     torch.manual_seed(0)
     x = torch.randn(2, 30, inputs).to(dtype).requires_grad_()
     weight = torch.randn(outputs, inputs).to(dtype).requires_grad_()
     offset = torch.randn(outputs).to(dtype).requires_grad_() if bias else None
     leaves = [leaf for leaf in (x, weight, offset) if leaf is not None]
     exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    ours, expected = LearnedProduct.apply(x, weight, offset), F.linear(*exact)
+    ours = LearnedProduct.apply(x, weight, offset, gelu_first)
+    expected = F.linear(F.gelu(exact[0]) if gelu_first else exact[0], *exact[1:])
     grad = torch.randn(2, 30, outputs).to(dtype)
     ours.backward(grad)
     expected.backward(grad.double())
@@ -32,6 +45,14 @@ def test_learned_product(dtype: torch.dtype, error: float, inputs: int, outputs:
     for mine, other in pairs:
         assert mine is not None and other is not None
         assert (mine.double() - other).norm() / other.norm() < error
+
+
+def test_a_product_after_gelu_keeps_only_what_gelu_was_given() -> None:
+    x, weight = torch.randn(3, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        product(x, weight, None, gelu_first=True)
+    assert [tensor.data_ptr() for tensor in kept] == [x.data_ptr(), weight.data_ptr()]
 
 
 def test_product_goes_to_onednn_where_mkl_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,3 +126,14 @@ def test_dropout_keeps_the_expected_share() -> None:
     sums = attend(qkv, alibi, 0.25)  # of each row's kept weights, which are all 1 / (64 · 0.75)
     assert sums.mean().item() == pytest.approx(1.0, abs=0.01)
     assert sums.std().item() == pytest.approx((0.25 / 0.75 / 64) ** 0.5, rel=0.2)
+
+
+def test_no_attention_weight_is_a_subnormal_number() -> None:
+    """They would be multiplied many times slower; ALiBi makes them where it is steep."""
+    q, k = torch.zeros(1, 128, 4), torch.zeros(1, 128, 4)
+    distance = (torch.arange(128.0).unsqueeze(1) - torch.arange(128.0)).abs()
+    plain = torch.softmax(-distance, dim=-1)
+    assert ((plain > 0) & (plain < torch.finfo(torch.float32).tiny)).any()
+    weights = attention._weights(q, k, distance, torch.ones(1))[0]
+    assert weights[weights > 0].min() > 1e-20
+    torch.testing.assert_close(weights, plain)
