@@ -140,7 +140,7 @@ class Linear(nn.Linear):
 
 
 def feed_forward(x: Tensor, first: Linear, second: Linear) -> Tensor:
-    """Two layers with GELU in between, (..., I) to (..., O); GELU is part of the neighbouring product where it can be."""
+    """Two layers with GELU in between, (..., I) to (..., O); a neighbouring product does GELU where it can."""
     if first._packed is not None:
         return second(first._packed(x, gelu=True))
     return product(first(x), second.weight, second.bias, gelu_first=True)

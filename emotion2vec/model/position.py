@@ -12,6 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """Convolve frames (B, T, C_in) along time to (B, T, C_out).
+
+    A CPU is faster where channels come last, which PyTorch knows of images only: here of a height of one.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return conv(x.transpose(1, 2)).transpose(1, 2)
+    image = x.transpose(1, 2).unsqueeze(2)  # (B, C_in, 1, T)
+    kernel = conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # (C_out, C_in / groups, 1, W)
+    y = F.conv2d(image, kernel, conv.bias, padding=(0, int(conv.padding[0])), groups=conv.groups)
+    return y.squeeze(2).transpose(1, 2)
+
+
 class ConvPositions(nn.Module):
     """Stacked grouped convolutions, each followed by a parameter-free layer norm and GELU (data2vec 2.0, audio)."""
 
@@ -30,7 +43,7 @@ class ConvPositions(nn.Module):
         for conv in self.convs:
             if padding is not None:
                 x = x.masked_fill(padding.unsqueeze(2), 0.0)
-            x = conv(x.transpose(1, 2)).transpose(1, 2)  # (B, T, D)
+            x = convolve(conv, x)  # (B, T, D)
             x = F.gelu(F.layer_norm(x, x.shape[-1:]))
         return x
 

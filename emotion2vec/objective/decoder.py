@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from emotion2vec.config import DecoderConfig
 from emotion2vec.model.dropout import dropout
+from emotion2vec.model.position import convolve
 
 
 class Decoder(nn.Module):
@@ -37,7 +38,7 @@ class Decoder(nn.Module):
         index = visible.unsqueeze(2).expand(-1, -1, frames.shape[2])  # (R, K, D)
         x = noise.to(frames.dtype).scatter(1, index, frames)  # (R, T, D)
         for conv in self.convs:
-            y = conv(x.transpose(1, 2)).transpose(1, 2)  # (R, T, width)
+            y = convolve(conv, x)  # (R, T, width)
             y = F.gelu(F.layer_norm(y, y.shape[-1:]))
             x = y + x if y.shape == x.shape else y
         return self.proj(x)
