@@ -5,7 +5,7 @@ S: samples. C: audio channels. T: frames. D: model width. L: layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,12 @@ from emotion2vec.audio import audio_blocks, describe_source
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.arrays import FeatureArray
+from emotion2vec.extraction.batching import Batch
 from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import LongClip, Source, as_fault
 from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
+from emotion2vec.extraction.lanes import in_lanes, lanes_for
 from emotion2vec.extraction.models import ready_model
 from emotion2vec.extraction.options import check_options, option_faults
 from emotion2vec.extraction.pipeline import ready_batches
@@ -118,22 +120,24 @@ def _extract_all(
     """Features in the order of the sources; after a fault only further faults are looked for."""
     features: dict[int, Features] = {}
     faults: list[Fault] = []
+
+    def encode(batch: Batch) -> Iterable[EncodedClip | Fault]:
+        if isinstance(batch, Fault):
+            return [batch]
+        if faults:
+            return []
+        return [_encode_long(batch, encoder)] if isinstance(batch, LongClip) else encoder.encode_safely(batch)
+
     batches = ready_batches(
         sources, encoder.model, chunking=encoder.chunking, batch_seconds=batch_seconds, workers=workers
     )
-    with closing(batches):
-        for batch in batches:
-            if isinstance(batch, Fault):
-                faults.append(batch)
-            elif not faults:
-                outcomes = (
-                    [_encode_long(batch, encoder)] if isinstance(batch, LongClip) else encoder.encode_safely(batch)
-                )
-                for outcome in outcomes:
-                    if isinstance(outcome, Fault):
-                        faults.append(outcome)
-                    else:
-                        features[outcome.clip.index] = _as_features(outcome.features["frames"].whole())
+    lanes = lanes_for(encoder.model.device, len(sources))
+    with closing(batches), closing(in_lanes(batches, encode, lanes)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Fault):
+                faults.append(outcome)
+            else:
+                features[outcome.clip.index] = _as_features(outcome.features["frames"].whole())
     if faults:
         raise _audio_error(faults, len(sources))
     return [features[index] for index in range(len(sources))]

@@ -14,6 +14,7 @@ from emotion2vec.extraction.background import Later
 from emotion2vec.extraction.batching import Batch
 from emotion2vec.extraction.clips import ClipFault, LongClip, as_fault
 from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
+from emotion2vec.extraction.lanes import in_lanes, lanes_for
 from emotion2vec.extraction.sources import Item
 from emotion2vec.extraction.spool import spooled
 from emotion2vec.extraction.writers import Writer
@@ -46,7 +47,7 @@ def encode_and_write(
     writer: Writer,
     folder: Path | None,
 ) -> Generator[Outcome, None, None]:
-    """Encode each batch, and write its features while the next one is encoded.
+    """Encode the batches, on a CPU side by side, and write the features of each while the next is encoded.
 
     Args:
         batches: decoded clips; the index of each is that of its item.
@@ -59,15 +60,15 @@ def encode_and_write(
         ConfigError: nothing more can be written.
     """
     finished: list[Outcome] = []
-    with closing(Later(WRITES_BEHIND)) as later:
-        for batch in batches:
-            for encoded in _encode(batch, encoder, folder):
-                if isinstance(encoded, ClipFault):
-                    yield Outcome(encoded.index, reason=encoded.reason)
-                else:
-                    item, frames = items[encoded.clip.index], encoder.frames(encoded.clip)
-                    later.call(partial(_write, writer, item, encoded, frames), finished.append)
-                yield from _drain(finished)
+    encode, lanes = partial(_encode, encoder=encoder, folder=folder), lanes_for(encoder.model.device, len(items))
+    with closing(Later(WRITES_BEHIND)) as later, closing(in_lanes(batches, encode, lanes)) as stream:
+        for encoded in stream:
+            if isinstance(encoded, ClipFault):
+                yield Outcome(encoded.index, reason=encoded.reason)
+            else:
+                item, frames = items[encoded.clip.index], encoder.frames(encoded.clip)
+                later.call(partial(_write, writer, item, encoded, frames), finished.append)
+            yield from _drain(finished)
         later.settle()
         yield from _drain(finished)
 

@@ -143,4 +143,4 @@ def _weights(q: Tensor, k: Tensor, distance: Tensor, slopes: Tensor) -> Tensor:
     """Attention weights (H', L, L) in float32 of queries and keys (H', L, E) before dropout."""
     scores = ((q * q.shape[-1] ** -0.5) @ k.transpose(1, 2)).float()  # (H', L, L)
     scores.addcmul_(distance.unsqueeze(0), slopes.view(-1, 1, 1), value=-1)
-    return F.threshold_(torch.softmax(scores, dim=-1), NEGLIGIBLE, 0.0)
+    return F.threshold(torch.softmax(scores, dim=-1), NEGLIGIBLE, 0.0, inplace=True)

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
-    """Convolve frames (B, T, C_in) along time to (B, T, C_out).
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """Convolve frames (B, T, C_in) along time to (B, T, C_out) with an `nn.Conv1d`.
 
     A CPU is faster where channels come last, which PyTorch knows of images only: here of a height of one.
     """
+    assert isinstance(conv, nn.Conv1d)
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return conv(x.transpose(1, 2)).transpose(1, 2)
     image = x.transpose(1, 2).unsqueeze(2)  # (B, C_in, 1, T)
