@@ -7,8 +7,10 @@ set -euo pipefail
 : "${HOST:?address of one machine}" "${DATA:?the prepared corpus}" "${RUN:?a run folder on shared storage}"
 
 export OMP_NUM_THREADS=1
+# A store of its own for every attempt: in a shared one, restarted processes may read the addresses of the dead ones.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec torchrun \
   --nnodes "${NODES:-1}" --nproc-per-node "${GPUS:-8}" \
-  --rdzv-backend c10d --rdzv-endpoint "$HOST:29400" --rdzv-id "$(basename "$RUN")" \
+  --rdzv-backend c10d --rdzv-endpoint "$HOST:${PORT:-29400}" --rdzv-id "$(basename "$RUN")" \
   --max-restarts 3 \
   -m emotion2vec pretrain --config base data.train="$DATA" run.dir="$RUN" data.workers=8 optim.accumulate=1 "$@"

@@ -6,6 +6,9 @@ import json
 import os
 import resource
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -57,6 +60,32 @@ def test_killed_at_random_moments(speech: Path, tmp_path: Path, kills: int, rank
     finish(parts, tmp_path / "parts.log", ranks=ranks)
     finish(whole, tmp_path / "whole.log", ranks=ranks)
     assert_same_run(tmp_path / "parts", tmp_path / "whole", last)
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_what_was_killed(speech: Path, tmp_path: Path) -> None:
+    """The example of several machines, here with two processes of one; one of them is killed."""
+    script = Path(__file__).parents[2] / "examples" / "cluster" / "torchrun.sh"
+    settings = [*RANDOM, "optim.max_updates=60", "checkpoint.every=5", "optim.accumulate=2", "run.accelerator=cpu"]
+    whole, parts = (overrides(speech, tmp_path / name, *settings, "data.workers=0") for name in ("whole", "parts"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    places = {"HOST": "127.0.0.1", "PORT": port, "GPUS": "2", "DATA": str(speech), "RUN": str(tmp_path / "parts")}
+    search = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with (
+        open(tmp_path / "parts.log", "wb") as log,
+        subprocess.Popen(["bash", script, *parts], stdout=log, stderr=log, env=os.environ | places | search) as agent,
+    ):
+        while len(checkpoints(tmp_path / "parts")) < 2:
+            assert agent.poll() is None, (tmp_path / "parts.log").read_text()
+            time.sleep(0.01)
+        children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        assert agent.wait(300) == 0, (tmp_path / "parts.log").read_text()
+    assert "resumed after update" in (tmp_path / "parts.log").read_text()
+    finish(whole, tmp_path / "whole.log", ranks=2)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole", 60)
 
 
 def _size(file: Path) -> int:
