@@ -26,8 +26,10 @@ from typing import Any
 FAIRSEQ = "fairseq fp32"
 
 
-def worker(data: Path, steps: int, threads: int, settings: list[str]) -> None:
-    """Run our updates, the ones that the trainer runs, and print what each took."""
+def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: bool) -> None:
+    """Run our updates, the ones that the trainer runs, and print what each took; the profiler watches the last."""
+    from contextlib import nullcontext
+
     import numpy as np
     import torch
     from lhotse import CutSet
@@ -52,18 +54,27 @@ def worker(data: Path, steps: int, threads: int, settings: list[str]) -> None:
     waveforms = torch.from_numpy(np.load(data)["waveforms"])  # (B, S)
     batch = MicroBatch(waveforms, [str(number) for number in range(len(waveforms))], Position(0, 1, 1))
     cuda = fabric.device.type == "cuda"
-    for step in range(1, steps + 2):
-        wall, processor = time.perf_counter(), time.process_time()
+    watched = torch.profiler.profile() if profiled else nullcontext()
+
+    def update(step: int) -> dict[str, float]:
         _, size = trainer._fetch(iter([batch]), None, None)  # type: ignore[arg-type]
         sums = UpdateSums.of(trainer._forward_backward(step, [batch], size))
         norm = trainer.optimization.gradient_norm()
         metrics = to_host(sums.metrics(size, config.loss) | {"grad_norm": norm})
         trainer._step(step, metrics, sums, batch.ids)
+        return metrics
+
+    for step in range(1, steps + 2):
+        wall, processor = time.perf_counter(), time.process_time()
+        with watched if step > steps else nullcontext():
+            metrics = update(step)
         if cuda:
             torch.cuda.synchronize()
         times = {"seconds": time.perf_counter() - wall, "processor": time.process_time() - processor}
         if step > 1:
             print(json.dumps(times | {"loss": metrics["loss"]}), flush=True)
+    if profiled:
+        print(watched.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
     memory = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     samples, frames = waveforms.shape[1], trainer._frames(batch)
     facts = {"memory": memory, "flops": len(waveforms) * sum(utterance_flops(config, samples, frames).values())}
@@ -96,28 +107,32 @@ def run(command: list[str], threads: int) -> tuple[list[dict[str, float]], dict[
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    print("\n".join(line for line in done.stdout.splitlines() if not line.startswith("{")), end="")
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return lines[:-1], lines[-1]
 
 
 def report(seconds: float, found: dict[str, list[dict[str, float]]], facts: dict[str, dict[str, Any]]) -> None:
     """Print the table, with the ratios to fairseq's medians."""
-    print("| side | s / update | processor s | s of audio / s | times fairseq | memory | of fairseq's | MFU |")
-    print("| --- " * 8 + "|")
+    print(
+        "| side | s / update | processor s | s of audio / s | times fairseq | by processor time | memory | of fairseq's | MFU |"
+    )
+    print("| --- " * 9 + "|")
     theirs = found.get(FAIRSEQ)
     for name, steps in found.items():
         wall, processor = (statistics.median(step[key] for step in steps) for key in ("seconds", "processor"))
         memory, row = facts[name]["memory"], [name, f"{wall:.1f}", f"{processor:.1f}", f"{seconds / wall:.2f}"]
-        faster = less = ""
+        faster = frugal = less = ""
         if theirs:
-            faster = f"{statistics.median(step['processor'] for step in theirs) / processor:.2f}"
+            faster = f"{statistics.median(step['seconds'] for step in theirs) / wall:.2f}"
+            frugal = f"{statistics.median(step['processor'] for step in theirs) / processor:.2f}"
             less = f"{memory / facts[FAIRSEQ]['memory']:.0%}"
         share = f"{facts[name]['flops'] / wall / facts[name]['peak']:.0%}" if "flops" in facts[name] else ""
-        print("| " + " | ".join([*row, faster, f"{memory / 1e9:.1f} GB", less, share]) + " |")
+        print("| " + " | ".join([*row, faster, frugal, f"{memory / 1e9:.1f} GB", less, share]) + " |")
 
 
 def main() -> None:
-    """Run the sides in turn and report medians; the ratio is that of processor time, which other jobs disturb less."""
+    """Run the sides in turn and report medians; other jobs disturb ratios of processor time less than of the clock."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fairseq", help="Python of an environment with fairseq-fixed; without it only ours is timed")
     parser.add_argument("--utterances", type=int, default=3)
@@ -127,10 +142,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="updates per round, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], help="more settings of ours, such as run.compile=true")
+    parser.add_argument("--profile", action="store_true", help="print which operations our last update consisted of")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        return worker(options.worker, options.steps, options.threads, options.set)
+        return worker(options.worker, options.steps, options.threads, options.set, options.profile)
     found: dict[str, list[dict[str, float]]] = {}
     facts: dict[str, dict[str, Any]] = {}
     here = Path(__file__).parent
@@ -138,6 +154,7 @@ def main() -> None:
         data = write_batch(Path(folder), options.utterances, options.length)
         common = ["--steps", str(options.steps), "--threads", str(options.threads)]
         ours = [sys.executable, str(here / "pretrain_step.py"), "--worker", str(data), *common]
+        ours += ["--profile"] * options.profile
         sides = {
             f"ours {precision}": [*ours, "--set", *options.set, f"run.precision={precision}"]
             for precision in options.precisions
