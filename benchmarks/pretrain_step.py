@@ -114,9 +114,7 @@ def run(command: list[str], threads: int) -> tuple[list[dict[str, float]], dict[
 
 def report(seconds: float, found: dict[str, list[dict[str, float]]], facts: dict[str, dict[str, Any]]) -> None:
     """Print the table, with the ratios to fairseq's medians."""
-    print(
-        "| side | s / update | processor s | s of audio / s | times fairseq | by processor time | memory | of fairseq's | MFU |"
-    )
+    print("| side | s / update | processor s | s of audio / s | times fairseq | by CPU | memory | of fairseq's | MFU |")
     print("| --- " * 9 + "|")
     theirs = found.get(FAIRSEQ)
     for name, steps in found.items():
