@@ -14,7 +14,7 @@ from emotion2vec.errors import ConfigError, Emotion2vecError
 from emotion2vec.probe.contents import combined_key
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.joining import Part, join_corpora
-from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan
+from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
 from emotion2vec.probe.probing import probe
 from emotion2vec.probe.report import versions, write_json
 from emotion2vec.probe.request import Request
@@ -150,12 +150,14 @@ def _probe_feature(
     plan: BenchmarkPlan, corpus: CorpusPlan, clipset: ClipSet, feature: FeaturePlan, digest: str, progress: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield the documents of one feature on one corpus head by head, from disk or probed now."""
+    from emotion2vec.extraction.models import choose_device
     from emotion2vec.probe.embedding import embed
     from emotion2vec.probe.features import make_extractor
 
-    extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling)
+    device = str(choose_device(plan.device))
+    extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling, device=device)
     cache = _cache(plan)
-    for head in feature.heads or corpus.heads or plan.heads:
+    for head in heads_of(corpus, feature, plan.heads):
         request = {
             "format": RESULT_FORMAT,
             "corpus": digest,
@@ -184,10 +186,10 @@ def _probe_feature(
                 pooling=feature.pooling,
                 standardize=plan.standardize,
                 cache=cache,
-                device=plan.device,
+                device=device,
                 progress=progress,
             )
-            embedding = embed(clipset, extractor, cache, targets=corpus.targets)
+            embedding = embed(clipset, extractor, cache, progress, targets=corpus.targets)
             document = {**found.to_dict(), "request": request, "embedding": embedding}
             write_json(document, path)
         yield {**document, "title": corpus.name, "feature": feature.label}

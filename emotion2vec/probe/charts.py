@@ -93,9 +93,9 @@ def _scaled(value: float, values: Sequence[float]) -> float:
     return MARGIN + (SIZE - 2 * MARGIN) * ((value - low) / (high - low) if high > low else 0.5)
 
 
-def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """Lay out a confusion matrix: rows are the truth, cells the share of their row in percent, shaded by it."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in classes)
+def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str], seeds: int) -> str:
+    """Lay out a confusion matrix summed over seeds: rows are the truth, cells the share of their row in percent."""
+    head = "".join(f'<th class="n">{escape(name)}</th>' for name in classes)
     body = ""
     for name, row in zip(classes, confusion, strict=True):
         total = sum(row)
@@ -104,8 +104,13 @@ def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) 
             share = count / total if total else 0.0
             strong = ' class="strong"' if share > 0.55 else ""
             cells += f'<td{strong} style="--share:{share:.3f}" title="{count} clips">{100 * share:.0f}</td>'
-        body += f"<tr><th>{escape(name)}</th>{cells}</tr>"
+        body += f'<tr><th>{escape(name)}</th>{cells}<td class="n">{total // seeds}</td></tr>'
+    what = (
+        "Confusions: the share of each true class (rows, with the number of their clips) that was taken for each class"
+    )
+    over = f"all folds and {seeds} seeds together" if seeds > 1 else "all folds together"
     return (
-        f'<div class="wide"><table class="confusion"><thead><tr><th>true \\ predicted, %</th>{head}</tr></thead>'
+        f'<div class="wide"><table class="confusion"><caption>{what} (columns), in %, {over}</caption>'
+        f'<thead><tr><th>true \\ predicted</th>{head}<th class="n">clips</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,7 +96,7 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     for group in by_metrics(rows):
         head = _head(group[0])
         lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in group]
+        lines += ["| " + " | ".join(map(_escape_markdown, _cells(row))) + " |" for row in group]
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)
 
@@ -155,6 +156,25 @@ def format_p(p: float | None) -> str:
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def _escape_markdown(text: str) -> str:
+    return "".join({"<": "&lt;", "&": "&amp;"}.get(char, "\\" + char if char in r"\|*_`[]" else char) for char in text)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "–": "--",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a row it would be an argument of \\
+    **{char: "\\" + char for char in "&%$#_{}"},
+}
+
+
 def _escape_latex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$"}
-    return "".join(special.get(char, "\\" + char if char in "&%$#_{}" else char) for char in text)
+    """Text as LaTeX; a number's sign becomes a minus."""
+    if re.fullmatch(r"-[\d.]+( to .*)?", text):
+        return " to ".join(f"${part}$" for part in text.split(" to "))
+    return "".join(LATEX.get(char, char) for char in text)

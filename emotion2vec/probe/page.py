@@ -172,7 +172,8 @@ def _overview_table(documents: Sequence[Document]) -> str:
         f'<div class="wide"><table><thead><tr><th>feature</th><th>head</th>{head}<th class="n">{main}, 95 %</th>'
         f'<th class="extra">0 to {100 if rows[0]["unit"] == "%" else 1}</th><th class="n">p</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
-        f'<p class="note">95 %: bootstrap over {documents[0]["intervals_over"]} of the pooled {main}. '
+        f'<p class="note">95 %: bootstrap over {documents[0]["intervals_over"]} of the {main} of all test clips '
+        "together, drawn as a bar, with the mean over folds as a mark. "
         f"p: paired permutation test of {main} over speakers (or folds) against the best feature of the same head, "
         "not corrected for the number of comparisons.</p>"
     )
@@ -243,7 +244,10 @@ def _details(document: Document) -> str:
         found = "".join(agreement(pairs, name) for name, pairs in document["points"].items())
         shown, what = f'<div class="plots">{found}</div>', "agreement"
     else:
-        shown, what = confusion_table(document["confusion"], document["classes"]), "confusions"
+        shown, what = (
+            confusion_table(document["confusion"], document["classes"], len(document["by_seed"])),
+            "confusions",
+        )
     title = f"{document['feature']} · {document['head']}: folds and {what}"
     return (
         f'<details><summary>{escape(title)}</summary><div class="wide"><table><thead><tr><th>fold</th>'
@@ -288,10 +292,8 @@ def embedding_plots(found: dict[str, Any]) -> str:
         + "</div>"
         for name, shown in kinds
     )
-    missing = (
-        "" if "umap" in found else '<p class="note">UMAP is drawn too where it is installed: pip install umap-learn</p>'
-    )
-    return plots + missing
+    missing = "" if "umap" in found else " UMAP is drawn too where it is installed: pip install umap-learn"
+    return f'{plots}<p class="note">{len(found["pca"])} clips, their vectors standardized per channel.{missing}</p>'
 
 
 def _failures(failures: Sequence[dict[str, str]]) -> str:

@@ -10,8 +10,9 @@ from probe.stand_in import write_tones
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe import benchmark
+from emotion2vec.probe.exports import to_latex, to_markdown
 from emotion2vec.probe.page import write_plots
-from emotion2vec.probe.plan import load_plan
+from emotion2vec.probe.plan import CorpusPlan, FeaturePlan, heads_of, load_plan
 from emotion2vec.probe.tables import read_table
 
 
@@ -75,6 +76,10 @@ def test_the_page_stands_alone_and_warns(config: Path) -> None:
         ("corpora: [{dataset: emodb, folds: loso}]\nfeatures: [{layer: 1}]", r"features\[0\].*folds of emodb.*'loso'"),
         ("corpora: [{dataset: emodb}]\nfeatures: [logmel]\nheads: [svm]\nseed: 1", "unknown key seed.*head is svm"),
         ("corpora: [{dataset: emodb}]\nfeatures: [logmel]\nseeds: [a]", "expected a list of int"),
+        (
+            "corpora: [{dataset: emodb}, {dataset: emodb}]\nfeatures: [logmel, logmel]",
+            r"emodb \(speaker\) is the title of several corpora, .*; logmel is the title of several features",
+        ),
         ("- a", "cannot be read|holds a list"),
         ("a: [", "cannot be read as YAML"),
     ],
@@ -86,10 +91,71 @@ def test_faulty_plans_are_refused_with_all_faults(tmp_path: Path, text: str, mes
         load_plan(path)
 
 
+def test_heads_that_fit_nowhere_are_found_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        """
+corpora:
+  - {dataset: emodb, root: a, title: classes}
+  - {dataset: nemo, root: a, title: others, heads: [ridge, mlp]}
+  - {dataset: iemocap, root: a, title: values, targets: [arousal]}
+  - {dataset: meld, root: a, title: talk, context: 6, heads: [dialogue]}
+features:
+  - logmel
+  - {name: tiny, layer: all, heads: [mlp, weighted]}
+  - {name: mfcc, layer: first, pooling: max}
+heads: [logreg, dialogue]
+"""
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_plan(path)
+    told = str(caught.value)
+    for part in (
+        "head dialogue predicts no classes of clips: ridge needs targets, dialogue a context (classes)",
+        "head ridge predicts no classes of clips: ridge needs targets, dialogue a context (others)",
+        "head logreg, dialogue predicts no values, expected ridge, linear, mlp, weighted, attention or gru (values)",
+        "layer is 'all', which gives no frames, and head mlp reads frames (tiny, layer all)",
+        "features[2].layer is 'first', expected last, mean, mean:N, all or a number",
+        "features[2].pooling is 'max', expected one of mean, mean+std",
+    ):
+        assert part in told
+    path.write_text("corpora: [{dataset: emodb}]\nfeatures: [{name: tiny, heads: [gru, dialogue]}]")
+    with pytest.raises(ConfigError, match=r"yaml: head dialogue is for none of the corpora \(tiny\)$"):
+        load_plan(path)
+
+
+def test_heads_of_a_feature_read_it_where_they_can_learn_what_is_predicted() -> None:
+    feature = FeaturePlan(name="tiny", heads=("logreg", "weighted"))
+    classes, values = CorpusPlan(dataset="emodb", heads=("mlp",)), CorpusPlan(dataset="iemocap", targets=("arousal",))
+    talk = CorpusPlan(dataset="meld", context=6, heads=("dialogue",))
+    assert [heads_of(corpus, feature, ("linear",)) for corpus in (classes, values, talk)] == [
+        ("logreg", "weighted"),
+        ("weighted",),
+        ("dialogue",),
+    ]
+    plain = FeaturePlan(name="logmel")
+    assert [heads_of(corpus, plain, ("linear",)) for corpus in (classes, values)] == [("mlp",), ("linear",)]
+
+
 def test_shipped_plans_load(root: Path) -> None:
     for path in (root / "configs" / "benchmark").glob("*.yaml"):
         if path.stem != "published":
             assert load_plan(path).corpora
+
+
+def test_tables_for_papers_survive_any_name() -> None:
+    row = {"corpus": "[A] R&D_1", "folds": "x|y", "feature": "<b> 100 % ~^\\", "head": "*h*", "p": 0.0001}
+    row |= {"CCC": -0.25, "CCC_low": -0.5, "CCC_high": 0.125, "complete": False, "unit": "", "main": "CCC"}
+    row |= {"metrics": ["CCC"]}
+    assert to_latex([row]).splitlines()[4] == (
+        r"{[}A] R\&D\_1 & x\textbar{}y & $<$b$>$ 100 \% \textasciitilde{}\textasciicircum{}\textbackslash{}"
+        r" (incomplete) & *h* & $-0.250$ & $-0.500$ to $0.125$ & $<$ 0.001 \\"
+    )
+    header, rule, cells, *_ = to_markdown([row]).splitlines()
+    assert cells == (
+        r"| \[A\] R&amp;D\_1 | x\|y | &lt;b> 100 % ~^\\ (incomplete) | \*h\* | -0.250 | -0.500 to 0.125 | &lt; 0.001 |"
+    )
+    assert header.count("|") == rule.count("|") == cells.replace(r"\|", "").count("|")
 
 
 def test_plots_of_features_alone(tmp_path: Path) -> None:

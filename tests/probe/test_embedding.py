@@ -23,9 +23,10 @@ class Clouds:
     """Vectors in three clouds, by the number in the clip's name; one clip cannot be read."""
 
     name = fingerprint = "clouds"
+    reads = ("audio",)
 
-    def extract(self, paths: Sequence[Path]) -> list[ClipFeatures | str]:
-        return ["broken" if path.stem == "7" else self._vector(int(path.stem)) for path in paths]
+    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+        return ["broken" if clip.path.stem == "7" else self._vector(int(clip.path.stem)) for clip in clips]
 
     def _vector(self, number: int) -> ClipFeatures:
         noise = np.random.default_rng(number).standard_normal(6)
@@ -63,7 +64,7 @@ def test_large_corpora_are_sampled_before_their_features_are_extracted(monkeypat
     monkeypatch.setattr(
         Clouds,
         "extract",
-        lambda self, paths: asked.extend(p.stem for p in paths) or [self._vector(int(path.stem)) for path in paths],
+        lambda self, clips: asked.extend(c.path.stem for c in clips) or [self._vector(int(c.file)) for c in clips],
     )
     first, again = embed(clipset(90), Clouds()), embed(clipset(90), Clouds())
     assert len(first["pca"]) == 20 and first == again
