@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from emotion2vec.probe.contents import combined_key
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.joining import Part, join_corpora
 from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
+from emotion2vec.probe.probing import logger as probing_logger
 from emotion2vec.probe.probing import probe
 from emotion2vec.probe.report import versions, write_json
 from emotion2vec.probe.request import Request
@@ -74,19 +76,39 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
             result.failures.append({"corpus": corpus.name, "feature": "", "reason": str(error)})
             continue
         digest = _corpus_digest(clipset, _cache(plan))
-        for feature in plan.features:
-            try:
-                for document in _probe_feature(plan, corpus, clipset, feature, digest, progress):
-                    result.documents.append(document)  # one by one: those before a head that fails are kept
-            except Exception as error:  # hours of other combinations must not be lost with one
-                known = isinstance(error, Emotion2vecError)
-                reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-                result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": reason})
-                if not known:
-                    logger.exception("%s, %s", corpus.name, feature.label)
-            write_report(plan, result.documents, result.failures, command)
+        with _warnings_once(corpus.name):
+            for feature in plan.features:
+                try:
+                    for document in _probe_feature(plan, corpus, clipset, feature, digest, progress):
+                        result.documents.append(document)  # one by one: those before a head that fails are kept
+                except Exception as error:  # hours of other combinations must not be lost with one
+                    known = isinstance(error, Emotion2vecError)
+                    reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+                    result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": reason})
+                    if not known:
+                        logger.exception("%s, %s", corpus.name, feature.label)
+                write_report(plan, result.documents, result.failures, command)
     write_report(plan, result.documents, result.failures, command)
     return result
+
+
+@contextmanager
+def _warnings_once(corpus: str) -> Iterator[None]:
+    """Let a probe's warnings about a corpus be heard once, with its name, and not for every feature and head."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in said
+        said.add(message)
+        record.msg, record.args = f"{corpus}: {message}", ()
+        return new
+
+    probing_logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        probing_logger.removeFilter(is_new)
 
 
 def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> ClipSet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -309,13 +308,12 @@ def _failures(failures: Sequence[dict[str, str]]) -> str:
 def _reproduce(plan: BenchmarkPlan, documents: Sequence[Document], command: str) -> str:
     hashes = {f"{row['title']} · {row['feature']}": row["request"] for row in documents}
     installed = ", ".join(f"{name} {version}" for name, version in versions().items())
-    shown = json.dumps(plan.to_dict(), indent=1, ensure_ascii=False)
     contents = "\n".join(
         f"{name}: corpus {row['corpus']}, features {row['fingerprint']}" for name, row in hashes.items()
     )
     return (
         f'<section><h2 id="reproduce">How to reproduce</h2><pre>{escape(command)}</pre>'
-        f"<details><summary>Configuration</summary><pre>{escape(shown)}</pre></details>"
+        f"<details><summary>Configuration</summary><pre>{escape(plan.to_yaml())}</pre></details>"
         f"<details><summary>Content hashes of corpora and features</summary><pre>{escape(contents)}</pre></details>"
         f'<p class="note">{escape(installed)}</p></section>'
     )

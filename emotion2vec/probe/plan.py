@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,25 @@ class BenchmarkPlan:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
+
+    def to_yaml(self) -> str:
+        """What `load_plan` makes the same plan of; settings that are the usual ones are left out."""
+        import yaml
+
+        return yaml.safe_dump(_unusual(self), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def _unusual(item: Any) -> Any:
+    """A part of a plan as plain values, without those that are the defaults."""
+    if isinstance(item, tuple):
+        return [_unusual(part) for part in item]
+    if not is_dataclass(item):
+        return item
+    return {
+        entry.name: _unusual(value)
+        for entry in fields(item)
+        if (value := getattr(item, entry.name)) != entry.default and value != {}
+    }
 
 
 def heads_of(corpus: CorpusPlan, feature: FeaturePlan, usual: Sequence[str]) -> tuple[str, ...]:

@@ -35,9 +35,13 @@ output: {tmp_path / "out"}
     return path
 
 
-def test_a_benchmark_survives_a_bad_corpus_and_resumes(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_survives_a_bad_corpus_and_resumes(
+    config: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     plan = load_plan(config)
     result = benchmark.run_benchmark(plan, "emotion2vec benchmark --config plan.yaml")
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == len(set(told)) and any(text.startswith("tones at random: speakers of the") for text in told)
     assert result.exit_code == 1
     assert [failure["corpus"] for failure in result.failures] == ["absent"]
     pairs = [(row["title"], row["feature"]) for row in result.documents]
@@ -137,10 +141,12 @@ def test_heads_of_a_feature_read_it_where_they_can_learn_what_is_predicted() -> 
     assert [heads_of(corpus, plain, ("linear",)) for corpus in (classes, values)] == [("mlp",), ("linear",)]
 
 
-def test_shipped_plans_load(root: Path) -> None:
+def test_shipped_plans_load_and_are_shown_as_what_gives_them_again(root: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.yaml"
     for path in (root / "configs" / "benchmark").glob("*.yaml"):
-        if path.stem != "published":
-            assert load_plan(path).corpora
+        plan = load_plan(path, ["data=x", "seeds=[0,7]"])
+        again.write_text(plan.to_yaml())
+        assert load_plan(again) == plan and "null" not in plan.to_yaml()
 
 
 def test_tables_for_papers_survive_any_name() -> None:
