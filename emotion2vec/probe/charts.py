@@ -26,18 +26,19 @@ SIZE, MARGIN = 260, 8
 
 
 def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str) -> str:
-    """Draw points coloured by group, with a legend, the largest groups first."""
+    """Draw points coloured by group, with a legend in alphabetical order; of too many, the smallest share a colour."""
     xs, ys = [point[0] for point in points], [point[1] for point in points]
-    ordered = [group for group, _ in Counter(groups).most_common()]
-    colour = {group: PALETTE[min(place, len(PALETTE) - 1)] for place, group in enumerate(ordered)}
+    count = Counter(groups)
+    several = len(count) > len(PALETTE)
+    shown = sorted(group for group, _ in count.most_common(len(PALETTE) - several))
+    colour = dict.fromkeys(count, PALETTE[-1]) | dict(zip(shown, PALETTE, strict=False))
     dots = "".join(
         f'<circle cx="{_scaled(x, xs):.1f}" cy="{SIZE - _scaled(y, ys):.1f}" r="2.2" fill="{colour[group]}"/>'
         for x, y, group in zip(xs, ys, groups, strict=True)
     )
-    shown = ordered[: len(PALETTE) - 1] if len(ordered) > len(PALETTE) else ordered
     legend = "".join(f'<li><i style="background:{colour[group]}"></i>{escape(group)}</li>' for group in shown)
-    if len(shown) < len(ordered):
-        legend += f'<li><i style="background:{PALETTE[-1]}"></i>{len(ordered) - len(shown)} more</li>'
+    if several:
+        legend += f'<li><i style="background:{PALETTE[-1]}"></i>{len(count) - len(shown)} more</li>'
     return (
         f'<figure class="plot"><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" role="img" '
         f'aria-label="{escape(title)}"><g fill-opacity="0.65">{dots}</g></svg><ul class="legend">{legend}</ul></figure>'

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ import pytest
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe import embedding
 from emotion2vec.probe.cache import ClipFeatures
+from emotion2vec.probe.charts import PALETTE, scatter
 from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.embedding import embed
 from emotion2vec.probe.page import embedding_plots
@@ -69,6 +71,17 @@ def test_large_corpora_are_sampled_before_their_features_are_extracted(monkeypat
     first, again = embed(clipset(90), Clouds()), embed(clipset(90), Clouds())
     assert len(first["pca"]) == 20 and first == again
     assert len(set(asked)) == 20 and asked[:20] == sorted(asked[:20], key=int)
+
+
+def test_groups_have_colours_by_their_names_and_the_smallest_share_one() -> None:
+    few = scatter([(0, 0), (1, 1), (2, 2)], ["sad", "angry", "sad"], "title")
+    assert re.findall(r'background:(#\w+)"></i>(\w+)', few) == [(PALETTE[0], "angry"), (PALETTE[1], "sad")]
+    assert re.findall(r'fill="(#\w+)"', few) == [PALETTE[1], PALETTE[0], PALETTE[1]]
+    groups = [f"{number:02d}" for number in range(14) for _ in range(14 - number)]
+    many = scatter([(i, i) for i in range(len(groups))], groups, "title")
+    named = [(PALETTE[number], f"{number:02d}") for number in range(11)]
+    assert re.findall(r'background:(#\w+)"></i>([^<]+)', many) == [*named, (PALETTE[11], "3 more")]
+    assert re.findall(r'fill="(#\w+)"', many)[-6:] == [PALETTE[11]] * 6
 
 
 def test_umap_is_drawn_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
