@@ -204,7 +204,7 @@ def _fit_faults(corpora: Sequence[CorpusPlan], features: Sequence[FeaturePlan], 
         for head in item.heads:
             if not any(corpus.kind in HEADS[head].kinds for corpus in corpora):
                 where.setdefault(f"head {head} is for none of the corpora", []).append(item.label)
-    return [f"{fault} ({', '.join(dict.fromkeys(names))})" for fault, names in where.items()]
+    return [f"{', '.join(dict.fromkeys(names))}: {fault}" for fault, names in where.items()]
 
 
 def _check_keys(values: Mapping[str, Any], cls: type, where: str, faults: list[str]) -> None:

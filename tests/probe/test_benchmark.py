@@ -115,16 +115,16 @@ heads: [logreg, dialogue]
         load_plan(path)
     told = str(caught.value)
     for part in (
-        "head dialogue predicts no classes of clips: ridge needs targets, dialogue a context (classes)",
-        "head ridge predicts no classes of clips: ridge needs targets, dialogue a context (others)",
-        "head logreg, dialogue predicts no values, expected ridge, linear, mlp, weighted, attention or gru (values)",
-        "layer is 'all', which gives no frames, and head mlp reads frames (tiny, layer all)",
+        "classes: head dialogue predicts no classes of clips: ridge needs targets, dialogue a context",
+        "; others: head ridge predicts no classes of clips: ridge needs targets, dialogue a context",
+        "; values: head logreg, dialogue predicts no values, expected ridge, linear, mlp, weighted, attention or gru",
+        "; tiny, layer all: layer is 'all', which gives no frames, and head mlp reads frames",
         "features[2].layer is 'first', expected last, mean, mean:N, all or a number",
         "features[2].pooling is 'max', expected one of mean, mean+std",
     ):
         assert part in told
     path.write_text("corpora: [{dataset: emodb}]\nfeatures: [{name: tiny, heads: [gru, dialogue]}]")
-    with pytest.raises(ConfigError, match=r"yaml: head dialogue is for none of the corpora \(tiny\)$"):
+    with pytest.raises(ConfigError, match=r"yaml: tiny: head dialogue is for none of the corpora$"):
         load_plan(path)
 
 
