@@ -98,7 +98,7 @@ def _warnings(
     if shared := [row["name"] for row in rows if row["shared_speakers"]]:
         found.append(
             f"speakers of the test are also in training in {len(shared)} of {len(folds)} folds, so scores are not "
-            "speaker-independent; --folds speaker keeps them apart"
+            "speaker-independent; folds `speaker` keep them apart"
         )
         gain = baselines["speaker"][goal.main] - baselines["majority"][goal.main]
         if gain > SPEAKER_MARGIN[goal.task]:

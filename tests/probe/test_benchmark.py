@@ -50,7 +50,8 @@ def test_a_benchmark_survives_a_bad_corpus_and_resumes(
     rows = list(csv.DictReader((out / "results.csv").open()))
     assert len(rows) == 4 and float(rows[0]["UA"]) == pytest.approx(result.documents[0]["mean"]["UA"])
     assert len(json.loads((out / "results.json").read_text())["results"]) == 4
-    assert (out / "results.md").read_text().count("\n") == 6
+    assert (out / "results.md").read_text().count("\n| tones") == 4
+    assert "Means over folds, in %." in (out / "results.md").read_text()
     assert r"\toprule" in (out / "results.tex").read_text()
 
     def no_more(**_: object) -> None:
@@ -153,10 +154,11 @@ def test_tables_for_papers_survive_any_name() -> None:
     row = {"corpus": "[A] R&D_1", "folds": "x|y", "feature": "<b> 100 % ~^\\", "head": "*h*", "p": 0.0001}
     row |= {"CCC": -0.25, "CCC_low": -0.5, "CCC_high": 0.125, "complete": False, "unit": "", "main": "CCC"}
     row |= {"metrics": ["CCC"]}
-    assert to_latex([row]).splitlines()[4] == (
+    assert to_latex([row]).splitlines()[5] == (
         r"{[}A] R\&D\_1 & x\textbar{}y & $<$b$>$ 100 \% \textasciitilde{}\textasciicircum{}\textbackslash{}"
         r" (incomplete) & *h* & $-0.250$ & $-0.500$ to $0.125$ & $<$ 0.001 \\"
     )
+    assert to_latex([row]).startswith("% Means over folds. 95 %: of the CCC")
     header, rule, cells, *_ = to_markdown([row]).splitlines()
     assert cells == (
         r"| \[A\] R&amp;D\_1 | x\|y | &lt;b> 100 % ~^\\ (incomplete) | \*h\* | -0.250 | -0.500 to 0.125 | &lt; 0.001 |"
