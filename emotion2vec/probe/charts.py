@@ -24,6 +24,9 @@ PALETTE = (
 
 SIZE, MARGIN = 260, 8
 
+MOST_NUMBERS = 20
+"""Layers whose numbers fit below a chart."""
+
 
 def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str) -> str:
     """Draw points coloured by group, with a legend in alphabetical order; of too many, the smallest share a colour."""
@@ -76,13 +79,17 @@ def mapping_table(mapping: Mapping[str, Mapping[str, str]], classes: Sequence[st
 
 
 def layer_bars(weights: Sequence[float], title: str) -> str:
-    """Draw one bar per layer, as high as its weight."""
+    """Draw one bar per layer, as high as its weight; numbers stand below as many as there is room for."""
     top, width = max(weights), SIZE / len(weights)
+    step = -(-len(weights) // MOST_NUMBERS)
     bars = "".join(
         f'<rect x="{place * width + 1:.1f}" y="{110 - 90 * weight / top:.1f}" width="{width - 2:.1f}" '
-        f'height="{90 * weight / top:.1f}"/><text x="{(place + 0.5) * width:.1f}" y="124">{place}</text>'
+        f'height="{90 * weight / top:.1f}"><title>layer {place}: {weight:.3f}</title></rect>'
+        + (f'<text x="{(place + 0.5) * width:.1f}" y="124">{place}</text>' if place % step == 0 else "")
         for place, weight in enumerate(weights)
     )
+    equal = 1 / len(weights)
+    title = f"{title}: {min(weights):.3f} to {top:.3f}; all alike would be {equal:.3f}"
     return (
         f'<figure class="plot"><figcaption>{escape(title)}</figcaption>'
         f'<svg class="bars" viewBox="0 0 {SIZE} 130" role="img" aria-label="{escape(title)}">{bars}</svg></figure>'
@@ -103,8 +110,7 @@ def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str], 
         cells = ""
         for count in row:
             share = count / total if total else 0.0
-            strong = ' class="strong"' if share > 0.55 else ""
-            cells += f'<td{strong} style="--share:{share:.3f}" title="{count} clips">{100 * share:.0f}</td>'
+            cells += f'<td style="--share:{share:.3f}">{100 * share:.0f}</td>'
         body += f'<tr><th>{escape(name)}</th>{cells}<td class="n">{total // seeds}</td></tr>'
     what = (
         "Confusions: the share of each true class (rows, with the number of their clips) that was taken for each class"

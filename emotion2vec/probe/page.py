@@ -239,6 +239,15 @@ def _details(document: Document) -> str:
             f'<tr><td>{escape(fold["name"])}</td><td class="n">{fold["clips"]}</td>'
             f"{_numbers(fold, names, unit)}<td>{chosen}</td></tr>"
         )
+    clips = sum(fold["clips"] for fold in document["folds"])
+    for label, count, scores in (
+        ("mean over folds", "", document["mean"]),
+        ("standard deviation", "", document["std"]),
+        ("all test clips together", clips, document["pooled"]),
+    ):
+        body += (
+            f'<tr class="total"><td>{label}</td><td class="n">{count}</td>{_numbers(scores, names, unit)}<td></td></tr>'
+        )
     if "points" in document:
         found = "".join(agreement(pairs, name) for name, pairs in document["points"].items())
         shown, what = f'<div class="plots">{found}</div>', "agreement"
@@ -270,7 +279,9 @@ def _layer_weights(document: Document) -> str:
     if not weights:
         return ""
     mean = [sum(column) / len(weights) for column in zip(*weights, strict=True)]
-    return f'<div class="plots">{layer_bars(mean, "learned weight of each layer, mean over folds")}</div>'
+    return (
+        f'<div class="plots">{layer_bars(mean, "learned weight of each layer from the first, mean over folds")}</div>'
+    )
 
 
 def _embeddings(documents: Sequence[Document]) -> str:

@@ -70,6 +70,7 @@ def test_the_page_stands_alone_and_warns(config: Path) -> None:
     assert "Tones &lt;b&gt;&amp; more" in page and "the command &lt;x&gt;" in page
     assert "not speaker-independent" in page  # of the random folds
     assert "absent.csv: cannot be opened" in page
+    assert page.count("all test clips together</td>") == 2 and page.count("true \\ predicted") == 2
     assert page.count("<svg") == 6  # PCA by emotion, arousal and speaker of two corpora; too few points for UMAP
 
 

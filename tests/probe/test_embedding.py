@@ -13,7 +13,7 @@ import pytest
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe import embedding
 from emotion2vec.probe.cache import ClipFeatures
-from emotion2vec.probe.charts import PALETTE, scatter
+from emotion2vec.probe.charts import PALETTE, layer_bars, scatter
 from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.embedding import embed
 from emotion2vec.probe.page import embedding_plots
@@ -82,6 +82,16 @@ def test_groups_have_colours_by_their_names_and_the_smallest_share_one() -> None
     named = [(PALETTE[number], f"{number:02d}") for number in range(11)]
     assert re.findall(r'background:(#\w+)"></i>([^<]+)', many) == [*named, (PALETTE[11], "3 more")]
     assert re.findall(r'fill="(#\w+)"', many)[-6:] == [PALETTE[11]] * 6
+
+
+def test_layer_weights_are_bars_with_as_many_numbers_as_fit() -> None:
+    found = layer_bars([0.2, 0.5, 0.3], "weights")
+    heights = [float(height) for height in re.findall(r'height="([\d.]+)"/?><title>', found)]
+    assert np.array(heights) / 90 == pytest.approx([0.4, 1, 0.6], abs=1e-3)
+    assert "weights: 0.200 to 0.500; all alike would be 0.333" in found and re.findall(r">(\d)</text>", found) == list(
+        "012"
+    )
+    assert re.findall(r">(\d+)</text>", layer_bars([0.04] * 25, "w")) == [str(number) for number in range(0, 25, 2)]
 
 
 def test_umap_is_drawn_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
