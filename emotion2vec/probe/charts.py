@@ -57,8 +57,8 @@ def agreement(pairs: Sequence[Sequence[float]], title: str) -> str:
     )
     low, high = (f"{value:.1f}" for value in (min(values), max(values)))
     return (
-        f'<figure class="plot"><figcaption>{escape(title)}: predicted (up) over true (across), {low} to {high}'
-        f'</figcaption><svg class="agreement" viewBox="0 0 {SIZE} {SIZE}" role="img" '
+        f'<figure class="plot"><figcaption>{escape(title)}: predicted (up) over true (across), both from {low} to '
+        f'{high}; {len(pairs)} test clips</figcaption><svg class="agreement" viewBox="0 0 {SIZE} {SIZE}" role="img" '
         f'aria-label="{escape(title)}, predicted over true">'
         f'<path d="M{MARGIN} {SIZE - MARGIN}L{SIZE - MARGIN} {MARGIN}"/><g fill-opacity="0.5">{dots}</g></svg></figure>'
     )
@@ -117,7 +117,7 @@ def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str], 
     )
     over = f"all folds and {seeds} seeds together" if seeds > 1 else "all folds together"
     return (
-        f'<div class="wide"><table class="confusion"><caption>{what} (columns), in %, {over}</caption>'
+        f'<p class="note">{what} (columns), in %, {over}.</p><div class="wide"><table class="confusion">'
         f'<thead><tr><th>true \\ predicted</th>{head}<th class="n">clips</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

@@ -124,8 +124,10 @@ def _corpus_section(name: str, documents: Sequence[Document]) -> str:
 
 def _facts(document: Document) -> str:
     """What is predicted, from how much."""
-    what = f"{len(document['classes'])} classes" if "classes" in document else ", ".join(document["targets"])
-    text = f"{document['clips']} clips, {document['speakers'] or 'unknown'} speakers, {what}"
+    what = (
+        f"{len(document['classes'])} classes" if "classes" in document else f"values: {', '.join(document['targets'])}"
+    )
+    text = f"{document['clips']} clips, {document['speakers'] or 'unknown'} speakers; {what}"
     if "conversation" in document:
         talk = document["conversation"]
         text += (
@@ -174,7 +176,7 @@ def _overview_table(documents: Sequence[Document]) -> str:
         f'<p class="note">95 %: bootstrap over {documents[0]["intervals_over"]} of the {main} of all test clips '
         "together, drawn as a bar, with the mean over folds as a mark. "
         f"p: paired permutation test of {main} over speakers (or folds) against the best feature of the same head, "
-        "not corrected for the number of comparisons.</p>"
+        "which has none itself; not corrected for the number of comparisons.</p>"
     )
 
 
@@ -237,7 +239,7 @@ def _details(document: Document) -> str:
         chosen = "; ".join(_chosen(row) for row in fold["chosen"])
         body += (
             f'<tr><td>{escape(fold["name"])}</td><td class="n">{fold["clips"]}</td>'
-            f"{_numbers(fold, names, unit)}<td>{chosen}</td></tr>"
+            f'{_numbers(fold, names, unit)}<td class="chosen">{chosen}</td></tr>'
         )
     clips = sum(fold["clips"] for fold in document["folds"])
     for label, count, scores in (
@@ -309,10 +311,13 @@ def embedding_plots(found: dict[str, Any]) -> str:
 def _failures(failures: Sequence[dict[str, str]]) -> str:
     if not failures:
         return ""
+    where: dict[tuple[str, str], list[str]] = {}
+    for row in failures:  # a feature that is not to be had fails on every corpus
+        where.setdefault((row["feature"], row["reason"]), []).append(row["corpus"])
     items = ""
-    for row in failures:
-        where = " · ".join(part for part in (row["corpus"], row["feature"]) if part)
-        items += f"<li>{escape(where)}: {escape(row['reason'])}</li>"
+    for (feature, reason), corpora in where.items():
+        named = " · ".join(part for part in (", ".join(corpora), feature) if part)
+        items += f"<li>{escape(named)}: {escape(reason)}</li>"
     return f'<div class="warn"><strong>Could not be done</strong><ul>{items}</ul></div>'
 
 
