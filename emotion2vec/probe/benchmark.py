@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 RESULT_FORMAT = 2
 """Raised when the documents of results get other entries, so that older ones are computed anew."""
+
+REPORT_SECONDS = 60
+"""Between two reports while a benchmark runs; one of hundreds of results takes seconds to write."""
 
 
 @dataclass
@@ -68,7 +72,7 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
         (output / "results").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output {output}: cannot be made: {error.strerror}") from error
-    result = BenchmarkResult()
+    result, written = BenchmarkResult(), time.monotonic()
     for corpus in plan.corpora:
         try:
             clipset = read_planned(plan, corpus)
@@ -87,7 +91,9 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
                     result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": reason})
                     if not known:
                         logger.exception("%s, %s", corpus.name, feature.label)
-                write_report(plan, result.documents, result.failures, command)
+                if time.monotonic() - written > REPORT_SECONDS:
+                    write_report(plan, result.documents, result.failures, command)
+                    written = time.monotonic()
     write_report(plan, result.documents, result.failures, command)
     return result
 

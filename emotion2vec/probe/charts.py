@@ -30,13 +30,13 @@ MOST_NUMBERS = 20
 
 def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str) -> str:
     """Draw points coloured by group, with a legend in alphabetical order; of too many, the smallest share a colour."""
-    xs, ys = [point[0] for point in points], [point[1] for point in points]
+    xs, ys = (_scaled([point[axis] for point in points]) for axis in (0, 1))
     count = Counter(groups)
     several = len(count) > len(PALETTE)
     shown = sorted(group for group, _ in count.most_common(len(PALETTE) - several))
     colour = dict.fromkeys(count, PALETTE[-1]) | dict(zip(shown, PALETTE, strict=False))
     dots = "".join(
-        f'<circle cx="{_scaled(x, xs):.1f}" cy="{SIZE - _scaled(y, ys):.1f}" r="2.2" fill="{colour[group]}"/>'
+        f'<circle cx="{x:.1f}" cy="{SIZE - y:.1f}" r="2.2" fill="{colour[group]}"/>'
         for x, y, group in zip(xs, ys, groups, strict=True)
     )
     legend = "".join(f'<li><i style="background:{colour[group]}"></i>{escape(group)}</li>' for group in shown)
@@ -51,9 +51,10 @@ def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str
 def agreement(pairs: Sequence[Sequence[float]], title: str) -> str:
     """Draw predicted values over true ones, with the line on which they agree."""
     values = [value for pair in pairs for value in pair]
+    scaled = _scaled(values)
     dots = "".join(
-        f'<circle cx="{_scaled(truth, values):.1f}" cy="{SIZE - _scaled(guess, values):.1f}" r="2.2"/>'
-        for truth, guess in pairs
+        f'<circle cx="{truth:.1f}" cy="{SIZE - guess:.1f}" r="2.2"/>'
+        for truth, guess in zip(scaled[::2], scaled[1::2], strict=True)
     )
     low, high = (f"{value:.1f}" for value in (min(values), max(values)))
     return (
@@ -96,9 +97,11 @@ def layer_bars(weights: Sequence[float], title: str) -> str:
     )
 
 
-def _scaled(value: float, values: Sequence[float]) -> float:
+def _scaled(values: Sequence[float]) -> list[float]:
+    """Places within a chart, from the lowest value at one margin to the highest at the other."""
     low, high = min(values), max(values)
-    return MARGIN + (SIZE - 2 * MARGIN) * ((value - low) / (high - low) if high > low else 0.5)
+    shares = [(value - low) / (high - low) if high > low else 0.5 for value in values]
+    return [MARGIN + (SIZE - 2 * MARGIN) * share for share in shares]
 
 
 def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str], seeds: int) -> str:
