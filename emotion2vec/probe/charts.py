@@ -49,17 +49,24 @@ def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str
 
 
 def agreement(pairs: Sequence[Sequence[float]], title: str) -> str:
-    """Draw predicted values over true ones, with the line on which they agree."""
-    values = [value for pair in pairs for value in pair]
+    """Draw predicted values over true ones, with the line on which they agree.
+
+    Predictions outside the range of the true values by more than half of it are drawn at the edge, and counted.
+    """
+    truth = [pair[0] for pair in pairs]
+    reach = (max(truth) - min(truth)) / 2
+    values = [min(max(value, min(truth) - reach), max(truth) + reach) for pair in pairs for value in pair]
+    beyond = sum(value not in pair for pair, value in zip(pairs, values[1::2], strict=True))
     scaled = _scaled(values)
     dots = "".join(
-        f'<circle cx="{truth:.1f}" cy="{SIZE - guess:.1f}" r="2.2"/>'
-        for truth, guess in zip(scaled[::2], scaled[1::2], strict=True)
+        f'<circle cx="{across:.1f}" cy="{SIZE - up:.1f}" r="2.2"/>'
+        for across, up in zip(scaled[::2], scaled[1::2], strict=True)
     )
     low, high = (f"{value:.1f}" for value in (min(values), max(values)))
+    counted = f"{len(pairs)} test clips" + f", {beyond} of them beyond" * bool(beyond)
     return (
         f'<figure class="plot"><figcaption>{escape(title)}: predicted (up) over true (across), both from {low} to '
-        f'{high}; {len(pairs)} test clips</figcaption><svg class="agreement" viewBox="0 0 {SIZE} {SIZE}" role="img" '
+        f'{high}; {counted}</figcaption><svg class="agreement" viewBox="0 0 {SIZE} {SIZE}" role="img" '
         f'aria-label="{escape(title)}, predicted over true">'
         f'<path d="M{MARGIN} {SIZE - MARGIN}L{SIZE - MARGIN} {MARGIN}"/><g fill-opacity="0.5">{dots}</g></svg></figure>'
     )

@@ -13,7 +13,7 @@ import pytest
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe import embedding
 from emotion2vec.probe.cache import ClipFeatures
-from emotion2vec.probe.charts import PALETTE, layer_bars, scatter
+from emotion2vec.probe.charts import PALETTE, agreement, layer_bars, scatter
 from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.embedding import embed
 from emotion2vec.probe.page import embedding_plots
@@ -82,6 +82,16 @@ def test_groups_have_colours_by_their_names_and_the_smallest_share_one() -> None
     named = [(PALETTE[number], f"{number:02d}") for number in range(11)]
     assert re.findall(r'background:(#\w+)"></i>([^<]+)', many) == [*named, (PALETTE[11], "3 more")]
     assert re.findall(r'fill="(#\w+)"', many)[-6:] == [PALETTE[11]] * 6
+
+
+def test_predictions_far_off_do_not_squeeze_the_others() -> None:
+    found = agreement([(1, 2), (5, 4), (3, 90), (2, 2), (4, 7)], "arousal")
+    assert "both from 1.0 to 7.0; 5 test clips, 1 of them beyond" in found
+    places = [(float(x), 260 - float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', found)]
+    scale = (260 - 2 * 8) / (7 - 1)
+    expected = [(1, 2), (5, 4), (3, 7), (2, 2), (4, 7)]
+    assert np.array(places) == pytest.approx(8 + (np.array(expected) - 1) * scale, abs=0.1)
+    assert "5 test clips</figcaption>" in agreement([(1, 2), (5, 4), (3, 3), (2, 2), (4, 7)], "arousal")
 
 
 def test_layer_weights_are_bars_with_as_many_numbers_as_fit() -> None:
