@@ -28,7 +28,10 @@ def probe(
     root: CorpusRoot = None,
     features: Annotated[
         list[str] | None,
-        typer.Option(help="logmel, mfcc, egemaps, untrained, hf:NAME, torchaudio:NAME, a model; may be repeated."),
+        typer.Option(
+            help="logmel, mfcc, egemaps, untrained, hf:NAME, torchaudio:NAME, text:NAME, a model; joined by +; may be "
+            "repeated."
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="One more model to probe; untrained takes its shape.")] = None,
     target: Annotated[

@@ -18,6 +18,7 @@ Row = tuple[str, Path | None, Mapping[str, str | None]]
 
 IEMOCAP_CLASSES = {"neu": "neutral", "hap": "happiness", "exc": "happiness", "ang": "anger", "sad": "sadness"}
 IEMOCAP_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\w+)\t(\w{3})\t\[[\d., ]+\]")
+IEMOCAP_SAID = re.compile(r"(Ses\w+) \[[\d.]+-[\d.]+\]: *(.*)")
 IEMOCAP_NAME = re.compile(r"(Ses(\d\d))[FM]_.+_([FM])\d+")
 IEMOCAP_CLIPS = 5531
 MELD_CLASSES = {name: name for name in ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")}
@@ -56,9 +57,10 @@ def read_iemocap(root: Path) -> ClipSet:
     for path in annotation_files(root, "EmoEvaluation/*.txt", "IEMOCAP"):
         codes.update(IEMOCAP_LINE.findall(annotation_text(path)))
     audio = {path.stem: path for path in audio_files(root)}
+    texts = iemocap_texts(root)
     classes = _Classes("IEMOCAP", IEMOCAP_CLASSES)
     rows: list[Row] = [
-        (name, audio.get(name), {"label": label, **(iemocap_facts(name) or {})})
+        (name, audio.get(name), {"label": label, "text": texts.get(name), **(iemocap_facts(name) or {})})
         for name, code in sorted(codes.items())
         if (label := classes.of(code))
     ]
@@ -72,6 +74,13 @@ def iemocap_facts(name: str) -> dict[str, str] | None:
         return None
     recording, session, sex = match.groups()
     return {"speaker": recording + sex, "gender": "female" if sex == "F" else "male", "session": session}
+
+
+def iemocap_texts(root: Path) -> dict[str, str]:
+    """What is said in each utterance, by its name: `Session*/dialog/transcriptions/*.txt`, as far as they are there."""
+    files = sorted(path for path in root.rglob("transcriptions/*.txt") if not path.name.startswith("."))
+    said = (IEMOCAP_SAID.findall(annotation_text(path)) for path in files)
+    return {name: text.strip() for lines in said for name, text in lines}
 
 
 def read_meld(root: Path) -> ClipSet:

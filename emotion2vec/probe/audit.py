@@ -56,15 +56,15 @@ def audit(
 def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold, goal: Goal) -> dict[str, Any]:
     train = fold.fitted
     trained_keys = {keys[i] for i in train} - {None}
-    texts = {clips[i].text for i in train} - {None}
+    texts, tested = ({clips[i].text or clips[i].sentence for i in rows} - {None} for rows in (train, fold.test))
     return {
         "name": fold.name,
         "train": goal.describe(train),
         "test": goal.describe(fold.test),
         "shared_speakers": list(fold.shared_speakers),
         "shared_audio": [clips[i].file for i in fold.test if keys[i] in trained_keys],
-        "shared_texts": len({clips[i].text for i in fold.test} & texts),
-        "texts": len({clips[i].text for i in fold.test} - {None}),
+        "shared_texts": len(tested & texts),
+        "texts": len(tested),
     }
 
 
@@ -98,7 +98,7 @@ def _warnings(
     if shared := [row["name"] for row in rows if row["shared_speakers"]]:
         found.append(
             f"speakers of the test are also in training in {len(shared)} of {len(folds)} folds, so scores are not "
-            "speaker-independent; --folds speaker keeps them apart"
+            "speaker-independent; folds `speaker` keep them apart"
         )
         gain = baselines["speaker"][goal.main] - baselines["majority"][goal.main]
         if gain > SPEAKER_MARGIN[goal.task]:

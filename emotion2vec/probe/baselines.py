@@ -73,14 +73,7 @@ def hugging_face(name: str, device: str) -> _FrozenNetwork:
         ConfigError: transformers is not installed, or no name is given.
         CheckpointError: the model cannot be loaded, or takes audio at another rate than 16 kHz.
     """
-    transformers = require("transformers", f"hf:{name}")
-    if not name:
-        raise ConfigError("feature is 'hf:', expected hf:NAME_OR_FOLDER of a Hugging Face speech model")
-    try:
-        prepare = transformers.AutoFeatureExtractor.from_pretrained(name)
-        model = transformers.AutoModel.from_pretrained(name).eval().to(device)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"hf:{name}: cannot be loaded: {str(error).splitlines()[0]}") from error
+    prepare, model = load_pretrained("hf", name, "AutoFeatureExtractor", device)
     if prepare.sampling_rate != SAMPLE_RATE:
         raise CheckpointError(f"hf:{name}: takes audio at {prepare.sampling_rate} Hz, expected {SAMPLE_RATE}")
     network = model.get_encoder() if model.config.model_type == "whisper" else model
@@ -95,6 +88,36 @@ def hugging_face(name: str, device: str) -> _FrozenNetwork:
         return layers
 
     return _FrozenNetwork(network, hidden_states)
+
+
+def load_pretrained(kind: str, name: str, preparing: str, device: str) -> tuple[Any, Any]:
+    """Load a Hugging Face model and what prepares its input, without running code of theirs.
+
+    Weights that a checkpoint lacks, such as those of an unused pooling layer, are random and the same in every run, so
+    that features are found again by a hash of all weights.
+
+    Args:
+        kind: of the feature, the word before its colon.
+        name: folder, or name on the hub.
+        preparing: the class of transformers that prepares input, such as `AutoTokenizer`.
+        device: where the model runs.
+
+    Raises:
+        ConfigError: transformers is not installed, or no name is given.
+        CheckpointError: the model cannot be loaded.
+    """
+    transformers = require("transformers", f"{kind}:{name}")
+    if not name:
+        raise ConfigError(f"feature is '{kind}:', expected {kind}:NAME_OR_FOLDER of a Hugging Face model")
+    try:
+        prepare = getattr(transformers, preparing).from_pretrained(name, trust_remote_code=False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = transformers.AutoModel.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{kind}:{name}: cannot be loaded: {reason}") from error
+    return prepare, model.eval().to(device)
 
 
 def torchaudio_bundle(name: str, device: str) -> _FrozenNetwork:

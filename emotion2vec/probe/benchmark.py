@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from emotion2vec.errors import ConfigError, Emotion2vecError
 from emotion2vec.probe.contents import combined_key
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.joining import Part, join_corpora
-from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan
+from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
+from emotion2vec.probe.probing import logger as probing_logger
 from emotion2vec.probe.probing import probe
 from emotion2vec.probe.report import versions, write_json
 from emotion2vec.probe.request import Request
@@ -23,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 RESULT_FORMAT = 2
 """Raised when the documents of results get other entries, so that older ones are computed anew."""
+
+REPORT_SECONDS = 60
+"""Between two reports while a benchmark runs; one of hundreds of results takes seconds to write."""
 
 
 @dataclass
@@ -66,7 +72,7 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
         (output / "results").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output {output}: cannot be made: {error.strerror}") from error
-    result = BenchmarkResult()
+    result, written = BenchmarkResult(), time.monotonic()
     for corpus in plan.corpora:
         try:
             clipset = read_planned(plan, corpus)
@@ -74,19 +80,41 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
             result.failures.append({"corpus": corpus.name, "feature": "", "reason": str(error)})
             continue
         digest = _corpus_digest(clipset, _cache(plan))
-        for feature in plan.features:
-            try:
-                for document in _probe_feature(plan, corpus, clipset, feature, digest, progress):
-                    result.documents.append(document)  # one by one: those before a head that fails are kept
-            except Exception as error:  # hours of other combinations must not be lost with one
-                known = isinstance(error, Emotion2vecError)
-                reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-                result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": reason})
-                if not known:
-                    logger.exception("%s, %s", corpus.name, feature.label)
-            write_report(plan, result.documents, result.failures, command)
+        with _warnings_once(corpus.name):
+            for feature in plan.features:
+                try:
+                    for document in _probe_feature(plan, corpus, clipset, feature, digest, progress):
+                        result.documents.append(document)  # one by one: those before a head that fails are kept
+                except Exception as error:  # hours of other combinations must not be lost with one
+                    known = isinstance(error, Emotion2vecError)
+                    reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+                    result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": reason})
+                    if not known:
+                        logger.exception("%s, %s", corpus.name, feature.label)
+                if time.monotonic() - written > REPORT_SECONDS:
+                    write_report(plan, result.documents, result.failures, command)
+                    written = time.monotonic()
     write_report(plan, result.documents, result.failures, command)
     return result
+
+
+@contextmanager
+def _warnings_once(corpus: str) -> Iterator[None]:
+    """Let a probe's warnings about a corpus be heard once, with its name, and not for every feature and head."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in said
+        said.add(message)
+        record.msg, record.args = f"{corpus}: {message}", ()
+        return new
+
+    probing_logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        probing_logger.removeFilter(is_new)
 
 
 def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> ClipSet:
@@ -150,12 +178,14 @@ def _probe_feature(
     plan: BenchmarkPlan, corpus: CorpusPlan, clipset: ClipSet, feature: FeaturePlan, digest: str, progress: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield the documents of one feature on one corpus head by head, from disk or probed now."""
+    from emotion2vec.extraction.models import choose_device
     from emotion2vec.probe.embedding import embed
     from emotion2vec.probe.features import make_extractor
 
-    extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling)
+    device = str(choose_device(plan.device))
+    extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling, device=device)
     cache = _cache(plan)
-    for head in feature.heads or corpus.heads or plan.heads:
+    for head in heads_of(corpus, feature, plan.heads):
         request = {
             "format": RESULT_FORMAT,
             "corpus": digest,
@@ -184,10 +214,10 @@ def _probe_feature(
                 pooling=feature.pooling,
                 standardize=plan.standardize,
                 cache=cache,
-                device=plan.device,
+                device=device,
                 progress=progress,
             )
-            embedding = embed(clipset, extractor, cache, targets=corpus.targets)
+            embedding = embed(clipset, extractor, cache, progress, targets=corpus.targets)
             document = {**found.to_dict(), "request": request, "embedding": embedding}
             write_json(document, path)
         yield {**document, "title": corpus.name, "feature": feature.label}

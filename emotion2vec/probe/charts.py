@@ -24,20 +24,24 @@ PALETTE = (
 
 SIZE, MARGIN = 260, 8
 
+MOST_NUMBERS = 20
+"""Layers whose numbers fit below a chart."""
+
 
 def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str) -> str:
-    """Draw points coloured by group, with a legend, the largest groups first."""
-    xs, ys = [point[0] for point in points], [point[1] for point in points]
-    ordered = [group for group, _ in Counter(groups).most_common()]
-    colour = {group: PALETTE[min(place, len(PALETTE) - 1)] for place, group in enumerate(ordered)}
+    """Draw points coloured by group, with a legend in alphabetical order; of too many, the smallest share a colour."""
+    xs, ys = (_scaled([point[axis] for point in points]) for axis in (0, 1))
+    count = Counter(groups)
+    several = len(count) > len(PALETTE)
+    shown = sorted(group for group, _ in count.most_common(len(PALETTE) - several))
+    colour = dict.fromkeys(count, PALETTE[-1]) | dict(zip(shown, PALETTE, strict=False))
     dots = "".join(
-        f'<circle cx="{_scaled(x, xs):.1f}" cy="{SIZE - _scaled(y, ys):.1f}" r="2.2" fill="{colour[group]}"/>'
+        f'<circle cx="{x:.1f}" cy="{SIZE - y:.1f}" r="2.2" fill="{colour[group]}"/>'
         for x, y, group in zip(xs, ys, groups, strict=True)
     )
-    shown = ordered[: len(PALETTE) - 1] if len(ordered) > len(PALETTE) else ordered
     legend = "".join(f'<li><i style="background:{colour[group]}"></i>{escape(group)}</li>' for group in shown)
-    if len(shown) < len(ordered):
-        legend += f'<li><i style="background:{PALETTE[-1]}"></i>{len(ordered) - len(shown)} more</li>'
+    if several:
+        legend += f'<li><i style="background:{PALETTE[-1]}"></i>{len(count) - len(shown)} more</li>'
     return (
         f'<figure class="plot"><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" role="img" '
         f'aria-label="{escape(title)}"><g fill-opacity="0.65">{dots}</g></svg><ul class="legend">{legend}</ul></figure>'
@@ -45,16 +49,24 @@ def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str
 
 
 def agreement(pairs: Sequence[Sequence[float]], title: str) -> str:
-    """Draw predicted values over true ones, with the line on which they agree."""
-    values = [value for pair in pairs for value in pair]
+    """Draw predicted values over true ones, with the line on which they agree.
+
+    Predictions outside the range of the true values by more than half of it are drawn at the edge, and counted.
+    """
+    truth = [pair[0] for pair in pairs]
+    reach = (max(truth) - min(truth)) / 2
+    values = [min(max(value, min(truth) - reach), max(truth) + reach) for pair in pairs for value in pair]
+    beyond = sum(value not in pair for pair, value in zip(pairs, values[1::2], strict=True))
+    scaled = _scaled(values)
     dots = "".join(
-        f'<circle cx="{_scaled(truth, values):.1f}" cy="{SIZE - _scaled(guess, values):.1f}" r="2.2"/>'
-        for truth, guess in pairs
+        f'<circle cx="{across:.1f}" cy="{SIZE - up:.1f}" r="2.2"/>'
+        for across, up in zip(scaled[::2], scaled[1::2], strict=True)
     )
     low, high = (f"{value:.1f}" for value in (min(values), max(values)))
+    counted = f"{len(pairs)} test clips" + f", {beyond} of them beyond" * bool(beyond)
     return (
-        f'<figure class="plot"><figcaption>{escape(title)}: predicted (up) over true (across), {low} to {high}'
-        f'</figcaption><svg class="agreement" viewBox="0 0 {SIZE} {SIZE}" role="img" '
+        f'<figure class="plot"><figcaption>{escape(title)}: predicted (up) over true (across), both from {low} to '
+        f'{high}; {counted}</figcaption><svg class="agreement" viewBox="0 0 {SIZE} {SIZE}" role="img" '
         f'aria-label="{escape(title)}, predicted over true">'
         f'<path d="M{MARGIN} {SIZE - MARGIN}L{SIZE - MARGIN} {MARGIN}"/><g fill-opacity="0.5">{dots}</g></svg></figure>'
     )
@@ -75,37 +87,47 @@ def mapping_table(mapping: Mapping[str, Mapping[str, str]], classes: Sequence[st
 
 
 def layer_bars(weights: Sequence[float], title: str) -> str:
-    """Draw one bar per layer, as high as its weight."""
+    """Draw one bar per layer, as high as its weight; numbers stand below as many as there is room for."""
     top, width = max(weights), SIZE / len(weights)
+    step = -(-len(weights) // MOST_NUMBERS)
     bars = "".join(
         f'<rect x="{place * width + 1:.1f}" y="{110 - 90 * weight / top:.1f}" width="{width - 2:.1f}" '
-        f'height="{90 * weight / top:.1f}"/><text x="{(place + 0.5) * width:.1f}" y="124">{place}</text>'
+        f'height="{90 * weight / top:.1f}"><title>layer {place}: {weight:.3f}</title></rect>'
+        + (f'<text x="{(place + 0.5) * width:.1f}" y="124">{place}</text>' if place % step == 0 else "")
         for place, weight in enumerate(weights)
     )
+    equal = 1 / len(weights)
+    title = f"{title}: {min(weights):.3f} to {top:.3f}; all alike would be {equal:.3f}"
     return (
         f'<figure class="plot"><figcaption>{escape(title)}</figcaption>'
         f'<svg class="bars" viewBox="0 0 {SIZE} 130" role="img" aria-label="{escape(title)}">{bars}</svg></figure>'
     )
 
 
-def _scaled(value: float, values: Sequence[float]) -> float:
+def _scaled(values: Sequence[float]) -> list[float]:
+    """Places within a chart, from the lowest value at one margin to the highest at the other."""
     low, high = min(values), max(values)
-    return MARGIN + (SIZE - 2 * MARGIN) * ((value - low) / (high - low) if high > low else 0.5)
+    shares = [(value - low) / (high - low) if high > low else 0.5 for value in values]
+    return [MARGIN + (SIZE - 2 * MARGIN) * share for share in shares]
 
 
-def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """Lay out a confusion matrix: rows are the truth, cells the share of their row in percent, shaded by it."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in classes)
+def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str], seeds: int) -> str:
+    """Lay out a confusion matrix summed over seeds: rows are the truth, cells the share of their row in percent."""
+    head = "".join(f'<th class="n">{escape(name)}</th>' for name in classes)
     body = ""
     for name, row in zip(classes, confusion, strict=True):
         total = sum(row)
         cells = ""
         for count in row:
             share = count / total if total else 0.0
-            strong = ' class="strong"' if share > 0.55 else ""
-            cells += f'<td{strong} style="--share:{share:.3f}" title="{count} clips">{100 * share:.0f}</td>'
-        body += f"<tr><th>{escape(name)}</th>{cells}</tr>"
+            cells += f'<td style="--share:{share:.3f}">{100 * share:.0f}</td>'
+        body += f'<tr><th>{escape(name)}</th>{cells}<td class="n">{total // seeds}</td></tr>'
+    what = (
+        "Confusions: the share of each true class (rows, with the number of their clips) that was taken for each class"
+    )
+    over = f"all folds and {seeds} seeds together" if seeds > 1 else "all folds together"
     return (
-        f'<div class="wide"><table class="confusion"><thead><tr><th>true \\ predicted, %</th>{head}</tr></thead>'
+        f'<p class="note">{what} (columns), in %, {over}.</p><div class="wide"><table class="confusion">'
+        f'<thead><tr><th>true \\ predicted</th>{head}<th class="n">clips</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

@@ -6,11 +6,11 @@ P: channels of a clip's vector, of all features together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from emotion2vec.probe.cache import ClipFeatures
+from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.store import Extractor
 
 JOINT = "+"
@@ -24,10 +24,11 @@ class CombinedFeatures:
         self.parts = tuple(parts)
         self.name = JOINT.join(part.name for part in parts)
         self.fingerprint = JOINT.join(part.fingerprint for part in parts)
+        self.reads = tuple(sorted({source for part in parts for source in part.reads}))
 
-    def extract(self, paths: Sequence[Path]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
         """Extract clips; a clip that one of the extractors cannot read has no features."""
-        found = zip(*(part.extract(paths) for part in self.parts), strict=True)
+        found = zip(*(part.extract(clips) for part in self.parts), strict=True)
         return [_joined(items) for items in found]
 
 

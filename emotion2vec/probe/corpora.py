@@ -24,7 +24,9 @@ class Clip:
     gender: str | None = None
     session: str | None = None
     text: str | None = None
-    """What is said, or the number of the sentence: only for noticing that folds share it."""
+    """What is said, in words."""
+    sentence: str | None = None
+    """Number or code of what is said, where only that is known: for noticing that folds share it."""
     intensity: str | None = None
     fold: str | None = None
     split: str | None = None

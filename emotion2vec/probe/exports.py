@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,23 +91,23 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The overview as Markdown tables, one for each kind of scores."""
+    """The overview as Markdown tables, one for each kind of scores, each with a line that says what they are."""
     tables = []
     for group in by_metrics(rows):
         head = _head(group[0])
         lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in group]
-        tables.append("\n".join(lines) + "\n")
+        lines += ["| " + " | ".join(map(_escape_markdown, _cells(row))) + " |" for row in group]
+        tables.append("\n".join([*lines, "", _note(group[0])]) + "\n")
     return "\n".join(tables)
 
 
 def to_latex(rows: Sequence[dict[str, Any]]) -> str:
-    """The overview as LaTeX tables for booktabs, one for each kind of scores."""
+    """The overview as LaTeX tables for booktabs, one for each kind of scores, below comments that say what they are."""
     tables = []
     for group in by_metrics(rows):
         head = _head(group[0])
         numbers = "".join("l" if name == "95 %" else "r" for name in head[len(LEAD) :])
-        lines = [rf"\begin{{tabular}}{{{'l' * len(LEAD)}{numbers}}}", r"\toprule"]
+        lines = [f"% {_note(group[0])}", rf"\begin{{tabular}}{{{'l' * len(LEAD)}{numbers}}}", r"\toprule"]
         lines += [" & ".join("$p$" if name == "p" else _escape_latex(name) for name in head) + r" \\", r"\midrule"]
         lines += [" & ".join(_escape_latex(cell) for cell in _cells(row)) + r" \\" for row in group]
         tables.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n")
@@ -134,6 +135,15 @@ def _head(row: dict[str, Any]) -> list[str]:
     return [*names, "p"]
 
 
+def _note(row: dict[str, Any]) -> str:
+    """What the numbers of a table are."""
+    main, unit = row["main"], ", in %" if row["unit"] == "%" else ""
+    return (
+        f"Means over folds{unit}. 95 %: of the {main} of all test clips together, by bootstrap over speakers (clips, "
+        f"where they are unknown). p: paired permutation test of {main} against the best feature of the same head."
+    )
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     mark = "" if row["complete"] else " (incomplete)"
     cells = [row["corpus"], row["folds"], row["feature"] + mark, row["head"]]
@@ -155,6 +165,25 @@ def format_p(p: float | None) -> str:
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def _escape_markdown(text: str) -> str:
+    return "".join({"<": "&lt;", "&": "&amp;"}.get(char, "\\" + char if char in r"\|*_`[]" else char) for char in text)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "–": "--",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a row it would be an argument of \\
+    **{char: "\\" + char for char in "&%$#_{}"},
+}
+
+
 def _escape_latex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$"}
-    return "".join(special.get(char, "\\" + char if char in "&%$#_{}" else char) for char in text)
+    """Text as LaTeX; a number's sign becomes a minus."""
+    if re.fullmatch(r"-[\d.]+( to .*)?", text):
+        return " to ".join(f"${part}$" for part in text.split(" to "))
+    return "".join(LATEX.get(char, char) for char in text)

@@ -5,7 +5,6 @@ T: frames. D: channels of a frame. P: channels of a clip's vector. L: layers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,8 @@ from emotion2vec.extraction.clips import default_workers
 from emotion2vec.probe import spectral
 from emotion2vec.probe.cache import ClipFeatures
 from emotion2vec.probe.combined import JOINT, CombinedFeatures
+from emotion2vec.probe.corpora import Clip
+from emotion2vec.probe.layers import at_layer, check_layer, check_pooling
 from emotion2vec.probe.stored import StoredFeatures, is_feature_store, pool
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from emotion2vec.model.features import Features
     from emotion2vec.probe.store import Extractor
 
-POOLINGS = ("mean", "mean+std")
 UNTRAINED_SEED = 0
 """Seed of the random weights of `untrained`."""
 
@@ -39,15 +39,17 @@ class WaveformExtractor:
     25 ms, averaged over time, scores lower.
     """
 
+    reads = ("audio",)
+
     def __init__(self, name: str, compute: Callable[[np.ndarray], np.ndarray], settings: str):
         self.name = name
         self.fingerprint = f"{name} {settings}"
         self._compute = compute
 
-    def extract(self, paths: Sequence[Path]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
         """Extract clips; see `Extractor`."""
         with ThreadPoolExecutor(default_workers()) as pool:
-            return list(pool.map(self._extract_one, paths))
+            return list(pool.map(self._extract_one, [clip.path for clip in clips]))
 
     def _extract_one(self, path: Path) -> ClipFeatures | str:
         try:
@@ -60,6 +62,8 @@ class WaveformExtractor:
 class ModelExtractor:
     """Features of a network at one layer, at the mean of its layers or its last n, or all layers' vectors joined."""
 
+    reads = ("audio",)
+
     def __init__(self, name: str, model: Any, layer: int | str, pooling: str):
         from emotion2vec.extraction.models import weights_hash
 
@@ -69,12 +73,13 @@ class ModelExtractor:
         self._layer = layer
         self._pooling = pooling
 
-    def extract(self, paths: Sequence[Path]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
         """Extract clips; see `Extractor`. ConfigError: the network has no such layer."""
+        paths = [clip.path for clip in clips]
         outcomes: list[ClipFeatures | str] = []
         for start in range(0, len(paths), BATCH_CLIPS):
             outcomes += [
-                item if isinstance(item, str) else self._choose(item)
+                item if isinstance(item, str) else at_layer(item, self._layer, self._pooling, self.name)
                 for item in self._encode(paths[start : start + BATCH_CLIPS])
             ]
         return outcomes
@@ -98,32 +103,12 @@ class ModelExtractor:
                 outcomes.append(str(error))
         return outcomes
 
-    def _choose(self, features: Features) -> ClipFeatures:
-        """The chosen layer's frames and vector."""
-        if self._layer == "last":
-            return ClipFeatures(pool(features.frames, self._pooling), features.frames)
-        layers = features.layers  # (L, T, D)
-        assert layers is not None
-        if self._layer == "all":
-            return ClipFeatures(np.concatenate([pool(one, self._pooling) for one in layers]), None, len(layers))
-        if self._layer == "mean":
-            frames = layers.mean(axis=0)  # (T, D)
-        elif isinstance(self._layer, str):  # mean:n
-            count = int(self._layer.partition(":")[2])
-            if count > len(layers):
-                raise ConfigError(f"layer is {self._layer!r}, but {self.name} has {len(layers)} layers")
-            frames = layers[-count:].mean(axis=0)  # (T, D)
-        else:
-            if not -len(layers) <= self._layer < len(layers):
-                raise ConfigError(f"layer is {self._layer}, but {self.name} has layers 0 to {len(layers) - 1}")
-            frames = layers[self._layer]  # (T, D)
-        return ClipFeatures(pool(frames, self._pooling), frames)
-
 
 SPECTRAL = {"logmel": spectral.log_mel, "mfcc": spectral.mfcc}
 KNOWN = (
-    "logmel, mfcc, egemaps, untrained, untrained:MODEL_OR_CONFIG, hf:NAME_OR_FOLDER, torchaudio:BUNDLE, a folder or "
-    ".npz of features, the path or name of a model, or several of them with + between them"
+    "logmel, mfcc, egemaps, untrained, untrained:MODEL_OR_CONFIG, hf:NAME_OR_FOLDER, torchaudio:BUNDLE, "
+    "text:NAME_OR_FOLDER, a folder or .npz of features, the path or name of a model, or several of them with + between "
+    "them"
 )
 BATCH_CLIPS = 32
 """Clips handed to a network at once."""
@@ -140,9 +125,10 @@ def make_extractor(
     Args:
         feature: `logmel`, `mfcc`, `egemaps` (eGeMAPSv02 functionals), `untrained` (random weights in the shape of
             `model`, or of the `tiny` configuration), `untrained:NAME` (in the shape of that model, YAML file or shipped
-            configuration), `hf:NAME_OR_FOLDER` (a Hugging Face speech model), `torchaudio:BUNDLE`, features on disk
-            (see `StoredFeatures`), the path or name of a model, a loaded model, or several of these names with `+`
-            between them, whose vectors are joined.
+            configuration), `hf:NAME_OR_FOLDER` (a Hugging Face speech model), `torchaudio:BUNDLE`,
+            `text:NAME_OR_FOLDER` (a Hugging Face text encoder, which reads what is said), features on disk (see
+            `StoredFeatures`), the path or name of a model, a loaded model, or several of these names with `+` between
+            them, whose vectors are joined.
         model: path or loaded model whose shape `untrained` takes.
         layer: of a network: `last`, `mean` (of all layers), `mean:n` (of the last n), `all` (their vectors joined) or
             an index from 0, prenet first; negative counts from the end.
@@ -155,8 +141,7 @@ def make_extractor(
         CheckpointError: the model is there and cannot be loaded.
     """
     layer = check_layer(layer)
-    if pooling is not None and pooling not in POOLINGS:
-        raise ConfigError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
+    check_pooling(pooling)
     if hasattr(feature, "extract_features"):
         return ModelExtractor(feature_name(feature), feature, layer, pooling or "mean")
     name = str(feature)
@@ -177,6 +162,10 @@ def make_extractor(
             baselines.hugging_face(source, device) if kind == "hf" else baselines.torchaudio_bundle(source, device)
         )
         return ModelExtractor(name, network, layer, pooling or "mean")
+    if kind == "text":
+        from emotion2vec.probe.transcripts import TextExtractor, text_encoder
+
+        return TextExtractor(name, text_encoder(source, device), layer, pooling or "mean")
     if is_feature_store(Path(name)):
         return StoredFeatures(Path(name), pooling or "mean")
     network = _untrained(_config_of(source or model or DEFAULT_SHAPE)) if kind == "untrained" else _load(name)
@@ -190,20 +179,6 @@ def _pooled(frames_of: Callable[[np.ndarray], np.ndarray], pooling: str) -> Call
 def feature_name(feature: Any) -> str:
     """Name a feature for tables and JSON: itself, or the class of a loaded model."""
     return type(feature).__name__ if hasattr(feature, "extract_features") else str(feature)
-
-
-def check_layer(layer: int | str) -> int | str:
-    """Return a layer as `last`, `mean`, `mean:n`, `all` or a number, also from its text.
-
-    Raises:
-        ConfigError: it is none of these.
-    """
-    if layer in ("last", "mean", "all") or re.fullmatch(r"mean:[1-9]\d*", str(layer)):
-        return layer
-    try:
-        return int(layer)
-    except ValueError:
-        raise ConfigError(f"layer is {layer!r}, expected last, mean, mean:N, all or a number") from None
 
 
 def _load(name: str) -> Any:

@@ -57,8 +57,9 @@ class Part:
 def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ()) -> ClipSet:
     """Join corpora under classes that all of them have.
 
-    Speakers and files get their corpus's name in front, so that no two corpora share them by accident. What every label
-    became is in `mapping`, and each label that was left out is a warning with the number of its clips.
+    Speakers, sessions, numbers of sentences and files get their corpus's name in front, so that no two corpora share
+    them by accident. What every label became is in `mapping`, and each label that was left out is a warning with the
+    number of its clips.
 
     Args:
         parts: at least two.
@@ -70,15 +71,16 @@ def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ())
             that no part has, or fewer than two classes; all at once.
         ManifestError: a list of `only` cannot be read or names none of its corpus's clips.
     """
-    parts = [part if part.only is None else replace(part, clipset=_only(part, part.only)) for part in parts]
     names = [part.name for part in parts]
     faults = [f"{len(parts)} corpora, expected at least 2 to join"] if len(parts) < 2 else []
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         faults.append(f"{examples(twice)} is the name of several corpora, expected another for each")
-    mapped = {part.name: {label: _class_of(part, label) for label in part.clipset.classes} for part in parts}
     for part in parts:
-        if unknown := sorted(set(part.labels) - set(part.clipset.classes)):
-            faults.append(f"labels of {part.name} maps {examples(unknown)}, which it does not have")
+        if unknown := sorted(set(part.labels) - set(part.clipset.classes)):  # of the whole corpus, before `only`
+            have = ", ".join(part.clipset.classes)
+            faults.append(f"labels of {part.name} maps {examples(unknown)}, which it does not have; it has {have}")
+    parts = [part if part.only is None else replace(part, clipset=_only(part, part.only)) for part in parts]
+    mapped = {part.name: {label: _class_of(part, label) for label in part.clipset.classes} for part in parts}
     found = [set(labels.values()) - {""} for labels in mapped.values()]
     kept = set(classes) or set.intersection(*found) if found else set()
     if absent := sorted(kept - set.union(set(), *found)):
@@ -118,6 +120,7 @@ def _joined(part: Part, clip: Clip, label: str) -> Clip:
         label=label,
         speaker=None if clip.speaker is None else f"{part.name}:{clip.speaker}",
         session=None if clip.session is None else f"{part.name}:{clip.session}",
+        sentence=None if clip.sentence is None else f"{part.name}:{clip.sentence}",
         corpus=part.name,
         language=part.language or clip.language,
         split=part.split,
@@ -136,7 +139,10 @@ def _warnings(part: Part, mapping: Mapping[str, str]) -> list[str]:
 
 
 def _only(part: Part, path: Path) -> ClipSet:
-    """The part's clips that a list names by `wav_filename`, the longest end of whose path counts."""
+    """The part's clips that a list names by `wav_filename`, the longest end of whose path counts.
+
+    What the corpus had to leave out counts only where the list names it.
+    """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
         wanted = {str(row["wav_filename"]) for row in rows}
@@ -146,18 +152,28 @@ def _only(part: Part, path: Path) -> ClipSet:
         ) from error
     by_end: dict[str, list[int]] = {}
     for i, clip in enumerate(part.clipset.clips):
-        stem = Path(clip.file).with_suffix("")
-        for end in {stem.name, "/".join(stem.parts[-2:])}:
+        for end in _ends(clip.file):
             by_end.setdefault(end, []).append(i)
     chosen: set[int] = set()
+    stems = {_ends(file)[-1] for file in wanted}
+    lost = {file: why for file, why in part.clipset.left_out.items() if _ends(file)[-1] in stems}
+    told = {_ends(file)[0] for file in lost}
     absent: dict[str, str] = {}
     for file in sorted(wanted):
-        stem = Path(file).with_suffix("")
-        places = by_end.get("/".join(stem.parts[-2:])) or by_end.get(stem.name) or []
+        ends = _ends(file)
+        places = next((by_end[end] for end in ends if end in by_end), [])
         if len(places) == 1:
             chosen.add(places[0])
-        else:
+        elif told.isdisjoint(ends):
             absent[file] = f"{path.name} names it, and {len(places)} clips of {part.name} are called so"
     if not chosen:
-        raise ManifestError(f"{path}: none of its {len(wanted)} clips is in {part.name}, such as {examples(absent)}")
-    return part.clipset.keep([i in chosen for i in range(len(part.clipset.clips))], absent)
+        raise ManifestError(
+            f"{path}: none of its {len(wanted)} clips is in {part.name}, such as {examples(absent or lost)}"
+        )
+    return replace(part.clipset, left_out=lost).keep([i in chosen for i in range(len(part.clipset.clips))], absent)
+
+
+def _ends(file: str) -> tuple[str, ...]:
+    """A file's stem with its folder and without, the longer end first; once where it has no folder."""
+    stem = Path(file).with_suffix("")
+    return tuple(dict.fromkeys(["/".join(stem.parts[-2:]), stem.name]))

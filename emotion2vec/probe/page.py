@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -125,8 +124,10 @@ def _corpus_section(name: str, documents: Sequence[Document]) -> str:
 
 def _facts(document: Document) -> str:
     """What is predicted, from how much."""
-    what = f"{len(document['classes'])} classes" if "classes" in document else ", ".join(document["targets"])
-    text = f"{document['clips']} clips, {document['speakers'] or 'unknown'} speakers, {what}"
+    what = (
+        f"{len(document['classes'])} classes" if "classes" in document else f"values: {', '.join(document['targets'])}"
+    )
+    text = f"{document['clips']} clips, {document['speakers'] or 'unknown'} speakers; {what}"
     if "conversation" in document:
         talk = document["conversation"]
         text += (
@@ -172,9 +173,10 @@ def _overview_table(documents: Sequence[Document]) -> str:
         f'<div class="wide"><table><thead><tr><th>feature</th><th>head</th>{head}<th class="n">{main}, 95 %</th>'
         f'<th class="extra">0 to {100 if rows[0]["unit"] == "%" else 1}</th><th class="n">p</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
-        f'<p class="note">95 %: bootstrap over {documents[0]["intervals_over"]} of the pooled {main}. '
+        f'<p class="note">95 %: bootstrap over {documents[0]["intervals_over"]} of the {main} of all test clips '
+        "together, drawn as a bar, with the mean over folds as a mark. "
         f"p: paired permutation test of {main} over speakers (or folds) against the best feature of the same head, "
-        "not corrected for the number of comparisons.</p>"
+        "which has none itself; not corrected for the number of comparisons.</p>"
     )
 
 
@@ -237,13 +239,25 @@ def _details(document: Document) -> str:
         chosen = "; ".join(_chosen(row) for row in fold["chosen"])
         body += (
             f'<tr><td>{escape(fold["name"])}</td><td class="n">{fold["clips"]}</td>'
-            f"{_numbers(fold, names, unit)}<td>{chosen}</td></tr>"
+            f'{_numbers(fold, names, unit)}<td class="chosen">{chosen}</td></tr>'
+        )
+    clips = sum(fold["clips"] for fold in document["folds"])
+    for label, count, scores in (
+        ("mean over folds", "", document["mean"]),
+        ("standard deviation", "", document["std"]),
+        ("all test clips together", clips, document["pooled"]),
+    ):
+        body += (
+            f'<tr class="total"><td>{label}</td><td class="n">{count}</td>{_numbers(scores, names, unit)}<td></td></tr>'
         )
     if "points" in document:
         found = "".join(agreement(pairs, name) for name, pairs in document["points"].items())
         shown, what = f'<div class="plots">{found}</div>', "agreement"
     else:
-        shown, what = confusion_table(document["confusion"], document["classes"]), "confusions"
+        shown, what = (
+            confusion_table(document["confusion"], document["classes"], len(document["by_seed"])),
+            "confusions",
+        )
     title = f"{document['feature']} · {document['head']}: folds and {what}"
     return (
         f'<details><summary>{escape(title)}</summary><div class="wide"><table><thead><tr><th>fold</th>'
@@ -267,7 +281,9 @@ def _layer_weights(document: Document) -> str:
     if not weights:
         return ""
     mean = [sum(column) / len(weights) for column in zip(*weights, strict=True)]
-    return f'<div class="plots">{layer_bars(mean, "learned weight of each layer, mean over folds")}</div>'
+    return (
+        f'<div class="plots">{layer_bars(mean, "learned weight of each layer from the first, mean over folds")}</div>'
+    )
 
 
 def _embeddings(documents: Sequence[Document]) -> str:
@@ -288,32 +304,32 @@ def embedding_plots(found: dict[str, Any]) -> str:
         + "</div>"
         for name, shown in kinds
     )
-    missing = (
-        "" if "umap" in found else '<p class="note">UMAP is drawn too where it is installed: pip install umap-learn</p>'
-    )
-    return plots + missing
+    missing = "" if "umap" in found else " UMAP is drawn too where it is installed: pip install umap-learn"
+    return f'{plots}<p class="note">{len(found["pca"])} clips, their vectors standardized per channel.{missing}</p>'
 
 
 def _failures(failures: Sequence[dict[str, str]]) -> str:
     if not failures:
         return ""
+    where: dict[tuple[str, str], list[str]] = {}
+    for row in failures:  # a feature that is not to be had fails on every corpus
+        where.setdefault((row["feature"], row["reason"]), []).append(row["corpus"])
     items = ""
-    for row in failures:
-        where = " · ".join(part for part in (row["corpus"], row["feature"]) if part)
-        items += f"<li>{escape(where)}: {escape(row['reason'])}</li>"
+    for (feature, reason), corpora in where.items():
+        named = " · ".join(part for part in (", ".join(corpora), feature) if part)
+        items += f"<li>{escape(named)}: {escape(reason)}</li>"
     return f'<div class="warn"><strong>Could not be done</strong><ul>{items}</ul></div>'
 
 
 def _reproduce(plan: BenchmarkPlan, documents: Sequence[Document], command: str) -> str:
     hashes = {f"{row['title']} · {row['feature']}": row["request"] for row in documents}
     installed = ", ".join(f"{name} {version}" for name, version in versions().items())
-    shown = json.dumps(plan.to_dict(), indent=1, ensure_ascii=False)
     contents = "\n".join(
         f"{name}: corpus {row['corpus']}, features {row['fingerprint']}" for name, row in hashes.items()
     )
     return (
         f'<section><h2 id="reproduce">How to reproduce</h2><pre>{escape(command)}</pre>'
-        f"<details><summary>Configuration</summary><pre>{escape(shown)}</pre></details>"
+        f"<details><summary>Configuration</summary><pre>{escape(plan.to_yaml())}</pre></details>"
         f"<details><summary>Content hashes of corpora and features</summary><pre>{escape(contents)}</pre></details>"
         f'<p class="note">{escape(installed)}</p></section>'
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe.folds import scheme_fault
 from emotion2vec.probe.heads import HEADS
+from emotion2vec.probe.layers import check_layer, check_pooling
+from emotion2vec.probe.request import frame_faults, head_faults
+from emotion2vec.probe.tasks import task_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class CorpusPlan:
 
     Exactly one of `dataset`, `table`, `emobox`, `root` alone (as in `probe`), or `parts`. `targets` and `context` are
     those of `probe`; `classes` are those that joined corpora keep, by default the ones that all of them have. `heads`
-    replace those of the whole plan.
+    replace those of the whole plan, see `heads_of`.
     """
 
     dataset: str | None = None
@@ -60,10 +63,15 @@ class CorpusPlan:
         joined = " + ".join(part.name for part in self.parts)
         return self.title or f"{joined or Path(source).stem} ({self.folds})"
 
+    @property
+    def kind(self) -> str:
+        """What is learnt, see `task_kind`."""
+        return task_kind(self.targets, self.context)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturePlan:
-    """One feature: what `--features` takes, with its layer, pooling and the heads that read it (default: all)."""
+    """One feature: what `--features` takes, with its layer, pooling and heads of its own, see `heads_of`."""
 
     name: str
     layer: str = "last"
@@ -97,6 +105,35 @@ class BenchmarkPlan:
         """Plain values."""
         return asdict(self)
 
+    def to_yaml(self) -> str:
+        """What `load_plan` makes the same plan of; settings that are the usual ones are left out."""
+        import yaml
+
+        return yaml.safe_dump(_unusual(self), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def _unusual(item: Any) -> Any:
+    """A part of a plan as plain values, without those that are the defaults."""
+    if isinstance(item, tuple):
+        return [_unusual(part) for part in item]
+    if not is_dataclass(item):
+        return item
+    return {
+        entry.name: _unusual(value)
+        for entry in fields(item)
+        if (value := getattr(item, entry.name)) != entry.default and value != {}
+    }
+
+
+def heads_of(corpus: CorpusPlan, feature: FeaturePlan, usual: Sequence[str]) -> tuple[str, ...]:
+    """Names of the heads that read a feature of a corpus.
+
+    They are those of the feature that can learn what is predicted there; where it has none, those of the corpus, and
+    where that has none, the `usual` ones of the plan.
+    """
+    own = tuple(head for head in feature.heads if corpus.kind in HEADS[head].kinds)
+    return own or corpus.heads or tuple(usual)
+
 
 def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
     """Read a benchmark's YAML file.
@@ -106,8 +143,9 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
         overrides: `key=value` for its top level, such as `data=/speech output=results`; lists as in YAML.
 
     Raises:
-        ConfigError: the file cannot be read, or with all faults at once: unknown keys, wrong types, names of heads or
-            folds that do not exist, missing corpora or features.
+        ConfigError: the file cannot be read, or with all faults at once: unknown keys, wrong types, names of heads,
+            folds, layers or poolings that do not exist, heads that cannot learn what is predicted of a corpus or read
+            what a feature has, missing corpora or features, or several of one title.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -135,13 +173,38 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
     for corpus in values["corpora"]:
         if fault := scheme_fault(corpus.folds):
             faults.append(f"folds of {corpus.name} {fault}")
+    for several, names in (
+        ("corpora", [corpus.name for corpus in values["corpora"]]),
+        ("features", [feature.label for feature in values["features"]]),
+    ):
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            faults.append(f"{', '.join(twice)} is the title of several {several}, expected another `title` for each")
     parts = [*values["features"], *values["corpora"]]
     named = [*values.get("heads", ()), *(head for part in parts for head in part.heads)]
     if unknown := sorted(set(named) - HEADS.keys()):
         faults.append(f"head is {', '.join(unknown)}, expected one of {', '.join(HEADS)}")
+    else:
+        faults += _fit_faults(values["corpora"], values["features"], values.get("heads", BenchmarkPlan.heads))
     if faults:
         raise ConfigError(f"{path}: " + "; ".join(faults))
     return BenchmarkPlan(**values)
+
+
+def _fit_faults(corpora: Sequence[CorpusPlan], features: Sequence[FeaturePlan], usual: Sequence[str]) -> list[str]:
+    """What does not fit together: heads and what they have to learn, heads and the layers that they read."""
+    where: dict[str, list[str]] = {}
+    for corpus in corpora:
+        read = dict.fromkeys([*corpus.heads, *(head for item in features for head in heads_of(corpus, item, usual))])
+        for fault in head_faults([HEADS[head] for head in read], corpus.kind):
+            where.setdefault(fault, []).append(corpus.name)
+    for item in features:
+        heads = dict.fromkeys([*item.heads, *(head for corpus in corpora for head in heads_of(corpus, item, usual))])
+        for fault in frame_faults([HEADS[head] for head in heads], item.layer):
+            where.setdefault(fault, []).append(item.label)
+        for head in item.heads:
+            if not any(corpus.kind in HEADS[head].kinds for corpus in corpora):
+                where.setdefault(f"head {head} is for none of the corpora", []).append(item.label)
+    return [f"{', '.join(dict.fromkeys(names))}: {fault}" for fault, names in where.items()]
 
 
 def _check_keys(values: Mapping[str, Any], cls: type, where: str, faults: list[str]) -> None:
@@ -181,6 +244,14 @@ def _check_values(entry: Mapping[str, Any], where: str, faults: list[str]) -> No
         faults.append(f"{where}labels is {labels!r}, expected names by names, an empty one to leave a label out")
     if entry.get("split") not in (None, "train", "valid", "test"):
         faults.append(f"{where}split is {entry['split']!r}, expected train, valid or test")
+    try:
+        check_layer(str(entry.get("layer", "last")))
+    except ConfigError as error:
+        faults.append(where + str(error))
+    try:
+        check_pooling(entry.get("pooling"))
+    except ConfigError as error:
+        faults.append(where + str(error))
 
 
 def _sequence(found: Any, kind: type, where: str, faults: list[str]) -> tuple[Any, ...]:

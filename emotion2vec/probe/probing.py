@@ -24,7 +24,7 @@ from emotion2vec.probe.goals import Goal, make_goal
 from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.report import check_writable, versions, write_json
 from emotion2vec.probe.request import Request, check_request
-from emotion2vec.probe.store import Extractor, FeatureTable, extract_table
+from emotion2vec.probe.store import Extractor, FeatureTable, check_texts, extract_table
 from emotion2vec.probe.stored import StoredFeatures
 from emotion2vec.probe.tasks import Head
 
@@ -115,6 +115,8 @@ def probe(
     make = partial(make_extractor, model=model, pooling=pooling, device=device)
     extractors = [make(feature, layer=layer) for feature in wanted]  # all at once: a wrong name must not wait its turn
     clipset = request.read() if clips is None else request.checked_clips(clips)
+    for extractor in extractors:
+        check_texts(clipset.clips, extractor)
     goal = make_goal(clipset, targets)
     splits = make_folds(clipset, folds)
     contexts = None

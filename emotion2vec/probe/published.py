@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
+from typing import Any
 
 from emotion2vec.assets import asset_folder
 from emotion2vec.probe.metrics import METRICS
@@ -41,10 +43,6 @@ class PublishedScore:
 
 def published_scores(dataset: str) -> list[PublishedScore]:
     """The scores of a corpus in `configs/published.yaml`, in its order."""
-    from omegaconf import OmegaConf
-
-    found = OmegaConf.to_container(OmegaConf.load(asset_folder("configs") / "published.yaml"))
-    assert isinstance(found, dict)
     return [
         PublishedScore(
             dataset=dataset,
@@ -57,11 +55,21 @@ def published_scores(dataset: str) -> list[PublishedScore]:
             folds=entry.get("folds"),
             independent=entry.get("independent"),
         )
-        for source in found["sources"]
+        for source in _sources()
         for entry in source["scores"]
         if entry["dataset"] == dataset
         for place, feature in enumerate(source["features"])
     ]
+
+
+@cache
+def _sources() -> list[dict[str, Any]]:
+    """The file, read once: a report is written many times."""
+    import yaml
+
+    text = (asset_folder("configs") / "published.yaml").read_text(encoding="utf-8")
+    found: list[dict[str, Any]] = yaml.safe_load(text)["sources"]
+    return found
 
 
 def published_rows(dataset: str, folds: str, heads: Collection[str], metrics: Sequence[str]) -> str:

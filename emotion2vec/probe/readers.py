@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-FIELDS = ("label", "speaker", "gender", "session", "text", "intensity", "split")
+FIELDS = ("label", "speaker", "gender", "session", "sentence", "intensity", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Corpus:
 
 
 RAVDESS = {
-    "pattern": r"(?P<label>0[1-8])-(?P<intensity>\d\d)-(?P<text>\d\d)-\d\d-(?P<speaker>\d\d)",
+    "pattern": r"(?P<label>0[1-8])-(?P<intensity>\d\d)-(?P<sentence>\d\d)-\d\d-(?P<speaker>\d\d)",
     "labels": "01 neutral, 02 calm, 03 happiness, 04 sadness, 05 anger, 06 fear, 07 disgust, 08 surprise",
 }
 EVEN = r"\d[02468]"
@@ -61,7 +61,7 @@ CORPORA = {
     "aesdd": Corpus(
         title="AESDD",
         example="a01 (1)",
-        pattern=r"(?P<label>[adfhs])(?P<text>\d\d) ?\((?P<speaker>\d)\)b?",
+        pattern=r"(?P<label>[adfhs])(?P<sentence>\d\d) ?\((?P<speaker>\d)\)b?",
         labels="a anger, d disgust, f fear, h happiness, s sadness",
     ),
     # Retta et al., 2023: emotion, sentence, repetition, sex (01 female), speaker.
@@ -69,7 +69,7 @@ CORPORA = {
         title="ASED v1",
         clips=2474,
         example="a5-02-01-01-33",
-        pattern=r"(?P<label>[nfhsa])\d-(?P<text>\d\d)-\d\d-(?P<gender>01|02)-(?P<speaker>\d\d)",
+        pattern=r"(?P<label>[nfhsa])\d-(?P<sentence>\d\d)-\d\d-(?P<gender>01|02)-(?P<speaker>\d\d)",
         labels="n neutral, f fear, h happiness, s sadness, a anger",
         women="01",
     ),
@@ -78,7 +78,7 @@ CORPORA = {
         title="CaFE",
         clips=936,
         example="01-C-1-1",
-        pattern=r"(?P<speaker>\d\d)-(?P<label>[CDJNPST])-(?P<intensity>[12])-(?P<text>[1-6])",
+        pattern=r"(?P<speaker>\d\d)-(?P<label>[CDJNPST])-(?P<intensity>[12])-(?P<sentence>[1-6])",
         labels="c anger, d disgust, j happiness, n neutral, p fear, s surprise, t sadness",
         women=EVEN,
     ),
@@ -87,7 +87,8 @@ CORPORA = {
         title="CREMA-D",
         clips=7442,
         example="1001_DFA_ANG_XX",
-        pattern=r"(?P<speaker>\d{4})_(?P<text>[A-Z]{3})_(?P<label>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<intensity>LO|MD|HI|X|XX)",
+        pattern=r"(?P<speaker>\d{4})_(?P<sentence>[A-Z]{3})_(?P<label>ANG|DIS|FEA|HAP|NEU|SAD)_"
+        r"(?P<intensity>LO|MD|HI|X|XX)",
         labels="ang anger, dis disgust, fea fear, hap happiness, neu neutral, sad sadness",
     ),
     # Burkhardt et al., 2005: speaker, text, emotion's German initial (A: Angst, anxiety and fear), version.
@@ -95,7 +96,7 @@ CORPORA = {
         title="EmoDB",
         clips=535,
         example="03a01Fa",
-        pattern=r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<label>[WLEAFTN])[a-z]?",
+        pattern=r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<label>[WLEAFTN])[a-z]?",
         labels="w anger, l boredom, e disgust, a fear, f happiness, t sadness, n neutral",
         women="08|09|13|14|16",
     ),
@@ -104,7 +105,7 @@ CORPORA = {
         title="EMOVO",
         clips=588,
         example="dis-f1-b1",
-        pattern=r"(?P<label>dis|gio|neu|pau|rab|sor|tri)-(?P<speaker>[fm]\d)-(?P<text>[a-z]+\d?)",
+        pattern=r"(?P<label>dis|gio|neu|pau|rab|sor|tri)-(?P<speaker>[fm]\d)-(?P<sentence>[a-z]+\d?)",
         labels="dis disgust, gio happiness, neu neutral, pau fear, rab anger, sor surprise, tri sadness",
         women=r"f\d",
     ),
@@ -113,7 +114,7 @@ CORPORA = {
         title="nEMO",
         clips=4481,
         example="WR0_surprised_64",
-        pattern=r"(?P<speaker>[A-Z]{2}\d)_(?P<label>anger|fear|happiness|neutral|sadness|surprised)_(?P<text>\d+)",
+        pattern=r"(?P<speaker>[A-Z]{2}\d)_(?P<label>anger|fear|happiness|neutral|sadness|surprised)_(?P<sentence>\d+)",
         women="(?!KS0|MP0|SM0|TP0|WR0).*",
     ),
     # Livingstone and Russo, 2018: modality (03 audio), channel (01 speech, 02 song), emotion, ..., actor (even: women).
@@ -148,7 +149,7 @@ CORPORA = {
         title="SAVEE",
         clips=480,
         example="DC/sa01",
-        pattern=r"(?P<speaker>DC|JE|JK|KL)[/_](?P<label>sa|su|a|d|f|h|n)(?P<text>\d\d)",
+        pattern=r"(?P<speaker>DC|JE|JK|KL)[/_](?P<label>sa|su|a|d|f|h|n)(?P<sentence>\d\d)",
         labels="a anger, d disgust, f fear, h happiness, n neutral, sa sadness, su surprise",
         women="none",
     ),
@@ -166,7 +167,8 @@ CORPORA = {
         title="SUBESCO",
         clips=7000,
         example="F_01_OISHI_S_10_ANGRY_5",
-        pattern=r"(?P<speaker>[FM]_\d\d)_[A-Z]+_S_(?P<text>\d+)_(?P<label>ANGRY|DISGUST|FEAR|HAPPY|NEUTRAL|SAD|SURPRISE)_\d",
+        pattern=r"(?P<speaker>[FM]_\d\d)_[A-Z]+_S_(?P<sentence>\d+)_"
+        r"(?P<label>ANGRY|DISGUST|FEAR|HAPPY|NEUTRAL|SAD|SURPRISE)_\d",
         labels="angry anger, happy happiness, sad sadness",
         women="F.*",
     ),
@@ -175,7 +177,7 @@ CORPORA = {
         title="TESS",
         clips=2800,
         example="OAF_back_angry",
-        pattern=r"(?P<speaker>OA|YA)F?_(?P<text>[a-z]+)_(?P<label>angry|disgust|fear|happy|neutral|ps|sad)",
+        pattern=r"(?P<speaker>OA|YA)F?_(?P<sentence>[a-z]+)_(?P<label>angry|disgust|fear|happy|neutral|ps|sad)",
         labels="angry anger, happy happiness, ps surprise, sad sadness",
         women=".*",
     ),
@@ -184,7 +186,7 @@ CORPORA = {
         title="TurEV-DB",
         clips=1735,
         example="1157_kz_acik",
-        pattern=r"(?P<speaker>\d{4})_(?P<label>kz|sk|mt|hl)_(?P<text>[a-z]+)",
+        pattern=r"(?P<speaker>\d{4})_(?P<label>kz|sk|mt|hl)_(?P<sentence>[a-z]+)",
         labels="kz anger, sk calm, mt happiness, hl sadness",
     ),
     # Latif et al., 2018: sex and speaker, file, emotion and number.

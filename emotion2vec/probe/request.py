@@ -14,7 +14,7 @@ from emotion2vec.probe.datasets import read_corpus
 from emotion2vec.probe.emobox import read_emobox
 from emotion2vec.probe.goals import with_values
 from emotion2vec.probe.tables import read_class_folders, read_table
-from emotion2vec.probe.tasks import Head
+from emotion2vec.probe.tasks import Head, task_kind
 from emotion2vec.probe.utterances import read_utterances
 
 
@@ -115,16 +115,14 @@ def check_request(
         faults.append("no features and no model, expected at least one, such as logmel")
     if not seeds:
         faults.append("seeds is empty, expected at least one number")
-    if layer == "all" and (reading := [head.name for head in heads if head.needs == "frames"]):
-        faults.append(f"layer is 'all', which gives no frames, and head {', '.join(reading)} reads frames")
-    faults += head_faults(heads, targets=bool(request.targets), context=bool(request.context))
+    faults += frame_faults(heads, layer)
+    faults += head_faults(heads, task_kind(request.targets, request.context))
     if faults:
         raise ConfigError("; ".join(faults))
 
 
-def head_faults(heads: Sequence[Head], *, targets: bool, context: bool) -> list[str]:
-    """Heads that cannot learn what is wanted."""
-    kind = "conversation" if context else "regression" if targets else "classification"
+def head_faults(heads: Sequence[Head], kind: str) -> list[str]:
+    """Heads that cannot learn a task of this kind."""
     unfit = [head.name for head in heads if kind not in head.kinds]
     what = {
         "conversation": "is not for predicting the next turn of a conversation, expected dialogue",
@@ -132,3 +130,11 @@ def head_faults(heads: Sequence[Head], *, targets: bool, context: bool) -> list[
         "classification": "predicts no classes of clips: ridge needs targets, dialogue a context",
     }
     return [f"head {', '.join(unfit)} {what[kind]}"] if unfit else []
+
+
+def frame_faults(heads: Sequence[Head], layer: int | str) -> list[str]:
+    """Heads that need frames, where a layer gives none."""
+    reading = [head.name for head in heads if head.needs == "frames"]
+    if layer != "all" or not reading:
+        return []
+    return [f"layer is 'all', which gives no frames, and head {', '.join(reading)} reads frames"]

@@ -5,6 +5,7 @@ N: clips. T: frames of all clips together. D: channels of a frame. P: channels o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,24 @@ CHUNK = 256
 
 
 class Extractor(Protocol):
-    """Turns audio files into features; `fingerprint` names all that its numbers depend on beside the audio."""
+    """Turns clips into features.
+
+    Attributes:
+        name: in tables and JSON.
+        fingerprint: names all that its numbers depend on beside what it reads.
+        reads: of every clip, `audio`, `text` or both.
+    """
 
     name: str
     fingerprint: str
 
-    def extract(self, paths: Sequence[Path]) -> Sequence[ClipFeatures | str]:
-        """Features of each file in order, or the reason why a file has none."""
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See the class."""
+        ...
+
+    def extract(self, clips: Sequence[Clip]) -> Sequence[ClipFeatures | str]:
+        """Features of each clip in order, or the reason why a clip has none."""
         ...
 
 
@@ -71,15 +83,17 @@ def extract_table(
         clips: the clips.
         extractor: what to extract.
         frames: keep frames beside vectors; they need T · D · 4 bytes of memory.
-        cache: folder of earlier results, made if absent. Clips are found again by the content of their files, whatever
-            they are called and wherever they lie, and whatever other clips were extracted with them.
+        cache: folder of earlier results, made if absent. Clips are found again by the content of what is read of them,
+            their files or texts, whatever they are called and wherever they lie, and whatever other clips were
+            extracted with them.
         progress: show a progress bar.
 
     Raises:
-        ManifestError: clips have vectors of different widths.
+        ManifestError: clips have vectors of different widths, or a text is read and clips have none.
     """
+    check_texts(clips, extractor)
     store = None if cache is None else FeatureCache(Path(cache), extractor.fingerprint, frames)
-    keys = [None] * len(clips) if store is None else content_keys([clip.path for clip in clips], cache)
+    keys = [None] * len(clips) if store is None else _clip_keys(clips, extractor, cache)
     found: dict[int, ClipFeatures | str] = {}
     if store is not None:
         known = store.read({key for key in keys if key is not None})
@@ -89,7 +103,7 @@ def extract_table(
         count(len(found))
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            outcomes = extractor.extract([clips[position].path for position in chunk])
+            outcomes = extractor.extract([clips[position] for position in chunk])
             kept = [item if isinstance(item, str) or frames else item.without_frames() for item in outcomes]
             found.update(zip(chunk, kept, strict=True))
             if store is not None:
@@ -98,6 +112,31 @@ def extract_table(
     outcomes = [found[position] for position in range(len(clips))]
     _check_widths(clips, outcomes, extractor.name)
     return _pack(outcomes, frames)
+
+
+def check_texts(clips: Sequence[Clip], extractor: Extractor) -> None:
+    """Find out before hours of work whether clips have the text that features are made of.
+
+    Raises:
+        ManifestError: texts are read, and clips have none.
+    """
+    lacking = [clip.file for clip in clips if not clip.text] if "text" in extractor.reads else []
+    if lacking:
+        raise ManifestError(
+            f"{extractor.name}: {len(lacking)} of {len(clips)} clips have no text: {examples(lacking)}; expected one "
+            "for each, from the column text of a table or a corpus that comes with transcripts"
+        )
+
+
+def _clip_keys(clips: Sequence[Clip], extractor: Extractor, cache: str | Path | None) -> list[str | None]:
+    """What a clip's features are found by again: hashes of what is read of it; None where its audio cannot be read."""
+    keys: list[str | None] = [""] * len(clips)
+    if "audio" in extractor.reads:
+        keys = content_keys([clip.path for clip in clips], cache)
+    if "text" in extractor.reads:
+        texts = (hashlib.blake2b((clip.text or "").encode(), digest_size=16).hexdigest() for clip in clips)
+        keys = [None if key is None else key + text for key, text in zip(keys, texts, strict=True)]
+    return keys
 
 
 def _check_widths(clips: Sequence[Clip], outcomes: Sequence[ClipFeatures | str], name: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.cache import ClipFeatures
 from emotion2vec.probe.contents import combined_key
+from emotion2vec.probe.corpora import Clip
 
 
 def is_feature_store(path: Path) -> bool:
@@ -32,6 +33,8 @@ class StoredFeatures:
     its path that the store has, without its ending, or by its stem alone.
     """
 
+    reads = ("audio",)
+
     def __init__(self, path: Path, pooling: str):
         self.name = path.as_posix()
         self._pooling = pooling
@@ -47,9 +50,9 @@ class StoredFeatures:
         for key in self._arrays:
             self._stems.setdefault(key.rpartition("/")[2], []).append(key)
 
-    def extract(self, paths: Sequence[Path]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
         """Look clips up; see `Extractor`."""
-        return [self._find(path) for path in paths]
+        return [self._find(clip.path) for clip in clips]
 
     def _find(self, path: Path) -> ClipFeatures | str:
         keys = self._stems.get(path.stem, [])

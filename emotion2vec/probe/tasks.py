@@ -5,6 +5,7 @@ N: clips. P: channels of a clip's vector. K: classes. Q: dimensions of values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,6 +63,11 @@ class Prediction:
     def classes(self) -> np.ndarray:
         """(len(test),) class numbers."""
         return self.scores.argmax(axis=1)
+
+
+def task_kind(targets: Sequence[str], context: int) -> str:
+    """What is learnt, in the words of `Head.kinds`, where these values or a turn after so many others are predicted."""
+    return "conversation" if context else "regression" if targets else "classification"
 
 
 class Head(Protocol):

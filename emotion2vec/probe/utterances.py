@@ -21,6 +21,7 @@ from emotion2vec.probe.annotated import (
     MSP_CLASSES,
     MSP_SPLITS,
     iemocap_facts,
+    iemocap_texts,
     meld_audio,
 )
 from emotion2vec.probe.annotations import (
@@ -86,6 +87,7 @@ def read_iemocap_utterances(root: Path) -> ClipSet:
     A dialogue is a file of evaluations; its utterances are ordered by their start.
     """
     audio = {path.stem: path for path in audio_files(root)}
+    texts = iemocap_texts(root)
     clips, absent, count = [], {}, 0
     for path in annotation_files(root, "EmoEvaluation/*.txt", "IEMOCAP"):
         found = sorted(IEMOCAP_TURN.finditer(annotation_text(path)), key=lambda match: float(match["start"]))
@@ -100,6 +102,7 @@ def read_iemocap_utterances(root: Path) -> ClipSet:
                     file=audio[name].relative_to(root).as_posix(),
                     path=audio[name],
                     label=IEMOCAP_CLASSES.get(match["code"]) or "",
+                    text=texts.get(name),
                     **(iemocap_facts(name) or {}),
                     values={target: float(match[target]) for target in ("arousal", "valence", "dominance")},
                     dialogue=path.stem,

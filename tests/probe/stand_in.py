@@ -10,6 +10,8 @@ import torch
 
 from emotion2vec.audio import load_audio
 from emotion2vec.model.features import Features
+from emotion2vec.probe.corpora import Clip
+from emotion2vec.probe.tasks import Task
 
 PITCHES = {"high": 900.0, "low": 300.0}
 
@@ -29,6 +31,26 @@ class StandIn(torch.nn.Module):
         frames = torch.fft.rfft(waveform[: len(waveform) // 320 * 320].view(-1, 320), 638).abs()  # (T, 320)
         outputs = (frames @ self.weight.detach()).relu().numpy()  # (L, T, D)
         return Features(frames=outputs[-1], layers=outputs if layers else None)
+
+
+def clip_of(path: Path) -> Clip:
+    """A clip of which nothing is known but its audio."""
+    return Clip(file=path.name, path=path, label="")
+
+
+def task_of(labels: np.ndarray, outputs: int) -> Task:
+    """120 clips of six speakers, 20 each: three train, one validates, two are tested."""
+    rows = np.arange(120)
+    return Task(
+        labels=labels,
+        outputs=outputs,
+        speakers=rows // 20,
+        train=rows[:60],
+        valid=rows[60:80],
+        test=rows[80:],
+        standardize=True,
+        seed=0,
+    )
 
 
 def write_tones(root: Path, speakers: int = 4, each: int = 4) -> Path:

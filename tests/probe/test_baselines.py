@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from probe.stand_in import clip_of
 
 from emotion2vec.audio import load_audio
 from emotion2vec.errors import CheckpointError, ConfigError
@@ -15,7 +16,8 @@ from emotion2vec.probe.features import make_extractor
 
 
 @pytest.mark.parametrize(
-    ("feature", "package"), [("egemaps", "opensmile"), ("hf:x", "transformers"), ("torchaudio:x", "torchaudio")]
+    ("feature", "package"),
+    [("egemaps", "opensmile"), ("hf:x", "transformers"), ("text:x", "transformers"), ("torchaudio:x", "torchaudio")],
 )
 def test_a_missing_package_is_named(feature: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, package, raising=False)
@@ -54,10 +56,10 @@ def test_a_hugging_face_model(sample_speech: Path, tmp_path: Path) -> None:
     inputs = prepare(load_audio(clip), sampling_rate=16_000, return_tensors="pt")
     with torch.inference_mode():
         expected = model(inputs.input_values).last_hidden_state[0].numpy()
-    (found,) = make_extractor(f"hf:{tmp_path / 'model'}").extract([clip])
+    (found,) = make_extractor(f"hf:{tmp_path / 'model'}").extract([clip_of(clip)])
     assert not isinstance(found, str) and found.frames is not None
     np.testing.assert_allclose(found.frames, expected, rtol=1e-4, atol=1e-5)
-    (joined,) = make_extractor(f"hf:{tmp_path / 'model'}", layer="all").extract([clip])
+    (joined,) = make_extractor(f"hf:{tmp_path / 'model'}", layer="all").extract([clip_of(clip)])
     assert not isinstance(joined, str) and joined.layers == 3 and joined.vector.shape == (96,)
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         make_extractor(f"hf:{tmp_path / 'none'}")
@@ -65,5 +67,5 @@ def test_a_hugging_face_model(sample_speech: Path, tmp_path: Path) -> None:
 
 def test_egemaps(sample_speech: Path) -> None:
     pytest.importorskip("opensmile")
-    (found,) = make_extractor("egemaps").extract([sample_speech / "de1_angry_1.opus"])
+    (found,) = make_extractor("egemaps").extract([clip_of(sample_speech / "de1_angry_1.opus")])
     assert not isinstance(found, str) and found.vector.shape == (88,)

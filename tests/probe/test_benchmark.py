@@ -10,8 +10,9 @@ from probe.stand_in import write_tones
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe import benchmark
+from emotion2vec.probe.exports import to_latex, to_markdown
 from emotion2vec.probe.page import write_plots
-from emotion2vec.probe.plan import load_plan
+from emotion2vec.probe.plan import CorpusPlan, FeaturePlan, heads_of, load_plan
 from emotion2vec.probe.tables import read_table
 
 
@@ -34,9 +35,13 @@ output: {tmp_path / "out"}
     return path
 
 
-def test_a_benchmark_survives_a_bad_corpus_and_resumes(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_survives_a_bad_corpus_and_resumes(
+    config: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     plan = load_plan(config)
     result = benchmark.run_benchmark(plan, "emotion2vec benchmark --config plan.yaml")
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == len(set(told)) and any(text.startswith("tones at random: speakers of the") for text in told)
     assert result.exit_code == 1
     assert [failure["corpus"] for failure in result.failures] == ["absent"]
     pairs = [(row["title"], row["feature"]) for row in result.documents]
@@ -45,7 +50,8 @@ def test_a_benchmark_survives_a_bad_corpus_and_resumes(config: Path, monkeypatch
     rows = list(csv.DictReader((out / "results.csv").open()))
     assert len(rows) == 4 and float(rows[0]["UA"]) == pytest.approx(result.documents[0]["mean"]["UA"])
     assert len(json.loads((out / "results.json").read_text())["results"]) == 4
-    assert (out / "results.md").read_text().count("\n") == 6
+    assert (out / "results.md").read_text().count("\n| tones") == 4
+    assert "Means over folds, in %." in (out / "results.md").read_text()
     assert r"\toprule" in (out / "results.tex").read_text()
 
     def no_more(**_: object) -> None:
@@ -64,6 +70,7 @@ def test_the_page_stands_alone_and_warns(config: Path) -> None:
     assert "Tones &lt;b&gt;&amp; more" in page and "the command &lt;x&gt;" in page
     assert "not speaker-independent" in page  # of the random folds
     assert "absent.csv: cannot be opened" in page
+    assert page.count("all test clips together</td>") == 2 and page.count("true \\ predicted") == 2
     assert page.count("<svg") == 6  # PCA by emotion, arousal and speaker of two corpora; too few points for UMAP
 
 
@@ -75,6 +82,10 @@ def test_the_page_stands_alone_and_warns(config: Path) -> None:
         ("corpora: [{dataset: emodb, folds: loso}]\nfeatures: [{layer: 1}]", r"features\[0\].*folds of emodb.*'loso'"),
         ("corpora: [{dataset: emodb}]\nfeatures: [logmel]\nheads: [svm]\nseed: 1", "unknown key seed.*head is svm"),
         ("corpora: [{dataset: emodb}]\nfeatures: [logmel]\nseeds: [a]", "expected a list of int"),
+        (
+            "corpora: [{dataset: emodb}, {dataset: emodb}]\nfeatures: [logmel, logmel]",
+            r"emodb \(speaker\) is the title of several corpora, .*; logmel is the title of several features",
+        ),
         ("- a", "cannot be read|holds a list"),
         ("a: [", "cannot be read as YAML"),
     ],
@@ -86,10 +97,74 @@ def test_faulty_plans_are_refused_with_all_faults(tmp_path: Path, text: str, mes
         load_plan(path)
 
 
-def test_shipped_plans_load(root: Path) -> None:
+def test_heads_that_fit_nowhere_are_found_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        """
+corpora:
+  - {dataset: emodb, root: a, title: classes}
+  - {dataset: nemo, root: a, title: others, heads: [ridge, mlp]}
+  - {dataset: iemocap, root: a, title: values, targets: [arousal]}
+  - {dataset: meld, root: a, title: talk, context: 6, heads: [dialogue]}
+features:
+  - logmel
+  - {name: tiny, layer: all, heads: [mlp, weighted]}
+  - {name: mfcc, layer: first, pooling: max}
+heads: [logreg, dialogue]
+"""
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_plan(path)
+    told = str(caught.value)
+    for part in (
+        "classes: head dialogue predicts no classes of clips: ridge needs targets, dialogue a context",
+        "; others: head ridge predicts no classes of clips: ridge needs targets, dialogue a context",
+        "; values: head logreg, dialogue predicts no values, expected ridge, linear, mlp, weighted, attention or gru",
+        "; tiny, layer all: layer is 'all', which gives no frames, and head mlp reads frames",
+        "features[2].layer is 'first', expected last, mean, mean:N, all or a number",
+        "features[2].pooling is 'max', expected one of mean, mean+std",
+    ):
+        assert part in told
+    path.write_text("corpora: [{dataset: emodb}]\nfeatures: [{name: tiny, heads: [gru, dialogue]}]")
+    with pytest.raises(ConfigError, match=r"yaml: tiny: head dialogue is for none of the corpora$"):
+        load_plan(path)
+
+
+def test_heads_of_a_feature_read_it_where_they_can_learn_what_is_predicted() -> None:
+    feature = FeaturePlan(name="tiny", heads=("logreg", "weighted"))
+    classes, values = CorpusPlan(dataset="emodb", heads=("mlp",)), CorpusPlan(dataset="iemocap", targets=("arousal",))
+    talk = CorpusPlan(dataset="meld", context=6, heads=("dialogue",))
+    assert [heads_of(corpus, feature, ("linear",)) for corpus in (classes, values, talk)] == [
+        ("logreg", "weighted"),
+        ("weighted",),
+        ("dialogue",),
+    ]
+    plain = FeaturePlan(name="logmel")
+    assert [heads_of(corpus, plain, ("linear",)) for corpus in (classes, values)] == [("mlp",), ("linear",)]
+
+
+def test_shipped_plans_load_and_are_shown_as_what_gives_them_again(root: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.yaml"
     for path in (root / "configs" / "benchmark").glob("*.yaml"):
-        if path.stem != "published":
-            assert load_plan(path).corpora
+        plan = load_plan(path, ["data=x", "seeds=[0,7]"])
+        again.write_text(plan.to_yaml())
+        assert load_plan(again) == plan and "null" not in plan.to_yaml()
+
+
+def test_tables_for_papers_survive_any_name() -> None:
+    row = {"corpus": "[A] R&D_1", "folds": "x|y", "feature": "<b> 100 % ~^\\", "head": "*h*", "p": 0.0001}
+    row |= {"CCC": -0.25, "CCC_low": -0.5, "CCC_high": 0.125, "complete": False, "unit": "", "main": "CCC"}
+    row |= {"metrics": ["CCC"]}
+    assert to_latex([row]).splitlines()[5] == (
+        r"{[}A] R\&D\_1 & x\textbar{}y & $<$b$>$ 100 \% \textasciitilde{}\textasciicircum{}\textbackslash{}"
+        r" (incomplete) & *h* & $-0.250$ & $-0.500$ to $0.125$ & $<$ 0.001 \\"
+    )
+    assert to_latex([row]).startswith("% Means over folds. 95 %: of the CCC")
+    header, rule, cells, *_ = to_markdown([row]).splitlines()
+    assert cells == (
+        r"| \[A\] R&amp;D\_1 | x\|y | &lt;b> 100 % ~^\\ (incomplete) | \*h\* | -0.250 | -0.500 to 0.125 | &lt; 0.001 |"
+    )
+    assert header.count("|") == rule.count("|") == cells.replace(r"\|", "").count("|")
 
 
 def test_plots_of_features_alone(tmp_path: Path) -> None:

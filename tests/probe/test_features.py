@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from probe.stand_in import StandIn, write_tones
+from probe.stand_in import StandIn, clip_of, write_tones
 
 from emotion2vec.audio import load_audio
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.models import weights_hash
 from emotion2vec.probe import spectral
+from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.features import make_extractor
 
 TINY = {
@@ -26,23 +27,23 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     folder = tmp_path_factory.mktemp("tones")
     write_tones(folder, speakers=1, each=1)
-    return folder / "high_0_0.wav"
+    return clip_of(folder / "high_0_0.wav")
 
 
-def test_spectra_are_mean_and_deviation_over_time(clip: Path) -> None:
-    frames = spectral.log_mel(load_audio(clip)).astype(np.float64)
+def test_spectra_are_mean_and_deviation_over_time(clip: Clip) -> None:
+    frames = spectral.log_mel(load_audio(clip.path)).astype(np.float64)
     found = make_extractor("logmel").extract([clip])[0]
     np.testing.assert_allclose(found.vector, np.concatenate([frames.mean(0), frames.std(0)]), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found.frames, found.vector[None])
     assert make_extractor("mfcc", pooling="mean").extract([clip])[0].vector.shape == (40,)
 
 
-def test_layers_of_a_network(clip: Path) -> None:
+def test_layers_of_a_network(clip: Clip) -> None:
     model = StandIn()
-    layers = model.extract_features(clip, layers=True).layers
+    layers = model.extract_features(clip.path, layers=True).layers
     assert layers is not None
     for layer, expected in (
         ("last", layers[2]),
@@ -61,7 +62,7 @@ def test_layers_of_a_network(clip: Path) -> None:
     np.testing.assert_allclose(both.vector[8:], layers[2].std(0), rtol=1e-4)
 
 
-def test_a_layer_that_is_not_there(clip: Path) -> None:
+def test_a_layer_that_is_not_there(clip: Clip) -> None:
     with pytest.raises(ConfigError, match="layer is 3, but StandIn has layers 0 to 2"):
         make_extractor(StandIn(), layer=3).extract([clip])[0]
 
@@ -82,7 +83,7 @@ def test_names_that_are_not_known(options: dict, message: str) -> None:
         make_extractor(**options)
 
 
-def test_untrained_takes_the_shape_and_is_the_same_every_time(tmp_path: Path, clip: Path) -> None:
+def test_untrained_takes_the_shape_and_is_the_same_every_time(tmp_path: Path, clip: Clip) -> None:
     path = tmp_path / "shape.yaml"
     path.write_text("model: {" + ", ".join(f"{key}: {value}" for key, value in TINY.items()) + "}\noptim: {lr: 1}\n")
     torch.manual_seed(1)
@@ -96,7 +97,7 @@ def test_untrained_takes_the_shape_and_is_the_same_every_time(tmp_path: Path, cl
     np.testing.assert_array_equal(first.extract([clip])[0].vector, second.extract([clip])[0].vector)
 
 
-def test_untrained_takes_the_shape_of_the_model_at_hand(clip: Path) -> None:
+def test_untrained_takes_the_shape_of_the_model_at_hand(clip: Clip) -> None:
     from emotion2vec.model.encoder import Emotion2vec
 
     torch.manual_seed(5)

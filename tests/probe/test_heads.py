@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from probe.stand_in import task_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -47,17 +48,7 @@ def table() -> FeatureTable:
 
 @pytest.fixture
 def task() -> Task:
-    rows = np.arange(120)
-    return Task(
-        labels=rows % 3,
-        outputs=3,
-        speakers=rows // 20,
-        train=rows[:60],
-        valid=rows[60:80],
-        test=rows[80:],
-        standardize=True,
-        seed=0,
-    )
+    return task_of(np.arange(120) % 3, outputs=3)
 
 
 def predict(head: Head, table: FeatureTable, task: Task) -> np.ndarray:

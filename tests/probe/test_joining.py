@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,8 @@ def test_mistakes_are_told_at_once() -> None:
         join_corpora([part("a", "sad", "happy")], "x")
     parts = [part("a", "sad", "happy", labels={"glad": "happiness"}), part("b", "anger", "fear")]
     with pytest.raises(
-        ConfigError, match=r"labels of a maps glad.*share 0 classes.*they have a: happiness, sadness; b"
+        ConfigError,
+        match=r"a maps glad, which it does not have; it has happy, sad;.*share 0 classes.*they have a: happiness, sadn",
     ):
         join_corpora(parts, "x")
     with pytest.raises(ConfigError, match="a is the name of several corpora, expected another for each"):
@@ -112,6 +114,21 @@ def test_emobox_balanced_sets(tmp_path: Path) -> None:
     listed.write_text('{"wav_filename": "other.wav"}')
     with pytest.raises(ManifestError, match=r"none of its 1 clips is in a, such as other\.wav"):
         join_corpora(parts, "x")
+
+
+def test_labels_are_those_of_the_whole_corpus_and_what_is_left_out_that_of_the_list(tmp_path: Path) -> None:
+    """Renaming a label that the list drops is no mistake; a name that the corpus never had is one, list or no list."""
+    listed = tmp_path / "list.jsonl"
+    names = ("0/sad", "0/happy", "1/sad", "1/happy", "2/joy", "3/joy", "lone")
+    listed.write_text("\n".join(json.dumps({"wav_filename": f"audio/{name}.wav"}) for name in names))
+    lost = {"2/joy.wav": "broken", "lone": "no audio", "5/fear.wav": "broken too"}
+    whole = replace(corpus("a", "sad", "happy", "fear"), left_out=lost)
+    one = Part(name="a", clipset=whole, labels={"fear": "horror"}, only=listed)
+    found = join_corpora([one, part("b", "sad", "joy")], "x")
+    assert found.mapping["a"] == {"happy": "happiness", "sad": "sadness"} and len(found.clips) == 4 + 6
+    assert list(found.left_out) == ["a/2/joy.wav", "a/lone", "a/audio/3/joy.wav"]
+    with pytest.raises(ConfigError, match=r"labels of a maps feer, which it does not have; it has fear, happy, sad$"):
+        join_corpora([replace(one, labels={"feer": "fear"}), part("b", "sad", "joy")], "x")
 
 
 def write_corpus(root: Path, names: tuple[str, str], *, signal: bool, seed: int) -> None:

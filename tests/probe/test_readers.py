@@ -108,12 +108,23 @@ def test_iemocap(tmp_path: Path) -> None:
         "[14.8872 - 18.0175]\tSes02F_impro01_M002\tang\t[2.5000, 2.5000, 2.5000]\n"
         "[19.2900 - 20.7875]\tSes02F_impro01_F003\tneu\t[2.5000, 2.5000, 2.5000]\n"
     )
+    (evaluation.parent / "transcriptions").mkdir()
+    (evaluation.parent / "transcriptions" / "Ses02F_impro01.txt").write_text(
+        "Ses02F_impro01_F000 [006.2901-008.2357]: Excuse me.\nM: Hm.\n"
+        "Ses02F_impro01_M002 [014.8872-018.0175]:  Yes, what is it? \n"
+    )
     for name in ("F000", "M001", "M002"):
         (tmp_path / "Session2" / f"Ses02F_impro01_{name}.wav").write_bytes(b"")
     found = read_corpus("iemocap", tmp_path)
     assert [(c.label, c.speaker, c.session, c.gender) for c in found.clips] == [
         ("happiness", "Ses02F", "02", "female"),
         ("anger", "Ses02M", "02", "male"),
+    ]
+    assert [clip.text for clip in found.clips] == ["Excuse me.", "Yes, what is it?"]
+    assert [clip.text for clip in read_utterances("iemocap", tmp_path, targets=["arousal"]).clips] == [
+        "Excuse me.",
+        None,
+        "Yes, what is it?",
     ]
     assert list(found.left_out) == ["Ses02F_impro01_F003"]
     assert any("lists 3 clips of IEMOCAP, expected 5531" in warning for warning in found.warnings)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from probe.conversations import is_what_is_heard, write_iemocap, write_msp
-from probe.stand_in import write_tones
+from probe.stand_in import task_of, write_tones
 from scipy.stats import pearsonr
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error
@@ -102,18 +102,8 @@ def table() -> FeatureTable:
 
 @pytest.fixture
 def task(table: FeatureTable) -> Task:
-    rows = np.arange(120)
     noise = np.random.default_rng(1).standard_normal((120, 2))
-    return Task(
-        labels=4 + table.vectors[:, :2] @ np.array([[1.0, 0.5], [0.2, -1.0]]) + 0.1 * noise,
-        outputs=2,
-        speakers=rows // 20,
-        train=rows[:60],
-        valid=rows[60:80],
-        test=rows[80:],
-        standardize=True,
-        seed=0,
-    )
+    return task_of(4 + table.vectors[:, :2] @ np.array([[1.0, 0.5], [0.2, -1.0]]) + 0.1 * noise, outputs=2)
 
 
 def ccc(head: Head, table: FeatureTable, task: Task) -> list[float]:
@@ -260,15 +250,15 @@ data: {tmp_path}
 corpora:
   - {{table: tones/tones.csv, title: classes}}
   - {{table: values/tones.csv, title: values, targets: [Height, noise], heads: [ridge]}}
-  - {{table: values/tones.csv, title: wrong head, targets: [Height], heads: [ridge, logreg]}}
+  - {{table: values/tones.csv, title: no layers, targets: [Height], heads: [ridge, weighted]}}
 features: [logmel, mfcc]
 output: {tmp_path / "out"}
 """
     )
     plan = load_plan(config)
     result = benchmark.run_benchmark(plan)
-    assert result.exit_code == 1 and len(result.documents) == 6  # also those of the head before the wrong one
-    assert {row["corpus"] for row in result.failures} == {"wrong head"}
+    assert result.exit_code == 1 and len(result.documents) == 6  # also those of the head before the one that fails
+    assert {row["corpus"] for row in result.failures} == {"no layers"}
     out = Path(plan.output)
     rows = {(row["corpus"], row["feature"]): row for row in csv.DictReader((out / "results.csv").open())}
     values, classes = rows["values", "logmel"], rows["classes", "logmel"]
