@@ -17,7 +17,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MAX_LANES = 8
-"""Every lane holds the activations of a batch: at base size some 0.3 GB for 16 s, and 0.8 GB for a window of 40 s."""
+"""Every lane holds the activations of a batch: at base size 0.5 GB for 16 s, and 1.1 GB for a window of 40 s."""
 
 
 def lanes_for(device: torch.device, clips: int) -> int:
