@@ -1,6 +1,7 @@
 """Measure the memory of `extract`: that it grows neither with the length of a file nor with the number of files.
 
 python benchmarks/memory.py [--model tiny] [--audio FOLDER] [--hours 0.25 1 10] [--files 200 20000] [--format npy]
+OMP_NUM_THREADS=2 python benchmarks/memory.py --model base-size --seconds 16 39    # what batches side by side cost
 python benchmarks/memory.py --lists 200000    # what an item costs before anything is extracted
 
 Every job runs in a process of its own, with the files and features in a temporary folder (--scratch).
@@ -76,13 +77,17 @@ def write_long(path: Path, folder: Path, hours: float) -> None:
             left -= speech.size
 
 
-def write_many(folder: Path, count: int) -> None:
-    """Write files of noise between 0.1 and 0.3 s, 200 to a folder."""
+def write_many(folder: Path, count: int, shortest: float = 0.1, longest: float = 0.3) -> None:
+    """Write files of noise of lengths between two, in s, 200 to a folder."""
     rng = np.random.default_rng(0)
     for number in range(count):
         path = folder / f"{number // 200:05d}" / f"{number:07d}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, 0.1 * rng.standard_normal(rng.integers(1_600, 4_800)), SAMPLE_RATE)
+        soundfile.write(
+            path,
+            0.1 * rng.standard_normal(rng.integers(int(shortest * SAMPLE_RATE), int(longest * SAMPLE_RATE))),
+            SAMPLE_RATE,
+        )
 
 
 def write_list(folder: Path, count: int) -> Path:
@@ -110,6 +115,7 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, default=Path("examples/sample_speech"))
     parser.add_argument("--hours", type=float, nargs="*", default=[])
     parser.add_argument("--files", type=int, nargs="*", default=[])
+    parser.add_argument("--seconds", type=float, nargs="*", default=[], help="of four files; with several threads")
     parser.add_argument("--lists", type=int, nargs="*", default=[])
     parser.add_argument("--format", default="npy")
     parser.add_argument("--granularity", default="frame")
@@ -128,6 +134,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.scratch) as name:
             write_many(Path(name), count)
             print(f"{count} files: {run(Path(name), options.scratch, options.model, chosen)}", flush=True)
+    for seconds in options.seconds:
+        with tempfile.TemporaryDirectory(dir=options.scratch) as name:
+            write_many(Path(name), 4, 0.98 * seconds, seconds)
+            print(f"4 files of {seconds} s: {run(Path(name), options.scratch, options.model, chosen)}", flush=True)
     for count in options.lists:
         with tempfile.TemporaryDirectory(dir=options.scratch) as name:
             command = [sys.executable, "-c", LIST, str(write_list(Path(name), count))]
