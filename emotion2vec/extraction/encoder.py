@@ -18,6 +18,7 @@ from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.choices import FeatureChoice, layout_of
 from emotion2vec.extraction.chunks import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip
+from emotion2vec.extraction.lanes import stop_if_closed
 from emotion2vec.extraction.models import DTYPES
 from emotion2vec.extraction.reduction import Piece, Reduction
 from emotion2vec.model.encoder import Emotion2vec
@@ -80,7 +81,7 @@ class Encoder:
         try:
             encoded = self.encode(clips)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         if encoded is not None:
             for clip, arrays in zip(clips, encoded, strict=True):
@@ -97,6 +98,7 @@ class Encoder:
     def _window_pieces(self, clip: LongClip, windows: list[Window], batch: int) -> Iterator[Piece]:
         stream = zip(windows, cut_windows(clip.blocks(), windows), strict=True)
         while group := list(islice(stream, batch)):
+            stop_if_closed()
             spans = [(window.skip, window.skip + window.keep) for window, _ in group]
             yield from self._pieces([waveform for _, waveform in group], spans)
 
@@ -167,7 +169,7 @@ def _hide_outside(frames: Tensor, spans: Sequence[Span]) -> Tensor:
     return frames.masked_fill(~inside[:, None, :, None], 0.0)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; PyTorch has a type for this on accelerators, and only a message on the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 

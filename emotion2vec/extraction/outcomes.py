@@ -13,7 +13,7 @@ from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.background import Later
 from emotion2vec.extraction.batching import Batch
 from emotion2vec.extraction.clips import ClipFault, LongClip, as_fault
-from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
+from emotion2vec.extraction.encoder import EncodedClip, Encoder, is_out_of_memory, not_finite
 from emotion2vec.extraction.lanes import in_lanes, lanes_for
 from emotion2vec.extraction.sources import Item
 from emotion2vec.extraction.spool import spooled
@@ -118,3 +118,8 @@ def _encode_long(clip: LongClip, encoder: Encoder, folder: Path | None) -> Encod
         return not_finite(clip, encoder.dtype)
     except (AudioError, OSError) as error:
         return as_fault(error, clip)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = f"a window of {encoder.chunking.seconds:g} s does not fit into memory; a smaller chunk_seconds may"
+        return ClipFault(clip.where, reason, clip.index)
