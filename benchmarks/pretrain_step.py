@@ -27,9 +27,7 @@ FAIRSEQ = "fairseq fp32"
 
 
 def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: bool) -> None:
-    """Run our updates, the ones that the trainer runs, and print what each took; the profiler watches the last."""
-    from contextlib import nullcontext
-
+    """Run our updates, the ones that the trainer runs, and print what each took; the profiler watches one more."""
     import numpy as np
     import torch
     from lhotse import CutSet
@@ -54,7 +52,6 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
     waveforms = torch.from_numpy(np.load(data)["waveforms"])  # (B, S)
     batch = MicroBatch(waveforms, [str(number) for number in range(len(waveforms))], Position(0, 1, 1))
     cuda = fabric.device.type == "cuda"
-    watched = torch.profiler.profile() if profiled else nullcontext()
 
     def update(step: int) -> dict[str, float]:
         _, size = trainer._fetch(iter([batch]), None, None)  # type: ignore[arg-type]
@@ -66,14 +63,15 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
 
     for step in range(1, steps + 2):
         wall, processor = time.perf_counter(), time.process_time()
-        with watched if step > steps else nullcontext():
-            metrics = update(step)
+        metrics = update(step)
         if cuda:
             torch.cuda.synchronize()
         times = {"seconds": time.perf_counter() - wall, "processor": time.process_time() - processor}
         if step > 1:
             print(json.dumps(times | {"loss": metrics["loss"]}), flush=True)
     if profiled:
+        with torch.profiler.profile() as watched:
+            update(steps + 2)
         print(watched.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
     memory = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     samples, frames = waveforms.shape[1], trainer._frames(batch)
@@ -140,7 +138,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="updates per round, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], help="more settings of ours, such as run.compile=true")
-    parser.add_argument("--profile", action="store_true", help="print which operations our last update consisted of")
+    parser.add_argument("--profile", action="store_true", help="print which operations one of our updates consists of")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

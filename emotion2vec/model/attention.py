@@ -13,11 +13,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from emotion2vec.model.dropout import draw_kept, dropout
 
 NEGLIGIBLE = 1e-18
-"""Attention weights below this are taken as 0 where gradients are needed on a CPU.
+"""Attention weights below this are taken as 0 in training on a CPU, where nothing is padded.
 
 They are lost in float32 sums anyway, but the distant frames of ALiBi's steep heads have weights so small that they are
 subnormal numbers, which a CPU multiplies many times slower than others.
@@ -106,6 +107,7 @@ class CachedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:  # noqa: D102
         qkv, distance, slopes, kept = ctx.saved_tensors
         batch, length, _, heads, width = qkv.shape

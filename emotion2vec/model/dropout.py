@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 LEVELS = 2**16
-"""Probabilities are rounded to a multiple of 1 / LEVELS."""
+"""Probabilities are rounded to a multiple of 1 / LEVELS, but never to 0 or 1."""
 
 
 def dropout(x: Tensor, probability: float, training: bool = True) -> Tensor:
@@ -38,7 +39,7 @@ def draw_kept(shape: tuple[int, ...], probability: float) -> tuple[Tensor, float
         1 = stays, 0 = dropped, of the shape, uint8 (as a factor several times faster than bool); and the factor that
         makes up for what is dropped.
     """
-    dropped = round(probability * LEVELS)
+    dropped = min(max(round(probability * LEVELS), 1), LEVELS - 1)
     count = torch.Size(shape).numel()
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)  # uniform
     kept = words[:count].ge_(dropped - LEVELS // 2).to(torch.uint8)
@@ -55,6 +56,7 @@ class Dropout(torch.autograd.Function):
         return (x * kept).mul_(ctx.factor)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: D102
         (kept,) = ctx.saved_tensors
         return (grad * kept).mul_(ctx.factor), None

@@ -20,6 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 TYPICAL_ROWS = 256
 """Rows of the input, in frames, that the layout is chosen for; other numbers work as well."""
@@ -67,17 +68,18 @@ class LearnedProduct(torch.autograd.Function):
         return _multiply(F.gelu(x) if gelu_first else x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # noqa: D102
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
-        grads = grad.flatten(0, -2)  # (R, O)
+        grads = grad.reshape(-1, grad.shape[-1])  # (R, O)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             grad_x = _multiply(grad, weight.t(), None)
             if ctx.gelu_first:
                 grad_x = torch.ops.aten.gelu_backward(grad_x, x)
         if ctx.needs_input_grad[1]:
-            rows = (F.gelu(x) if ctx.gelu_first else x).flatten(0, -2)  # (R, I)
+            rows = (F.gelu(x) if ctx.gelu_first else x).reshape(-1, x.shape[-1])  # (R, I)
             grad_weight = _outer(grads, rows)
         return grad_x, grad_weight, grads.sum(dim=0) if ctx.has_bias else None, None
 
@@ -134,16 +136,23 @@ class Linear(nn.Linear):
         """Lay the weight out for products in `dtype`; None forgets the layout."""
         self._packed = None if dtype is None else PackedWeight(self.weight, self.bias, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Multiply (..., I) to (..., O)."""
-        return product(x, self.weight, self.bias) if self._packed is None else self._packed(x)
+    @property
+    def is_packed(self) -> bool:
+        """Whether the weight is laid out for inference."""
+        return self._packed is not None
 
+    def forward(self, x: Tensor, *, gelu_first: bool = False, gelu: bool = False) -> Tensor:
+        """Multiply (..., I) to (..., O).
 
-def feed_forward(x: Tensor, first: Linear, second: Linear) -> Tensor:
-    """Two layers with GELU in between, (..., I) to (..., O); a neighbouring product does GELU where it can."""
-    if first._packed is not None:
-        return second(first._packed(x, gelu=True))
-    return product(first(x), second.weight, second.bias, gelu_first=True)
+        Args:
+            x: (..., I).
+            gelu_first: apply GELU to `x` before. Cheap in training, see `product`.
+            gelu: apply GELU afterwards. Cheap with a packed weight: it is part of the product.
+        """
+        if self._packed is not None:
+            return self._packed(F.gelu(x) if gelu_first else x, gelu=gelu)
+        x = product(x, self.weight, self.bias, gelu_first=gelu_first)
+        return F.gelu(x) if gelu else x
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:

@@ -12,18 +12,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """Convolve frames (B, T, C_in) along time to (B, T, C_out) with an `nn.Conv1d`.
+class FrameConv(nn.Conv1d):
+    """Convolution of frames (B, T, C_in) along time to (B, T, C_out), with an odd kernel and zeros around the edges."""
 
-    A CPU is faster where channels come last, which PyTorch knows of images only: here of a height of one.
-    """
-    assert isinstance(conv, nn.Conv1d)
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return conv(x.transpose(1, 2)).transpose(1, 2)
-    image = x.transpose(1, 2).unsqueeze(2)  # (B, C_in, 1, T)
-    kernel = conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # (C_out, C_in / groups, 1, W)
-    y = F.conv2d(image, kernel, conv.bias, padding=(0, int(conv.padding[0])), groups=conv.groups)
-    return y.squeeze(2).transpose(1, 2)
+    def __init__(self, inputs: int, outputs: int, kernel: int, groups: int):
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, T, C_in).
+
+        oneDNN is faster where channels come last, which PyTorch knows of images only: here of a height of one.
+        """
+        if x.device.type != "cpu" or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+            return super().forward(x.transpose(1, 2)).transpose(1, 2)
+        image = x.transpose(1, 2).unsqueeze(2)  # (B, C_in, 1, T)
+        kernel = self.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # (C_out, C_in / groups, 1, W)
+        y = F.conv2d(image, kernel, self.bias, padding=(0, self.kernel_size[0] // 2), groups=self.groups)
+        return y.squeeze(2).transpose(1, 2)
 
 
 class ConvPositions(nn.Module):
@@ -32,9 +37,7 @@ class ConvPositions(nn.Module):
     def __init__(self, width: int, layers: int, total_width: int, groups: int):
         super().__init__()
         kernel = total_width // layers
-        self.convs = nn.ModuleList(
-            nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups) for _ in range(layers)
-        )
+        self.convs = nn.ModuleList(FrameConv(width, width, kernel, groups) for _ in range(layers))
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
         """Compute what is added to the frames (B, T, D); `padding` (B, T) is zeroed before every convolution.
@@ -44,7 +47,7 @@ class ConvPositions(nn.Module):
         for conv in self.convs:
             if padding is not None:
                 x = x.masked_fill(padding.unsqueeze(2), 0.0)
-            x = convolve(conv, x)  # (B, T, D)
+            x = conv(x)  # (B, T, D)
             x = F.gelu(F.layer_norm(x, x.shape[-1:]))
         return x
 

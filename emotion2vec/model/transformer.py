@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from emotion2vec.model.attention import Alibi, attend
 from emotion2vec.model.dropout import dropout
-from emotion2vec.model.linear import Linear, feed_forward
+from emotion2vec.model.linear import Linear
 
 
 class Attention(nn.Module):
@@ -45,5 +45,6 @@ class Block(nn.Module):
         """Return the block's output and its FFN's output before the final residual and norm, both (B, L, D)."""
         attended = dropout(self.attention(x, alibi), self.dropout, self.training)
         x = self.norm1(x + attended)
-        ffn = feed_forward(x, self.fc1, self.fc2)
+        early = self.fc1.is_packed  # GELU belongs to the product that does it at the least cost
+        ffn = self.fc2(self.fc1(x, gelu=early), gelu_first=not early)
         return self.norm2(x + dropout(ffn, self.dropout, self.training)), ffn

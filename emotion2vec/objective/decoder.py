@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from emotion2vec.config import DecoderConfig
 from emotion2vec.model.dropout import dropout
-from emotion2vec.model.position import convolve
+from emotion2vec.model.position import FrameConv
 
 
 class Decoder(nn.Module):
@@ -22,10 +22,7 @@ class Decoder(nn.Module):
         self.input_dropout = config.input_dropout
         self.mask_noise = config.mask_noise
         inputs = [width] + [config.width] * (config.layers - 1)
-        self.convs = nn.ModuleList(
-            nn.Conv1d(size, config.width, config.kernel, padding=config.kernel // 2, groups=config.groups)
-            for size in inputs
-        )
+        self.convs = nn.ModuleList(FrameConv(size, config.width, config.kernel, config.groups) for size in inputs)
         self.proj = nn.Linear(config.width, width)
 
     def forward(self, frames: Tensor, visible: Tensor, length: int) -> Tensor:
@@ -38,7 +35,7 @@ class Decoder(nn.Module):
         index = visible.unsqueeze(2).expand(-1, -1, frames.shape[2])  # (R, K, D)
         x = noise.to(frames.dtype).scatter(1, index, frames)  # (R, T, D)
         for conv in self.convs:
-            y = convolve(conv, x)  # (R, T, width)
+            y = conv(x)  # (R, T, width)
             y = F.gelu(F.layer_norm(y, y.shape[-1:]))
             x = y + x if y.shape == x.shape else y
         return self.proj(x)

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Pretrain on several machines with torchrun; start it on every one of them:
 #   HOST=10.0.0.1 NODES=4 DATA=/data/speech RUN=/shared/runs/base bash examples/cluster/torchrun.sh
-# HOST is any one of the machines. torchrun restarts all processes when one dies, at most three times; they continue from
-# the last complete checkpoint. With NODES=2:4 it goes on with the machines that are left.
+# HOST is any one of the machines, RDZV_PORT a port that is free on it (29400). torchrun restarts all processes when one
+# dies, at most three times; they continue from the last complete checkpoint. With NODES=2:4 it goes on with the machines
+# that are left.
 set -euo pipefail
 : "${HOST:?address of one machine}" "${DATA:?the prepared corpus}" "${RUN:?a run folder on shared storage}"
 
@@ -11,6 +12,6 @@ export OMP_NUM_THREADS=1
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec torchrun \
   --nnodes "${NODES:-1}" --nproc-per-node "${GPUS:-8}" \
-  --rdzv-backend c10d --rdzv-endpoint "$HOST:${PORT:-29400}" --rdzv-id "$(basename "$RUN")" \
+  --rdzv-backend c10d --rdzv-endpoint "$HOST:${RDZV_PORT:-29400}" --rdzv-id "$(basename "$RUN")" \
   --max-restarts 3 \
   -m emotion2vec pretrain --config base data.train="$DATA" run.dir="$RUN" data.workers=8 optim.accumulate=1 "$@"

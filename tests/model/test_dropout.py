@@ -18,6 +18,13 @@ def test_the_share_that_is_dropped(probability: float) -> None:
     assert factor == pytest.approx(1 / (1 - probability), abs=factor**2 / LEVELS)
 
 
+def test_a_probability_is_never_rounded_to_0_or_1() -> None:
+    torch.manual_seed(0)
+    assert draw_kept((4,), 1e-9)[1] > 1.0
+    kept, factor = draw_kept((LEVELS * 64,), 1 - 1e-9)
+    assert factor == LEVELS and 0 < kept.sum() < 200
+
+
 def test_elements_are_dropped_independently_of_their_neighbours() -> None:
     """Also of those that share a random word, and of the same places of the next draw."""
     torch.manual_seed(1)

@@ -8,7 +8,7 @@ from networks import tiny_config, waveforms
 from torch import nn
 
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.linear import Linear, can_pack, feed_forward, packed
+from emotion2vec.model.linear import Linear, can_pack, packed
 
 pytestmark = pytest.mark.skipif(
     not can_pack(torch.device("cpu"), torch.bfloat16), reason="needs oneDNN with bfloat16 on this CPU"
@@ -33,7 +33,8 @@ def test_packed_products_are_those_of_nn_linear(shape: tuple[int, ...], bias: bo
     fed_forward = second(nn.functional.gelu(expected))
 
     def assert_as_expected(dtype: torch.dtype, error: float) -> None:
-        for mine, theirs in ((layers[0](x), expected), (feed_forward(x, *layers), fed_forward)):
+        early, late = layers[1](layers[0](x, gelu=True)), layers[1](layers[0](x), gelu_first=True)
+        for mine, theirs in ((layers[0](x), expected), (early, fed_forward), (late, fed_forward)):
             assert mine.dtype == dtype
             torch.testing.assert_close(mine.double(), theirs, rtol=0, atol=error)
 

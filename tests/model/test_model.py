@@ -14,7 +14,7 @@ from emotion2vec.config import load_config
 from emotion2vec.model.attention import Alibi
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer, GradScale
-from emotion2vec.model.position import alibi_distance, alibi_slopes
+from emotion2vec.model.position import FrameConv, alibi_distance, alibi_slopes
 from emotion2vec.objective.pretrainer import Pretrainer
 
 RUN = ["data.train=x", "run.dir=x"]
@@ -149,3 +149,20 @@ def test_extract_features_leaves_the_mode_alone() -> None:
     first, second = (model.extract_features(samples, 16_000).frames for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert model.training
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "kernel", "groups"), [(32, 32, 19, 4), (32, 16, 7, 2), (3, 5, 1, 1)])
+def test_frames_are_convolved_as_by_conv1d(inputs: int, outputs: int, kernel: int, groups: int) -> None:
+    torch.manual_seed(0)
+    conv = FrameConv(inputs, outputs, kernel, groups)
+    plain = torch.nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2, groups=groups).double()
+    plain.load_state_dict(conv.state_dict())
+    x = torch.randn(2, 23, inputs, requires_grad=True)
+    exact = x.detach().double().requires_grad_()
+    grad = torch.randn(2, 23, outputs)
+    mine, theirs = conv(x), plain(exact.transpose(1, 2)).transpose(1, 2)
+    mine.backward(grad)
+    theirs.backward(grad.double())
+    pairs = [(mine, theirs), (x.grad, exact.grad), (conv.weight.grad, plain.weight.grad)]
+    for one, other in [*pairs, (conv.bias.grad, plain.bias.grad)]:
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)

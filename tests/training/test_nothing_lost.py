@@ -71,18 +71,22 @@ def test_torchrun_restarts_what_was_killed(speech: Path, tmp_path: Path) -> None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    places = {"HOST": "127.0.0.1", "PORT": port, "GPUS": "2", "DATA": str(speech), "RUN": str(tmp_path / "parts")}
+    places = {"HOST": "127.0.0.1", "RDZV_PORT": port, "GPUS": "2", "DATA": str(speech), "RUN": str(tmp_path / "parts")}
     search = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with (
         open(tmp_path / "parts.log", "wb") as log,
         subprocess.Popen(["bash", script, *parts], stdout=log, stderr=log, env=os.environ | places | search) as agent,
     ):
-        while len(checkpoints(tmp_path / "parts")) < 2:
-            assert agent.poll() is None, (tmp_path / "parts.log").read_text()
-            time.sleep(0.01)
-        children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-        os.kill(int(children[-1]), signal.SIGKILL)
-        assert agent.wait(300) == 0, (tmp_path / "parts.log").read_text()
+        try:
+            until = time.monotonic() + 120
+            while len(checkpoints(tmp_path / "parts")) < 2:
+                assert agent.poll() is None and time.monotonic() < until, (tmp_path / "parts.log").read_text()
+                time.sleep(0.01)
+            ranks = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+            os.kill(int(ranks[-1]), signal.SIGKILL)
+            assert agent.wait(300) == 0, (tmp_path / "parts.log").read_text()
+        finally:
+            agent.terminate()  # as SIGTERM it ends the ranks too
     assert "resumed after update" in (tmp_path / "parts.log").read_text()
     finish(whole, tmp_path / "whole.log", ranks=2)
     assert_same_run(tmp_path / "parts", tmp_path / "whole", 60)
