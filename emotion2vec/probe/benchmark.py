@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.errors import ConfigError, Emotion2vecError
+from emotion2vec.errors import ConfigError, Emotion2vecError, ManifestError
 from emotion2vec.probe.contents import combined_key
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.joining import Part, join_corpora
@@ -21,14 +21,16 @@ from emotion2vec.probe.probing import logger as probing_logger
 from emotion2vec.probe.probing import probe
 from emotion2vec.probe.report import versions, write_json
 from emotion2vec.probe.request import Request
+from emotion2vec.probe.store import check_texts
 
 logger = logging.getLogger(__name__)
 
 RESULT_FORMAT = 2
 """Raised when the documents of results get other entries, so that older ones are computed anew."""
 
-REPORT_SECONDS = 60
-"""Between two reports while a benchmark runs; one of hundreds of results takes seconds to write."""
+REPORT_REST = 9
+"""While a benchmark runs no report is written for this many times what the last one took: hundreds of results take
+seconds, and all reports a tenth of the run at most."""
 
 
 @dataclass
@@ -51,6 +53,27 @@ class BenchmarkResult:
         return 1 if self.failures or not all(document["complete"] for document in self.documents) else 0
 
 
+class _Reports:
+    """Writes the report while a run goes on, so that one that is killed has told what was done."""
+
+    def __init__(self, plan: BenchmarkPlan, result: BenchmarkResult, command: str):
+        self._plan, self._result, self._command = plan, result, command
+        self._due = 0.0
+
+    def write(self) -> None:
+        from emotion2vec.probe.page import write_report
+
+        begin = time.monotonic()
+        write_report(self._plan, self._result.documents, self._result.failures, self._command)
+        end = time.monotonic()
+        self._due = end + REPORT_REST * (end - begin)
+
+    def keep_up(self) -> None:
+        """Write it if there are results and the last one is long enough ago."""
+        if self._result.documents and time.monotonic() >= self._due:
+            self.write()
+
+
 def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False) -> BenchmarkResult:
     """Probe every combination of a plan that is not done yet, and write tables and the report.
 
@@ -65,25 +88,25 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
     Raises:
         ConfigError: the output folder cannot be written.
     """
-    from emotion2vec.probe.page import write_report
-
     output = Path(plan.output)
     try:
         (output / "results").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output {output}: cannot be made: {error.strerror}") from error
-    result, written = BenchmarkResult(), time.monotonic()
+    result = BenchmarkResult()
+    reports = _Reports(plan, result, command)
     for corpus in plan.corpora:
         try:
             clipset = read_planned(plan, corpus)
         except Emotion2vecError as error:
             result.failures.append({"corpus": corpus.name, "feature": "", "reason": str(error)})
             continue
+        features = _with_texts(plan, corpus, clipset, result)
         digest = _corpus_digest(clipset, _cache(plan))
         with _warnings_once(corpus.name):
-            for feature in plan.features:
+            for feature in features:
                 try:
-                    for document in _probe_feature(plan, corpus, clipset, feature, digest, progress):
+                    for document in _probe_feature(plan, corpus, clipset, feature, digest, progress, reports):
                         result.documents.append(document)  # one by one: those before a head that fails are kept
                 except Exception as error:  # hours of other combinations must not be lost with one
                     known = isinstance(error, Emotion2vecError)
@@ -91,11 +114,26 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
                     result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": reason})
                     if not known:
                         logger.exception("%s, %s", corpus.name, feature.label)
-                if time.monotonic() - written > REPORT_SECONDS:
-                    write_report(plan, result.documents, result.failures, command)
-                    written = time.monotonic()
-    write_report(plan, result.documents, result.failures, command)
+    reports.write()
     return result
+
+
+def _with_texts(
+    plan: BenchmarkPlan, corpus: CorpusPlan, clipset: ClipSet, result: BenchmarkResult
+) -> list[FeaturePlan]:
+    """The features that the corpus has all texts for; the others fail now and not hours later."""
+    from emotion2vec.probe.features import reads_text
+
+    features = []
+    for feature in plan.features:
+        try:
+            if reads_text(feature.name):
+                check_texts(clipset.clips, feature.name)
+        except ManifestError as error:
+            result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": str(error)})
+        else:
+            features.append(feature)
+    return features
 
 
 @contextmanager
@@ -175,9 +213,15 @@ def _corpus_digest(clipset: ClipSet, cache: str | Path) -> str:
 
 
 def _probe_feature(
-    plan: BenchmarkPlan, corpus: CorpusPlan, clipset: ClipSet, feature: FeaturePlan, digest: str, progress: bool
+    plan: BenchmarkPlan,
+    corpus: CorpusPlan,
+    clipset: ClipSet,
+    feature: FeaturePlan,
+    digest: str,
+    progress: bool,
+    reports: _Reports,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the documents of one feature on one corpus head by head, from disk or probed now."""
+    """Yield the documents of one feature on one corpus head by head, from disk or probed now, and report these."""
     from emotion2vec.extraction.models import choose_device
     from emotion2vec.probe.embedding import embed
     from emotion2vec.probe.features import make_extractor
@@ -201,7 +245,9 @@ def _probe_feature(
         key = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=12).hexdigest()
         path = Path(plan.output) / "results" / f"{key}.json"
         document = _read_document(path, request)
+        is_new = document is None
         if document is None:
+            reports.keep_up()  # with what came from disk: this may take hours
             found = probe(
                 clips=clipset,
                 targets=corpus.targets,
@@ -221,6 +267,8 @@ def _probe_feature(
             document = {**found.to_dict(), "request": request, "embedding": embedding}
             write_json(document, path)
         yield {**document, "title": corpus.name, "feature": feature.label}
+        if is_new:
+            reports.keep_up()
 
 
 def _read_document(path: Path, request: dict[str, Any]) -> dict[str, Any] | None:

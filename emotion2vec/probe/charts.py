@@ -51,12 +51,15 @@ def scatter(points: Sequence[Sequence[float]], groups: Sequence[str], title: str
 def agreement(pairs: Sequence[Sequence[float]], title: str) -> str:
     """Draw predicted values over true ones, with the line on which they agree.
 
-    Predictions outside the range of the true values by more than half of it are drawn at the edge, and counted.
+    Predictions outside the range of the true values by more than half of it are drawn at the edge, and counted; all
+    are drawn where they are when there is only one true value.
     """
-    truth = [pair[0] for pair in pairs]
+    truth, guesses = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     reach = (max(truth) - min(truth)) / 2
-    values = [min(max(value, min(truth) - reach), max(truth) + reach) for pair in pairs for value in pair]
-    beyond = sum(value not in pair for pair, value in zip(pairs, values[1::2], strict=True))
+    lowest, highest = min(truth) - reach, max(truth) + reach
+    drawn = [min(max(guess, lowest), highest) for guess in guesses] if reach else guesses
+    beyond = sum(place != guess for place, guess in zip(drawn, guesses, strict=True))
+    values = [value for pair in zip(truth, drawn, strict=True) for value in pair]
     scaled = _scaled(values)
     dots = "".join(
         f'<circle cx="{across:.1f}" cy="{SIZE - up:.1f}" r="2.2"/>'

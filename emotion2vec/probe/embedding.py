@@ -100,6 +100,7 @@ def _groups(clips: Sequence[Clip], targets: Sequence[str]) -> dict[str, list[str
 def _thirds(values: Sequence[float]) -> list[str]:
     """Which third of the values each belongs to, and where the thirds end."""
     low, high = np.quantile(values, [1 / 3, 2 / 3])
+    # "top" and not "high", so that the legend, which is alphabetical, stays in the order of the values
     names = (f"low: up to {low:.2f}", f"middle: up to {high:.2f}", f"top: above {high:.2f}")
     return [names[int(value > low) + int(value > high)] for value in values]
 

@@ -145,8 +145,8 @@ def make_extractor(
     if hasattr(feature, "extract_features"):
         return ModelExtractor(feature_name(feature), feature, layer, pooling or "mean")
     name = str(feature)
-    if JOINT in name and not Path(name).exists():
-        if not all(names := name.split(JOINT)):
+    if len(names := _parts(name)) > 1:
+        if not all(names):
             raise ConfigError(f"feature is {name!r}, expected features on both sides of {JOINT}")
         same: dict[str, Any] = {"model": model, "layer": layer, "pooling": pooling, "device": device}
         return CombinedFeatures([make_extractor(part, **same) for part in names])
@@ -170,6 +170,16 @@ def make_extractor(
         return StoredFeatures(Path(name), pooling or "mean")
     network = _untrained(_config_of(source or model or DEFAULT_SHAPE)) if kind == "untrained" else _load(name)
     return ModelExtractor(name, network.to(device), layer, pooling or "mean")
+
+
+def _parts(name: str) -> list[str]:
+    """Names of the features that a name joins; a path may have the sign in it."""
+    return [name] if Path(name).exists() else name.split(JOINT)
+
+
+def reads_text(name: str) -> bool:
+    """Whether a named feature, or one that it joins, is made of what is said; nothing is loaded to know it."""
+    return any(part.startswith("text:") for part in _parts(name))
 
 
 def _pooled(frames_of: Callable[[np.ndarray], np.ndarray], pooling: str) -> Callable[[np.ndarray], np.ndarray]:

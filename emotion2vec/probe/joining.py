@@ -141,7 +141,8 @@ def _warnings(part: Part, mapping: Mapping[str, str]) -> list[str]:
 def _only(part: Part, path: Path) -> ClipSet:
     """The part's clips that a list names by `wav_filename`, the longest end of whose path counts.
 
-    What the corpus had to leave out counts only where the list names it.
+    A stem alone counts where only one clip of the corpus has it, those included that the corpus had to leave out, and
+    the list does not name that one by a longer end. What was left out is reported only where the list names it.
     """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
@@ -150,27 +151,29 @@ def _only(part: Part, path: Path) -> ClipSet:
         raise ManifestError(
             f"{path}: expected JSON Lines with wav_filename: {type(error).__name__}: {error}"
         ) from error
-    by_end: dict[str, list[int]] = {}
-    for i, clip in enumerate(part.clipset.clips):
-        for end in _ends(clip.file):
-            by_end.setdefault(end, []).append(i)
-    chosen: set[int] = set()
-    stems = {_ends(file)[-1] for file in wanted}
-    lost = {file: why for file, why in part.clipset.left_out.items() if _ends(file)[-1] in stems}
-    told = {_ends(file)[0] for file in lost}
+    left_out = part.clipset.left_out
+    by_end: dict[str, list[str]] = {}
+    for file in dict.fromkeys([*(clip.file for clip in part.clipset.clips), *left_out]):
+        for end in _ends(file):
+            by_end.setdefault(end, []).append(file)
+    named: set[str] = set()
     absent: dict[str, str] = {}
-    for file in sorted(wanted):
+    for file in sorted(wanted, key=lambda file: (_ends(file)[0] not in by_end, file)):  # longer ends before stems
         ends = _ends(file)
-        places = next((by_end[end] for end in ends if end in by_end), [])
+        places = by_end.get(ends[0], [])
+        if not places and named.isdisjoint(same_stem := by_end.get(ends[-1], [])):
+            places = same_stem
         if len(places) == 1:
-            chosen.add(places[0])
-        elif told.isdisjoint(ends):
+            named.add(places[0])
+        else:
             absent[file] = f"{path.name} names it, and {len(places)} clips of {part.name} are called so"
-    if not chosen:
+    lost = {file: why for file, why in left_out.items() if file in named}
+    chosen = [clip.file in named for clip in part.clipset.clips]
+    if not any(chosen):
         raise ManifestError(
             f"{path}: none of its {len(wanted)} clips is in {part.name}, such as {examples(absent or lost)}"
         )
-    return replace(part.clipset, left_out=lost).keep([i in chosen for i in range(len(part.clipset.clips))], absent)
+    return replace(part.clipset, left_out=lost).keep(chosen, absent)
 
 
 def _ends(file: str) -> tuple[str, ...]:

@@ -116,7 +116,8 @@ def probe(
     extractors = [make(feature, layer=layer) for feature in wanted]  # all at once: a wrong name must not wait its turn
     clipset = request.read() if clips is None else request.checked_clips(clips)
     for extractor in extractors:
-        check_texts(clipset.clips, extractor)
+        if "text" in extractor.reads:
+            check_texts(clipset.clips, extractor.name)
     goal = make_goal(clipset, targets)
     splits = make_folds(clipset, folds)
     contexts = None

@@ -91,7 +91,8 @@ def extract_table(
     Raises:
         ManifestError: clips have vectors of different widths, or a text is read and clips have none.
     """
-    check_texts(clips, extractor)
+    if "text" in extractor.reads:
+        check_texts(clips, extractor.name)
     store = None if cache is None else FeatureCache(Path(cache), extractor.fingerprint, frames)
     keys = [None] * len(clips) if store is None else _clip_keys(clips, extractor, cache)
     found: dict[int, ClipFeatures | str] = {}
@@ -114,16 +115,20 @@ def extract_table(
     return _pack(outcomes, frames)
 
 
-def check_texts(clips: Sequence[Clip], extractor: Extractor) -> None:
+def check_texts(clips: Sequence[Clip], name: str) -> None:
     """Find out before hours of work whether clips have the text that features are made of.
 
+    Args:
+        clips: the clips.
+        name: of the feature that reads text, for messages.
+
     Raises:
-        ManifestError: texts are read, and clips have none.
+        ManifestError: clips have no text.
     """
-    lacking = [clip.file for clip in clips if not clip.text] if "text" in extractor.reads else []
+    lacking = [clip.file for clip in clips if not clip.text]
     if lacking:
         raise ManifestError(
-            f"{extractor.name}: {len(lacking)} of {len(clips)} clips have no text: {examples(lacking)}; expected one "
+            f"{name}: {len(lacking)} of {len(clips)} clips have no text: {examples(lacking)}; expected one "
             "for each, from the column text of a table or a corpus that comes with transcripts"
         )
 

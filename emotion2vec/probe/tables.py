@@ -20,6 +20,7 @@ OPTIONAL_COLUMNS = (
     "fold",
     "split",
     "text",
+    "sentence",
     "intensity",
     "corpus",
     "language",
@@ -34,8 +35,9 @@ def read_table(
 
     Args:
         path: CSV (comma or semicolon) or TSV with a header line: `file`, `label` or `emotion`, and optionally
-            `speaker`, `gender`, `session`, `fold`, `split`, `text`, `intensity`, `corpus`, `language`, `dialogue` and
-            `turn`; an empty cell means unknown, other columns are ignored.
+            `speaker`, `gender`, `session`, `fold`, `split`, `text` (what is said, in words), `sentence` (its number or
+            code, where only that is known), `intensity`, `corpus`, `language`, `dialogue` and `turn`; an empty cell
+            means unknown, other columns are ignored.
         root: folder that relative paths start from; by default the table's own. A file that is not there is looked
             for under the same path with another audio ending.
         targets: columns of numbers that are to be predicted; labels may be absent then.

@@ -6,51 +6,93 @@ T: tokens. D: channels. L: layers. P: channels of a clip's vector.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from emotion2vec.errors import CheckpointError
 from emotion2vec.model.features import Features
 from emotion2vec.probe.baselines import load_pretrained
 from emotion2vec.probe.cache import ClipFeatures
 from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.layers import at_layer
 
+UNLIMITED = 10**20
+"""Tokens; tokenizers that know no limit say 10^30."""
+
+PER_CALL = ("truncation", "padding")
+"""Parts of a fast tokenizer that every call sets anew."""
+
+PLACES = ".*_file|name_or_path|is_local|local_files_only|cache_dir"
+"""Settings of a slow tokenizer that say where it was loaded from."""
+
 
 class TextEncoder(torch.nn.Module):
-    """A network that reads text, with its tokenizer."""
+    """A network that reads text, with its tokenizer.
+
+    Attributes:
+        fingerprint: hash of the weights and of how text becomes tokens, wherever the files lie.
+    """
 
     def __init__(self, network: Any, tokenizer: Any):
+        from emotion2vec.extraction.models import weights_hash
+
         super().__init__()
         self.network = network
         self._tokenizer = tokenizer
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the weights and of how text becomes tokens."""
-        from emotion2vec.extraction.models import weights_hash
-
-        fast = getattr(self._tokenizer, "backend_tokenizer", None)
-        vocabulary = sorted(self._tokenizer.get_vocab().items())
-        rules = repr([type(self._tokenizer).__name__, self._tokenizer.model_max_length, vocabulary])
-        rules += fast.to_str() if fast is not None else repr(self._tokenizer.init_kwargs)
-        return f"{weights_hash(self.network)} {hashlib.blake2b(rules.encode(), digest_size=16).hexdigest()}"
+        self._most_tokens = min(tokenizer.model_max_length, _table_length(network))
+        self.fingerprint = f"{weights_hash(network)} {_rules_hash(tokenizer)} {self._most_tokens}"
 
     @torch.inference_mode()
     def encode(self, text: str) -> Features:
         """States of the tokens, those that mark beginning and end included: `frames` of the last layer, all `layers`.
 
-        A text that is longer than the tokenizer says is cut at the end.
+        A text that is longer than the tokenizer says, or than the network has positions, is cut at the end.
 
         Raises:
             RuntimeError: the network cannot use it.
-            IndexError: the text is longer than the network can take.
+            IndexError: the tokenizer makes tokens that the network does not know.
         """
-        tokens = self._tokenizer(text, return_tensors="pt", truncation=True).to(self.network.device)
+        limit = {"truncation": True, "max_length": self._most_tokens} if self._most_tokens < UNLIMITED else {}
+        tokens = self._tokenizer(text, return_tensors="pt", **limit).to(self.network.device)
         states = self.network(**tokens, output_hidden_states=True).hidden_states[1:]
         layers = torch.stack([state[0].float().cpu() for state in states]).numpy()  # (L, T, D)
         return Features(frames=layers[-1], layers=layers)
+
+
+def _table_length(network: Any) -> int:
+    """Most tokens that the network has positions for; `UNLIMITED` for relative positions.
+
+    RoBERTa and its kin count positions from the padding's index + 1, and their table has a padding index to show it.
+    """
+    most = getattr(network.config, "max_position_embeddings", None)
+    if not isinstance(most, int) or most < 1:
+        return UNLIMITED
+    paddings = (
+        getattr(module, "padding_idx", None)
+        for name, module in network.named_modules()
+        if name.endswith("position_embeddings")
+    )
+    return most - max((padding + 1 for padding in paddings if padding is not None), default=0)
+
+
+def _rules_hash(tokenizer: Any) -> str:
+    """Hash of how text becomes tokens, wherever the tokenizer lies; how much of a text is said with every call."""
+    rules: list[Any] = [type(tokenizer).__name__, tokenizer.truncation_side, sorted(tokenizer.get_vocab().items())]
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is not None:
+        stages = json.loads(fast.to_str())
+        rules += [(name, json.dumps(stages[name])) for name in sorted(stages) if name not in PER_CALL]
+    else:
+        settings = tokenizer.init_kwargs
+        rules += [(name, repr(settings[name])) for name in sorted(settings) if not re.fullmatch(PLACES, name)]
+        files = (settings.get(name) or getattr(tokenizer, name, None) for name in sorted(tokenizer.vocab_files_names))
+        rules += [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
+    return hashlib.blake2b(repr(rules).encode(), digest_size=16).hexdigest()
 
 
 class TextExtractor:
@@ -87,7 +129,14 @@ def text_encoder(name: str, device: str) -> TextEncoder:
 
     Raises:
         ConfigError: transformers is not installed, or no name is given.
-        CheckpointError: the model cannot be loaded.
+        CheckpointError: the model cannot be loaded, or reads no text.
     """
     tokenizer, model = load_pretrained("text", name, "AutoTokenizer", device)
-    return TextEncoder(model.get_encoder() if model.config.is_encoder_decoder else model, tokenizer)
+    encoder = TextEncoder(model.get_encoder() if model.config.is_encoder_decoder else model, tokenizer)
+    try:
+        encoder.encode("word")
+    except (TypeError, ValueError, AttributeError, RuntimeError, LookupError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        found = f"is a {model.config.model_type}, which cannot read a word ({type(error).__name__}: {reason})"
+        raise CheckpointError(f"text:{name}: {found}, expected a text encoder") from error
+    return encoder

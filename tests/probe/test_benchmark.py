@@ -3,13 +3,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from probe.stand_in import write_tones
 
-from emotion2vec.errors import ConfigError
-from emotion2vec.probe import benchmark
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.probe import benchmark, page, probe
 from emotion2vec.probe.exports import to_latex, to_markdown
 from emotion2vec.probe.page import write_plots
 from emotion2vec.probe.plan import CorpusPlan, FeaturePlan, heads_of, load_plan
@@ -60,6 +63,50 @@ def test_a_benchmark_survives_a_bad_corpus_and_resumes(
     monkeypatch.setattr(benchmark, "probe", no_more)
     again = benchmark.run_benchmark(plan)
     assert [row["mean"] for row in again.documents] == [row["mean"] for row in result.documents]
+
+
+def test_the_report_follows_a_run_in_a_tenth_of_its_time(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes take 30 s and reports 5 s: one after the first result, and none for 45 s after that."""
+    plan = load_plan(config)
+    now, told = 0.0, []
+
+    def slow(real: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        def call(*args: Any, **settings: Any) -> Any:
+            nonlocal now
+            if real is probe:
+                path = Path(plan.output) / "results.json"
+                told.append(len(json.loads(path.read_text())["results"]) if path.exists() else 0)
+            now += seconds
+            return real(*args, **settings)
+
+        return call
+
+    monkeypatch.setattr(benchmark, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(benchmark, "probe", slow(benchmark.probe, 30))
+    monkeypatch.setattr(page, "write_report", slow(page.write_report, 5))
+    benchmark.run_benchmark(plan)
+    assert told == [0, 1, 1, 3]
+
+    told.clear()
+    results = sorted((Path(plan.output) / "results").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    results[2].unlink()
+    (Path(plan.output) / "results.json").unlink()
+    benchmark.run_benchmark(plan)
+    assert told == [2]  # what comes from disk is told before the one that is probed
+
+
+def test_a_feature_that_lacks_texts_fails_before_anything_is_extracted(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = load_plan(config, ["features=[logmel,text:x,logmel+text:x]"])
+
+    def broken(**_: object) -> None:
+        raise ManifestError("hours later")
+
+    monkeypatch.setattr(benchmark, "probe", broken)
+    failures = benchmark.run_benchmark(plan).failures
+    assert [row["feature"] for row in failures[1:4]] == ["text:x", "logmel+text:x", "logmel"]
+    assert re.match(r"logmel\+text:x: (\d+) of \1 clips have no text: ", failures[2]["reason"])
 
 
 def test_the_page_stands_alone_and_warns(config: Path) -> None:

@@ -94,6 +94,15 @@ def test_predictions_far_off_do_not_squeeze_the_others() -> None:
     assert "5 test clips</figcaption>" in agreement([(1, 2), (5, 4), (3, 3), (2, 2), (4, 7)], "arousal")
 
 
+def test_predictions_of_a_single_true_value_are_drawn_where_they_are() -> None:
+    found = agreement([(3, 2), (3, 4), (3, 7)], "arousal")
+    assert "both from 2.0 to 7.0; 3 test clips</figcaption>" in found
+    heights = [260 - float(y) for y in re.findall(r'cy="([\d.]+)"', found)]
+    assert heights == pytest.approx([8, 8 + 244 * 2 / 5, 252], abs=0.1)
+    edge = agreement([(1, 2), (5, 4), (7, 10.0), (7, 10.5)], "arousal")  # just as far as is drawn, and farther
+    assert "both from 1.0 to 10.0; 4 test clips, 1 of them beyond" in edge
+
+
 def test_layer_weights_are_bars_with_as_many_numbers_as_fit() -> None:
     found = layer_bars([0.2, 0.5, 0.3], "weights")
     heights = [float(height) for height in re.findall(r'height="([\d.]+)"/?><title>', found)]

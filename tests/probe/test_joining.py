@@ -131,6 +131,21 @@ def test_labels_are_those_of_the_whole_corpus_and_what_is_left_out_that_of_the_l
         join_corpora([replace(one, labels={"feer": "fear"}), part("b", "sad", "joy")], "x")
 
 
+def test_files_that_a_list_does_not_name_are_not_lost(tmp_path: Path) -> None:
+    """SAVEE's speakers share their stems: what is left out of one is not what the list takes of another."""
+    listed = tmp_path / "list.jsonl"
+    listed.write_text('{"wav_filename": "SAVEE/1/sad.wav"}\n{"wav_filename": "SAVEE/1/happy.wav"}')
+    whole = replace(corpus("a", "sad", "happy"), left_out={"DC/sad.wav": "broken"})
+    one, other = Part(name="a", clipset=whole, only=listed), part("b", "sad", "joy")
+    found = join_corpora([one, other], "x")
+    assert len(found.clips) == 2 + 6 and found.left_out == {}
+    alone = ClipSet(name="a", root=Path("/a"), clips=whole.clips[:2], left_out=whole.left_out)
+    for name, left_out in (("sad", ["a/sad.wav"]), ("DC/sad", ["a/DC/sad.wav"])):  # a stem of two clips, of one
+        listed.write_text(f'{{"wav_filename": "{name}.wav"}}\n{{"wav_filename": "JE/happy.wav"}}')
+        found = join_corpora([replace(one, clipset=alone, labels={"happy": "joy"}), other], "x", ["joy", "happiness"])
+        assert list(found.left_out) == left_out and found.clips[0].file == "a/0/happy.wav"
+
+
 def write_corpus(root: Path, names: tuple[str, str], *, signal: bool, seed: int) -> None:
     """Two classes of three speakers; the label is the pitch, or nothing."""
     random = np.random.default_rng(seed)

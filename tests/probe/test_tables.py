@@ -25,6 +25,13 @@ def test_columns_in_any_order_and_unknown_ones(folder: Path, ending: str, mark: 
     assert (clip.language, clip.corpus, clip.dialogue, clip.turn) == ("de", None, None, None)
 
 
+def test_words_and_numbers_of_sentences_are_different_columns(folder: Path) -> None:
+    table = folder / "t.csv"
+    table.write_text("file,label,text,sentence\na.wav,x,Good day,a01\nb.wav,x,,a01\nc.opus,y,Good day,\n")
+    found = [(clip.text, clip.sentence) for clip in read_table(table).clips]
+    assert found == [("Good day", "a01"), (None, "a01"), ("Good day", None)]
+
+
 def test_files_are_found_whatever_their_ending(folder: Path) -> None:
     table = folder / "t.csv"
     table.write_text("file,label,speaker\na.wav,x,\nb.wav,y,s\nsub/none.wav,y,s\n")

@@ -19,6 +19,7 @@ from emotion2vec.probe.dialogues import DialogueHead
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.folds import Fold
 from emotion2vec.probe.store import extract_table
+from emotion2vec.probe.transcripts import TextEncoder, text_encoder
 
 WORDS = ("good", "bad", "day", "night", "and")
 
@@ -87,6 +88,34 @@ def test_long_texts_are_cut_and_unknown_words_are_known(bert: Path) -> None:
     assert strange.frames is not None and strange.frames.shape == (3, 32)
 
 
+def test_texts_are_cut_where_the_network_has_no_more_positions(bert: Path, tmp_path: Path) -> None:
+    """Tokenizers may know no limit; RoBERTa's positions begin behind that of its padding."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(bert, model_max_length=10**30)
+    sizes = {"vocab_size": 10, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    kinds = {"Bert": (transformers.BertConfig, transformers.BertModel, 16)}
+    kinds["Roberta"] = (transformers.RobertaConfig, transformers.RobertaModel, 14)
+    for kind, (config, network, tokens) in kinds.items():
+        folder = tmp_path / kind
+        tokenizer.save_pretrained(folder)
+        network(config(**sizes, intermediate_size=16, max_position_embeddings=16)).save_pretrained(folder)
+        (long,) = make_extractor(f"text:{folder}").extract([clip(" ".join(["good"] * 40))])
+        assert not isinstance(long, str) and long.frames is not None and len(long.frames) == tokens
+
+
+def test_networks_that_read_no_text_are_refused(bert: Path, tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8,) * 7
+    )
+    transformers.Wav2Vec2Model(config).save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(bert).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"text:.*: is a wav2vec2, which .*TypeError.*, expected a text encoder"):
+        make_extractor(f"text:{tmp_path}")
+
+
 def test_the_encoder_of_an_encoder_with_a_decoder(bert: Path, tmp_path: Path) -> None:
     import transformers
 
@@ -94,7 +123,9 @@ def test_the_encoder_of_an_encoder_with_a_decoder(bert: Path, tmp_path: Path) ->
     model = transformers.T5Model(config).eval()
     model.save_pretrained(tmp_path)
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=transformers.AutoTokenizer.from_pretrained(bert).backend_tokenizer, unk_token="[UNK]"
+        tokenizer_object=transformers.AutoTokenizer.from_pretrained(bert).backend_tokenizer,
+        unk_token="[UNK]",
+        model_input_names=["input_ids", "attention_mask"],
     )
     tokenizer.save_pretrained(tmp_path)
     (found,) = make_extractor(f"text:{tmp_path}").extract([clip("good day")])
@@ -111,6 +142,32 @@ def test_the_fingerprint_is_that_of_weights_and_tokenizer(bert: Path, tmp_path: 
     assert make_extractor(f"text:{bert}").fingerprint == first
     assert make_extractor(f"text:{bert}", layer="mean").fingerprint != first
     assert make_extractor(f"text:{write_bert(tmp_path / 'cased', lower=False)}").fingerprint != first
+
+
+def test_the_fingerprint_is_the_same_before_and_after_texts_were_cut(bert: Path) -> None:
+    first, again = (text_encoder(str(bert), "cpu") for _ in range(2))
+    again.encode("good " * 40)
+    assert TextEncoder(again.network, again._tokenizer).fingerprint == again.fingerprint == first.fingerprint
+    again._tokenizer.backend_tokenizer.enable_truncation(3)  # as published files may have it
+    assert TextEncoder(again.network, again._tokenizer).fingerprint == first.fingerprint
+
+
+def test_the_fingerprint_of_a_slow_tokenizer_is_that_of_its_files_wherever_they_lie(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    network = torch.nn.Linear(1, 1)
+    network.config = transformers.BertConfig()  # type: ignore[assignment]
+
+    def fingerprint(folder: Path, merge: str) -> str:
+        folder.mkdir()
+        (folder / "vocab.txt").write_text("good 1\nbad 1\n")
+        (folder / "bpe.codes").write_text(f"#version: 0.2\n{merge} 5\n")
+        tokenizer = transformers.BertweetTokenizer(str(folder / "vocab.txt"), str(folder / "bpe.codes"))
+        tokenizer.save_pretrained(folder / "saved")
+        return TextEncoder(network, transformers.BertweetTokenizer.from_pretrained(folder / "saved")).fingerprint
+
+    first = fingerprint(tmp_path / "a", "g o")
+    assert fingerprint(tmp_path / "elsewhere", "g o") == first
+    assert fingerprint(tmp_path / "other", "o d") != first
 
 
 def test_the_cache_knows_texts_and_audio(bert: Path, tmp_path: Path) -> None:
