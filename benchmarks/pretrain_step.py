@@ -69,11 +69,11 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
         times = {"seconds": time.perf_counter() - wall, "processor": time.process_time() - processor}
         if step > 1:
             print(json.dumps(times | {"loss": metrics["loss"]}), flush=True)
+    memory = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if profiled:
         with torch.profiler.profile() as watched:
             update(steps + 2)
         print(watched.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
-    memory = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     samples, frames = waveforms.shape[1], trainer._frames(batch)
     facts = {"memory": memory, "flops": len(waveforms) * sum(utterance_flops(config, samples, frames).values())}
     bf16 = config.run.precision == "bf16"
