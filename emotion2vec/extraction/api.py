@@ -16,12 +16,12 @@ import numpy as np
 from emotion2vec.audio import audio_blocks, describe_source
 from emotion2vec.data.manifests import Fault
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.arrays import FeatureArray
+from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.batching import Batch
 from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.clips import LongClip, Source, as_fault
-from emotion2vec.extraction.encoder import EncodedClip, Encoder, not_finite
+from emotion2vec.extraction.clips import LongClip, Source
+from emotion2vec.extraction.encoder import EncodedClip, Encoder
 from emotion2vec.extraction.lanes import in_lanes, lanes_for
 from emotion2vec.extraction.models import ready_model
 from emotion2vec.extraction.options import check_options, option_faults
@@ -126,7 +126,9 @@ def _extract_all(
             return [batch]
         if faults:
             return []
-        return [_encode_long(batch, encoder)] if isinstance(batch, LongClip) else encoder.encode_safely(batch)
+        return (
+            [encoder.encode_long_safely(batch, _held)] if isinstance(batch, LongClip) else encoder.encode_safely(batch)
+        )
 
     batches = ready_batches(
         sources, encoder.model, chunking=encoder.chunking, batch_seconds=batch_seconds, workers=workers
@@ -143,15 +145,12 @@ def _extract_all(
     return [features[index] for index in range(len(sources))]
 
 
-def _encode_long(clip: LongClip, encoder: Encoder) -> EncodedClip | Fault:
-    """Encode long audio window by window, and hold its features."""
-    try:
-        frames = encoder.encode_long(clip).features["frames"].whole()
-    except AudioError as error:
-        return as_fault(error, clip)
+def _held(arrays: Arrays) -> Arrays:
+    """Hold the features of long audio in memory."""
+    frames = arrays["frames"].whole()
     if not np.isfinite(frames).all():
-        return not_finite(clip, encoder.dtype)
-    return EncodedClip(clip, {"frames": FeatureArray.of(frames)})
+        raise FloatingPointError("not finite")
+    return {"frames": FeatureArray.of(frames)}
 
 
 def _rereadable(source: AudioSource) -> AudioSource:

@@ -5,7 +5,7 @@ B: clips or windows in a batch. S: samples. T: frames. D: model width. L: chosen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count, frame_stride, receptive_field
+from emotion2vec.errors import AudioError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.choices import FeatureChoice, layout_of
 from emotion2vec.extraction.chunks import Chunking, Window, cut_windows, plan_windows
-from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip
+from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, as_fault
 from emotion2vec.extraction.lanes import stop_if_closed
 from emotion2vec.extraction.models import DTYPES
 from emotion2vec.extraction.reduction import Piece, Reduction
@@ -81,12 +82,12 @@ class Encoder:
         try:
             encoded = self.encode(clips)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not _is_out_of_memory(error):
                 raise
         if encoded is not None:
             for clip, arrays in zip(clips, encoded, strict=True):
                 finite = all(np.isfinite(part).all() for array in arrays.values() for part in array.parts)
-                yield EncodedClip(clip, arrays) if finite else not_finite(clip, self.dtype)
+                yield EncodedClip(clip, arrays) if finite else _not_finite(clip, self.dtype)
         elif len(clips) == 1:
             (clip,) = clips
             yield ClipFault(clip.where, f"{clip.seconds:.0f} s of audio do not fit into memory at once", clip.index)
@@ -94,6 +95,25 @@ class Encoder:
             middle = len(clips) // 2
             yield from self.encode_safely(clips[:middle])
             yield from self.encode_safely(clips[middle:])
+
+    def encode_long_safely(self, clip: LongClip, keep: Callable[[Arrays], Arrays]) -> EncodedClip | ClipFault:
+        """Encode long audio and keep its features; audio that cannot be encoded gives a fault.
+
+        Args:
+            clip: the audio.
+            keep: takes the features as they are computed; raises FloatingPointError where they are not finite.
+        """
+        try:
+            return EncodedClip(clip, keep(self.encode_long(clip).features))
+        except FloatingPointError:
+            return _not_finite(clip, self.dtype)
+        except (AudioError, OSError) as error:
+            return as_fault(error, clip)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = f"a window of {self.chunking.seconds:g} s does not fit into memory; a smaller chunk_seconds may"
+            return ClipFault(clip.where, reason, clip.index)
 
     def _window_pieces(self, clip: LongClip, windows: list[Window], batch: int) -> Iterator[Piece]:
         stream = zip(windows, cut_windows(clip.blocks(), windows), strict=True)
@@ -169,12 +189,12 @@ def _hide_outside(frames: Tensor, spans: Sequence[Span]) -> Tensor:
     return frames.masked_fill(~inside[:, None, :, None], 0.0)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; PyTorch has a type for this on accelerators, and only a message on the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def not_finite(clip: AnyClip, dtype: torch.dtype) -> ClipFault:
+def _not_finite(clip: AnyClip, dtype: torch.dtype) -> ClipFault:
     """The fault of a clip whose features are NaN or infinite."""
     hint = "" if dtype == torch.float32 else "; precision fp32 may help"
     return ClipFault(clip.where, f"the model's features of it are not finite{hint}", clip.index)

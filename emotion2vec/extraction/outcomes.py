@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from emotion2vec.errors import AudioError, ManifestError
+from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.background import Later
 from emotion2vec.extraction.batching import Batch
-from emotion2vec.extraction.clips import ClipFault, LongClip, as_fault
-from emotion2vec.extraction.encoder import EncodedClip, Encoder, is_out_of_memory, not_finite
+from emotion2vec.extraction.clips import ClipFault, LongClip
+from emotion2vec.extraction.encoder import EncodedClip, Encoder
 from emotion2vec.extraction.lanes import in_lanes, lanes_for
 from emotion2vec.extraction.sources import Item
 from emotion2vec.extraction.spool import spooled
@@ -104,22 +104,6 @@ def _encode(batch: Batch, encoder: Encoder, folder: Path | None) -> Iterator[Enc
     if isinstance(batch, ClipFault):
         yield batch
     elif isinstance(batch, LongClip):
-        yield _encode_long(batch, encoder, folder)
+        yield encoder.encode_long_safely(batch, partial(spooled, folder=folder))
     else:
         yield from encoder.encode_safely(batch)
-
-
-def _encode_long(clip: LongClip, encoder: Encoder, folder: Path | None) -> EncodedClip | ClipFault:
-    """Encode long audio window by window to a temporary file."""
-    try:
-        encoded = encoder.encode_long(clip)
-        return EncodedClip(clip, spooled(encoded.features, folder))
-    except FloatingPointError:
-        return not_finite(clip, encoder.dtype)
-    except (AudioError, OSError) as error:
-        return as_fault(error, clip)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        reason = f"a window of {encoder.chunking.seconds:g} s does not fit into memory; a smaller chunk_seconds may"
-        return ClipFault(clip.where, reason, clip.index)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from extraction.helpers import WIDTH, speech
 
 from emotion2vec.audio import KERNELS, STRIDES, frame_count, load_audio, normalize
@@ -170,3 +171,23 @@ def test_a_stream_is_resampled_and_refuses_what_is_no_audio(model: Emotion2vec, 
     with pytest.raises(ConfigError, match=r"hop is 0.*lookahead is -1"):
         list(stream_features([], 16_000, model=model, options=StreamOptions(hop=0, lookahead=-1)))
     assert list(stream_features([np.zeros(100)], 16_000, model=model)) == []
+
+
+def test_windows_that_do_not_fit_into_memory_are_a_fault(
+    model: Emotion2vec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The long file fails with a hint; the short one is done."""
+    soundfile.write(tmp_path / "long.wav", speech(64_000), 16_000)
+    soundfile.write(tmp_path / "short.wav", speech(16_000), 16_000)
+    encode = Encoder._run
+
+    def run(self: Encoder, waveforms: torch.Tensor, padding: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        if waveforms.shape[1] > 20_000:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return encode(self, waveforms, padding)
+
+    monkeypatch.setattr(Encoder, "_run", run)
+    report = extract(tmp_path, model=model, output=tmp_path / "out", chunk_seconds=2.0, chunk_overlap=0.5)
+    assert report.written == 1
+    assert [fault.where for fault in report.failed] == [str(tmp_path / "long.wav")]
+    assert "a window of 2 s does not fit into memory; a smaller chunk_seconds may" in report.failed[0].reason
