@@ -34,13 +34,14 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
 
     from emotion2vec.config import load_config
     from emotion2vec.data.batches import MicroBatch, Position
+    from emotion2vec.hardware import best_rate
     from emotion2vec.objective.pretrainer import Pretrainer
     from emotion2vec.training.metrics import UpdateSums, to_host
     from emotion2vec.training.ranks import Ranks
     from emotion2vec.training.run_folder import RunFolder
     from emotion2vec.training.strategy import build_fabric
     from emotion2vec.training.trainer import Trainer
-    from emotion2vec.training.work import measure_peak, utterance_flops
+    from emotion2vec.training.work import utterance_flops
 
     torch.set_num_threads(threads)
     own = ["model.layerdrop=0", "optim.accumulate=1", "optim.clip_norm=1", "loss.utterance=none"]
@@ -76,8 +77,8 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
         print(watched.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
     samples, frames = waveforms.shape[1], trainer._frames(batch)
     facts = {"memory": memory, "flops": len(waveforms) * sum(utterance_flops(config, samples, frames).values())}
-    bf16 = config.run.precision == "bf16"
-    facts["peak"] = measure_peak(fabric.device, torch.bfloat16 if bf16 else torch.float32)
+    dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
+    facts["peak"] = best_rate(fabric.device, dtype, 1024 if fabric.device.type == "cpu" else 8192)
     print(json.dumps(facts), flush=True)
 
 

@@ -152,7 +152,7 @@ class RunConfig:
     seed: int = option(0, "key of all randomness", ge=0)
     precision: str = option(
         "auto",
-        "compute precision; auto: bf16 where the hardware has it; losses and EMA are always fp32",
+        "compute precision; auto: bf16 where its products are measured to be faster; losses and EMA are always fp32",
         choices=PRECISIONS,
     )
     accelerator: str = option("auto", "kind of device", choices=("auto", "cpu", "cuda"))

@@ -104,13 +104,14 @@ def ray_executor(model: str | Path | Emotion2vec, options: ExecutorOptions) -> I
     with _connected(options.ray_address) as ray:
         shares = share_out(ray.cluster_resources(), options.device, options.actors)
         precision = options.precision
-        if precision == "auto":  # the hardware of the actors counts, not that of this process
-            precision = ray.get(ray.remote(_best_precision).options(**shares.actor).remote(shares.device))
+        if precision in ("auto", "int8"):  # the hardware of the actors counts, not that of this process
+            choose = ray.remote(_choose_precision).options(**shares.actor)
+            precision = ray.get(choose.remote(precision, network, shares.device))
         yield RayExecutor(network, precision, shares, options)
 
 
-def _best_precision(device: str) -> str:
-    return choose_precision("auto", choose_device(device))
+def _choose_precision(precision: str, network: Emotion2vec, device: str) -> str:
+    return choose_precision(precision, network.to(choose_device(device)).eval())
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from emotion2vec.hardware import best_precision
 from emotion2vec.probe.store import FeatureTable, nonzero_scale
 
 BLOCK_FRAMES = 2048
@@ -139,10 +140,8 @@ class FrameBank:
 
 
 def native_precision(device: str) -> str:
-    """`bf16` where the device multiplies bfloat16 by itself, else `fp32`."""
-    if torch.device(device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    """`bf16` where the device is fast at multiplying bfloat16, else `fp32`."""
+    return "bf16" if best_precision(torch.device(device)) == "bf16" else "fp32"
 
 
 def _moments(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

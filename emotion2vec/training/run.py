@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -11,6 +11,7 @@ from emotion2vec.config import PretrainConfig
 from emotion2vec.data.corpus import TrainingCorpus, open_corpus
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.training.computing import describe_computing
 from emotion2vec.training.loggers import build_loggers
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
@@ -38,7 +39,9 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     fabric.launch()
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
-    ranks.main_only(folder.prepare)
+    computing = describe_computing(config.run.precision, fabric)
+    tell(computing.sentence())
+    ranks.main_only(lambda: _report_changes(folder.prepare(computing), tell))
     corpus = open_corpus(
         config.data.train,
         weights=config.data.weights,
@@ -50,6 +53,11 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
     return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+
+
+def _report_changes(changes: Sequence[str], say: Callable[[str], None]) -> None:
+    if changes:
+        say(f"computing otherwise than before, which changes the last digits: {'; '.join(changes)}")
 
 
 def _silent(text: str) -> None:

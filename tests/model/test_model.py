@@ -28,6 +28,7 @@ def tiny_model(*overrides: str, seed: int = 0) -> Emotion2vec:
     return model
 
 
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize(
     ("length", "kernel", "stride"), [(400, 10, 5), (403, 10, 5), (81, 3, 2), (80, 3, 2), (7, 2, 2)]
 )
@@ -47,6 +48,7 @@ def test_grad_scale_changes_only_the_gradient() -> None:
     torch.testing.assert_close(x.grad, torch.full((5,), 0.1))
 
 
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("tokens", [0, 10])
 def test_clip_alone_equals_clip_in_padded_batch(tokens: int) -> None:
     model = tiny_model(f"model.tokens={tokens}", "loss.utterance=none")

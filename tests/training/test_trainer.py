@@ -195,6 +195,7 @@ def test_warm_start(speech: Path, tmp_path: Path) -> None:
     assert said[-1].endswith("training.safetensors (optimizer state)")
 
 
+@pytest.mark.usefixtures("products")
 def test_golden_loss_curve(speech: Path, tmp_path: Path) -> None:
     """A change that keeps the mathematics keeps this file; write it anew by deleting it and running this test."""
     pretrain(load_config(None, overrides(speech, tmp_path, "optim.max_updates=20", "optim.accumulate=2")))
