@@ -35,7 +35,7 @@ PRODUCTS = ("auto", "plain", "onednn")
 CACHE_VARIABLE = "EMOTION2VEC_CACHE"
 """Environment variable with the folder of what may be forgotten."""
 
-MARGIN = 1.1
+MARGIN = 1.05
 """How many times faster than plain PyTorch something else must be measured to be chosen."""
 BF16_GAIN = 1.3
 """How many times faster than products in float32 those in bfloat16 must be for `auto` to choose them."""
@@ -257,8 +257,7 @@ def bf16_gain(device: torch.device) -> float:
             single, half = (best_rate(device, dtype, 512) for dtype in (torch.float32, torch.bfloat16))
         return round(half / single, 3)
 
-    name = device.type if device.type == "cpu" else f"{device.type} {torch.get_device_module(device).__name__}"
-    return float(remembered(f"bf16 gain on {name}", find))
+    return float(remembered(f"bf16 gain on {device.type}", find))
 
 
 def best_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:

@@ -37,8 +37,8 @@ class PlainWeight:
 
     def __call__(self, x: Tensor, *, gelu: bool = False, add: Tensor | None = None) -> Tensor:
         """Multiply (..., I) to (..., O), then apply GELU or add (..., O) if asked."""
-        y = F.linear(x.to(self.dtype), self._weight, self._bias)
-        return _finish(y, gelu, add)
+        y = F.linear(x if x.dtype == self.dtype else x.to(self.dtype), self._weight, self._bias)
+        return _finish(y, gelu, add) if gelu or add is not None else y
 
 
 class TransposedWeight(PlainWeight):
