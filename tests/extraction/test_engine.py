@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from extraction.helpers import DEPTH, WIDTH, speech, tiny_model
+from signals import start_child
 
 from emotion2vec.checkpoint import save_model
 from emotion2vec.data.manifests import Fault, Manifest, Utterance
@@ -333,7 +334,7 @@ def report(progress):
     time.sleep(0.05)
 extract({str(folder)!r}, model={str(tmp_path / "model")!r}, output={str(out)!r}, format={format!r}, progress=report)
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
+    with start_child([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
         assert job.stdout is not None and job.stderr is not None
         while job.stdout.readline().strip() != b"3":
             assert job.poll() is None, job.stderr.read().decode()
