@@ -40,9 +40,10 @@ def build_model(source: Source, *, device: str = "cpu", use: str = "student") ->
     import torch
 
     from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.shapes import shapes_alone
 
     weights = chosen_weights(source, use)
-    with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
+    with shapes_alone():
         model = Emotion2vec(source.config, source.labels)
     check_weights(model, weights, str(source.path))
     copies: dict[str, Tensor] = {}
