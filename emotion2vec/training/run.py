@@ -18,6 +18,7 @@ from emotion2vec.training.strategy import build_fabric
 from emotion2vec.training.trainer import FitResult, Trainer
 from emotion2vec.training.validation import Validation
 from emotion2vec.training.warm_start import warm_start
+from emotion2vec.units import duration
 
 
 def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitResult:
@@ -72,10 +73,10 @@ def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print)
 
 
 def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
-    say(f"{corpus.utterances} utterances, {corpus.seconds / 3600:.2f} h")
+    say(f"{corpus.utterances} utterances, {duration(corpus.seconds)}")
     if any(source.weight != 1 for source in corpus.sources):
         for source, share in zip(corpus.sources, corpus.shares, strict=True):
-            say(f"  {source.seconds / 3600:.2f} h, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
+            say(f"  {duration(source.seconds)}, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
     for label, faults in (("unusable", corpus.faults), ("too short", corpus.too_short)):
         if faults:
             say(f"{len(faults)} {label}, left out:")
