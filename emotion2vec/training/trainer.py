@@ -178,6 +178,7 @@ class Trainer:
             metrics |= self.instruments.speed(size, micro_batches, time.perf_counter() - started, waited)
             monitor.log(update, metrics)
             self.fabric.log_dict(metrics, step=update)
+        monitor.advance(update, size.seconds)
         self._log_probe(monitor, prober)
         if prober.due(update):
             self._probe(prober)
