@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
 LEAVES = {"errors", "seeding", "assets", "plugins", "units"}
-BASICS = LEAVES | {"strict", "decode", "audio", "config"}
+BASICS = LEAVES | {"strict", "decode", "audio", "config", "devices"}
 LIGHT = ["errors", "seeding", "assets", "units", "strict", "audio", "config", "data.manifests", "cli"]
 LIGHT += ["extraction.engine", "extraction.predict"]
 # What the modules of each part may import of the package. A part may always import from itself.
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "plugins": set(),
     "units": set(),
     "decode": LEAVES,
+    "devices": LEAVES,
     "audio": LEAVES | {"decode"},
     "strict": LEAVES,
     "config": LEAVES | {"strict", "audio"},

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import ListRoot, find_config, say, say_faults
+from emotion2vec.cli.shared import ListRoot, allow_fallback, find_config, say, say_faults
 from emotion2vec.units import duration
 
 PREEMPTED = 75
@@ -30,6 +30,7 @@ def pretrain(
     from emotion2vec.config import load_config
 
     settings = load_config(find_config(config), overrides or [])
+    allow_fallback(settings.run.accelerator)
     from emotion2vec.training.run import pretrain as run
 
     result = run(settings, say=say)

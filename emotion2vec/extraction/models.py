@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from emotion2vec.audio import receptive_field
 from emotion2vec.checkpoint import load_model
+from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import PRECISIONS
 from emotion2vec.extraction.processors import threads_within_processors
@@ -44,18 +46,38 @@ def ready_model(
         model = load_model(model, device=str(choose_device(device)))
     elif device is not None:
         model.to(choose_device(device))
-    precision = choose_precision(precision, model.device)
     was_training = model.training
     model.eval()
     try:
+        precision = _tried_precision(model, precision)
         dtype = DTYPES[precision]
         with (
-            threads_within_processors() if model.device.type == "cpu" else nullcontext(),
+            threads_within_processors() if is_host(model.device) else nullcontext(),
             packed(model, dtype) if can_pack(model.device, dtype) else nullcontext(),
         ):
             yield model, precision
     finally:
         model.train(was_training)
+
+
+def _tried_precision(model: Emotion2vec, precision: str) -> str:
+    """Resolve the precision; a model whose device lacks an operator that it needs moves to the CPU, with a warning.
+
+    PyTorch can let single operators fall back, if it is told so before it is loaded; see `cli.shared.allow_fallback`.
+    """
+    resolved = choose_precision(precision, model.device)
+    if is_host(model.device):
+        return resolved
+    config, dtype = model.config, DTYPES[resolved]
+    waveform = torch.zeros(1, 2 * receptive_field(config.kernels, config.strides), device=model.device)
+    try:
+        with torch.inference_mode(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+            model(waveform)
+    except NotImplementedError as error:
+        warn_of_fallback(model.device, error)
+        model.to(HOST)
+        return choose_precision(precision, HOST)
+    return resolved
 
 
 def check_model(model: object) -> None:
@@ -85,20 +107,3 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def choose_device(name: str | None) -> torch.device:
-    """Resolve a device name; None and `auto` mean the first CUDA device if there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    if name is None or name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device is {name!r}, which cannot be used here: {reason}") from error
-    return device

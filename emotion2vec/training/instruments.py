@@ -15,6 +15,7 @@ from torch import Tensor
 from emotion2vec.audio import frame_count
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.batches import MicroBatch
+from emotion2vec.devices import peak_memory
 from emotion2vec.training.metrics import UpdateSize, UtteranceCovariance, channel_std, effective_rank
 from emotion2vec.training.work import measure_peak, utterance_flops
 
@@ -50,18 +51,10 @@ class Instruments:
             "data_wait": waited / seconds,
             "audio_seconds_per_second": size.seconds / seconds,
             "mfu": sum(self._flops(batch) for batch in micro_batches) / seconds / self.peak,
-            "memory_gb": self._memory() / 1e9,
+            "memory_gb": peak_memory(self.fabric.device) / 1e9,
         }
 
     def _flops(self, batch: MicroBatch) -> float:
         samples = batch.waveforms.shape[1]
         frames = frame_count(samples, self.config.model.kernels, self.config.model.strides)
         return len(batch.ids) * sum(utterance_flops(self.config, samples, frames).values())
-
-    def _memory(self) -> float:
-        """Largest memory so far in bytes: of the GPU, or of this process."""
-        if self.fabric.device.type == "cuda":
-            return float(torch.cuda.max_memory_allocated(self.fabric.device))
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

@@ -9,6 +9,8 @@ import torch
 from emotion2vec.checkpoint.native import newest_checkpoint
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.corpus import TrainingCorpus, open_corpus
+from emotion2vec.devices import is_host
+from emotion2vec.errors import TrainingError
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.loggers import build_loggers
@@ -50,7 +52,16 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     _report_corpus(corpus, tell)
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
-    return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+    try:
+        return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+    except NotImplementedError as error:
+        if is_host(fabric.device):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"run.accelerator is {config.run.accelerator}, which lacks an operator; expected run.accelerator=cpu, or "
+            f"PyTorch's own fallback if it has one for this device: {reason}"
+        ) from error
 
 
 def _silent(text: str) -> None:

@@ -34,21 +34,13 @@ def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
 
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    cuda = torch.cuda.is_available()
-    if config.run.accelerator == "cuda" and not cuda:
-        raise ConfigError("run.accelerator is cuda, but PyTorch sees no CUDA device; expected auto or cpu here")
-    accelerator = "cuda" if cuda and config.run.accelerator != "cpu" else "cpu"
+    from emotion2vec.training.accelerators import fabric_arguments, training_device
+
     devices, nodes = process_grid(config.run)
-    if accelerator == "cuda" and devices > torch.cuda.device_count():
-        raise ConfigError(f"run.devices is {devices}, but this machine has {torch.cuda.device_count()} CUDA devices")
-    return Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=_strategy(config, devices * nodes),
-        precision=_PRECISIONS[resolve_precision(config.run.precision, accelerator)],
-        loggers=list(loggers),
-    )
+    device = training_device(config.run, devices, devices * nodes)
+    precision = _PRECISIONS[resolve_precision(config.run.precision, device.type)]
+    arguments = {"strategy": _strategy(config, devices * nodes), **fabric_arguments(device, devices, precision)}
+    return Fabric(num_nodes=nodes, loggers=list(loggers), **arguments)
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:

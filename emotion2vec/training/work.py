@@ -11,6 +11,7 @@ import time
 import torch
 
 from emotion2vec.config import Emotion2vecConfig, PretrainConfig
+from emotion2vec.devices import is_host, synchronize
 from emotion2vec.objective.masking import masked_frames
 
 
@@ -72,18 +73,13 @@ def utterance_flops(config: PretrainConfig, samples: int, frames: int) -> dict[s
 
 def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Operations per second of one device's matrix products in a dtype, the best of a few, in well under a second."""
-    size = 8192 if device.type == "cuda" else 1024
+    size = 1024 if is_host(device) else 8192
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(5):
-        _synchronize(device)
+        synchronize(device)
         started = time.perf_counter()
         a @ b
-        _synchronize(device)
+        synchronize(device)
         best = min(best, time.perf_counter() - started)
     return 2.0 * size**3 / best
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
