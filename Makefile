@@ -90,7 +90,7 @@ demo: setup
 	@rm -rf $(DEMO)
 	@echo '==> 1/4 Pretraining a tiny model on synthetic speech ($(SPEECH))'
 	$(BIN)/emotion2vec pretrain --config configs/pretrain/tiny.yaml \
-	  data.train=$(SPEECH) run.dir=$(DEMO)/run run.precision=fp32 \
+	  data.train=$(SPEECH) run.dir=$(DEMO)/run \
 	  optim.max_updates=40 optim.warmup_updates=10 checkpoint.every=40
 	@echo '==> 2/4 What was trained'
 	$(BIN)/emotion2vec info $(DEMO)/run

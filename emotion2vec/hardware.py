@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emotion2vec.devices import HOST, is_host, synchronize
 from emotion2vec.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -165,12 +166,12 @@ def _write_first(file: Path, content: dict[str, Any]) -> None:
 # Measuring
 
 
-def time_candidates(candidates: Candidates, device: torch.device | None = None, tolerance: float = 1e-3) -> dict:
+def time_candidates(candidates: Candidates, device: torch.device = HOST, tolerance: float = 1e-3) -> dict:
     """Seconds that each of several ways to compute the same takes, the best of some rounds in turn.
 
     Args:
         candidates: ways by name; the first one is known to be right.
-        device: where they compute; None for the CPU.
+        device: where they compute.
         tolerance: largest difference to the first one's result, relative to its norm. A way that fails, or whose
             numbers are others, is left out: what an operator promises does not hold on every processor.
     """
@@ -178,7 +179,7 @@ def time_candidates(candidates: Candidates, device: torch.device | None = None, 
     expected: Tensor | None = None
     for name, way in candidates.items():
         try:
-            found = way().double().cpu()
+            found = way().cpu().double()
         except (RuntimeError, NotImplementedError, AttributeError, TypeError) as error:
             if expected is None:
                 raise
@@ -201,20 +202,14 @@ def time_candidates(candidates: Candidates, device: torch.device | None = None, 
     return best
 
 
-def _seconds(work: Callable[[], object], device: torch.device | None) -> float:
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Time once; a single thread's own time is not disturbed by what else runs."""
-    alone = torch.get_num_threads() == 1 and (device is None or device.type == "cpu")
+    alone = torch.get_num_threads() == 1 and is_host(device)
     clock = time.thread_time if alone else time.perf_counter
     started = clock()
     work()
     synchronize(device)
     return clock() - started
-
-
-def synchronize(device: torch.device | None) -> None:
-    """Wait for a device; a CPU is never waited for."""
-    if device is not None and device.type != "cpu":
-        torch.get_device_module(device).synchronize(device)
 
 
 def fastest(name: str, candidates: Callable[[], Candidates], *, tolerance: float = 1e-3) -> str:
@@ -254,7 +249,9 @@ def bf16_gain(device: torch.device) -> float:
         if not multiplies(torch.bfloat16, device):
             return 0.0
         with torch.no_grad():
-            single, half = (best_rate(device, dtype, 512) for dtype in (torch.float32, torch.bfloat16))
+            single, half = (
+                best_rate(device, dtype, 512 if is_host(device) else 4096) for dtype in (torch.float32, torch.bfloat16)
+            )
         return round(half / single, 3)
 
     return float(remembered(f"bf16 gain on {device.type}", find))
@@ -270,9 +267,10 @@ def best_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
     """
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
-    ways: dict[str, Callable[[], Tensor]] = {"plain": lambda: a @ b, "transposed": lambda: a @ b.t().contiguous().t()}
-    if device.type == "cpu" and has_onednn():
+    ways: dict[str, Callable[[], Tensor]] = {"plain": lambda: a @ b}
+    if is_host(device) and has_onednn():
         columns = b.t().contiguous()
+        ways["transposed"] = lambda: a @ columns.t()
         ways["onednn"] = lambda: torch.ops.mkldnn._linear_pointwise(a, columns, None, "none", [], "")
     seconds = time_candidates(ways, device, tolerance=1e-3 if dtype == torch.float32 else 5e-2)
     return 2.0 * size**3 / min(seconds.values())

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emotion2vec.cli.shared import MODEL_HELP, Channel, Device, ListRoot, Segments, Sources, say, say_faults
+from emotion2vec.units import duration
 
 
 def extract(
@@ -77,7 +78,7 @@ def extract(
     )
     skipped = f", {report.skipped} were there already" if report.skipped else ""
     computed = f" in {report.precision}" if report.precision != precision else ""
-    say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) written to {output}{computed}{skipped}")
+    say(f"{report.written} utterances ({duration(report.seconds)}) written to {output}{computed}{skipped}")
     say_faults("failed", report.failed)
     raise typer.Exit(report.exit_code)
 
@@ -112,6 +113,6 @@ def predict(
         device=device,
         progress=True,
     )
-    say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) labelled")
+    say(f"{report.written} utterances ({duration(report.seconds)}) labelled")
     say_faults("failed", report.failed)
     raise typer.Exit(report.exit_code)

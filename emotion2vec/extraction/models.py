@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from emotion2vec.audio import SAMPLE_RATE
+from emotion2vec.audio import SAMPLE_RATE, receptive_field
 from emotion2vec.checkpoint import load_model
+from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.processors import threads_within_processors
 from emotion2vec.hardware import best_precision, describe_precision, multiplies, remembered, time_candidates
@@ -51,13 +52,32 @@ def ready_model(
     was_training = model.training
     model.eval()
     try:
-        with threads_within_processors() if model.device.type == "cpu" else nullcontext():
-            precision = choose_precision(precision, model)
+        with threads_within_processors() if is_host(model.device) else nullcontext():
+            precision = _tried_precision(model, precision)
             dtype = torch.int8 if precision == "int8" else DTYPES[precision]
             with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
                 yield model, precision
     finally:
         model.train(was_training)
+
+
+def _tried_precision(model: Emotion2vec, precision: str) -> str:
+    """Resolve the precision; a model whose device lacks an operator that it needs moves to the CPU, with a warning.
+
+    PyTorch can let single operators fall back, if it is told so before it is loaded; see `cli.shared.allow_fallback`.
+    """
+    resolved = choose_precision(precision, model)
+    if is_host(model.device):
+        return resolved
+    config, dtype = model.config, DTYPES[resolved]
+    waveform = torch.zeros(1, 2 * receptive_field(config.kernels, config.strides), device=model.device)
+    try:
+        with torch.inference_mode(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+            model(waveform)
+    except NotImplementedError as error:
+        warn_of_fallback(model.device, error)
+        return choose_precision(precision, model.to(HOST))
+    return resolved
 
 
 def check_model(model: object) -> None:
@@ -81,7 +101,7 @@ def choose_precision(name: str, model: Emotion2vec) -> str:
     device = model.device
     if name == "auto":
         return best_precision(device)
-    if name == "int8" and device.type != "cpu":
+    if name == "int8" and not is_host(device):
         raise ConfigError(f"precision is int8, which is for CPUs, and device is {device}; expected auto, fp16 or bf16")
     if name in ("bf16", "fp16") and not multiplies(DTYPES[name], device):
         raise ConfigError(f"precision is {name}, which {device} cannot multiply; expected auto or fp32")
@@ -110,7 +130,7 @@ def _int8_gain(model: Emotion2vec, dtype: torch.dtype) -> float:
     waveform = torch.randn(1, 3 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
 
     def run() -> torch.Tensor:
-        with torch.autocast("cpu", dtype, enabled=packed_dtype == dtype != torch.float32):
+        with torch.autocast(HOST.type, dtype, enabled=packed_dtype == dtype != torch.float32):
             return model(waveform).frames
 
     seconds = []
@@ -127,20 +147,3 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def choose_device(name: str | None) -> torch.device:
-    """Resolve a device name; None and `auto` mean the first CUDA device if there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    if name is None or name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device is {name!r}, which cannot be used here: {reason}") from error
-    return device

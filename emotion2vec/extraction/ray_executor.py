@@ -21,9 +21,10 @@ from uuid import uuid4
 
 from emotion2vec.audio import receptive_field
 from emotion2vec.checkpoint import load_model
+from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.models import check_model, choose_device, choose_precision
+from emotion2vec.extraction.models import check_model, choose_precision
 from emotion2vec.extraction.options import ExecutorOptions
 from emotion2vec.extraction.outcomes import Outcome, write_item
 from emotion2vec.extraction.ray_worker import (

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from emotion2vec.devices import is_host
 from emotion2vec.hardware import best_precision
 from emotion2vec.probe.store import FeatureTable, nonzero_scale
 
@@ -116,7 +117,7 @@ class FrameBank:
 
     def blocks(self, clips: Tensor) -> Iterator[Block]:
         """Hand out the clips at these positions, in their order, a few at a time."""
-        limit = BLOCK_FRAMES if self.rows.device.type == "cpu" else GPU_BLOCK_FRAMES
+        limit = BLOCK_FRAMES if is_host(self.rows.device) else GPU_BLOCK_FRAMES
         held: list[int] = []
         frames = 0
         for clip, length in zip(clips.tolist(), self.lengths[clips].tolist(), strict=True):

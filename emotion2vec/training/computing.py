@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from emotion2vec.devices import is_host
 from emotion2vec.hardware import best_precision, describe_precision, instruction_sets, processor
 from emotion2vec.model.cpu.products import choices
 
@@ -70,7 +71,7 @@ def describe_computing(wanted: str, fabric: Fabric) -> Computing:
         reason = f"run.precision is bf16, but {describe_precision('fp32', device)}: auto or fp32 is faster here"
     else:
         reason = "as run.precision says"
-    if device.type != "cpu":
+    if not is_host(device):
         module = torch.get_device_module(device)
         name = module.get_device_name(device) if hasattr(module, "get_device_name") else str(device)
         return Computing(name, precision, reason, {})

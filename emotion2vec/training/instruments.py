@@ -9,12 +9,12 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.batches import MicroBatch
+from emotion2vec.devices import is_host, peak_memory
 from emotion2vec.hardware import best_rate
 from emotion2vec.training.computing import compute_dtype
 from emotion2vec.training.metrics import UpdateSize, UtteranceCovariance, channel_std, effective_rank
@@ -32,7 +32,6 @@ class Instruments:
     def __init__(self, config: PretrainConfig, fabric: Fabric):
         self.config = config
         self.fabric = fabric
-
         self._peak = 0.0
 
     def utilization(self, flops: float, seconds: float) -> float:
@@ -51,7 +50,7 @@ class Instruments:
 
     def _measure_peak(self) -> float:
         """Operations per second of this device's products in the compute precision."""
-        size = 1024 if self.fabric.device.type == "cpu" else 8192
+        size = 1024 if is_host(self.fabric.device) else 8192
         return best_rate(self.fabric.device, compute_dtype(self.fabric), size)
 
     def features(self, cnn: Tensor, covariance: UtteranceCovariance) -> dict[str, float]:
@@ -67,18 +66,10 @@ class Instruments:
             "data_wait": waited / seconds,
             "audio_seconds_per_second": size.seconds / seconds,
             "mfu": self.utilization(sum(self._flops(batch) for batch in micro_batches), seconds),
-            "memory_gb": self._memory() / 1e9,
+            "memory_gb": peak_memory(self.fabric.device) / 1e9,
         }
 
     def _flops(self, batch: MicroBatch) -> float:
         samples = batch.waveforms.shape[1]
         frames = frame_count(samples, self.config.model.kernels, self.config.model.strides)
         return len(batch.ids) * sum(utterance_flops(self.config, samples, frames).values())
-
-    def _memory(self) -> float:
-        """Largest memory so far in bytes: of the GPU, or of this process."""
-        if self.fabric.device.type == "cuda":
-            return float(torch.cuda.max_memory_allocated(self.fabric.device))
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

@@ -60,7 +60,7 @@ def test_bf16_that_is_emulated_is_warned_of(speech: Path, tmp_path: Path, monkey
 
 
 def test_precisions_that_a_device_lacks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="fp16, which needs a GPU"):
+    with pytest.raises(ConfigError, match="fp16, whose loss scaling needs CUDA"):
         resolve_precision("fp16", torch.device("cpu"))
     monkeypatch.setattr(strategy, "multiplies", lambda dtype, device: False)
     with pytest.raises(ConfigError, match=r"run\.precision is bf16, which cpu cannot multiply; expected auto or fp32"):

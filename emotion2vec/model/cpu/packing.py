@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emotion2vec.devices import is_host
 from emotion2vec.hardware import fastest, has_onednn, products_choice, remembered, time_candidates
 from emotion2vec.model.cpu.products import TOLERANCES, sample_shape, shape_class
 
@@ -206,7 +207,7 @@ def _measure_int8() -> float:
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether weights on this device can be packed for products in a dtype."""
-    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16, torch.int8)
+    return is_host(device) and dtype in (torch.float32, torch.bfloat16, torch.int8)
 
 
 @contextmanager

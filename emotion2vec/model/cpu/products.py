@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from emotion2vec.devices import HOST, is_host
 from emotion2vec.hardware import fastest, has_onednn, products_choice
 
 NARROW = 256
@@ -133,9 +134,9 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu_first: bool 
         gelu_first: whether to multiply GELU(x) in place of x. Of the two, a CPU keeps only x for the backward pass.
     """
     learned = torch.is_grad_enabled() and (weight.requires_grad or x.requires_grad)
-    if not learned or x.device.type != "cpu" or torch.compiler.is_compiling():
+    if not learned or not is_host(x.device) or torch.compiler.is_compiling():
         return F.linear(F.gelu(x) if gelu_first else x, weight, bias)
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    dtype = torch.get_autocast_dtype(HOST.type) if torch.is_autocast_enabled(HOST.type) else x.dtype
     if gelu_first or any(way != "plain" for way in _ways(x, weight, dtype)):
         bias = None if bias is None else bias.to(dtype)
         return LearnedProduct.apply(x.to(dtype), weight.to(dtype), bias, gelu_first)
