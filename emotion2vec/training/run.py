@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -43,8 +43,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
     computing = describe_computing(config.run.precision, fabric)
-    tell(computing.sentence())
-    ranks.main_only(lambda: _report_changes(folder.prepare(computing), tell))
+    changes: list[str] = []
+    ranks.main_only(lambda: changes.extend(folder.prepare(computing)))
     corpus = open_corpus(
         config.data.train,
         weights=config.data.weights,
@@ -53,6 +53,9 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         workers=config.data.workers,
     )
     _report_corpus(corpus, tell)
+    tell(computing.sentence())
+    if changes:
+        tell(f"computing otherwise than before, which changes the last digits: {'; '.join(changes)}")
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
     try:
@@ -65,11 +68,6 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
             f"run.accelerator is {config.run.accelerator}, which lacks an operator; expected run.accelerator=cpu, or "
             f"PyTorch's own fallback if it has one for this device: {reason}"
         ) from error
-
-
-def _report_changes(changes: Sequence[str], say: Callable[[str], None]) -> None:
-    if changes:
-        say(f"computing otherwise than before, which changes the last digits: {'; '.join(changes)}")
 
 
 def _silent(text: str) -> None:

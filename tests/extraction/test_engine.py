@@ -185,13 +185,13 @@ def test_a_name_that_the_disk_refuses_is_a_fault(model: Emotion2vec, write_corpu
 def test_wrong_options_are_gathered(model: Emotion2vec, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         extract(
-            tmp_path, model=model, output=tmp_path, granularity="word", format="mat", precision="int8",
+            tmp_path, model=model, output=tmp_path, granularity="word", format="mat", precision="int4",
             batch_seconds=0, workers=0,
         )  # fmt: skip
     for fault in (
         "granularity is 'word', expected frame or utterance",
         "format is 'mat', expected npy, npz, safetensors",
-        "precision is 'int8', expected auto, fp32, bf16, fp16",
+        "precision is 'int4', expected auto, fp32, bf16, fp16, int8",
         "batch_seconds is 0",
         "workers is 0",
     ):
