@@ -43,8 +43,7 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
     computing = describe_computing(config.run.precision, fabric)
-    changes: list[str] = []
-    ranks.main_only(lambda: changes.extend(folder.prepare(computing)))
+    changes = ranks.main_only(lambda: folder.prepare(computing))
     corpus = open_corpus(
         config.data.train,
         weights=config.data.weights,
