@@ -9,16 +9,16 @@ SPEECH := examples/sample_speech
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
-# Where numbers are made: run again as other processors would make them.
+# Where numbers are made: run again as they are made elsewhere.
 NUMERIC := tests/model tests/objective tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
 
-.PHONY: help setup test test-slow test-processors test-ray test-interop lint demo clean
+.PHONY: help setup test test-slow test-variants test-ray test-interop lint demo clean
 
 help:
 	@echo 'make demo       pretrain a tiny model on the sample speech, extract with it and probe it'
 	@echo 'make test       the tests, slow ones left out'
 	@echo 'make test-slow  the slow tests'
-	@echo 'make test-processors  the numeric tests as on other processors: each library forced, AVX2 alone'
+	@echo 'make test-variants  tests again as elsewhere: each library forced, AVX2 alone, signals ignored'
 	@echo 'make test-ray   extraction on a Ray cluster of this machine (installs ray, 240 MB)'
 	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
 	@echo 'make lint       ruff and mypy'
@@ -39,10 +39,11 @@ test: setup
 test-slow: setup
 	$(PYTEST) -m slow
 
-test-processors: setup
+test-variants: setup
 	EMOTION2VEC_PRODUCTS=plain $(PYTEST) -m 'not slow' $(NUMERIC)
 	EMOTION2VEC_PRODUCTS=onednn $(PYTEST) -m 'not slow' $(NUMERIC)
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m 'not slow' $(NUMERIC)
+	trap '' INT TERM HUP; $(PYTEST) -m 'not slow' -k 'interrupt or ctrl_c or killed or signal or stopped'
 
 test-ray: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'

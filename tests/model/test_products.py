@@ -14,7 +14,7 @@ from emotion2vec.hardware import has_onednn
 from emotion2vec.model import attention
 from emotion2vec.model.attention import Alibi, CachedAttention, attend
 from emotion2vec.model.cpu import products
-from emotion2vec.model.cpu.products import WAYS, LearnedProduct, Way, product
+from emotion2vec.model.cpu.products import FORWARD, WAYS, LearnedProduct, Way, product
 from emotion2vec.model.frontend import ConvLayer
 
 
@@ -77,6 +77,14 @@ def test_every_way_computes_the_same(kind: str, strided: bool) -> None:
         if name != "onednn" or has_onednn():
             found = way(*operands)
             assert (found.double() - expected).norm() / expected.norm() < 1e-6, name
+
+
+def test_every_forward_way_adds_the_bias_and_keeps_the_shape() -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 5, 12), torch.randn(7, 12), torch.randn(7)
+    for name, way in FORWARD.items():
+        if name != "onednn" or has_onednn():
+            torch.testing.assert_close(way(x, weight, bias), F.linear(x, weight, bias), msg=name)
 
 
 @pytest.mark.skipif(not has_onednn(), reason="this build of PyTorch has no oneDNN")

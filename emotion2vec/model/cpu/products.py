@@ -40,6 +40,13 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")
 
 
+def _linear_copied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` with the weight copied as (I, O), for a library that is slow with a transposed second factor."""
+    rows, columns = x.reshape(-1, x.shape[-1]), weight.t().contiguous()  # (R, I), (I, O)
+    y = rows @ columns if bias is None else torch.addmm(bias, rows, columns)
+    return y.view(*x.shape[:-1], -1)  # (..., O)
+
+
 def _input_gradient(grads: Tensor, weight: Tensor) -> Tensor:
     return grads @ weight  # (..., O) (O, I)
 
@@ -55,7 +62,7 @@ def _weight_gradient_copied(grads: Tensor, rows: Tensor) -> Tensor:
     return (rows.t().contiguous() @ grads).t()
 
 
-FORWARD: dict[str, Way] = {"plain": F.linear, "onednn": onednn_linear}
+FORWARD: dict[str, Way] = {"plain": F.linear, "copied": _linear_copied, "onednn": onednn_linear}
 """Ways to multiply (..., I) by (O, I), the plain one first."""
 INPUT_GRADIENT: dict[str, Way] = {
     "plain": _input_gradient,
