@@ -26,6 +26,9 @@ Segments = Annotated[
     Path | None,
     typer.Option(help="RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."),
 ]
+AcceptDamaged = Annotated[
+    bool, typer.Option("--accept-damaged", help="Take what there is of damaged files, and warn of each.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
 Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
 Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from emotion2vec.audio import AUDIO_SUFFIXES
+from emotion2vec.decode import AUDIO_SUFFIXES
 
 SHOWN = 5
 """Examples that a message lists before it only counts."""
