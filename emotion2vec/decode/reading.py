@@ -37,7 +37,7 @@ MOST_TOLD = 10_000
 """Notes that are remembered so as to be logged once."""
 
 _logger = logging.getLogger("emotion2vec.audio")
-_told: dict[tuple[str, Note], None] = {}
+_told: set[tuple[str, str]] = set()
 
 
 @dataclass
@@ -128,11 +128,14 @@ class Reading:
             self.take(stream.finish(True))
             raise AudioError(f"{self.name}: holds no samples, expected sound")
         if wanted is not None and count < wanted - DURATION_TOLERANCE * stream.rate:
+            self.take(stream.finish(True))  # that it is damaged says more
             self._check_stretch(first, first + wanted, first + count, stream.rate)
 
     def _mono(self, blocks: Iterator[np.ndarray], rate: float, source: Encoded) -> Iterator[np.ndarray]:
-        """One channel of decoded blocks (S, C). All of them are heard before the first is given, if there are several
-        channels: memory is bounded, so longer audio is decoded again.
+        """One channel of decoded blocks (S, C).
+
+        If there are several channels, all blocks are heard before the first is given. Memory is bounded, so longer
+        audio is decoded again.
         """
         head = next(blocks, None)
         if head is None:
@@ -233,7 +236,7 @@ def read_header(source: Encoded, name: str, *, accept_damaged: bool = False, tho
 def tell(name: str, notes: list[Note]) -> None:
     """Log what is to be said of a file, once for all its stretches."""
     for note in notes:
-        if (name, note) not in _told:
+        if (name, note.kind) not in _told:
             if len(_told) < MOST_TOLD:
-                _told[name, note] = None
+                _told.add((name, note.kind))
             _logger.warning("%s: %s", name, note.text)

@@ -116,11 +116,10 @@ class SndfileStream:
 
     def skip(self, count: int) -> None:
         """Go on `count` samples later."""
-        if not self._uses_views or self._structure.seekable:
-            if self._file.seekable():
-                self._file.seek(count, os.SEEK_CUR)
-                self._count += count
-                return
+        if (not self._uses_views or self._structure.seekable) and self._file.seekable():
+            self._file.seek(count, os.SEEK_CUR)
+            self._count += count
+            return
         while count > 0 and (skipped := len(self.read(min(count, 1 << 16)))):
             count -= skipped
 

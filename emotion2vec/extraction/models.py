@@ -15,6 +15,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import PRECISIONS
 from emotion2vec.extraction.processors import threads_within_processors
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.frozen import frozen
 from emotion2vec.model.linear import can_pack, packed
 
 DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
@@ -25,7 +26,7 @@ DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), st
 def ready_model(
     model: str | Path | Emotion2vec, device: str | None, precision: str = "fp32"
 ) -> Iterator[tuple[Emotion2vec, str]]:
-    """Load a model, or borrow one and give it back in the mode that it was in; on a CPU its weights are packed.
+    """Load a model, or borrow one in eval mode, without touching its owner's; on a CPU its weights are packed.
 
     Args:
         model: what `load_model` takes, or a model, which is moved if `device` is given.
@@ -33,7 +34,7 @@ def ready_model(
         precision: `fp32`, `bf16`, `fp16`, or `auto`.
 
     Yields:
-        The model, and the name of the precision to compute in.
+        The model, or a second face of it, and the name of the precision to compute in.
 
     Raises:
         ConfigError: there is no such device, or `model` is neither a path nor a model.
@@ -45,17 +46,12 @@ def ready_model(
     elif device is not None:
         model.to(choose_device(device))
     precision = choose_precision(precision, model.device)
-    was_training = model.training
-    model.eval()
-    try:
-        dtype = DTYPES[precision]
-        with (
-            threads_within_processors() if model.device.type == "cpu" else nullcontext(),
-            packed(model, dtype) if can_pack(model.device, dtype) else nullcontext(),
-        ):
-            yield model, precision
-    finally:
-        model.train(was_training)
+    model, dtype = frozen(model), DTYPES[precision]
+    with (
+        threads_within_processors() if model.device.type == "cpu" else nullcontext(),
+        packed(model, dtype) if can_pack(model.device, dtype) else nullcontext(),
+    ):
+        yield model, precision
 
 
 def check_model(model: object) -> None:

@@ -203,7 +203,8 @@ def _from_glob(pattern: str) -> Items:
         raise ManifestError(
             f"{pattern}: matches no audio, expected files ending in {', '.join(sorted(AUDIO_SUFFIXES))}"
         )
-    return Items(_tell_apart(items), [])
+    others = (path.suffix.lower() for path in paths if path.is_file())
+    return Items(_tell_apart(items), [], Counter(suffix for suffix in others if suffix not in AUDIO_SUFFIXES))
 
 
 def _fixed_parts(parts: Iterable[str]) -> list[str]:

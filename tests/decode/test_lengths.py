@@ -150,7 +150,7 @@ def test_a_stretch_before_the_cut_is_sound(sound: np.ndarray, encode: Encode) ->
     np.testing.assert_array_equal(
         load_audio(content, start=1.0, duration=2.0), load_audio(bytes(encode(sound)), start=1.0, duration=2.0)
     )
-    with pytest.raises(AudioError, match="the audio has 6.2"):
+    with pytest.raises(AudioError, match=r"the audio has 6\.2"):
         load_audio(content, start=5.0, duration=4.0)
 
 
