@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 WORK_FOLDER = ".prepare"
 """Where a preparation keeps what is not complete yet, below its output."""
 
+QUIET = 2.0**-8
+"""Peak below which 24 bits are not enough: they leave it less than 16."""
+
 
 @dataclass
 class ShardSummary:
@@ -57,7 +60,7 @@ class ShardOptions:
 
     Attributes:
         audio: `tar` to copy the audio, `files` to name it.
-        resample: copy all audio as 16 kHz mono FLAC; otherwise segments are, and what needs more than libsndfile, while
+        resample: copy all audio as 16 kHz mono; otherwise segments are, and what needs more than libsndfile, while
             other whole files keep their bytes.
         accept_damaged: take what can be decoded of damaged files.
     """
@@ -98,8 +101,8 @@ def write_shard(
             summary.channels[cut.recording.num_channels] += 1
             summary.notes.update({note.kind for note in notes})
             if options.audio == "tar":
-                as_flac = options.resample or bool(notes) or not _is_plain(utterance)
-                member, meta, cut = _members(cut, waveform, utterance, as_flac)
+                recode = options.resample or bool(notes) or not _is_plain(utterance)
+                member, meta, cut = _members(cut, waveform, utterance, recode)
                 stream.write(member + meta)
                 rows.append((end, len(member), waveform.size))
                 end += len(member) + len(meta)
@@ -175,12 +178,12 @@ def _is_plain(utterance: Utterance) -> bool:
     return kind is not None and kind.decoder == "libsndfile"
 
 
-def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, as_flac: bool) -> tuple[bytes, bytes, Cut]:
+def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, recode: bool) -> tuple[bytes, bytes, Cut]:
     """Tar members of an utterance's audio and of Lhotse's record of it, and its cut."""
     from lhotse.shar.utils import to_shar_placeholder
 
-    if as_flac:
-        encoded, suffix = _flac(waveform), ".flac"
+    if recode:
+        encoded, suffix = _stored(waveform)
         cut = _mono(cut, waveform.size)
     else:
         encoded, suffix = utterance.audio.read_bytes(), utterance.audio.suffix.lower()
@@ -189,17 +192,20 @@ def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, as_flac: bool
     return _member(cut.id + suffix, encoded), _member(f"{cut.id}.json", record), cut
 
 
-def _flac(waveform: np.ndarray) -> bytes:
-    """FLAC at 16 kHz; what lossy decoding or resampling brought beyond full scale is scaled, not clipped.
+def _stored(waveform: np.ndarray) -> tuple[bytes, str]:
+    """A file of samples (S,) at 16 kHz, and its suffix: FLAC of 24 bits, in which what has 16 takes no more room.
 
-    It has 24 bits, so that quiet audio keeps its detail. What has 16 bits takes no more room for it.
+    What lossy decoding or resampling brought beyond full scale is scaled, not clipped. Audio that is so quiet that 24
+    bits leave it less than 16 is stored as floats.
     """
     import soundfile
 
-    stream = io.BytesIO()
-    peak = max(1.0, float(np.abs(waveform).max()))
-    soundfile.write(stream, waveform / peak, SAMPLE_RATE, format="FLAC", subtype="PCM_24")
-    return stream.getvalue()
+    stream, peak = io.BytesIO(), float(np.abs(waveform).max())
+    if peak < QUIET:
+        soundfile.write(stream, waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+        return stream.getvalue(), ".wav"
+    soundfile.write(stream, waveform / max(1.0, peak), SAMPLE_RATE, format="FLAC", subtype="PCM_24")
+    return stream.getvalue(), ".flac"
 
 
 def _mono(cut: Cut, samples: int) -> Cut:
