@@ -15,6 +15,12 @@ MOST_CHUNKS = 10_000
 PLACEHOLDER_SPAN = 4096
 """Writers to pipes state the largest size that they know, less their headers: so far below it still is none."""
 
+SLACK_BYTES = 64
+"""Bytes by which a stated size may be too large without being damage: some writers count headers in it."""
+
+LEAST_MORE = 4096
+"""Bytes behind the stated samples from which on they may be more of them, and no tag that nobody knows."""
+
 W64_TAIL = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 """What follows the four letters of every W64 chunk but the first."""
 
@@ -109,11 +115,11 @@ def _until(file: BinaryIO, start: int, stated: int | None, size: int) -> int:
     """Bytes of samples that there are: all that were stated, or more where neither chunks nor tags follow them."""
     if stated is None or start + stated >= size:
         return size - start
-    file.seek(start + stated + stated % 2)
-    rest = file.read(4096)
-    name, tags = rest[:4], (b"TAG", b"ID3", b"APET", b"LYRI", b"<?xm", b"<x:x")
-    is_chunk = len(rest) >= 8 and all(32 <= byte < 127 for byte in name)
-    if is_chunk or name.startswith(tags) or not rest.strip(b"\0") or size - start - stated < 8:
+    file.seek(start + stated)
+    rest = file.read(LEAST_MORE)
+    # An odd number of bytes is followed by another one, which not every writer knows.
+    is_chunk = any(len(name) == 4 and all(32 <= byte < 127 for byte in name) for name in (rest[:4], rest[1:5]))
+    if is_chunk or not rest.strip(b"\0") or len(rest) < LEAST_MORE or rest.startswith((b"TAG", b"ID3")):
         return stated
     return size - start
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from typing import BinaryIO, NamedTuple
 
 HEAD_BYTES = 4096
 """Bytes from the start that tell it."""
@@ -83,6 +84,20 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
 )
 
 
+def kind_of_file(file: BinaryIO) -> Kind | None:
+    """Tell what a seekable file is; a tag at its start is skipped, however long it is."""
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    while head[:3] == b"ID3" and len(head) >= 10:
+        file.seek(tag_size(head) - len(head), os.SEEK_CUR)
+        head = file.read(HEAD_BYTES)
+        if not head[:4].strip(b"\0"):
+            return MPEG_AUDIO
+        if head[:3] != b"ID3":
+            return kind_of(head) or MPEG_AUDIO
+    return kind_of(head)
+
+
 def kind_of(head: bytes) -> Kind | None:
     """Tell what a file is by its first bytes, `HEAD_BYTES` of them if there are; None when it cannot be told."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") and 2 * head[:64].count(0) >= len(head[:64]) - 16:
@@ -101,12 +116,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def _mpeg_kind(head: bytes) -> Kind | None:
-    """MPEG's streams have no magic, only synchronization marks; MP3, AAC and FLAC may begin with a tag."""
-    if head[:3] == b"ID3" and len(head) >= 10:
-        end = tag_size(head)
-        if len(head) < end + 4:
-            return MPEG_AUDIO
-        return MPEG_AUDIO if head[end : end + 1] == b"\0" else kind_of(head[end:]) or MPEG_AUDIO
+    """MPEG's streams have no magic, only synchronization marks."""
     if len(head) > 3 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         return AAC if head[1] & 0xF6 == 0xF0 else MPEG_AUDIO  # ADTS has layer 0
     if head[:1] == b"\x47" and head[188:189] == b"\x47" and head[376:377] == b"\x47":

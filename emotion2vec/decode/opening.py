@@ -22,7 +22,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from emotion2vec.decode import ffmpeg
-from emotion2vec.decode.content import HEAD_BYTES, Kind, kind_of
+from emotion2vec.decode.content import FLAC, MPEG_AUDIO, OGG, Kind, kind_of_file
 from emotion2vec.decode.notes import Note
 from emotion2vec.decode.sndfile import SndfileStream
 from emotion2vec.decode.structure import examine
@@ -72,8 +72,7 @@ def open_audio(
 
     try:
         with _open_bytes(source, name) as handle:
-            handle.seek(0)
-            kind = kind_of(handle.read(HEAD_BYTES))
+            kind = kind_of_file(handle)
             path = _local_path(source)
             if kind is not None and kind.decoder is None:
                 raise AudioError(f"{name}: cannot be decoded: it is {kind.name}, expected audio or video")
@@ -103,7 +102,7 @@ def describe_content(path: str | PathLike[str]) -> Kind | None:
     """What the bytes of a file are; None when that cannot be told, or it cannot be read."""
     try:
         with open(path, "rb") as stream:
-            return kind_of(stream.read(HEAD_BYTES))
+            return kind_of_file(stream)
     except OSError:
         return None
 
@@ -143,6 +142,11 @@ def _open_bytes(source: Encoded, name: str) -> Iterator[BinaryIO]:
             stream = source
         elif "://" in fspath(source):
             stream = stack.enter_context(_open_url(fspath(source), name))
+            if stream.seekable() and kind_of_file(stream) in (MPEG_AUDIO, OGG, FLAC):
+                copy = stack.enter_context(tempfile.TemporaryFile())  # all of it is read, and more than once
+                stream.seek(0)
+                shutil.copyfileobj(stream, copy)
+                stream = copy
         else:
             stream = stack.enter_context(open(source, "rb"))
         if not stream.seekable():

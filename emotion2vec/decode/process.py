@@ -12,6 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 KEPT_LINES = 200
 """Lines of messages that are kept from the start, and as many from the end."""
@@ -37,7 +39,7 @@ class Program:
     """
 
     def __init__(self, command: Sequence[str], patience: float):
-        self._process = _spawn(command)
+        self._process = spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self._process.stdout is not None and self._process.stderr is not None
         self._output, self._errors = self._process.stdout, self._process.stderr
         self._patience = patience
@@ -86,24 +88,26 @@ class Program:
         self._errors.close()
 
 
-def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def spawn(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a program that is killed when this process ends, however it ends, where the system can do that.
 
     Linux ties that to the thread that starts it, so one thread that lives as long as the process starts them all.
+
+    Args:
+        command: program and arguments.
+        options: those of `subprocess.Popen`.
+
+    Raises:
+        OSError: it cannot be started.
     """
     die = _die_with_parent()
     with _lock:
         starter = _spawners.get(os.getpid())
         if starter is None:
             starter = _spawners[os.getpid()] = ThreadPoolExecutor(1, thread_name_prefix="spawn")
-    return starter.submit(
-        subprocess.Popen,
-        list(command),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=die,  # nothing but one system call, looked up before the fork
-    ).result()
+    # What runs between fork and exec is nothing but one system call, looked up before the fork.
+    start: Callable[[], subprocess.Popen[bytes]] = partial(subprocess.Popen, list(command), preexec_fn=die, **options)
+    return starter.submit(start).result()
 
 
 def _die_with_parent() -> Callable[[], object] | None:

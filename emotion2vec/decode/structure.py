@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from emotion2vec.decode import content, flac, mpeg, ogg
-from emotion2vec.decode.chunks import SampleData, find_samples
+from emotion2vec.decode.chunks import SLACK_BYTES, SampleData, find_samples
 from emotion2vec.decode.content import Kind
 from emotion2vec.decode.notes import DAMAGED, LENGTH_DIFFERS, UNFINISHED, Note
 from emotion2vec.decode.views import View
@@ -66,7 +66,7 @@ def examine(file: BinaryIO, kind: Kind | None, *, thorough: bool = True) -> Stru
 
 def _chunked(file: BinaryIO, data: SampleData) -> Structure:
     found = Structure(fact=data.fact)
-    if data.stated == data.available:
+    if data.stated is not None and 0 <= data.stated - data.available <= SLACK_BYTES:
         return found
     if data.size_at:
         found.views = [View(file, replaced=data.with_size(data.available))]

@@ -13,7 +13,7 @@ import pytest
 from emotion2vec.audio import load_audio
 from emotion2vec.data.manifests import read_manifest
 from emotion2vec.decode import AUDIO_SUFFIXES
-from emotion2vec.decode.content import kind_of
+from emotion2vec.decode.content import kind_of_file
 from emotion2vec.errors import AudioError, ManifestError
 from emotion2vec.extraction.sources import read_sources
 
@@ -66,6 +66,7 @@ def test_what_is_no_audio_is_named(tmp_path: Path, content: bytes, what: str) ->
     [
         (b"ID3\x04\0\0\0\0\0\x02ab\xff\xfb\x90\x64", "libsndfile"),
         (b"ID3\x04\0\0\0\0\0\x02abfLaC", "libsndfile"),
+        (b"ID3\x04\0\0\0\0\x7f\x7f" + bytes(127 * 129) + b"\xff\xf1\x50\x80", "ffmpeg"),
         (b"ID3\x04\0\0\0\0\0\x02ab\xff\xf1\x50\x80", "ffmpeg"),
         (b"\xff\xf9\x50\x80", "ffmpeg"),
         (b"\0\0\0\x20ftypisom", "ffmpeg"),
@@ -76,7 +77,7 @@ def test_what_is_no_audio_is_named(tmp_path: Path, content: bytes, what: str) ->
     ],
 )
 def test_kinds(head: bytes, decoder: str) -> None:
-    kind = kind_of(head)
+    kind = kind_of_file(io.BytesIO(head))
     assert kind is not None and kind.decoder == decoder
 
 
