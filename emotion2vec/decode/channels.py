@@ -32,24 +32,30 @@ class ChannelMeter:
         self._total = self._cancelled = 0.0
         self._by_channel: np.ndarray | float = 0.0
 
-    def add(self, block: np.ndarray) -> None:
-        """Hear a block (S, C); stretches end with it."""
-        whole = len(block) // self._stretch * self._stretch
-        if whole:
-            self._measure(block[:whole].reshape(-1, self._stretch, block.shape[1]))  # (W, S, C)
-        if whole < len(block):
-            self._measure(block[None, whole:])
-
-    def _measure(self, stretches: np.ndarray) -> None:
-        length = stretches.shape[1]
+    def add(self, block: np.ndarray) -> np.ndarray:
+        """Hear a block (S, C), and return the mean of its channels (S,); stretches end with it."""
+        mean = mixed(block, None)
         # What is not finite is found and reported elsewhere.
         with np.errstate(all="ignore"):
-            by_channel = np.nan_to_num(stretches.var(axis=1, dtype=np.float64), posinf=0.0) * length  # (W, C)
-            mixed = np.nan_to_num(stretches.mean(axis=2).var(axis=1, dtype=np.float64), posinf=0.0) * length  # (W,)
-        energy = by_channel.mean(axis=1)
-        self._by_channel = self._by_channel + by_channel.sum(axis=0)
+            energies = np.stack([self._energies(block[:, channel]) for channel in range(block.shape[1])])  # (C, W)
+            kept = self._energies(mean)  # (W,)
+        energy = energies.mean(axis=0)
+        self._by_channel = self._by_channel + energies.sum(axis=1)
         self._total += float(energy.sum())
-        self._cancelled += float(energy[mixed < energy * 10 ** (-CANCELLED_DB / 10)].sum())
+        self._cancelled += float(energy[kept < energy * 10 ** (-CANCELLED_DB / 10)].sum())
+        return mean
+
+    def _energies(self, samples: np.ndarray) -> np.ndarray:
+        """Energy of every stretch (W,) of one channel (S,), without its offset; the last stretch may be short."""
+        whole = samples.size // self._stretch * self._stretch
+        stretches = [np.ascontiguousarray(samples[:whole]).reshape(-1, self._stretch)] if whole else []  # (W, S)
+        if whole < samples.size:
+            stretches.append(samples[None, whole:])
+        found = []
+        for rows in stretches:
+            centered = rows - rows.mean(axis=1, keepdims=True)
+            found.append(np.einsum("ws,ws->w", centered, centered))
+        return np.nan_to_num(np.concatenate(found).astype(np.float64), posinf=0.0)
 
     def louder(self) -> int | None:
         """The channel with most energy where the channels cancel each other; None where their mean is to be taken."""
@@ -60,5 +66,10 @@ class ChannelMeter:
 
 def mixed(block: np.ndarray, channel: int | None) -> np.ndarray:
     """One channel of a block (S, C), or the mean of all, (S,)."""
-    mono: np.ndarray = block.mean(axis=1) if channel is None else block[:, channel]
-    return mono
+    if channel is not None:
+        return block[:, channel]
+    total = block[:, 0].copy()  # adding columns is several times faster than `mean` over a few of them
+    for other in range(1, block.shape[1]):
+        total += block[:, other]
+    total /= block.shape[1]
+    return total

@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 KEPT_LINES = 200
@@ -106,8 +105,11 @@ def spawn(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         if starter is None:
             starter = _spawners[os.getpid()] = ThreadPoolExecutor(1, thread_name_prefix="spawn")
     # What runs between fork and exec is nothing but one system call, looked up before the fork.
-    start: Callable[[], subprocess.Popen[bytes]] = partial(subprocess.Popen, list(command), preexec_fn=die, **options)
-    return starter.submit(start).result()
+    return starter.submit(_start, list(command), {"preexec_fn": die, **options}).result()
+
+
+def _start(command: list[str], options: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, **options)
 
 
 def _die_with_parent() -> Callable[[], object] | None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import io
 import logging
 import numbers
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -29,13 +32,17 @@ DURATION_TOLERANCE = 0.1
 BLOCK_VALUES = 1 << 20
 """Samples times channels that are decoded at once."""
 
-HELD_VALUES = 1 << 22
-"""Samples times channels that are held until it is known whether the channels cancel each other; longer audio of
-several channels is decoded twice."""
+HELD_SAMPLES = 1 << 22
+"""Samples of the mean that are held until it is known whether the channels cancel each other; longer audio of several
+channels is decoded twice."""
 
 MOST_TOLD = 10_000
 """Notes that are remembered so as to be logged once."""
 
+MOST_CHOICES = 100_000
+"""Choices of a channel that are remembered."""
+
+_choices: dict[Any, int | None] = {}
 _logger = logging.getLogger("emotion2vec.audio")
 _told: set[tuple[str, str]] = set()
 
@@ -85,7 +92,7 @@ class Reading:
         block = samples[:, first:last].T  # (S, C)
         return iter([mixed(block, self._chosen(block, rate))])
 
-    def _decoded(self, source: Encoded) -> Iterator[Any]:
+    def _decoded(self, source: Encoded) -> Generator[Any, None, None]:
         """The rate, then the blocks (S, C) of the stretch."""
         with open_audio(source, self.name, accept_damaged=self.accept_damaged) as stream:
             self._check_format(stream.rate, stream.channels)
@@ -145,26 +152,29 @@ class Reading:
             for block in blocks:
                 yield mixed(block, self.channel or 0)
             return
-        held: list[np.ndarray] | None = [head]
-        meter = ChannelMeter(rate)
-        meter.add(head)
-        size = head.size
-        for block in blocks:
-            meter.add(block)
-            size += block.size
-            if held is not None and size <= HELD_VALUES:
-                held.append(block)
-            else:
-                held = None
-        chosen = self._note_choice(meter)
-        if held is None:
-            with closing(self._decoded(source)) as again:  # type: ignore[type-var]
-                next(again)
-                for block in again:
-                    yield mixed(block, chosen)
+        key = self._key(source)
+        if key in _choices:
+            self._note(_choices[key])
+            yield from (mixed(block, _choices[key]) for block in chain([head], blocks))
             return
-        for block in held:
-            yield mixed(block, chosen)
+        meter, means = ChannelMeter(rate), list[np.ndarray]()
+        size, count = 0, 0
+        for block in chain([head], blocks):
+            means.append(meter.add(block))
+            size, count = size + len(block), count + 1
+            if size > HELD_SAMPLES:
+                means.clear()
+        chosen = meter.louder()
+        self._note(chosen)
+        if chosen is None and len(means) == count:
+            yield from means
+            return
+        if key is not None and len(_choices) < MOST_CHOICES:
+            _choices[key] = chosen  # for whoever reads it once more, as long audio is
+        with closing(self._decoded(source)) as again:
+            next(again)
+            for block in again:
+                yield mixed(block, chosen)
 
     def _chosen(self, block: np.ndarray, rate: float) -> int | None:
         """The channel to take of a block (S, C) that is everything; None for the mean."""
@@ -172,16 +182,27 @@ class Reading:
             return self.channel or 0
         meter = ChannelMeter(rate)
         meter.add(block)
-        return self._note_choice(meter)
-
-    def _note_choice(self, meter: ChannelMeter) -> int | None:
         chosen = meter.louder()
+        self._note(chosen)
+        return chosen
+
+    def _key(self, source: Encoded) -> tuple[Any, ...] | None:
+        """What tells a stretch of a file that has not changed; None for other sources."""
+        if not isinstance(source, str | PathLike):
+            return None
+        try:
+            status = os.stat(source)
+        except OSError:  # a URL, or gone
+            return None
+        return fspath(source), status.st_size, status.st_mtime_ns, self.start, self.duration
+
+    def _note(self, chosen: int | None) -> None:
+        """Note that a channel was chosen."""
         if chosen is not None:
             text = (
                 f"its channels cancel each other, so channel {chosen}, the louder one, is taken in place of their mean"
             )
             self.notes.append(Note(LOUDER_CHANNEL, text))
-        return chosen
 
     def _check_format(self, rate: Any, channels: int) -> None:
         if not isinstance(rate, numbers.Real) or not MIN_RATE <= float(rate) <= MAX_RATE:

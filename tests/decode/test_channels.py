@@ -70,7 +70,7 @@ def test_long_audio_is_judged_as_a_whole_and_not_held(
     sound: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "BLOCK_VALUES", 20_000)
-    monkeypatch.setattr(reading, "HELD_VALUES", 60_000)
+    monkeypatch.setattr(reading, "HELD_SAMPLES", 60_000)
     quiet = 0.01 * sound[:RATE]
     mono = np.concatenate([quiet, sound])
     soundfile.write(tmp_path / "a.wav", np.stack([mono, np.concatenate([quiet, -sound])]).T, RATE, subtype="FLOAT")
@@ -86,3 +86,20 @@ def test_it_is_said_once_for_each_file(sound: np.ndarray, tmp_path: Path, caplog
             load_audio(tmp_path / "a.wav", start=start, duration=1.0)
     (record,) = caplog.records
     assert str(tmp_path / "a.wav") in record.getMessage() and "channel 0" in record.getMessage()
+
+
+def test_long_audio_that_is_read_once_more_is_not_judged_again(
+    sound: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BLOCK_VALUES", 20_000)
+    monkeypatch.setattr(reading, "HELD_SAMPLES", 60_000)
+    for name, gain in (("a.wav", -1.0), ("b.wav", 0.5)):
+        soundfile.write(tmp_path / name, np.stack([sound, gain * sound]).T, RATE, subtype="FLOAT")
+        first = heard(tmp_path / name)
+        with monkeypatch.context() as patch:
+            patch.setattr(reading, "ChannelMeter", None)
+            again = heard(tmp_path / name)
+        np.testing.assert_array_equal(again[0], first[0])
+        assert again[1] == first[1]
+    soundfile.write(tmp_path / "a.wav", np.stack([0.5 * sound, 0.5 * sound]).T, RATE, subtype="PCM_24")
+    assert heard(tmp_path / "a.wav")[1] == []  # it is another file now
