@@ -117,7 +117,7 @@ class FfmpegStream:
             return [Note(DAMAGED, f"ffmpeg ended with code {code}, after {there:.2f} s: {_reason(messages, code)}")]
         faults = audio_faults(messages)
         if faults:
-            return [Note(DAMAGED, f"ffmpeg found {len(faults)} faults in it; the first is: {faults[0]}")]
+            return [Note(DAMAGED, f"ffmpeg says, {len(faults)} times in all: {faults[0]}")]
         stated, has_video = stated_seconds(messages), any(_is_stream(line, "Video") for line in messages)
         if stated is None or abs(stated - there) <= (VIDEO_TOLERANCE_S if has_video else TOLERANCE_S):
             return []
@@ -155,7 +155,7 @@ def _is_stream(line: str, kind: str) -> bool:
 
 def _plain(line: str) -> str:
     """A message without addresses and levels."""
-    return re.sub(r" @ 0x[0-9a-f]+|\[(?:error|fatal|warning|info)\] ", "", line)
+    return re.sub(r" @ 0x[0-9a-f]+|\[(?:error|fatal|warning|info)\] ", "", line).rstrip(". ")
 
 
 def _reason(messages: list[str], code: int) -> str:

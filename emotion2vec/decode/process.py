@@ -23,7 +23,6 @@ LONGEST_LINE = 8192
 PR_SET_PDEATHSIG = 1
 
 _spawners: dict[int, ThreadPoolExecutor] = {}
-_lock = threading.Lock()
 
 
 class Program:
@@ -100,10 +99,8 @@ def spawn(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         OSError: it cannot be started.
     """
     die = _die_with_parent()
-    with _lock:
-        starter = _spawners.get(os.getpid())
-        if starter is None:
-            starter = _spawners[os.getpid()] = ThreadPoolExecutor(1, thread_name_prefix="spawn")
+    # Without a lock, which a fork could find taken for ever; of two that are made at once, one starts no thread.
+    starter = _spawners.setdefault(os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="spawn"))
     # What runs between fork and exec is nothing but one system call, looked up before the fork.
     return starter.submit(_start, list(command), {"preexec_fn": die, **options}).result()
 

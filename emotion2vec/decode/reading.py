@@ -109,8 +109,7 @@ class Reading:
         for note in notes:
             if note.kind == DAMAGED and not self.accept_damaged:
                 raise AudioError(
-                    f"{self.name}: damaged: {note.text}. To take what there is, accept damaged files "
-                    "(--accept-damaged, accept_damaged=True)"
+                    f"{self.name}: damaged: {note.text}; --accept-damaged (accept_damaged=True) takes what there is"
                 )
             if note not in self.notes:
                 self.notes.append(note)

@@ -78,7 +78,9 @@ class DecodeItems:
             "samples": pyarrow.array([clip.samples if clip else 0 for clip in long], pyarrow.int64()),
             "mean": pyarrow.array([clip.mean if clip else 0.0 for clip in long], pyarrow.float64()),
             "scale": pyarrow.array([clip.scale if clip else 0.0 for clip in long], pyarrow.float64()),
-            "notes": [json.dumps([] if isinstance(clip, ClipFault) else clip.notes) for clip in clips],
+            "notes": pyarrow.array(
+                [json.dumps([] if isinstance(clip, ClipFault) else clip.notes) for clip in clips], pyarrow.string()
+            ),
             "reason": pyarrow.array(
                 [clip.reason if isinstance(clip, ClipFault) else None for clip in clips], pyarrow.string()
             ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TypeVar
 
 from torch import nn
@@ -20,11 +19,10 @@ def frozen(module: Module) -> Module:
 
     def face(of: nn.Module) -> nn.Module:
         if id(of) not in faces:
-            new = faces[id(of)] = copy.copy(of)
-            new.__dict__["_modules"] = {
-                name: None if child is None else face(child) for name, child in of._modules.items()
-            }
-            new.__dict__["training"] = False
+            new = faces[id(of)] = type(of).__new__(type(of))
+            children = {name: None if child is None else face(child) for name, child in of._modules.items()}
+            # What was compiled for the one belongs to the one.
+            new.__dict__ = of.__dict__ | {"_modules": children, "training": False, "_compiled_call_impl": None}
         return faces[id(of)]
 
     return face(module)  # type: ignore[return-value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 
 from emotion2vec.audio import load_audio
-from emotion2vec.decode import DAMAGED, LENGTH_DIFFERS, UNFINISHED, Note
+from emotion2vec.decode import DAMAGED, LENGTH_DIFFERS, UNFINISHED, Note, find_ffmpeg
 from emotion2vec.errors import AudioError
 
 RATE = 16_000
@@ -257,3 +258,42 @@ def test_sound_files_of_real_speech_have_no_notes(shared: Path) -> None:
                 expected = soundfile.info(path).duration * RATE
                 size, found = kinds(path)
                 assert found == [] and abs(size - expected) <= 2
+
+
+# What programs write to pipes
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
+@pytest.mark.parametrize("format", ["AIFF", "AU"])
+def test_big_endian_sizes_may_be_left_open_too(sound: np.ndarray, encode: Encode, format: str, size: int) -> None:
+    content = encode(sound, format)
+    place = content.index(b"SSND") + 4 if format == "AIFF" else 8
+    content[place : place + 4] = struct.pack(">I", size)
+    assert kinds(bytes(content)) == (sound.size, [])
+
+
+@pytest.mark.parametrize("count", [b"0", b"1000", b"200000"])
+def test_the_count_of_a_sphere_header_is_compared(sound: np.ndarray, encode: Encode, count: bytes) -> None:
+    content = bytes(encode(sound, "NIST"))
+    start = content.index(b"sample_count -i ")
+    end = content.index(b"\n", start)
+    content = content[:start] + (b"sample_count -i " + count).ljust(end - start) + content[end:]
+    if count == b"200000":
+        assert refused(content, "end is missing") == sound.size
+    else:
+        assert kinds(content) == (sound.size, [] if count == b"0" else [LENGTH_DIFFERS])
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "webm", "mp3", "ogg", "aiff", "caf", "au", "w64", "mp4"])
+def test_what_ffmpeg_writes_to_a_pipe_is_read_to_its_end(
+    sound: np.ndarray, encode: Encode, tmp_path: Path, format: str
+) -> None:
+    program = find_ffmpeg()
+    if program is None:
+        pytest.skip("needs ffmpeg, or the package imageio-ffmpeg")
+    (tmp_path / "source.wav").write_bytes(encode(sound))
+    fragments = ["-movflags", "frag_keyframe+empty_moov"] if format == "mp4" else []
+    command = [program, "-v", "error", "-i", str(tmp_path / "source.wav"), *fragments, "-f", format, "-"]
+    content = subprocess.run(command, check=True, capture_output=True).stdout
+    size, found = kinds(content)
+    assert found == [] and abs(size - sound.size) < 0.12 * RATE
