@@ -43,8 +43,11 @@ class MpegFrames:
     cut: bool
 
 
-def count_frames(file: BinaryIO, size: int) -> MpegFrames | None:
-    """Go from frame to frame to the end; None where there is not one of them."""
+def count_frames(file: BinaryIO, size: int, *, thorough: bool = True) -> MpegFrames | None:
+    """Go from frame to frame to the end; None where there is not one of them.
+
+    Unless it is `thorough`, a table of contents is believed, and nothing behind it is read.
+    """
     walk = _Walk(file, size)
     first = walk.resync(0)
     if first is None:
@@ -70,6 +73,8 @@ def count_frames(file: BinaryIO, size: int) -> MpegFrames | None:
             samples += count
         elif start is None:
             stated = table * count
+            if stated and not thorough:
+                return MpegFrames(rate, stated, place + length, stated, junk=0, cut=False)
         cut = place + length > size
         place += length
     return None if start is None else MpegFrames(rate, samples, start, stated, junk, cut)

@@ -55,7 +55,7 @@ def examine(file: BinaryIO, kind: Kind | None, *, thorough: bool = True) -> Stru
     """
     size = file.seek(0, os.SEEK_END)
     if kind is content.MPEG_AUDIO:
-        return _mpeg(file, size)
+        return _mpeg(file, size, thorough)
     if kind is content.OGG:
         return _ogg(file, size) if thorough else Structure()
     if kind is content.FLAC:
@@ -78,8 +78,8 @@ def _chunked(file: BinaryIO, data: SampleData) -> Structure:
     return found
 
 
-def _mpeg(file: BinaryIO, size: int) -> Structure:
-    frames = mpeg.count_frames(file, size)
+def _mpeg(file: BinaryIO, size: int, thorough: bool) -> Structure:
+    frames = mpeg.count_frames(file, size, thorough=thorough)
     if frames is None:
         return Structure()
     found = Structure(samples=frames.samples)

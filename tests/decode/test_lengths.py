@@ -13,6 +13,7 @@ import soundfile
 
 from emotion2vec.audio import load_audio
 from emotion2vec.decode import DAMAGED, LENGTH_DIFFERS, UNFINISHED, Note, find_ffmpeg
+from emotion2vec.decode.reading import read_header
 from emotion2vec.errors import AudioError
 
 RATE = 16_000
@@ -77,6 +78,17 @@ def test_the_table_of_an_mp3_need_not_be_there_to_notice_a_cut_frame(sound: np.n
     content = transcode(sound, "x.mp3", "-ar", "44100", "-c:a", "libmp3lame", "-write_xing", "0").read_bytes()
     assert kinds(content)[1] == []
     assert kinds(content[: len(content) * 4 // 10])[1] == [UNFINISHED]
+
+
+def test_a_table_is_believed_where_only_headers_are_read(sound: np.ndarray, transcode: Transcode) -> None:
+    path = transcode(sound, "x.mp3", "-ar", "44100", "-c:a", "libmp3lame")
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(AudioError, match="damaged"):
+        read_header(path, "x.mp3")
+    assert read_header(path, "x.mp3", thorough=False).samples == 441_000
+    plain = transcode(sound, "y.mp3", "-ar", "44100", "-c:a", "libmp3lame", "-write_xing", "0")
+    header = read_header(plain, "y.mp3", thorough=False)
+    assert header == read_header(plain, "y.mp3") and abs(header.samples - 441_000) < 3_000
 
 
 # Containers that state a size
