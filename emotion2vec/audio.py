@@ -6,20 +6,21 @@ S: samples. T: frames. C: channels of the audio.
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from emotion2vec.decode import AudioStream, open_audio
+from emotion2vec.decode.notes import Note
+from emotion2vec.decode.reading import Reading, tell
+from emotion2vec.decode.samples import from_array, unpack
 from emotion2vec.errors import AudioError
 
 if TYPE_CHECKING:
     import torch
 
-    AudioSource = str | PathLike[str] | bytes | BinaryIO | np.ndarray | torch.Tensor
+    AudioSource = str | PathLike[str] | bytes | BinaryIO | np.ndarray | torch.Tensor | Mapping[str, Any]
 
 SAMPLE_RATE = 16_000
 """Samples per second of everything that the model sees."""
@@ -30,20 +31,8 @@ KERNELS = (10, 3, 3, 3, 3, 2, 2)
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
 """Stride of each CNN layer, in its own input steps."""
 
-MIN_RATE, MAX_RATE = 1_000, 1_000_000
-"""Sample rates that are accepted, in Hz; anything else is a broken header or a mistake."""
-
-DURATION_TOLERANCE = 0.1
-"""Seconds by which stated times may run past the end of the audio before it counts as a fault."""
-
-BLOCK_VALUES = 1 << 20
-"""Samples times channels that are decoded at once."""
-
 NORMALIZE_EPS = 1e-5
 """Added to the variance in whole-utterance normalization (fairseq's layer norm over samples)."""
-
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
-"""File endings that libsndfile decodes and that a scan of a folder picks up."""
 
 
 def frame_stride(strides: Sequence[int] = STRIDES) -> int:
@@ -80,25 +69,42 @@ def load_audio(
     channel: int | None = None,
     start: float | None = None,
     duration: float | None = None,
+    accept_damaged: bool = False,
+    notes: list[Note] | None = None,
 ) -> np.ndarray:
     """Decode, mix to mono and resample to 16 kHz.
 
     Args:
-        source: a path or URL, encoded bytes, an open binary file, or samples in memory: (S,) or (C, S), floats in
-            −1 … 1 or int8, int16 or int32 of full scale.
+        source: a path or URL, encoded bytes, an open binary file, or samples in memory: (S,) or (C, S) with at most 8
+            channels, floats in −1 … 1 or int8, int16 or int32 of full scale; or a dictionary of one of these as
+            Hugging Face's `datasets` has it.
         sample_rate: rate of samples in memory, in Hz; must be absent for encoded audio, which carries its own.
-        channel: take this channel, counted from 0, in place of the mean of all.
+        channel: take this channel, counted from 0, in place of the mean of all. Where the channels cancel each other,
+            the louder one is taken without being asked.
         start: begin here, in s.
         duration: length from there, in s; None for all until the end.
+        accept_damaged: take what can be decoded of a damaged file.
+        notes: gets what is to be said of the audio: `emotion2vec.decode.notes` names the kinds. It is also logged,
+            once per file.
 
     Returns:
         (S,) float32 at 16,000 Hz, not normalized.
 
     Raises:
-        AudioError: the audio is missing, cannot be decoded, is shorter than 400 samples, or is not finite, or the
-            segment is not inside it.
+        AudioError: the audio is missing, damaged, cannot be decoded, is shorter than 400 samples, or is not finite, or
+            the segment is not inside it.
     """
-    blocks = list(audio_blocks(source, sample_rate, channel=channel, start=start, duration=duration))
+    blocks = list(
+        audio_blocks(
+            source,
+            sample_rate,
+            channel=channel,
+            start=start,
+            duration=duration,
+            accept_damaged=accept_damaged,
+            notes=notes,
+        )
+    )
     waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.zeros(0, np.float32)])  # (S,)
     return check_waveform(waveform, describe_source(source))
 
@@ -110,33 +116,35 @@ def audio_blocks(
     channel: int | None = None,
     start: float | None = None,
     duration: float | None = None,
+    accept_damaged: bool = False,
+    notes: list[Note] | None = None,
 ) -> Iterator[np.ndarray]:
     """Decode, mix and resample as `load_audio` does, block by block, so that memory does not grow with the audio.
 
-    Together the blocks (S,) are bit for bit what `load_audio` returns; finiteness and length are not checked.
+    Together the blocks (S,) are bit for bit what `load_audio` returns; finiteness and length are not checked. Damage
+    shows at the end: what came before it is then not to be used.
 
     Raises:
         AudioError: as `load_audio`.
     """
     name = describe_source(source)
+    source, sample_rate = unpack(source, sample_rate, name)
     if isinstance(source, bytearray | memoryview):
         source = bytes(source)
+    found: list[Note] = []
+    reading = Reading(name, channel, start, duration, accept_damaged, found)
     if isinstance(source, str | PathLike | bytes) or hasattr(source, "read"):
         if sample_rate is not None:
             raise AudioError(f"{name}: encoded audio carries its own sample rate, so sample_rate must not be given")
-        with open_audio(source, name) as stream:  # type: ignore[arg-type]
-            _check_format(stream.rate, stream.channels, channel, name)
-            yield from _resampled(_mono_blocks(stream, channel, start, duration, name), stream.rate)
-        return
-    if sample_rate is None:
-        raise AudioError(f"{name}: samples in memory need their sample_rate in Hz")
-    samples = _from_array(source, name)  # (C, S)
-    _check_format(sample_rate, samples.shape[0], channel, name)
-    first = round((start or 0.0) * sample_rate)
-    last = samples.shape[1] if duration is None else first + round(duration * sample_rate)
-    _check_segment(first, last, samples.shape[1], sample_rate, name)
-    samples = samples[:, first:last]
-    yield from _resampled(iter([samples[channel] if channel is not None else samples.mean(axis=0)]), sample_rate)
+        rate, blocks = reading.encoded(source)  # type: ignore[arg-type]
+        yield from _resampled(blocks, rate)
+    else:
+        if sample_rate is None:
+            raise AudioError(f"{name}: samples in memory need their sample_rate in Hz")
+        yield from _resampled(reading.array(from_array(source, name), sample_rate), sample_rate)
+    tell(name, found)
+    if notes is not None:
+        notes += found
 
 
 def check_waveform(waveform: np.ndarray, name: str) -> np.ndarray:
@@ -170,69 +178,6 @@ def describe_source(source: AudioSource) -> str:
     if hasattr(source, "read"):
         return str(getattr(source, "name", "<audio stream>"))
     return f"<audio array of shape {tuple(source.shape)}>" if hasattr(source, "shape") else f"<{type(source).__name__}>"
-
-
-def _check_format(rate: Any, channels: int, channel: int | None, name: str) -> None:
-    if not isinstance(rate, numbers.Real) or not MIN_RATE <= float(rate) <= MAX_RATE:
-        raise AudioError(f"{name}: sample rate is {rate!r}, expected {MIN_RATE} to {MAX_RATE} Hz")
-    if channel is not None and not 0 <= channel < channels:
-        raise AudioError(f"{name}: channel {channel} asked for, but it has channels 0 to {channels - 1}")
-
-
-def _check_segment(first: int, last: int, frames: int, rate: float, name: str) -> None:
-    """Check that the samples from `first` to before `last` exist, but for a little at the end."""
-    if (first > 0 and first >= frames) or last > frames + DURATION_TOLERANCE * rate:
-        raise AudioError(
-            f"{name}: the segment ends at {last / rate:g} s, but the audio has {frames / rate:g} s"
-            if last > first
-            else f"{name}: the segment starts at {first / rate:g} s, but the audio has {frames / rate:g} s"
-        )
-
-
-def _mono_blocks(
-    stream: AudioStream, channel: int | None, start: float | None, duration: float | None, name: str
-) -> Iterator[np.ndarray]:
-    """Read a stream, or the segment of it, as blocks (S,) of one channel or of their mean."""
-    first = round((start or 0.0) * stream.rate)
-    wanted = None if duration is None else round(duration * stream.rate)
-    is_segment = start is not None or duration is not None
-    if is_segment and stream.frames is not None:
-        _check_segment(first, stream.frames if wanted is None else first + wanted, stream.frames, stream.rate, name)
-    if first:
-        stream.skip(first)
-    block_frames = max(1, BLOCK_VALUES // stream.channels)
-    count = 0
-    while wanted is None or count < wanted:
-        block = stream.read(block_frames if wanted is None else min(block_frames, wanted - count))  # (S, C)
-        if not len(block):
-            break
-        count += len(block)
-        yield block[:, channel] if channel is not None else block.mean(axis=1)
-    if count == 0 and not is_segment:
-        raise AudioError(f"{name}: holds no samples, expected at least {MIN_SAMPLES} at {SAMPLE_RATE} Hz")
-    if wanted is not None and count < wanted - DURATION_TOLERANCE * stream.rate:
-        _check_segment(first, first + wanted, first + count, stream.rate, name)
-
-
-def _from_array(source: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
-    """Bring samples in memory to (C, S) float32 in −1 … 1."""
-    if hasattr(source, "detach"):
-        source = source.detach().cpu()
-        source = source.numpy() if not source.is_floating_point() else source.float().numpy()
-    try:
-        samples = np.asarray(source)
-    except ValueError as error:
-        raise AudioError(f"{name}: cannot be read as an array of samples: {error}") from error
-    if samples.ndim == 1:
-        samples = samples[None]  # (1, S)
-    if samples.ndim != 2 or not 1 <= samples.shape[0] <= max(samples.shape[1], 1):
-        raise AudioError(f"{name}: shape is {samples.shape}, expected (samples,) or (channels, samples)")
-    if samples.dtype.kind == "i" and samples.dtype.itemsize <= 4:
-        return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
-    if samples.dtype.kind != "f":
-        raise AudioError(f"{name}: samples are {samples.dtype}, expected floats, int8, int16 or int32")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as that
-        return samples.astype(np.float32)
 
 
 def _resampled(blocks: Iterator[np.ndarray], rate: float) -> Iterator[np.ndarray]:

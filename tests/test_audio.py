@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from emotion2vec.audio import (
-    AUDIO_SUFFIXES,
     KERNELS,
     MIN_SAMPLES,
     STRIDES,
@@ -29,6 +28,7 @@ from emotion2vec.audio import (
     normalize,
     receptive_field,
 )
+from emotion2vec.decode import AUDIO_SUFFIXES
 from emotion2vec.errors import AudioError
 
 RATE = 16_000

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import MODEL_HELP, Channel, Device, ListRoot, Segments, Sources, say, say_faults
+from emotion2vec.cli.shared import (
+    MODEL_HELP,
+    AcceptDamaged,
+    Channel,
+    Device,
+    ListRoot,
+    Segments,
+    Sources,
+    say,
+    say_faults,
+)
 from emotion2vec.units import duration
 
 
@@ -30,6 +40,7 @@ def extract(
     root: ListRoot = None,
     channel: Channel = None,
     segments: Segments = None,
+    accept_damaged: AcceptDamaged = False,
     shard: Annotated[str | None, typer.Option(help="i/n: every n-th item from the i-th on, from 0/n.")] = None,
     precision: Annotated[
         str,
@@ -55,6 +66,7 @@ def extract(
         root=root,
         channel=channel,
         segments=segments,
+        accept_damaged=accept_damaged,
         shard=shard,
         granularity=granularity,
         layers=layers,
@@ -94,6 +106,7 @@ def predict(
     root: ListRoot = None,
     channel: Channel = None,
     segments: Segments = None,
+    accept_damaged: AcceptDamaged = False,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8 or auto.")] = "fp32",
     device: Device = None,
 ) -> None:
@@ -109,6 +122,7 @@ def predict(
         root=root,
         channel=channel,
         segments=segments,
+        accept_damaged=accept_damaged,
         precision=precision,
         device=device,
         progress=True,

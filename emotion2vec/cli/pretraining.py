@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import ListRoot, allow_fallback, find_config, say, say_faults
+from emotion2vec.cli.shared import AcceptDamaged, ListRoot, allow_fallback, find_config, say, say_faults
 from emotion2vec.units import duration
 
 PREEMPTED = 75
@@ -62,6 +62,7 @@ def prepare(
     resample: Annotated[
         bool, typer.Option("--resample", help="Copy everything as 16 kHz mono FLAC; else files stay as they are.")
     ] = False,
+    accept_damaged: AcceptDamaged = False,
     copy: Annotated[bool, typer.Option(help="Copy audio into tar shards, or only name the files.")] = True,
     shard_size: Annotated[int, typer.Option(help="Utterances per shard.")] = 1000,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; by default one per processor.")] = None,
@@ -78,6 +79,7 @@ def prepare(
             output,
             root=root,
             resample=resample,
+            accept_damaged=accept_damaged,
             copy=copy,
             shard_size=shard_size,
             workers=workers,

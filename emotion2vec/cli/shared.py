@@ -30,6 +30,9 @@ Segments = Annotated[
     Path | None,
     typer.Option(help="RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."),
 ]
+AcceptDamaged = Annotated[
+    bool, typer.Option("--accept-damaged", help="Take what there is of damaged files, and warn of each.")
+]
 Device = Annotated[
     str | None,
     typer.Option(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,14 +17,13 @@ import numpy as np
 
 from emotion2vec.audio import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.data.manifests import DURATION_TOLERANCE, Fault, Utterance, load_utterance, read_manifest
+from emotion2vec.decode import Note
+from emotion2vec.decode.reading import Header, read_header
 from emotion2vec.errors import AudioError, ManifestError
 
 if TYPE_CHECKING:
     from lhotse import CutSet
     from lhotse.cut import Cut
-
-UNKNOWN_FRAMES = 2**62
-"""libsndfile states about 2^63 frames where a stream's length is unknown."""
 
 
 class Corpus(NamedTuple):
@@ -38,15 +37,6 @@ class Corpus(NamedTuple):
 
     too_short: list[Fault]
     """Sound entries that are shorter than the minimum; they do not count as bad."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an audio file says of itself: its rate in Hz, its length in its own samples, its channels."""
-
-    rate: int
-    samples: int
-    channels: int
 
 
 def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share: float, workers: int) -> Corpus:
@@ -93,8 +83,13 @@ def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share:
     return Corpus(CutSet.from_cuts(cuts), faults, too_short)
 
 
-def load_cut(cut: Cut) -> np.ndarray:
+def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None = None) -> np.ndarray:
     """Decode what a cut made by `load_cuts` names, as `load_utterance` does.
+
+    Args:
+        cut: names one file, and a stretch or a channel of it.
+        accept_damaged: take what can be decoded of a damaged file.
+        notes: gets what is to be said of the audio.
 
     Returns:
         (S,) float32 mono at 16,000 Hz, not normalized.
@@ -111,7 +106,9 @@ def load_cut(cut: Cut) -> np.ndarray:
             start=None if whole else cut.start,
             duration=None if whole else cut.duration,
             channel=cut.channel if recording.num_channels > 1 and isinstance(cut.channel, int) else None,
-        )
+        ),
+        accept_damaged=accept_damaged,
+        notes=notes,
     )  # (S,)
     seconds = waveform.size / SAMPLE_RATE
     if seconds < cut.duration - DURATION_TOLERANCE:
@@ -147,37 +144,15 @@ def _read_headers(paths: Iterable[Path], workers: int) -> dict[Path, Header | Au
 
     def read(path: Path) -> Header | AudioError:
         try:
-            return read_header(path)
+            return read_header(path, str(path), thorough=False)
         except AudioError as error:
-            return error
+            return AudioError(str(error).removeprefix(f"{path}: "))
 
     unique = sorted(paths)
     if workers == 0:
         return dict(zip(unique, map(read, unique), strict=True))
     with ThreadPoolExecutor(workers) as pool:
         return dict(zip(unique, pool.map(read, unique), strict=True))
-
-
-def read_header(path: Path) -> Header:
-    """Open an audio file and read what it says of itself, without decoding.
-
-    Raises:
-        AudioError: it cannot be opened, is empty, is no audio that libsndfile knows, or does not state its length.
-    """
-    import soundfile
-
-    try:
-        if path.stat().st_size == 0:
-            raise AudioError("the file is empty (0 bytes), expected audio")
-        info = soundfile.info(path)
-    except (OSError, soundfile.LibsndfileError, RuntimeError) as error:
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"cannot be opened: {reason}") from error
-    if info.frames == 0:
-        raise AudioError("holds no samples")
-    if info.frames >= UNKNOWN_FRAMES:
-        raise AudioError("its header does not state its length")
-    return Header(rate=info.samplerate, samples=info.frames, channels=info.channels)
 
 
 def make_cut(utterance: Utterance, header: Header | AudioError) -> Cut:

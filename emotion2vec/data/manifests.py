@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
-from emotion2vec.audio import AUDIO_SUFFIXES, DURATION_TOLERANCE, load_audio
+from emotion2vec.audio import load_audio
 from emotion2vec.data import formats
 from emotion2vec.data.formats import Fault, Row
+from emotion2vec.decode import AUDIO_SUFFIXES, Note, is_audio_file
+from emotion2vec.decode.reading import DURATION_TOLERANCE
 from emotion2vec.errors import AudioError, ManifestError
 
 __all__ = ["DURATION_TOLERANCE", "Fault", "Manifest", "Utterance", "load_utterance", "read_manifest"]
@@ -57,11 +59,11 @@ class Manifest:
 
     utterances: list[Utterance]
     faults: list[Fault]
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Files of a folder that are no audio by their endings, counted by those."""
 
 
-def read_manifest(
-    source: str | Path, *, root: Path | None = None, suffixes: frozenset[str] = AUDIO_SUFFIXES
-) -> Manifest:
+def read_manifest(source: str | Path, *, root: Path | None = None) -> Manifest:
     """Read any accepted list of audio; kinds are told apart by suffix, then by content.
 
     A listed path that does not exist is looked for by its stem below the root (EmoBox names `downloads/x.wav` for what
@@ -72,7 +74,6 @@ def read_manifest(
         source: one audio file; a folder, searched recursively for audio (hidden names are passed over); a fairseq
             `.tsv`; a Kaldi `.scp`; JSON lines of EmoBox, NeMo or Lhotse cuts; or a table with a column `file`.
         root: folder that relative paths start from; by default the manifest's own (fairseq: its first line).
-        suffixes: file endings, in lower case, that count as audio.
 
     Returns:
         The usable entries, and one fault for each line that cannot be used: broken, pointing nowhere, or repeating
@@ -86,10 +87,10 @@ def read_manifest(
     if root is not None and not root.is_dir():
         raise ManifestError(f"{root}: not a folder, expected the root of the paths in {source}")
     if source.is_dir():
-        manifest = _scan(source, suffixes)
+        manifest = _scan(source)
     elif not source.is_file():
         raise ManifestError(f"{source}: does not exist, expected {ACCEPTED}")
-    elif source.suffix.lower() in suffixes:
+    elif is_audio_file(source):
         return Manifest([Utterance(id=source.stem, audio=source)], [])
     else:
         manifest = _read_list(source, root)
@@ -98,8 +99,15 @@ def read_manifest(
     return manifest
 
 
-def load_utterance(utterance: Utterance) -> np.ndarray:
+def load_utterance(
+    utterance: Utterance, *, accept_damaged: bool = False, notes: list[Note] | None = None
+) -> np.ndarray:
     """Decode the file or segment that an entry names, as `emotion2vec.audio.load_audio` does.
+
+    Args:
+        utterance: the entry.
+        accept_damaged: take what can be decoded of a damaged file.
+        notes: gets what is to be said of the audio.
 
     Returns:
         (S,) float32 mono at 16,000 Hz, not normalized.
@@ -108,10 +116,15 @@ def load_utterance(utterance: Utterance) -> np.ndarray:
         AudioError: it cannot be decoded or used, or the segment is not inside the audio.
     """
     if utterance.start is None and utterance.duration is None:
-        return load_audio(utterance.audio, channel=utterance.channel)
+        return load_audio(utterance.audio, channel=utterance.channel, accept_damaged=accept_damaged, notes=notes)
     try:
         return load_audio(
-            utterance.audio, channel=utterance.channel, start=utterance.start or 0.0, duration=utterance.duration
+            utterance.audio,
+            channel=utterance.channel,
+            start=utterance.start or 0.0,
+            duration=utterance.duration,
+            accept_damaged=accept_damaged,
+            notes=notes,
         )
     except AudioError as error:
         where = f"{utterance.audio} from {utterance.start or 0.0:g} s"
@@ -205,18 +218,21 @@ def _closest(listed: Path, candidates: list[Path]) -> Path | None:
     return ranked[0] if ranked else None
 
 
-def _scan(folder: Path, suffixes: frozenset[str]) -> Manifest:
+def _scan(folder: Path) -> Manifest:
     """Find audio in a folder and its subfolders."""
     faults: list[Fault] = []
-    named = [
-        (str(path), Utterance(id=_path_id(path, folder), audio=path)) for path in _audio_below(folder, faults, suffixes)
-    ]
+    left_out: Counter[str] = Counter()
+    paths = _audio_below(folder, faults, left_out)
+    named = [(str(path), Utterance(id=_path_id(path, folder), audio=path)) for path in paths]
     utterances, repeated = _unique(named, keyed=set())
-    return Manifest(utterances, [*faults, *repeated])
+    return Manifest(utterances, [*faults, *repeated], left_out)
 
 
-def _audio_below(folder: Path, faults: list[Fault], suffixes: frozenset[str] = AUDIO_SUFFIXES) -> list[Path]:
-    """Sorted audio files below a folder; links are followed, once; what cannot be opened is added to `faults`."""
+def _audio_below(folder: Path, faults: list[Fault], left_out: Counter[str] | None = None) -> list[Path]:
+    """Sorted audio files below a folder; links are followed, once; what cannot be opened is added to `faults`.
+
+    Files with other endings are counted in `left_out`.
+    """
     seen: set[tuple[int, int]] = set()
     paths: list[Path] = []
     walk = os.walk(folder, followlinks=True, onerror=lambda e: faults.append(Fault(str(e.filename), str(e.strerror))))
@@ -229,7 +245,11 @@ def _audio_below(folder: Path, faults: list[Fault], suffixes: frozenset[str] = A
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = Path(parent, name)
-            if name.startswith(".") or path.suffix.lower() not in suffixes:
+            if name.startswith("."):
+                continue
+            if path.suffix.lower() not in AUDIO_SUFFIXES:
+                if left_out is not None:
+                    left_out[path.suffix.lower()] += 1
                 continue
             if path.is_file():
                 paths.append(path)

@@ -18,14 +18,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 from emotion2vec.data.manifests import Fault, Utterance, read_manifest
 from emotion2vec.data.prepare_progress import PrepareProgress
-from emotion2vec.data.shard_writer import WORK_FOLDER, ShardSummary, read_shard_summary, write_shard
+from emotion2vec.data.shard_writer import WORK_FOLDER, ShardOptions, ShardSummary, read_shard_summary, write_shard
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
 from emotion2vec.data.storage import is_remote
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
@@ -47,6 +47,7 @@ class PrepareReport:
         channels: utterances by the channels of their file.
         faults: entries that cannot be used.
         resumed: shards that an interrupted preparation had completed.
+        notes: utterances whose audio something is to be said of, by kind; see `emotion2vec.decode.notes`.
     """
 
     utterances: int = 0
@@ -57,6 +58,7 @@ class PrepareReport:
     channels: Counter[int] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
     resumed: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, summary: ShardSummary) -> None:
         """Count what a shard holds."""
@@ -67,6 +69,7 @@ class PrepareReport:
         self.rates += summary.rates
         self.channels += summary.channels
         self.faults += summary.faults
+        self.notes += summary.notes
 
 
 def prepare(
@@ -76,6 +79,7 @@ def prepare(
     root: Path | None = None,
     resample: bool = False,
     copy: bool = True,
+    accept_damaged: bool = False,
     shard_size: int = 1000,
     workers: int | None = None,
     progress: bool = False,
@@ -89,8 +93,10 @@ def prepare(
         source: what `read_manifest` takes: a file, a folder, or a manifest of any kind.
         output: folder for the corpus, on this machine; new, empty, or of an interrupted preparation.
         root: folder that relative paths in a manifest start from; by default the manifest's own.
-        resample: copy everything as 16 kHz mono FLAC; otherwise whole files are copied as they are.
+        resample: copy everything as 16 kHz mono FLAC; otherwise whole files that libsndfile decodes are copied as they
+            are.
         copy: copy the audio into tar shards; otherwise only lines that name the files are written.
+        accept_damaged: take what can be decoded of damaged files.
         shard_size: utterances per shard.
         workers: processes that decode; None for one per processor.
         progress: show a progress bar if stderr is a terminal.
@@ -100,18 +106,18 @@ def prepare(
         ManifestError: the source cannot be read, or holds nothing usable.
         StorageError: the output cannot be written.
     """
-    _check(output, resample=resample, copy=copy, shard_size=shard_size, workers=workers)
+    options = ShardOptions(audio="tar" if copy else "files", resample=resample, accept_damaged=accept_damaged)
+    _check(output, options, shard_size=shard_size, workers=workers)
     folder = Path(output)
     manifest = read_manifest(source, root=root)
     utterances = _in_shard_order(manifest.utterances)
-    audio = "tar" if copy else "files"
-    plan = _plan(utterances, audio=audio, resample=resample, shard_size=shard_size)
+    plan = _plan(utterances, **asdict(options), shard_size=shard_size)
     try:
         finished = _open_output(folder, plan)
         if not finished:
             shards = [utterances[first : first + shard_size] for first in range(0, len(utterances), shard_size)]
             pool_size = min(workers or os.cpu_count() or 1, len(shards))
-            resumed = _write_shards(shards, folder, audio, resample, pool_size, progress)
+            resumed = _write_shards(shards, folder, options, pool_size, progress)
             _finish(folder, plan, len(shards), manifest.faults)
             report = _report(folder)
             report.resumed = resumed
@@ -123,12 +129,13 @@ def prepare(
         ) from error
 
 
-def _check(output: str | Path, *, resample: bool, copy: bool, shard_size: int, workers: int | None) -> None:
+def _check(output: str | Path, options: ShardOptions, *, shard_size: int, workers: int | None) -> None:
     faults = []
     if is_remote(str(output)):
         faults.append(f"output is {output}, expected a folder of this machine: copy it to object storage afterwards")
-    if resample and not copy:
-        faults.append("resample is on and copy off, expected audio to be copied where it is to be resampled")
+    for name in ("resample", "accept_damaged"):
+        if getattr(options, name) and options.audio == "files":
+            faults.append(f"{name} is on and copy off, expected audio to be copied where it is not taken as it is")
     if shard_size < 1:
         faults.append(f"shard_size is {shard_size}, expected 1 or more")
     if workers is not None and workers < 1:
@@ -179,7 +186,7 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
 
 
 def _write_shards(
-    shards: Sequence[Sequence[Utterance]], folder: Path, audio: str, resample: bool, workers: int, progress: bool
+    shards: Sequence[Sequence[Utterance]], folder: Path, options: ShardOptions, workers: int, progress: bool
 ) -> int:
     """Write the shards that are not there yet; returns how many were."""
     todo = []
@@ -197,7 +204,7 @@ def _write_shards(
 
     stop, processed = multiprocessing.Event(), multiprocessing.Value("q", done.utterances + len(done.faults))
     pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(stop, processed))
-    futures = [pool.submit(_write_in_worker, number, shards[number], folder, audio, resample) for number in todo]
+    futures = [pool.submit(_write_in_worker, number, shards[number], folder, options) for number in todo]
     try:
         with closing(PrepareProgress(sum(map(len, shards)), progress)) as bar:
             _collect(futures, done, lambda: bar.show(processed.value, done.seconds, len(done.faults)))
@@ -243,9 +250,9 @@ def _start_worker(stop: Event, processed: Any) -> None:
 
 
 def _write_in_worker(
-    number: int, utterances: Sequence[Utterance], folder: Path, audio: str, resample: bool
+    number: int, utterances: Sequence[Utterance], folder: Path, options: ShardOptions
 ) -> ShardSummary | None:
-    return write_shard(number, utterances, folder, audio, resample, _next_or_stop)
+    return write_shard(number, utterances, folder, options, _next_or_stop)
 
 
 def _next_or_stop() -> bool:
@@ -287,6 +294,7 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fa
         "size": report.size,
         "rates": report.rates,
         "channels": report.channels,
+        "notes": report.notes,
         "plan": plan,
         "counts": counts,
     }
@@ -305,6 +313,7 @@ def _report(folder: Path) -> PrepareReport:
         size=values["size"],
         rates=Counter({int(rate): count for rate, count in values["rates"].items()}),
         channels=Counter({int(channels): count for channels, count in values["channels"].items()}),
+        notes=Counter(values.get("notes", {})),
         faults=[Fault(*line.split("\t", 1)) for line in faults],
     )
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emotion2vec.audio import MIN_SAMPLES, SAMPLE_RATE
-from emotion2vec.data.cuts import load_cut, make_cut, read_header
+from emotion2vec.data.cuts import load_cut, make_cut
 from emotion2vec.data.manifests import Fault, Utterance
 from emotion2vec.data.shards import INDEX, SHAR_FOLDER, shard_name
+from emotion2vec.decode import Note, describe_content
+from emotion2vec.decode.reading import read_header
 from emotion2vec.errors import AudioError
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 WORK_FOLDER = ".prepare"
 """Where a preparation keeps what is not complete yet, below its output."""
+
+QUIET = 2.0**-8
+"""Peak below which 24 bits are not enough: they leave it less than 16."""
 
 
 @dataclass
@@ -38,6 +43,7 @@ class ShardSummary:
         channels: utterances by the channels of their file.
         faults: utterances that cannot be used.
         size: bytes of audio written.
+        notes: utterances that were written, and whose audio something is to be said of, by the kind of that.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -45,10 +51,27 @@ class ShardSummary:
     channels: Counter[int] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
     size: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardOptions:
+    """How shards are written.
+
+    Attributes:
+        audio: `tar` to copy the audio, `files` to name it.
+        resample: copy all audio as 16 kHz mono; otherwise segments are, and what needs more than libsndfile, while
+            other whole files keep their bytes.
+        accept_damaged: take what can be decoded of damaged files.
+    """
+
+    audio: str
+    resample: bool
+    accept_damaged: bool
 
 
 def write_shard(
-    number: int, utterances: Sequence[Utterance], output: Path, audio: str, resample: bool, stopped: Callable[[], bool]
+    number: int, utterances: Sequence[Utterance], output: Path, options: ShardOptions, stopped: Callable[[], bool]
 ) -> ShardSummary | None:
     """Decode every utterance, and write those that are sound.
 
@@ -56,8 +79,7 @@ def write_shard(
         number: of the shard.
         utterances: what to write, in this order.
         output: the prepared folder.
-        audio: `tar` to copy the audio, `files` to name it.
-        resample: copy all audio as 16 kHz mono FLAC; otherwise only segments are, and whole files keep their bytes.
+        options: how.
         stopped: asked between utterances whether to stop.
 
     Returns:
@@ -71,31 +93,33 @@ def write_shard(
             if stopped():
                 return None
             try:
-                cut, waveform = _validated(utterance)
+                cut, waveform, notes = _validated(utterance, options.accept_damaged)
             except AudioError as error:
                 summary.faults.append(Fault(str(utterance.audio), str(error).removeprefix(f"{utterance.audio}: ")))
                 continue
             summary.rates[cut.recording.sampling_rate] += 1
             summary.channels[cut.recording.num_channels] += 1
-            if audio == "tar":
-                member, meta, cut = _members(cut, waveform, utterance, resample)
+            summary.notes.update({note.kind for note in notes})
+            if options.audio == "tar":
+                recode = options.resample or bool(notes) or not _is_plain(utterance)
+                member, meta, cut = _members(cut, waveform, utterance, recode)
                 stream.write(member + meta)
                 rows.append((end, len(member), waveform.size))
                 end += len(member) + len(meta)
             lines.append(json.dumps(cut.to_dict()) + "\n")
-            if audio == "files":
+            if options.audio == "files":
                 size = len(lines[-1].encode())
                 stream.write(lines[-1].encode())
                 rows.append((end, size, waveform.size))
                 end += size
             summary.seconds.append(waveform.size / SAMPLE_RATE)
-        if audio == "tar":
+        if options.audio == "tar":
             stream.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of an archive
         _sync(stream)
-    if audio == "tar":
+    if options.audio == "tar":
         _write(output / SHAR_FOLDER / f"cuts.{number:06d}.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
         summary.size = end
-    os.replace(partial, output / shard_name(number, audio))
+    os.replace(partial, output / shard_name(number, options.audio))
     _write(work / f"{number:06d}.index", np.array(rows, dtype=INDEX).tobytes())
     values = {**vars(summary), "faults": [asdict(fault) for fault in summary.faults]}
     _write(work / f"{number:06d}.json", json.dumps(values).encode())  # last: the shard is complete
@@ -114,21 +138,23 @@ def read_shard_summary(output: Path, number: int) -> ShardSummary | None:
         channels=Counter({int(channels): count for channels, count in values["channels"].items()}),
         faults=[Fault(**fault) for fault in values["faults"]],
         size=values["size"],
+        notes=Counter(values["notes"]),
     )
 
 
-def _validated(utterance: Utterance) -> tuple[Cut, np.ndarray]:
-    """Cut of an utterance and all of its samples, (S,) at 16 kHz.
+def _validated(utterance: Utterance, accept_damaged: bool) -> tuple[Cut, np.ndarray, list[Note]]:
+    """Cut of an utterance, all of its samples, (S,) at 16 kHz, and what is to be said of them.
 
     Raises:
-        AudioError: it cannot be decoded, is not finite, is shorter than 400 samples, or than its header states.
+        AudioError: it cannot be decoded, is damaged, is not finite, or is shorter than 400 samples.
     """
     from lhotse import SupervisionSegment
 
-    cut = make_cut(utterance, read_header(utterance.audio))
+    notes: list[Note] = []
+    cut = make_cut(utterance, read_header(utterance.audio, str(utterance.audio), accept_damaged=accept_damaged))
     if round(cut.duration * SAMPLE_RATE) < MIN_SAMPLES:
         raise AudioError(f"too short, {cut.duration:g} s, expected at least {MIN_SAMPLES / SAMPLE_RATE:g} s")
-    waveform = load_cut(cut)
+    waveform = load_cut(cut, accept_damaged=accept_damaged, notes=notes)
     if utterance.label or utterance.speaker:
         cut.supervisions = [
             SupervisionSegment(
@@ -141,15 +167,23 @@ def _validated(utterance: Utterance) -> tuple[Cut, np.ndarray]:
                 custom={"emotion": utterance.label} if utterance.label else None,
             )
         ]
-    return cut, waveform
+    return cut, waveform, notes
 
 
-def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, resample: bool) -> tuple[bytes, bytes, Cut]:
+def _is_plain(utterance: Utterance) -> bool:
+    """Whether an utterance is a whole file that libsndfile decodes, so that every reader of the shards does."""
+    if utterance.start is not None or utterance.duration is not None or utterance.channel is not None:
+        return False
+    kind = describe_content(utterance.audio)
+    return kind is not None and kind.decoder == "libsndfile"
+
+
+def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, recode: bool) -> tuple[bytes, bytes, Cut]:
     """Tar members of an utterance's audio and of Lhotse's record of it, and its cut."""
     from lhotse.shar.utils import to_shar_placeholder
 
-    if resample or utterance.start is not None or utterance.duration is not None or utterance.channel is not None:
-        encoded, suffix = _flac(waveform), ".flac"
+    if recode:
+        encoded, suffix = _stored(waveform)
         cut = _mono(cut, waveform.size)
     else:
         encoded, suffix = utterance.audio.read_bytes(), utterance.audio.suffix.lower()
@@ -158,14 +192,20 @@ def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, resample: boo
     return _member(cut.id + suffix, encoded), _member(f"{cut.id}.json", record), cut
 
 
-def _flac(waveform: np.ndarray) -> bytes:
-    """16-bit FLAC at 16 kHz; what lossy decoding or resampling brought beyond full scale is scaled, not clipped."""
+def _stored(waveform: np.ndarray) -> tuple[bytes, str]:
+    """A file of samples (S,) at 16 kHz, and its suffix: FLAC of 24 bits, in which what has 16 takes no more room.
+
+    What lossy decoding or resampling brought beyond full scale is scaled, not clipped. Audio that is so quiet that 24
+    bits leave it less than 16 is stored as floats.
+    """
     import soundfile
 
-    stream = io.BytesIO()
-    peak = max(1.0, float(np.abs(waveform).max()))
-    soundfile.write(stream, waveform / peak, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return stream.getvalue()
+    stream, peak = io.BytesIO(), float(np.abs(waveform).max())
+    if peak < QUIET:
+        soundfile.write(stream, waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+        return stream.getvalue(), ".wav"
+    soundfile.write(stream, waveform / max(1.0, peak), SAMPLE_RATE, format="FLAC", subtype="PCM_24")
+    return stream.getvalue(), ".flac"
 
 
 def _mono(cut: Cut, samples: int) -> Cut:

@@ -5,7 +5,7 @@ S: samples. C: audio channels. T: frames. D: model width. L: layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from emotion2vec.audio import audio_blocks, describe_source
 from emotion2vec.data.manifests import Fault
+from emotion2vec.decode.samples import as_batch, one_rate
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.batching import Batch
@@ -43,12 +44,14 @@ def extract_features(
     source: list[AnySource] | tuple[AnySource, ...],
     sample_rate: int | None = ...,
     *,
+    sampling_rate: int | None = ...,
     model: str | Path | Emotion2vec = ...,
     layers: bool = ...,
     precision: str = ...,
     device: str | None = ...,
     batch_seconds: float | None = ...,
     workers: int | None = ...,
+    accept_damaged: bool = ...,
 ) -> list[Features]: ...
 
 
@@ -57,12 +60,14 @@ def extract_features(
     source: AudioSource,
     sample_rate: int | None = ...,
     *,
+    sampling_rate: int | None = ...,
     model: str | Path | Emotion2vec = ...,
     layers: bool = ...,
     precision: str = ...,
     device: str | None = ...,
     batch_seconds: float | None = ...,
     workers: int | None = ...,
+    accept_damaged: bool = ...,
 ) -> Features: ...
 
 
@@ -70,24 +75,29 @@ def extract_features(
     source: AudioSource | list[AnySource] | tuple[AnySource, ...],
     sample_rate: int | None = None,
     *,
+    sampling_rate: int | None = None,
     model: str | Path | Emotion2vec = "tiny",
     layers: bool = False,
     precision: str = "fp32",
     device: str | None = None,
     batch_seconds: float | None = None,
     workers: int | None = None,
+    accept_damaged: bool = False,
 ) -> Features | list[Features]:
     """Extract the features of one clip, or of a list of clips in batches.
 
     Args:
-        source: a path, encoded bytes, an open binary file, or samples (S,) or (C, S); or a list or tuple of those.
+        source: a path, encoded bytes, an open binary file, samples (S,) or (C, S) of at most 8 channels, or a
+            dictionary as Hugging Face's `datasets` has it; or a list or tuple of those.
         sample_rate: rate of samples in memory, in Hz, the same for a whole list; absent for encoded audio.
+        sampling_rate: another name of it.
         model: a model, or what `load_model` takes. Load it once and pass it when calling often.
         layers: keep the outputs of all blocks, (L, T, D).
         precision: `fp32`, `bf16`, `fp16` or, on a CPU, `int8` to compute in, or `auto`; features are float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.
+        accept_damaged: take what can be decoded of damaged files, and warn of each.
 
     Returns:
         The features, or for a list a list of them in its order.
@@ -98,20 +108,18 @@ def extract_features(
         CheckpointError: the model cannot be loaded.
     """
     check_options(option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers))
-    if isinstance(source, list | tuple):
-        names = [f"source {index}" for index in range(len(source))]
-        items: Sequence[AudioSource] = source
-    else:
-        names, items = [describe_source(source)], [source]
+    rate, batch = one_rate(sample_rate, sampling_rate), as_batch(source)
+    items: list[AudioSource] = [source] if batch is None else batch  # type: ignore[list-item]
+    names = [describe_source(items[0])] if batch is None else [f"source {index}" for index in range(len(items))]
     sources = [
-        Source(index, name, partial(audio_blocks, _rereadable(item), sample_rate))
+        Source(index, name, partial(audio_blocks, _rereadable(item), rate, accept_damaged=accept_damaged))
         for index, (name, item) in enumerate(zip(names, items, strict=True))
     ]
     choice = FeatureChoice(layers="all" if layers else "last")
     with ready_model(model, device, precision) as (ready, resolved):
         encoder = Encoder(ready, choice, precision=resolved, chunking=Chunking())
         features = _extract_all(sources, encoder, batch_seconds, workers)
-    return features if items is source else features[0]
+    return features[0] if batch is None else features
 
 
 def _extract_all(

@@ -15,6 +15,7 @@ import numpy as np
 
 from emotion2vec.audio import NORMALIZE_EPS, SAMPLE_RATE, normalize
 from emotion2vec.data.manifests import Fault
+from emotion2vec.decode import Note
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.processors import available_processors
 
@@ -26,12 +27,13 @@ class Source:
     Attributes:
         index: place in the caller's list, by which results find their way back.
         where: name for messages.
-        blocks: returns the audio from its start as blocks (S,) float32 mono at 16,000 Hz, or raises AudioError.
+        blocks: returns the audio from its start as blocks (S,) float32 mono at 16,000 Hz, or raises AudioError; takes
+            `notes`, a list that gets what is to be said of the audio.
     """
 
     index: int
     where: str
-    blocks: Callable[[], Iterator[np.ndarray]]
+    blocks: Callable[..., Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +44,13 @@ class Clip:
         index: that of its source.
         where: name for messages.
         waveform: (S,) float32 at 16,000 Hz, normalized over all its samples.
+        notes: what is to be said of its audio.
     """
 
     index: int
     where: str
     waveform: np.ndarray
+    notes: tuple[Note, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -68,12 +72,14 @@ class LongClip:
         samples: length S in samples at 16 kHz.
         mean: mean of all samples.
         scale: what all samples are multiplied by after the mean is taken off: whole-file normalization.
+        notes: what is to be said of its audio.
     """
 
     source: Source
     samples: int
     mean: float
     scale: float
+    notes: tuple[Note, ...] = ()
 
     @property
     def index(self) -> int:
@@ -175,22 +181,23 @@ def decode(
 def decode_one(source: Source, min_samples: int, max_samples: int) -> AnyClip | ClipFault:
     """Decode one source, whatever is wrong with it; the arguments are those of `decode`."""
     try:
-        statistics, held = _read(source, max_samples)
+        notes: list[Note] = []
+        statistics, held = _read(source, max_samples, notes)
         if statistics.count < min_samples:
             raise AudioError(
                 f"too short, {statistics.count} samples at {SAMPLE_RATE} Hz, expected at least {min_samples}"
             )
         if held is None:
-            return LongClip(source, statistics.count, statistics.mean, statistics.scale)
-        return Clip(source.index, source.where, normalize(held))
+            return LongClip(source, statistics.count, statistics.mean, statistics.scale, tuple(notes))
+        return Clip(source.index, source.where, normalize(held), tuple(notes))
     except Exception as error:  # whatever one file does to a decoder must not end a job of many
         return as_fault(error, source)
 
 
-def _read(source: Source, max_samples: int) -> tuple[Statistics, np.ndarray | None]:
+def _read(source: Source, max_samples: int, notes: list[Note]) -> tuple[Statistics, np.ndarray | None]:
     """Decode a source: its statistics, and its samples (S,) unless there are more than `max_samples`."""
     statistics, held, bad = Statistics(), [], 0
-    for block in source.blocks():
+    for block in source.blocks(notes=notes):
         finite = np.isfinite(block)
         if not finite.all():
             bad += int(np.count_nonzero(~finite))

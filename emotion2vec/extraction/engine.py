@@ -63,6 +63,7 @@ def extract(
     root: Path | None = None,
     channel: int | None = None,
     segments: str | Path | None = None,
+    accept_damaged: bool = False,
     shard: str | None = None,
     granularity: str = "frame",
     layers: Layers = "last",
@@ -96,6 +97,7 @@ def extract(
         root: folder that relative paths in manifests start from; by default the manifest's own.
         channel: take this channel, counted from 0, in place of the mean of all.
         segments: RTTM or Kaldi `segments` file that cuts the recordings, or `vad` for their stretches with speech.
+        accept_damaged: take what there is of damaged files, and warn of each; otherwise they fail.
         shard: `i/n` for every n-th item from the i-th on, 0 ≤ i < n.
         granularity: `frame` for (T, D), 50 vectors per second, `utterance` for a summary over time, or `both`.
         layers: `last`, `all`, block numbers from 0, `mean:N` or `weights:FILE`; see `choices.Layers`.
@@ -152,7 +154,15 @@ def extract(
     )
     chunking = Chunking(chunk_seconds, chunk_overlap)
     tag = f"-{shard.replace('/', '-of-')}" if shard else ""
-    found = read_sources(source, root=root, channel=channel, segments=segments, shard=shard, workers=workers)
+    found = read_sources(
+        source,
+        root=root,
+        channel=channel,
+        segments=segments,
+        shard=shard,
+        workers=workers,
+        accept_damaged=accept_damaged,
+    )
 
     from emotion2vec.extraction.encoder import Encoder
     from emotion2vec.extraction.executor import executor_for

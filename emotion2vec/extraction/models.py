@@ -19,6 +19,7 @@ from emotion2vec.extraction.processors import threads_within_processors
 from emotion2vec.hardware import best_precision, describe_precision, multiplies, remembered, time_candidates
 from emotion2vec.model.cpu.packing import INT8_GAIN, can_pack, int8_product_gain, packed
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.frozen import frozen
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, 
 def ready_model(
     model: str | Path | Emotion2vec, device: str | None, precision: str = "fp32"
 ) -> Iterator[tuple[Emotion2vec, str]]:
-    """Load a model, or borrow one and give it back in the mode that it was in; on a CPU its weights are packed.
+    """Load a model, or borrow one in eval mode, without touching its owner's; on a CPU its weights are packed.
 
     Args:
         model: what `load_model` takes, or a model, which is moved if `device` is given.
@@ -38,7 +39,7 @@ def ready_model(
         precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`.
 
     Yields:
-        The model, and the name of the precision to compute in.
+        The model, or a second face of it, and the name of the precision to compute in.
 
     Raises:
         ConfigError: there is no such device, or `model` is neither a path nor a model.
@@ -49,16 +50,12 @@ def ready_model(
         model = load_model(model, device=str(choose_device(device)))
     elif device is not None:
         model.to(choose_device(device))
-    was_training = model.training
-    model.eval()
-    try:
-        with threads_within_processors() if is_host(model.device) else nullcontext():
-            precision = _tried_precision(model, precision)
-            dtype = torch.int8 if precision == "int8" else DTYPES[precision]
-            with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
-                yield model, precision
-    finally:
-        model.train(was_training)
+    model = frozen(model)
+    with threads_within_processors() if is_host(model.device) else nullcontext():
+        precision = _tried_precision(model, precision)
+        dtype = torch.int8 if precision == "int8" else DTYPES[precision]
+        with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
+            yield model, precision
 
 
 def _tried_precision(model: Emotion2vec, precision: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from emotion2vec.decode import Note
 from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.background import Later
@@ -32,12 +33,14 @@ class Outcome:
         seconds: its audio, in s; 0 if it failed.
         frames: its frames; 0 if it failed.
         reason: why it failed; None if its features were written.
+        notes: what is to be said of its audio.
     """
 
     index: int
     seconds: float = 0.0
     frames: int = 0
     reason: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def encode_and_write(
@@ -92,7 +95,9 @@ def write_item(writer: Writer, item: Item, arrays: Arrays) -> str | None:
 def _write(writer: Writer, item: Item, encoded: EncodedClip, frames: int) -> Outcome:
     clip = encoded.clip
     reason = write_item(writer, item, encoded.features)
-    return Outcome(clip.index, clip.seconds, frames) if reason is None else Outcome(clip.index, reason=reason)
+    if reason is not None:
+        return Outcome(clip.index, reason=reason)
+    return Outcome(clip.index, clip.seconds, frames, notes=clip.notes)
 
 
 def _drain(finished: list[Outcome]) -> Iterator[Outcome]:

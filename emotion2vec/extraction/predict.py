@@ -45,6 +45,7 @@ def predict(
     root: Path | None = None,
     channel: int | None = None,
     segments: str | Path | None = None,
+    accept_damaged: bool = False,
     precision: str = "fp32",
     device: str | None = None,
     progress: bool = False,
@@ -60,6 +61,7 @@ def predict(
         root: folder that relative paths in manifests start from.
         channel: take this channel, counted from 0, in place of the mean of all.
         segments: RTTM or Kaldi `segments` file that cuts the recordings, or `vad` for their stretches with speech.
+        accept_damaged: take what there is of damaged files, and warn of each; otherwise they fail.
         precision: `fp32`, `bf16`, `fp16`, `int8` (on a CPU) or `auto`.
         device: `cpu`, `cuda`, ..., or `auto`; None means `auto`, or where a given model is.
         progress: show a progress bar if stderr is a terminal.
@@ -70,7 +72,7 @@ def predict(
         CheckpointError: the model cannot be loaded.
     """
     check_options(_faults(precision, window, plot, output))
-    found = read_sources(source, root=root, channel=channel, segments=segments)
+    found = read_sources(source, root=root, channel=channel, segments=segments, accept_damaged=accept_damaged)
 
     from emotion2vec.extraction.encoder import Encoder
     from emotion2vec.extraction.executor import local_executor

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emotion2vec.decode import Note
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
 from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, Source, decode_one
@@ -77,6 +78,9 @@ class DecodeItems:
             "samples": pyarrow.array([clip.samples if clip else 0 for clip in long], pyarrow.int64()),
             "mean": pyarrow.array([clip.mean if clip else 0.0 for clip in long], pyarrow.float64()),
             "scale": pyarrow.array([clip.scale if clip else 0.0 for clip in long], pyarrow.float64()),
+            "notes": pyarrow.array(
+                [json.dumps([] if isinstance(clip, ClipFault) else clip.notes) for clip in clips], pyarrow.string()
+            ),
             "reason": pyarrow.array(
                 [clip.reason if isinstance(clip, ClipFault) else None for clip in clips], pyarrow.string()
             ),
@@ -87,15 +91,20 @@ class DecodeItems:
 
 
 def _unpack_clips(table: pyarrow.Table, items: Mapping[int, Item]) -> Iterator[AnyClip | ClipFault]:
-    others = (table[name].to_pylist() for name in ("samples", "mean", "scale", "reason"))
-    for waveform, index, samples, mean, scale, reason in zip(table["waveform"], items, *others, strict=True):
-        source = _source(index, items[index])
+    others = (table[name].to_pylist() for name in ("samples", "mean", "scale", "notes", "reason"))
+    for waveform, index, samples, mean, scale, text, reason in zip(table["waveform"], items, *others, strict=True):
+        source, notes = _source(index, items[index]), _notes(text)
         if reason is not None:
             yield ClipFault(source.where, reason, index)
         elif waveform.is_valid:
-            yield Clip(index, source.where, np.frombuffer(waveform.as_buffer(), np.float32))
+            yield Clip(index, source.where, np.frombuffer(waveform.as_buffer(), np.float32), notes)
         else:
-            yield LongClip(source, samples, mean, scale)
+            yield LongClip(source, samples, mean, scale, notes)
+
+
+def _notes(text: str) -> tuple[Note, ...]:
+    """Notes that travelled as JSON."""
+    return tuple(Note(*pair) for pair in json.loads(text))
 
 
 def _source(index: int, item: Item) -> Source:
@@ -206,8 +215,13 @@ def _outcome_row(outcome: Outcome, arrays: Mapping[str, bytes], layout: Layout) 
     import pyarrow
 
     fields = [("index", pyarrow.int64()), ("seconds", pyarrow.float64()), ("frames", pyarrow.int64())]
-    fields += [("reason", pyarrow.string()), *((f"array {name}", pyarrow.large_binary()) for name in layout)]
-    row = {**vars(outcome), **{f"array {name}": arrays.get(name) for name in layout}}
+    fields += [("reason", pyarrow.string()), ("notes", pyarrow.string())]
+    fields += [(f"array {name}", pyarrow.large_binary()) for name in layout]
+    row = {
+        **vars(outcome),
+        "notes": json.dumps(outcome.notes),
+        **{f"array {name}": arrays.get(name) for name in layout},
+    }
     return pyarrow.Table.from_pylist([row], pyarrow.schema(fields))
 
 
@@ -218,8 +232,8 @@ def unpack_outcome(row: Mapping[str, object], layout: Layout) -> tuple[Outcome, 
         ConfigError: the row reports what stops the job.
         RuntimeError: the same, when it is no mistake of the user.
     """
-    index, seconds, frames, reason = (row[name] for name in ("index", "seconds", "frames", "reason"))
-    assert isinstance(index, int) and isinstance(seconds, float) and isinstance(frames, int)
+    index, seconds, frames, reason, notes = (row[name] for name in ("index", "seconds", "frames", "reason", "notes"))
+    assert isinstance(index, int) and isinstance(seconds, float) and isinstance(frames, int) and isinstance(notes, str)
     assert reason is None or isinstance(reason, str)
     if index == NOBODY:
         raise RuntimeError(reason) if str(reason).startswith("Traceback") else ConfigError(str(reason))
@@ -229,7 +243,7 @@ def unpack_outcome(row: Mapping[str, object], layout: Layout) -> tuple[Outcome, 
         if isinstance(raw, bytes):
             shape = [-1 if size is None else size for size in spec.shape]
             arrays[name] = FeatureArray.of(np.frombuffer(raw, spec.dtype).reshape(shape))
-    return Outcome(index, seconds, frames, reason), arrays
+    return Outcome(index, seconds, frames, reason, _notes(notes)), arrays
 
 
 def blocks_of(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -8,24 +8,21 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from emotion2vec.audio import AUDIO_SUFFIXES, audio_blocks
+from emotion2vec.audio import audio_blocks
 from emotion2vec.data.formats import Fault
 from emotion2vec.data.manifests import Manifest, Utterance, read_manifest
-from emotion2vec.decode import FFMPEG_SUFFIXES
+from emotion2vec.decode import AUDIO_SUFFIXES, Note
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.clips import default_workers
 from emotion2vec.extraction.segments import Segment, read_segments
 from emotion2vec.extraction.vad import cut_at_silence
-
-SUFFIXES = AUDIO_SUFFIXES | FFMPEG_SUFFIXES
-"""File endings that count as audio here; some need ffmpeg."""
 
 VAD = "vad"
 """The name that `segments` has for stretches with speech, in place of a file's."""
@@ -42,15 +39,24 @@ class Item:
     channel: int | None = None
     label: str | None = None
     speaker: str | None = None
+    accept_damaged: bool = False
+    """Whether to take what there is of a damaged file."""
 
     @property
     def where(self) -> str:
         """Name for messages: the file, and where the stretch starts in it."""
         return str(self.audio) if self.start is None else f"{self.audio} from {self.start:g} s"
 
-    def blocks(self) -> Iterator[np.ndarray]:
+    def blocks(self, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
         """Decode it block by block; see `emotion2vec.audio.audio_blocks`."""
-        return audio_blocks(self.audio, channel=self.channel, start=self.start, duration=self.duration)
+        return audio_blocks(
+            self.audio,
+            channel=self.channel,
+            start=self.start,
+            duration=self.duration,
+            accept_damaged=self.accept_damaged,
+            notes=notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class Items:
 
     items: list[Item]
     faults: list[Fault]
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Files of folders that are no audio by their endings, counted by those."""
 
 
 AnySources = str | Path | Manifest | Sequence[str | Path]
@@ -72,6 +80,7 @@ def read_sources(
     segments: str | Path | None = None,
     shard: str | None = None,
     workers: int | None = None,
+    accept_damaged: bool = False,
 ) -> Items:
     """List the audio that one source or several name.
 
@@ -85,6 +94,7 @@ def read_sources(
             stretches with speech, which decodes all audio once.
         shard: `i/n` for every n-th item from the i-th on; with `vad`, every n-th recording.
         workers: threads that `vad` decodes with; None for one per processor, at most 8.
+        accept_damaged: take what there is of damaged files.
 
     Raises:
         ManifestError: a source cannot be read, or there is nothing to extract.
@@ -99,10 +109,12 @@ def read_sources(
         raise ConfigError("no source is given, expected audio files, folders, manifests, URLs or -")
     items: list[Item] = []
     faults: list[Fault] = []
+    left_out: Counter[str] = Counter()
     for source in named:
         found = _read_source(source, root)
         items += found.items
         faults += found.faults
+        left_out += found.left_out
     if segments is not None and str(segments) != VAD:
         items, unused = _cut(items, read_segments(Path(segments)), Path(segments))
         faults += unused
@@ -111,10 +123,12 @@ def read_sources(
     if channel is not None:
         items = [replace(item, channel=channel) if item.channel is None else item for item in items]
     items = take_shard(items, shard)
+    if accept_damaged:
+        items = [replace(item, accept_damaged=True) for item in items]
     if str(segments) == VAD:
         items, silent = cut_at_silence(items, workers or default_workers())
         faults += silent
-    return Items(items, faults)
+    return Items(items, faults, left_out)
 
 
 def take_shard(items: list[Item], shard: str | None) -> list[Item]:
@@ -149,11 +163,11 @@ def _read_source(source: str | Path | Manifest, root: Path | None) -> Items:
         return Items(list(_from_url(text)), [])
     if glob.has_magic(text) and not os.path.lexists(text):
         return _from_glob(text)
-    return _from_manifest(read_manifest(source, root=root, suffixes=SUFFIXES))
+    return _from_manifest(read_manifest(source, root=root))
 
 
 def _from_manifest(manifest: Manifest) -> Items:
-    return Items([_as_item(utterance) for utterance in manifest.utterances], list(manifest.faults))
+    return Items([_as_item(utterance) for utterance in manifest.utterances], list(manifest.faults), manifest.left_out)
 
 
 def _as_item(utterance: Utterance) -> Item:
@@ -183,11 +197,14 @@ def _from_glob(pattern: str) -> Items:
     items = [
         Item(id=_path_id(path, base), audio=path)
         for path in paths
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
     ]
     if not items:
-        raise ManifestError(f"{pattern}: matches no audio, expected files ending in {', '.join(sorted(SUFFIXES))}")
-    return Items(_tell_apart(items), [])
+        raise ManifestError(
+            f"{pattern}: matches no audio, expected files ending in {', '.join(sorted(AUDIO_SUFFIXES))}"
+        )
+    others = (path.suffix.lower() for path in paths if path.is_file())
+    return Items(_tell_apart(items), [], Counter(suffix for suffix in others if suffix not in AUDIO_SUFFIXES))
 
 
 def _fixed_parts(parts: Iterable[str]) -> list[str]:

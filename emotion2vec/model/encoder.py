@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from emotion2vec.audio import frame_count, load_audio, normalize
 from emotion2vec.config import Emotion2vecConfig
+from emotion2vec.decode.samples import as_batch, one_rate
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.features import Features
 from emotion2vec.model.frontend import Frontend
+from emotion2vec.model.frozen import frozen
 from emotion2vec.model.head import Head
 
 if TYPE_CHECKING:
@@ -98,42 +100,88 @@ class Emotion2vec(nn.Module):
             lengths = (lengths - kernel) // stride + 1
         return lengths
 
-    @torch.inference_mode()
+    @overload
     def extract_features(
-        self, source: AudioSource, sample_rate: int | None = None, *, layers: bool = False
-    ) -> Features:
-        """Extract the features of one clip.
+        self,
+        source: list[Any] | tuple[Any, ...],
+        sample_rate: int | None = ...,
+        *,
+        sampling_rate: int | None = ...,
+        layers: bool = ...,
+    ) -> list[Features]: ...
+
+    @overload
+    def extract_features(
+        self,
+        source: AudioSource,
+        sample_rate: int | None = ...,
+        *,
+        sampling_rate: int | None = ...,
+        layers: bool = ...,
+    ) -> Features: ...
+
+    def extract_features(
+        self,
+        source: AudioSource | list[Any] | tuple[Any, ...],
+        sample_rate: int | None = None,
+        *,
+        sampling_rate: int | None = None,
+        layers: bool = False,
+    ) -> Features | list[Features]:
+        """Extract the features of one clip, or of each clip of a list, in eval mode whatever the model's own is.
 
         Args:
-            source: a path, encoded bytes, an open file, or samples (S,) or (C, S) with their `sample_rate`.
+            source: a path, encoded bytes, an open file, samples (S,) or (C, S) of at most 8 channels with their
+                `sample_rate`, or a dictionary as Hugging Face's `datasets` has it; or a list or tuple of those.
             sample_rate: rate of samples in memory, in Hz.
+            sampling_rate: another name of it.
             layers: keep the outputs of all blocks.
 
         Raises:
             AudioError: the audio cannot be decoded or used.
         """
-        waveform = torch.from_numpy(normalize(load_audio(source, sample_rate))).to(self.device)
-        was_training = self.training
-        self.eval()
-        try:
-            encoded = self(waveform.unsqueeze(0))
-        finally:
-            self.train(was_training)
+        rate, batch = one_rate(sample_rate, sampling_rate), as_batch(source)
+        eager = frozen(self)
+        if batch is not None:
+            return [eager._features(clip, rate, layers) for clip in batch]
+        return eager._features(source, rate, layers)  # type: ignore[arg-type]
+
+    @torch.inference_mode()
+    def _features(self, source: AudioSource, rate: int | None, layers: bool) -> Features:
+        """Features of one clip, in the mode that the model is in."""
+        waveform = torch.from_numpy(normalize(load_audio(source, rate))).to(self.device)
+        encoded = self(waveform.unsqueeze(0))
         return Features(
             frames=_to_numpy(encoded.frames[0]),
             layers=np.stack([_to_numpy(layer[0]) for layer in encoded.layers]) if layers else None,
         )
 
-    @torch.inference_mode()
-    def predict(self, source: AudioSource, sample_rate: int | None = None) -> dict[str, float]:
-        """Classify one clip.
+    @overload
+    def predict(
+        self, source: list[Any] | tuple[Any, ...], sample_rate: int | None = ..., *, sampling_rate: int | None = ...
+    ) -> list[dict[str, float]]: ...
+
+    @overload
+    def predict(
+        self, source: AudioSource, sample_rate: int | None = ..., *, sampling_rate: int | None = ...
+    ) -> dict[str, float]: ...
+
+    def predict(
+        self,
+        source: AudioSource | list[Any] | tuple[Any, ...],
+        sample_rate: int | None = None,
+        *,
+        sampling_rate: int | None = None,
+    ) -> dict[str, float] | list[dict[str, float]]:
+        """Classify one clip, or each clip of a list.
 
         Args:
-            source: a path, encoded bytes, an open file, or samples (S,) or (C, S) with their `sample_rate`.
+            source: as for `extract_features`.
             sample_rate: rate of samples in memory, in Hz.
+            sampling_rate: another name of it.
 
         Returns:
-            The probability of every label that the head uses.
+            The probability of every label that the head uses; for a list a list of them.
 
         Raises:
             AudioError: the audio cannot be decoded or used.
@@ -141,8 +189,12 @@ class Emotion2vec(nn.Module):
         """
         if self.head is None:
             raise ConfigError("this model has no head, expected a fine-tuned one for predict")
-        pooled = self.extract_features(source, sample_rate).utterance  # (D,)
-        return self.head.by_label(torch.from_numpy(pooled).to(self.device).unsqueeze(0))[0]
+        rate, batch = one_rate(sample_rate, sampling_rate), as_batch(source)
+        features = self.extract_features([source] if batch is None else batch, rate)
+        with torch.inference_mode():
+            pooled = torch.stack([torch.from_numpy(one.utterance) for one in features]).to(self.device)  # (B, D)
+            scores = self.head.by_label(pooled)
+        return scores if batch is not None else scores[0]
 
 
 def _to_numpy(x: Tensor) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from emotion2vec.audio import AUDIO_SUFFIXES
+from emotion2vec.decode.suffixes import AUDIO_SUFFIXES, SNDFILE_SUFFIXES
 
 SHOWN = 5
 """Examples that a message lists before it only counts."""
@@ -71,8 +71,12 @@ class ClipSet:
 
 
 def audio_files(root: Path) -> list[Path]:
-    """All audio files below a folder, sorted."""
-    return sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    """All audio files below a folder, sorted; a video is none where the sound taken out of it lies beside it."""
+    found = [path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()]
+    taken_out = {path.with_suffix("") for path in found if path.suffix.lower() in SNDFILE_SUFFIXES}
+    return sorted(
+        path for path in found if path.suffix.lower() in SNDFILE_SUFFIXES or path.with_suffix("") not in taken_out
+    )
 
 
 def examples(items: Sequence[str] | Iterable[str]) -> str:

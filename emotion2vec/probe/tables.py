@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from emotion2vec.audio import AUDIO_SUFFIXES
+from emotion2vec.decode import AUDIO_SUFFIXES
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.corpora import SHOWN, Clip, ClipSet, audio_files
 

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 from emotion2vec.checkpoint.native import save_model
 from emotion2vec.config import PretrainConfig
+from emotion2vec.decode.process import spawn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SCORES = ("WA", "UA", "WF1")
+
+STOP_SECONDS = 10.0
+"""Time that a probe has to end when it is told to, in s."""
 
 
 class Prober:
@@ -57,7 +61,7 @@ class Prober:
         command = [*self.command, *self.config.probe.arguments]
         command += ["--model", str(model), "--device", "cpu", "--output", str(scores)]
         with log:
-            self._process = subprocess.Popen(
+            self._process = spawn(
                 ["nice", *command] if shutil.which("nice") else command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -92,5 +96,9 @@ class Prober:
         """End a probe that still runs."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = self.update = None

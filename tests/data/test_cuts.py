@@ -56,7 +56,7 @@ def test_bad_and_short_files_are_told_apart(write_audio, tmp_path: Path) -> None
     assert {Path(fault.where).name: fault.reason.split(",")[0] for fault in corpus.faults} == {
         "empty.wav": "the file is empty (0 bytes)",
         "silent.wav": "holds no samples",
-        "text.flac": "cannot be opened: Format not recognised.",
+        "text.flac": "cannot be decoded: it is text",
     }
 
 

@@ -14,7 +14,7 @@ from emotion2vec.extraction.clips import Clip, ClipFault, Source, decode
 
 
 def source(index: int, samples: int = 500, delay: float = 0.0) -> Source:
-    def blocks() -> Iterator[np.ndarray]:
+    def blocks(notes: object = None) -> Iterator[np.ndarray]:
         time.sleep(delay)
         yield from np.array_split(np.random.default_rng(index).standard_normal(samples).astype(np.float32), 3)
 
@@ -22,7 +22,7 @@ def source(index: int, samples: int = 500, delay: float = 0.0) -> Source:
 
 
 def failing(index: int, error: Exception) -> Source:
-    def blocks() -> Iterator[np.ndarray]:
+    def blocks(notes: object = None) -> Iterator[np.ndarray]:
         raise error
 
     return Source(index, f"file {index}", blocks)
@@ -76,7 +76,7 @@ def test_decoding_runs_only_a_little_ahead() -> None:
 def test_decoding_uses_several_threads() -> None:
     barrier = threading.Barrier(3, timeout=10)
 
-    def blocks() -> Iterator[np.ndarray]:
+    def blocks(notes: object = None) -> Iterator[np.ndarray]:
         barrier.wait()
         yield np.zeros(400, np.float32)
 

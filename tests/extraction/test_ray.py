@@ -83,6 +83,15 @@ def test_a_block_gives_what_a_job_on_this_machine_gives(
     assert found[8][0].frames == frame_count(70_000)
 
 
+@pytest.mark.parametrize("samples", [3_000, 70_000])
+def test_what_is_to_be_said_of_audio_travels(model: Emotion2vec, tmp_path: Path, samples: int) -> None:
+    pair = np.stack([speech(samples), -speech(samples)], axis=1)
+    soundfile.write(tmp_path / "a.wav", pair, 16_000, subtype="FLOAT")
+    found = carry_out([Item(id="a", audio=tmp_path / "a.wav")], model, None, tmp_path, None)
+    ((outcome, _),) = found.values()
+    assert outcome.reason is None and [note.kind for note in outcome.notes] == ["louder-channel"]
+
+
 def test_features_that_are_too_large_to_travel_fail_alone(
     model: Emotion2vec, clips: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

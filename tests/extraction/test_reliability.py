@@ -24,6 +24,7 @@ from extraction.helpers import WIDTH, speech
 
 from emotion2vec.audio import frame_count
 from emotion2vec.checkpoint import save_model
+from emotion2vec.decode import Note
 from emotion2vec.extraction import ExtractionReport, extract
 from emotion2vec.extraction.clips import LongClip
 from emotion2vec.extraction.sources import Item
@@ -234,10 +235,10 @@ def while_running(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Pat
     """Do something to a file after it was listed, before it is opened."""
     original = Item.blocks
 
-    def blocks(self: Item) -> Iterator[np.ndarray]:
+    def blocks(self: Item, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
         if Path(self.audio).name == name:
             act(Path(self.audio))
-        return original(self)
+        return original(self, notes)
 
     monkeypatch.setattr(Item, "blocks", blocks)
 
@@ -248,7 +249,7 @@ def while_running(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Pat
         (Path.unlink, True),
         (lambda path: path.write_bytes(b""), True),
         (lambda path: (path.unlink(), path.mkdir()), True),
-        (lambda path: path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2]), False),
+        (lambda path: path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2]), True),
         (lambda path: path.write_bytes(encoded("wav", speech(50_000))), False),
     ],
 )

@@ -13,7 +13,7 @@ from extraction.helpers import speech
 
 from emotion2vec.audio import load_audio
 from emotion2vec.data.manifests import Fault
-from emotion2vec.decode import FFMPEG_SUFFIXES, find_ffmpeg
+from emotion2vec.decode import AUDIO_SUFFIXES, find_ffmpeg
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.segments import read_segments
@@ -152,10 +152,10 @@ def test_shards_are_disjoint_and_complete(tmp_path: Path) -> None:
 
 
 def test_without_ffmpeg_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion2vec.decode.find_ffmpeg", lambda: None)
-    (tmp_path / "clip.m4a").write_bytes(b"junk")
+    monkeypatch.setattr("emotion2vec.decode.ffmpeg.find_ffmpeg", lambda: None)
+    (tmp_path / "clip.m4a").write_bytes(b"\0\0\0\x1cftypM4A \0\0\2\0" + bytes(100))
     wav(tmp_path / "a.wav")
-    with pytest.raises(AudioError, match=r"clip\.m4a: \.m4a files need ffmpeg: .*pip install imageio-ffmpeg"):
+    with pytest.raises(AudioError, match=r"clip\.m4a: it is MP4 or M4A .*needs ffmpeg: .*pip install imageio-ffmpeg"):
         load_audio(tmp_path / "clip.m4a")
     assert ids(tmp_path) == ["a", "clip"]
 
@@ -163,7 +163,7 @@ def test_without_ffmpeg_the_message_says_what_to_install(tmp_path: Path, monkeyp
 @pytest.mark.skipif(find_ffmpeg() is None, reason="needs ffmpeg, or the package imageio-ffmpeg")
 @pytest.mark.parametrize("suffix", [".m4a", ".mp4", ".mkv", ".webm"])
 def test_ffmpeg_decodes_what_libsndfile_does_not(tmp_path: Path, suffix: str) -> None:
-    assert suffix in FFMPEG_SUFFIXES
+    assert suffix in AUDIO_SUFFIXES
     program = find_ffmpeg()
     assert program is not None
     time = np.arange(48_000 * 2) / 48_000

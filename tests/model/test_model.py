@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from emotion2vec.config import load_config
 from emotion2vec.model.attention import Alibi
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer, GradScale
+from emotion2vec.model.frozen import frozen
 from emotion2vec.model.position import FrameConv, alibi_distance, alibi_slopes
 from emotion2vec.model.shapes import shapes_alone
 from emotion2vec.objective.pretrainer import Pretrainer
@@ -152,6 +155,47 @@ def test_extract_features_leaves_the_mode_alone() -> None:
     first, second = (model.extract_features(samples, 16_000).frames for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert model.training
+
+
+def test_a_frozen_face_shares_everything_but_the_mode() -> None:
+    model = tiny_model("model.dropout=0.5").train()
+    face = frozen(model)
+    assert type(face) is type(model) and not any(module.training for module in face.modules())
+    assert all(module.training for module in model.modules())
+    assert face.state_dict().keys() == model.state_dict().keys()
+    x = torch.randn(1, 4_000)
+    with torch.no_grad():
+        before = face(x).frames
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+        after = face(x).frames
+        torch.testing.assert_close(after, copy.deepcopy(model).eval()(x).frames)
+    assert not torch.allclose(before, after)
+
+
+def test_calls_from_threads_and_training_do_not_meet() -> None:
+    model = tiny_model("model.dropout=0.5").train()
+    samples = np.random.default_rng(0).normal(size=4_000)
+    expected = model.extract_features(samples, 16_000).frames
+
+    def call(number: int) -> np.ndarray:
+        if number % 3 == 0:
+            model.train()
+        return model.extract_features(samples, 16_000).frames
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(call, range(40)):
+            np.testing.assert_array_equal(found, expected)
+    assert all(module.training for module in model.modules())
+
+
+def test_a_list_is_a_batch_of_clips() -> None:
+    model = tiny_model()
+    clips = [np.random.default_rng(seed).normal(size=4_000 + 500 * seed).astype(np.float32) for seed in range(3)]
+    found = model.extract_features(clips, sampling_rate=16_000)
+    assert isinstance(found, list) and len(found) == 3
+    for one, clip in zip(found, clips, strict=True):
+        np.testing.assert_array_equal(one.frames, model.extract_features(clip, 16_000).frames)
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "kernel", "groups"), [(32, 32, 19, 4), (32, 16, 7, 2), (3, 5, 1, 1)])

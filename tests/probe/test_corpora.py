@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.probe.corpora import audio_files
 from emotion2vec.probe.datasets import read_corpus
 from emotion2vec.probe.readers import CORPORA
+from emotion2vec.probe.tables import read_class_folders
 
 
 def make(root: Path, *files: str) -> Path:
@@ -67,3 +69,13 @@ def test_a_folder_that_is_not_the_corpus_says_what_it_holds(tmp_path: Path) -> N
         read_corpus("emodb", tmp_path / "absent")
     with pytest.raises(ConfigError, match="'emo-db', expected one of aesdd, ased, cafe"):
         read_corpus("emo-db", tmp_path)
+
+
+def test_media_of_every_kind_are_audio_and_videos_only_where_nothing_was_taken_out(tmp_path: Path) -> None:
+    for name in ("joy/a.wav", "joy/a.mp4", "joy/b.mp4", "fear/c.m4a", "fear/d.webm", "fear/e.sph", "fear/f.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in audio_files(tmp_path)]
+    assert found == ["fear/c.m4a", "fear/d.webm", "fear/e.sph", "joy/a.wav", "joy/b.mp4"]
+    clips = read_class_folders(tmp_path).clips
+    assert [(clip.file, clip.label) for clip in clips] == [(file, file.partition("/")[0]) for file in found]

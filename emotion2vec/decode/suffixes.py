@@ -1,0 +1,111 @@
+"""File endings that count as audio: the one list of them, for folders, globs, lists and names."""
+
+from __future__ import annotations
+
+SNDFILE_SUFFIXES = frozenset(
+    [
+        ".wav",
+        ".wave",
+        ".bwf",
+        ".rf64",
+        ".bw64",
+        ".rifx",
+        ".w64",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".mp2",
+        ".mp1",
+        ".mpga",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".afc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".sph",
+        ".nist",
+        ".wv1",
+        ".wv2",
+        ".voc",
+        ".ircam",
+        ".sf",
+        ".avr",
+        ".svx",
+        ".8svx",
+        ".16svx",
+        ".iff",
+        ".paf",
+        ".fap",
+        ".pvf",
+        ".sds",
+        ".wve",
+    ]
+)
+"""What libsndfile decodes, and ffmpeg where a file holds a codec that libsndfile lacks."""
+
+FFMPEG_SUFFIXES = frozenset(
+    [
+        ".m4a",
+        ".m4b",
+        ".m4r",
+        ".m4v",
+        ".mp4",
+        ".mov",
+        ".qt",
+        ".3gp",
+        ".3g2",
+        ".3ga",
+        ".aac",
+        ".adts",
+        ".latm",
+        ".loas",
+        ".ac3",
+        ".eac3",
+        ".dts",
+        ".amr",
+        ".awb",
+        ".wma",
+        ".wmv",
+        ".asf",
+        ".mka",
+        ".mkv",
+        ".webm",
+        ".weba",
+        ".avi",
+        ".flv",
+        ".f4v",
+        ".f4a",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".mpg",
+        ".mpeg",
+        ".vob",
+        ".ogv",
+        ".ogm",
+        ".spx",
+        ".ape",
+        ".wv",
+        ".tta",
+        ".tak",
+        ".mpc",
+        ".ra",
+        ".rm",
+        ".dsf",
+        ".dff",
+        ".shn",
+        ".mlp",
+        ".thd",
+    ]
+)
+"""What only ffmpeg decodes."""
+
+LIST_SUFFIXES = frozenset([".tsv", ".csv", ".scp", ".json", ".jsonl", ".gz", ".txt", ".lst", ".rttm"])
+"""What lists are called: their bytes are not looked at for sound."""
+
+AUDIO_SUFFIXES = SNDFILE_SUFFIXES | FFMPEG_SUFFIXES
+"""All of them, in lower case. A file is decoded by its content; these only say what is listened to in a folder."""
