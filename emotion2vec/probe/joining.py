@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from emotion2vec.data.names import normal, without_suffix
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.corpora import Clip, ClipSet, examples
 
@@ -178,5 +179,5 @@ def _only(part: Part, path: Path) -> ClipSet:
 
 def _ends(file: str) -> tuple[str, ...]:
     """A file's stem with its folder and without, the longer end first; once where it has no folder."""
-    stem = Path(file).with_suffix("")
-    return tuple(dict.fromkeys(["/".join(stem.parts[-2:]), stem.name]))
+    parts = normal(without_suffix(file)).split("/")
+    return tuple(dict.fromkeys(["/".join(parts[-2:]), parts[-1]]))
