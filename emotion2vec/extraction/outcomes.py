@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.arrays import Arrays
@@ -32,12 +33,14 @@ class Outcome:
         seconds: its audio, in s; 0 if it failed.
         frames: its frames; 0 if it failed.
         reason: why it failed; None if its features were written.
+        notes: what was done to its audio that was not asked for; each has a `kind`, which is counted.
     """
 
     index: int
     seconds: float = 0.0
     frames: int = 0
     reason: str | None = None
+    notes: tuple[Any, ...] = ()
 
 
 def encode_and_write(
