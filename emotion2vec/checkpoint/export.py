@@ -20,6 +20,7 @@ from emotion2vec.checkpoint.complete import complete_file, complete_folder
 from emotion2vec.checkpoint.loading import build_model, load_model
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.suffixes import check_folder_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +110,8 @@ def _target(output: Path, format: str) -> Path:
     if output.suffix in SUFFIXES.values() and output.suffix != suffix:
         raise ConfigError(f"output is {output}, expected a name that ends in {suffix} for format {format}")
     target = output if output.suffix == suffix else output / f"model{suffix}"
+    if target != output:
+        check_folder_name(output, "output", f"without the suffix {suffix} the graph")
     if target.exists():
         raise ConfigError(f"{target}: is there already, expected a new path; nothing was overwritten")
     if output != target and output.exists() and not output.is_dir():

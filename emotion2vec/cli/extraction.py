@@ -75,9 +75,11 @@ def extract(
         actors=actors,
     )
     skipped = f", {report.skipped} were there already" if report.skipped else ""
+    skipped += f", {report.redone} of them anew, as their audio is not what it was" if report.redone else ""
     computed = f" in {report.precision}" if precision == "auto" else ""
     say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) written to {output}{computed}{skipped}")
     say_faults("failed", report.failed)
+    say(str(report.summary))
     raise typer.Exit(report.exit_code)
 
 
@@ -113,4 +115,5 @@ def predict(
     )
     say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) labelled")
     say_faults("failed", report.failed)
+    say(str(report.summary))
     raise typer.Exit(report.exit_code)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
@@ -23,13 +24,15 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.data.manifests import Fault, Utterance, read_manifest
+from emotion2vec.data.manifests import Fault, Manifest, Utterance, read_manifest
 from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.shard_writer import WORK_FOLDER, ShardSummary, read_shard_summary, write_shard
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
 from emotion2vec.data.storage import is_remote
+from emotion2vec.data.summary import Summary
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.suffixes import check_folder_name
 
 FAULTS_FILE = "faults.tsv"
 
@@ -47,6 +50,7 @@ class PrepareReport:
         channels: utterances by the channels of their file.
         faults: entries that cannot be used.
         resumed: shards that an interrupted preparation had completed.
+        changed: entries that are used otherwise than they were listed, by what was done.
     """
 
     utterances: int = 0
@@ -57,6 +61,14 @@ class PrepareReport:
     channels: Counter[int] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
     resumed: int = 0
+    changed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def summary(self) -> Summary:
+        """The counts of all entries."""
+        summary = Summary(self.utterances + len(self.faults), self.utterances, changed=self.changed)
+        summary.leave_out(self.faults)
+        return summary
 
     def add(self, summary: ShardSummary) -> None:
         """Count what a shard holds."""
@@ -112,7 +124,7 @@ def prepare(
             shards = [utterances[first : first + shard_size] for first in range(0, len(utterances), shard_size)]
             pool_size = min(workers or os.cpu_count() or 1, len(shards))
             resumed = _write_shards(shards, folder, audio, resample, pool_size, progress)
-            _finish(folder, plan, len(shards), manifest.faults)
+            _finish(folder, plan, len(shards), manifest)
             report = _report(folder)
             report.resumed = resumed
             return report
@@ -125,6 +137,7 @@ def prepare(
 
 def _check(output: str | Path, *, resample: bool, copy: bool, shard_size: int, workers: int | None) -> None:
     faults = []
+    check_folder_name(output, "output", "a corpus")
     if is_remote(str(output)):
         faults.append(f"output is {output}, expected a folder of this machine: copy it to object storage afterwards")
     if resample and not copy:
@@ -144,11 +157,20 @@ def _in_shard_order(utterances: Sequence[Utterance]) -> list[Utterance]:
 
 
 def _plan(utterances: Sequence[Utterance], **settings: Any) -> dict[str, Any]:
-    """What decides the shards; a preparation is only continued by one with the same plan."""
+    """What decides the shards; a preparation is only continued by one with the same plan, of unchanged files."""
     digest = hashlib.blake2b(digest_size=16)
     for utterance in utterances:
-        digest.update(f"{utterance!r}\n".encode())
+        digest.update(f"{utterance!r} {_state(utterance.audio)}\n".encode("utf-8", "surrogateescape"))
     return {**settings, "listed": len(utterances), "digest": digest.hexdigest()}
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change of a file, in ns; None where there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
@@ -166,8 +188,8 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
         there = there.get("plan") if complete else there
         if there != plan:
             raise ConfigError(
-                f"output {folder} was prepared from another list of audio or with other settings, expected the same "
-                "ones to continue, or another folder"
+                f"output {folder} was prepared from another list of audio, from files that have changed since, or with "
+                "other settings, expected the same ones to continue, or another folder"
             )
         return complete
     if folder.is_dir() and any(path.name != WORK_FOLDER for path in folder.iterdir()):
@@ -256,13 +278,14 @@ def _next_or_stop() -> bool:
     return _stop.is_set()
 
 
-def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fault]) -> None:
+def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Manifest) -> None:
     """Join the shards' indexes, write the summary, and remove what was only needed on the way.
 
     Raises:
         ManifestError: nothing is usable.
     """
-    report, counts = PrepareReport(faults=list(listed)), []
+    report, counts = PrepareReport(faults=list(listed.faults)), []
+    report.changed.update(change.kind for change in listed.changes)
     with open(folder / WORK_FOLDER / INDEX_FILE, "wb") as index:
         for number in range(shards):
             summary = read_shard_summary(folder, number)
@@ -276,7 +299,7 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fa
         named = "; ".join(str(fault) for fault in report.faults[:5])
         raise ManifestError(f"none of {len(report.faults)} entries can be used: {named}")
     os.replace(folder / WORK_FOLDER / INDEX_FILE, folder / INDEX_FILE)
-    lines = [f"{fault.where}\t{fault.reason}".replace("\n", " ") for fault in report.faults]
+    lines = ["\t".join(_on_one_line(part) for part in (fault.where, fault.reason)) for fault in report.faults]
     (folder / FAULTS_FILE).write_text("".join(f"{line}\n" for line in ["where\treason", *lines]), encoding="utf-8")
     summary_values = {
         "format": FORMAT,
@@ -287,6 +310,7 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fa
         "size": report.size,
         "rates": report.rates,
         "channels": report.channels,
+        "summary": report.summary.to_dict(),
         "plan": plan,
         "counts": counts,
     }
@@ -294,10 +318,15 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fa
     shutil.rmtree(folder / WORK_FOLDER)
 
 
+def _on_one_line(text: str) -> str:
+    """Text as one field of a line; bytes that are no Unicode are written with escapes."""
+    return re.sub(r"[\t\n\r]", " ", text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
 def _report(folder: Path) -> PrepareReport:
     """What a complete preparation holds."""
     values = json.loads((folder / SUMMARY_FILE).read_bytes())
-    faults = (folder / FAULTS_FILE).read_text(encoding="utf-8").splitlines()[1:]
+    faults = (folder / FAULTS_FILE).read_text(encoding="utf-8").split("\n")[1:-1]
     return PrepareReport(
         utterances=values["utterances"],
         shards=len(values["counts"]),
@@ -306,6 +335,7 @@ def _report(folder: Path) -> PrepareReport:
         rates=Counter({int(rate): count for rate, count in values["rates"].items()}),
         channels=Counter({int(channels): count for channels, count in values["channels"].items()}),
         faults=[Fault(*line.split("\t", 1)) for line in faults],
+        changed=Counter(values.get("summary", {}).get("changed", {})),
     )
 
 

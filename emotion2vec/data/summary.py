@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,12 @@ class Summary:
     def change(self, changes: Iterable[Change]) -> None:
         """Count changes."""
         self.changed.update(change.kind for change in changes)
+
+    @classmethod
+    def of(cls, counts: Mapping[str, Any]) -> Summary:
+        """Read what `to_dict` wrote."""
+        lists = {name: Counter(counts[name]) for name in ("left_out", "changed")}
+        return cls(counts["found"], counts["done"], counts["there"], **lists)
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as plain values, the most frequent first."""

@@ -29,6 +29,7 @@ from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources import AnySources, Item, read_sources
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
+from emotion2vec.suffixes import check_folder_name
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.outcomes import Outcome
@@ -75,6 +76,8 @@ def predict(
         CheckpointError: the model cannot be loaded.
     """
     check_options(_faults(precision, window, plot, output))
+    if plot is not None:
+        check_folder_name(plot, "plot", "a picture for each input")
     found = read_sources(source, root=root, channel=channel, segments=segments)
 
     from emotion2vec.extraction.encoder import Encoder

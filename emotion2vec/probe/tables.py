@@ -75,7 +75,7 @@ def read_table(
     for file, facts in entries:
         place = found[file]
         if isinstance(place, str):
-            left_out[file] = place
+            left_out[file] = f"no such file: {place}"
         elif place.how is not None and uses[place.path] > 1:
             left_out[file] = f"does not exist, and {place.path} of the same stem is named by another line too"
         else:
@@ -177,6 +177,8 @@ def _read_rows(path: Path, needed: Sequence[str], unlabelled: bool) -> _Table:
 
     Columns that are `needed` must be there; the label's need not where the table may be `unlabelled`.
     """
+    if not path.is_file():
+        raise ManifestError(f"table {path}: cannot be opened: no such file")
     lines, unreadable = read_lines(path)
     table = parse_records(path, lines)
     names = [name.lower() for name in table.columns]

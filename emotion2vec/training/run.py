@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -38,7 +39,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     fabric.launch()
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
-    ranks.main_only(folder.prepare)
+    for note in ranks.main_only(folder.prepare):
+        tell(note)
     corpus = open_corpus(
         config.data.train,
         weights=config.data.weights,
@@ -49,7 +51,9 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     _report_corpus(corpus, tell)
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
-    return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+    result = Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+    tell(str(corpus.summary))
+    return replace(result, missing=corpus.missing)
 
 
 def _silent(text: str) -> None:

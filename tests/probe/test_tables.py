@@ -61,7 +61,7 @@ def test_missing_columns_and_files(folder: Path) -> None:
     table.write_text("path,label\na.wav,x\n")
     with pytest.raises(ManifestError, match="columns are path, label; expected `file` and `label`"):
         read_table(table)
-    with pytest.raises(ManifestError, match="cannot be read"):
+    with pytest.raises(ManifestError, match="cannot be opened"):
         read_table(folder / "none.csv")
     table.write_bytes(b"file,label\n\xff\xfe,x\n")
     with pytest.raises(ManifestError, match=r"t\.csv:2: not UTF-8 text"):
