@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import MODEL_HELP, Channel, Device, ListRoot, Segments, Sources, say, say_faults
+from emotion2vec.cli.shared import CHANGED, MODEL_HELP, Channel, Device, ListRoot, Segments, Sources, say, say_faults
 
 
 def extract(
@@ -78,6 +78,7 @@ def extract(
     skipped += f", {report.redone} of them anew, as their audio is not what it was" if report.redone else ""
     computed = f" in {report.precision}" if precision == "auto" else ""
     say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) written to {output}{computed}{skipped}")
+    say_faults(CHANGED, report.changes, shown=10)
     say_faults("failed", report.failed)
     say(str(report.summary))
     raise typer.Exit(report.exit_code)
@@ -114,6 +115,7 @@ def predict(
         progress=True,
     )
     say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) labelled")
+    say_faults(CHANGED, report.changes, shown=10)
     say_faults("failed", report.failed)
     say(str(report.summary))
     raise typer.Exit(report.exit_code)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import ListRoot, find_config, say, say_faults
+from emotion2vec.cli.shared import CHANGED, ListRoot, find_config, say, say_faults
 
 PREEMPTED = 75
 """Exit code of a pretraining run that SIGTERM ended after it was saved: EX_TEMPFAIL of sysexits.h, "try again"."""
@@ -95,6 +95,7 @@ def prepare(
         say(f"{name}: " + ", ".join(f"{value} ({count})" for value, count in counts.most_common()))
     if report.size:
         say(f"{report.size / 1e9:.3f} GB of audio")
+    say_faults(CHANGED, report.changes, shown=10)
     say_faults(f"unusable, left out and listed in {output}/faults.tsv", report.faults, shown=10)
     say(str(report.summary))
     if report.faults:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emotion2vec.cli.shared import (
+    CHANGED,
     Cache,
     CorpusRoot,
     Dataset,
@@ -91,6 +92,8 @@ def probe(
             progress=True,
         )
     show(result)
+    changes = [f"{row['where']}: {row['kind']}: {row['text']}" for row in result.about["changes"]]
+    say_faults(CHANGED, changes, shown=10)
     if left_out := result.about["left_out"]:
         say("these scores are incomplete:")
         say_faults("clips could not be used", [f"{row['file']}: {row['reason']}" for row in left_out])
@@ -164,6 +167,7 @@ def visualize(
     drawn = f"{min(MOST_POINTS, len(clipset.clips))} of {len(clipset.clips)} clips"
     say(f"{len(names)} features of {drawn} drawn in {output}")
     left_out = {**clipset.left_out, **unread}
+    say_faults(CHANGED, clipset.changes, shown=10)
     say_faults("clips could not be used", [f"{file}: {reason}" for file, reason in left_out.items()])
     say(str(clip_summary(clipset, left_out)))
     if left_out:

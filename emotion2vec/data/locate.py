@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,6 +30,41 @@ class Located:
     how: str | None = None
 
 
+class Names:
+    """Finds paths in whatever Unicode form their names are on the disk; folders are listed once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, list[str]]] = {}
+
+    def same(self, path: Path) -> list[Path]:
+        """What has the names of a path in other Unicode forms; nothing for names of ASCII, which have one."""
+        if path.as_posix().isascii():
+            return []
+        places = [Path(path.anchor)]
+        for part in path.relative_to(path.anchor).parts:
+            exact = [place / part for place in places if os.path.lexists(place / part)]
+            places = exact or [place / name for place in places for name in self._in(place).get(normal(part), [])]
+        return places
+
+    def _in(self, folder: Path) -> dict[str, list[str]]:
+        """Names in a folder by their normal form."""
+        if folder not in self._folders:
+            names: dict[str, list[str]] = defaultdict(list)
+            with suppress(OSError):
+                for name in sorted(os.listdir(folder)):
+                    names[normal(name)].append(name)
+            self._folders[folder] = dict(names)
+        return self._folders[folder]
+
+
+def as_on_disk(path: Path) -> Path:
+    """A path as it is, or, where there is none, the only one whose names have other Unicode forms."""
+    if os.path.lexists(path):
+        return path
+    same = Names().same(path.absolute())
+    return same[0] if len(same) == 1 else path
+
+
 class Locator:
     """Looks for listed files below a folder.
 
@@ -41,7 +77,7 @@ class Locator:
         self._base = base
         self._files = files
         self._index: dict[str, list[PurePosixPath]] | None = None
-        self._folders: dict[Path, dict[str, list[str]]] = {}
+        self._names = Names()
 
     def find(self, listed: str) -> Located | str:
         """The file that a list names, or why there is none.
@@ -60,7 +96,7 @@ class Locator:
             spelling, how = from_windows(spelling), WINDOWS
             if (path := self._at(spelling)).is_file():
                 return Located(path, spelling, how)
-        same = self._normalized(self._at(spelling))
+        same = [path for path in self._names.same(self._at(spelling)) if path.is_file()]
         if len(same) == 1:
             return Located(same[0], spelling, how or UNICODE)
         if same:
@@ -69,28 +105,6 @@ class Locator:
 
     def _at(self, spelling: str) -> Path:
         return Path(os.path.normpath(self._base / spelling))
-
-    def _normalized(self, path: Path) -> list[Path]:
-        """Files whose names are those of a path in whatever Unicode form."""
-        if path.as_posix().isascii():
-            return []
-        places = [Path(path.anchor)]
-        for part in path.relative_to(path.anchor).parts:
-            exact = [place / part for place in places if os.path.lexists(place / part)]
-            places = exact or [place / name for place in places for name in self._names(place).get(normal(part), [])]
-        return [place for place in places if place.is_file()]
-
-    def _names(self, folder: Path) -> dict[str, list[str]]:
-        """Names in a folder by their normal form."""
-        if folder not in self._folders:
-            names: dict[str, list[str]] = defaultdict(list)
-            try:
-                for name in sorted(os.listdir(folder)):
-                    names[normal(name)].append(name)
-            except OSError:
-                pass
-            self._folders[folder] = dict(names)
-        return self._folders[folder]
 
     def _search(self, listed: str, spelling: str) -> Located | str:
         wanted = PurePosixPath(spelling)

@@ -19,7 +19,7 @@ from emotion2vec.data import formats
 from emotion2vec.data.faults import Change, Fault
 from emotion2vec.data.formats import Row
 from emotion2vec.data.lines import read_lines
-from emotion2vec.data.locate import Located, Locator
+from emotion2vec.data.locate import Located, Locator, as_on_disk
 from emotion2vec.data.names import SUFFIXES, split_suffix, stem, without_suffix
 from emotion2vec.errors import AudioError, ManifestError
 
@@ -91,7 +91,7 @@ def read_manifest(
         ManifestError: the source is missing, of an unknown kind or of the wrong columns, asks for commands to be run,
             or has not one usable entry.
     """
-    source = Path(source)
+    source, root = as_on_disk(Path(source)), None if root is None else as_on_disk(root)
     if root is not None and not root.is_dir():
         raise ManifestError(f"{root}: not a folder, expected the root of the paths in {source}")
     if source.is_dir():
@@ -246,7 +246,10 @@ def unique_ids(named: Sequence[tuple[str, Entry]], keyed: set[str]) -> tuple[lis
 
 
 def tell_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """Give entries of one id different ones: by the suffixes of their files, then by speaker, then by channel."""
+    """Give entries of one id different ones: by the suffixes of their files, then by speaker, channel, and number.
+
+    Entries that are the same stretch of the same file by the same speaker keep one id.
+    """
     found = list(entries)
     endings: list[Callable[[Entry], str]] = [
         lambda entry: split_suffix(str(entry.audio))[1],
@@ -258,6 +261,27 @@ def tell_apart(entries: Sequence[Entry]) -> list[Entry]:
         for entry in found:
             groups[entry.id].add(ending(entry))
         found = [replace(entry, id=entry.id + ending(entry)) if len(groups[entry.id]) > 1 else entry for entry in found]
+    return _numbered(found)
+
+
+def _numbered(entries: Sequence[Entry]) -> list[Entry]:
+    """Add `#2` and so on to ids that other entries have, or have after this."""
+    taken = {entry.id for entry in entries}
+    owners: dict[str, tuple[Any, ...]] = {}
+    names: dict[tuple[Any, ...], str] = {}
+    found = []
+    for entry in entries:
+        what = entry.id, entry.audio, entry.start, entry.duration, entry.channel, entry.speaker
+        name = names.get(what, entry.id)
+        if owners.setdefault(name, what) != what:
+            number = 2
+            while f"{entry.id}#{number}" in taken:
+                number += 1
+            name = f"{entry.id}#{number}"
+            taken.add(name)
+            owners[name] = what
+        names[what] = name
+        found.append(entry if name == entry.id else replace(entry, id=name))
     return found
 
 

@@ -22,10 +22,13 @@ CONTAINERS = frozenset(suffix[1:] for suffix in SUFFIXES) | {
 def split_suffix(name: str) -> tuple[str, str]:
     """Divide a name or path into what identifies it and its audio suffix: `X.orig.opus` -> `X.orig`, `.opus`.
 
-    A suffix that is none of audio stays where it is: `X.orig` has none.
+    A suffix that is none of audio stays where it is: `X.orig` has none. What is left is never nothing but dots.
     """
-    suffix = PurePosixPath(name.rpartition("/")[2]).suffix
-    return (name[: -len(suffix)], suffix) if suffix.lower() in SUFFIXES else (name, "")
+    last = name.rpartition("/")[2]
+    suffix = PurePosixPath(last).suffix
+    if suffix.lower() not in SUFFIXES or not last[: -len(suffix)].strip("."):
+        return name, ""
+    return name[: -len(suffix)], suffix
 
 
 def without_suffix(path: str | PurePath) -> str:

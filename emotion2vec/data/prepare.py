@@ -24,7 +24,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.data.manifests import Fault, Manifest, Utterance, read_manifest
+from emotion2vec.data.faults import Change, Fault
+from emotion2vec.data.manifests import Manifest, Utterance, read_manifest
 from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.shard_writer import WORK_FOLDER, ShardSummary, read_shard_summary, write_shard
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
@@ -51,6 +52,7 @@ class PrepareReport:
         faults: entries that cannot be used.
         resumed: shards that an interrupted preparation had completed.
         changed: entries that are used otherwise than they were listed, by what was done.
+        changes: the same one by one, in the preparation that made the corpus.
     """
 
     utterances: int = 0
@@ -62,6 +64,7 @@ class PrepareReport:
     faults: list[Fault] = field(default_factory=list)
     resumed: int = 0
     changed: Counter[str] = field(default_factory=Counter)
+    changes: list[Change] = field(default_factory=list)
 
     @property
     def summary(self) -> Summary:
@@ -126,7 +129,7 @@ def prepare(
             resumed = _write_shards(shards, folder, audio, resample, pool_size, progress)
             _finish(folder, plan, len(shards), manifest)
             report = _report(folder)
-            report.resumed = resumed
+            report.resumed, report.changes = resumed, manifest.changes
             return report
         return _report(folder)
     except OSError as error:

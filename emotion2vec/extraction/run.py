@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emotion2vec.data.faults import Fault
+from emotion2vec.data.faults import Change, Fault
 from emotion2vec.data.summary import Summary
 from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.job import FailureLog
@@ -34,7 +34,8 @@ class ExtractionReport:
         frames: frames of the written items.
         failed: everything that could not be extracted, with the reason.
         precision: what was computed in.
-        changed: items that were used otherwise than they were named, by what was done.
+        changes: items that were found otherwise than they were named.
+        notes: what was done to audio on the way, by kind.
     """
 
     written: int = 0
@@ -44,13 +45,15 @@ class ExtractionReport:
     failed: list[Fault] = field(default_factory=list)
     precision: str = "fp32"
     redone: int = 0
-    changed: Counter[str] = field(default_factory=Counter)
+    changes: list[Change] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def summary(self) -> Summary:
         """The counts of all inputs."""
         found = self.written + self.skipped + len(self.failed)
-        summary = Summary(found=found, done=self.written, there=self.skipped, changed=self.changed)
+        summary = Summary(found=found, done=self.written, there=self.skipped, changed=Counter(self.notes))
+        summary.change(self.changes)
         summary.leave_out(self.failed)
         return summary
 
@@ -82,7 +85,7 @@ class Job:
         """Note what of the sources could not be used, and what was found otherwise than it was named."""
         for fault in found.faults:
             self.fail(fault)
-        self.report.changed.update(change.kind for change in found.changes)
+        self.report.changes += found.changes
 
     def fail(self, fault: Fault) -> None:
         """Note that something could not be extracted."""
@@ -136,7 +139,7 @@ class Job:
             for outcome in outcomes:
                 if outcome.reason is None:
                     report.written += 1
-                    report.changed.update(note.kind for note in outcome.notes)
+                    report.notes.update(note.kind for note in outcome.notes)
                     if self._ledger is not None:  # processes elsewhere have no ledger
                         self._ledger.add(todo[outcome.index])
                     report.seconds += outcome.seconds

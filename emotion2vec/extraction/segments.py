@@ -13,11 +13,12 @@ from emotion2vec.data.lines import read_lines
 from emotion2vec.data.names import normal
 from emotion2vec.errors import ManifestError
 
-SPACES = r"[ \t]+"
+SPACES, WORD = r"[ \t]+", r"[^ \t]+"
 
 RTTM_SPEAKER = re.compile(
-    rf"SPEAKER{SPACES}(?P<recording>\S.*?){SPACES}(?P<channel>\S+){SPACES}(?P<start>\S+){SPACES}(?P<duration>\S+)"
-    rf"{SPACES}<NA>{SPACES}<NA>{SPACES}(?P<speaker>\S.*?)(?:{SPACES}<NA>(?:{SPACES}<NA>)?)?"
+    rf"SPEAKER{SPACES}(?P<recording>[^ \t].*?){SPACES}(?P<channel>{WORD}){SPACES}(?P<start>{WORD}){SPACES}"
+    rf"(?P<duration>{WORD})"
+    rf"{SPACES}<NA>{SPACES}<NA>{SPACES}(?P<speaker>[^ \t].*?)(?:{SPACES}<NA>(?:{SPACES}<NA>)?)?"
 )
 """A line as NIST has it: names with spaces stand between fields that cannot be mistaken."""
 

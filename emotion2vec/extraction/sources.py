@@ -9,6 +9,7 @@ import codecs
 import glob
 import os
 import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import numpy as np
 from emotion2vec.audio import audio_blocks
 from emotion2vec.data.faults import Change, Fault
 from emotion2vec.data.lines import narrow, split_lines
+from emotion2vec.data.locate import Located, Locator
 from emotion2vec.data.manifests import Manifest, Utterance, read_manifest, tell_apart, unique_ids
 from emotion2vec.data.names import SUFFIXES, normal, stem, without_suffix
 from emotion2vec.errors import ConfigError, ManifestError
@@ -167,20 +169,27 @@ def _from_list(raw: bytes, root: Path | None) -> Items:
         lines = split_lines(narrow(raw, "-"))
     names = [os.fsdecode(line) for line in lines if line.strip()]
     base = Path(os.path.abspath(root or Path.cwd()))
+    locator = Locator(base, lambda: [])  # paths are not searched for: whoever lists them knows where they are
     items: list[Item] = []
+    changes: list[Change] = []
     for name in names:
         if "://" in name:
             items += _from_url(name)
         else:
-            path = Path(os.path.normpath(base / name))
-            items.append(Item(id=_path_id(path, base), audio=path))
-    return Items(tell_apart(items), [])
+            place = locator.find(name)
+            path = Path(os.path.normpath(base / (place.listed if isinstance(place, Located) else name)))
+            items.append(Item(id=_path_id(path, base), audio=place.path if isinstance(place, Located) else path))
+            if isinstance(place, Located) and place.how is not None:
+                changes.append(Change("-", place.how, f"{name} is {place.path}"))
+    return Items(tell_apart(items), [], changes)
 
 
 def _from_glob(pattern: str) -> Items:
     """Files that a pattern matches; their ids are their paths below the part of the pattern without wildcards."""
     base = Path(os.path.abspath(os.path.join(*_fixed_parts(Path(pattern).parts), "")))
-    paths = [Path(os.path.abspath(name)) for name in sorted(glob.glob(pattern, recursive=True))]
+    forms = {pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))}
+    names = {name for form in forms for name in glob.glob(form, recursive=True)}
+    paths = [Path(os.path.abspath(name)) for name in sorted(names)]
     items = [
         Item(id=_path_id(path, base), audio=path)
         for path in paths

@@ -111,7 +111,7 @@ def _label_map(data: Path, findings: _Findings) -> dict[str, str]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ManifestError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
         raise ManifestError(f"{path}: holds a {type(found).__name__}, expected an object of labels and their names")
@@ -132,7 +132,8 @@ def _label(row: dict[str, Any], labels: dict[str, str], findings: _Findings) -> 
 
 
 def _file_of(row: dict[str, Any]) -> str:
-    return str(row.get("wav") or row.get("audio") or row["key"])
+    """The path that a row lists, or the name in its key."""
+    return str(row.get("wav") or row.get("audio") or str(row["key"]).removeprefix(f"{row.get('dataset')}-"))
 
 
 def _match(

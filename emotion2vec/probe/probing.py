@@ -171,6 +171,7 @@ def probe(
         "settings": {"layer": layer, "pooling": pooling, "standardize": standardize, "seeds": list(seeds)},
         "device": device,
         "left_out": [{"file": file, "reason": reason} for file, reason in left_out.items()],
+        "changes": [vars(change) for change in clipset.changes],
         "warnings": warnings,
         "versions": versions(),
     }

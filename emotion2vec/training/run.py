@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -80,9 +80,14 @@ def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
     if any(source.weight != 1 for source in corpus.sources):
         for source, share in zip(corpus.sources, corpus.shares, strict=True):
             say(f"  {source.seconds / 3600:.2f} h, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
-    for label, faults in (("unusable", corpus.faults), ("too short", corpus.too_short)):
+    reported: list[tuple[str, Sequence[object]]] = [
+        ("found otherwise than they were listed", corpus.changes),
+        ("unusable, left out", corpus.faults),
+        ("too short, left out", corpus.too_short),
+    ]
+    for label, faults in reported:
         if faults:
-            say(f"{len(faults)} {label}, left out:")
+            say(f"{len(faults)} {label}:")
             for fault in faults[:10]:
                 say(f"  {fault}")
             if len(faults) > 10:

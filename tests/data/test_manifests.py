@@ -230,6 +230,14 @@ def test_names_in_another_unicode_form_are_found_if_there_is_one(write_audio, tm
         read_manifest(source)
 
 
+def test_what_is_named_itself_may_have_another_unicode_form(write_audio, tmp_path: Path) -> None:
+    path = write_audio("Zoe\u0308/e\u0308.wav")
+    assert read_manifest(tmp_path / "Zo\u00eb" / "\u00eb.wav").utterances[0].audio == path
+    assert ids(read_manifest(tmp_path / "Zo\u00eb")) == ["e\u0308"]
+    source = write_lines(tmp_path / "t.csv", "file", "\u00eb.wav")
+    assert read_manifest(source, root=tmp_path / "Zo\u00eb").utterances[0].audio == path
+
+
 def test_a_suffix_is_one_of_audio(write_audio, tmp_path: Path) -> None:
     for name in ("X.opus", "X.orig.wav", "v1.2/take.3.flac", "v1.2/take.4.flac"):
         write_audio(name)

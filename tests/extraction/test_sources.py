@@ -73,6 +73,15 @@ def test_a_list_on_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         read_sources("-")
 
 
+def test_names_of_other_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = wav(tmp_path / "Zoe\u0308" / "a.wav")
+    assert [item.audio for item in read_sources(f"{tmp_path}/Zo\u00eb/*.wav").items] == [path]
+    for raw in ("Zo\u00eb/a.wav\n".encode(), "Zo\u00eb\\a.wav\r\n".encode("utf-16"), "\ufeffZo\u00eb/a.wav".encode()):
+        from_stdin(monkeypatch, raw)
+        found = read_sources("-", root=tmp_path)
+        assert [(item.id, item.audio) for item in found.items] == [("Zo\u00eb/a", path)] and len(found.changes) == 1
+
+
 def test_urls_and_object_storage(model: Emotion2vec, tmp_path: Path) -> None:
     fsspec = pytest.importorskip("fsspec")
     path = wav(tmp_path / "x.wav")
