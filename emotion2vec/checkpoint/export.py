@@ -110,12 +110,12 @@ def _target(output: Path, format: str) -> Path:
     if output.suffix in SUFFIXES.values() and output.suffix != suffix:
         raise ConfigError(f"output is {output}, expected a name that ends in {suffix} for format {format}")
     target = output if output.suffix == suffix else output / f"model{suffix}"
-    if target != output:
-        check_folder_name(output, "output", f"without the suffix {suffix} the graph")
     if target.exists():
         raise ConfigError(f"{target}: is there already, expected a new path; nothing was overwritten")
     if output != target and output.exists() and not output.is_dir():
         raise ConfigError(f"output {output}: is no folder, expected one or a name that ends in {suffix}")
+    if target != output:
+        check_folder_name(output, "output", f"without the suffix {suffix} the graph")
     return target
 
 

@@ -46,4 +46,4 @@ def kind_of(reason: str) -> str:
     """A reason's first clause without names and numbers: `too short, 200 samples at ...` is `too short`."""
     without_names = re.sub(r"'[^']*'|\"[^\"]*\"|\S*/\S*", "…", reason)
     clause = re.split(r"[,:;(]", without_names, maxsplit=1)[0]
-    return re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "N", clause).strip() or "unusable"
+    return re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "N", clause).strip(" …") or "unusable"

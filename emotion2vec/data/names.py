@@ -57,7 +57,7 @@ def folders_agree(first: Sequence[str], second: Sequence[str]) -> bool:
 
 
 def _is_container(name: str) -> bool:
-    return name.lower() in CONTAINERS or name in ("", ".", "/")
+    return name.lower() in CONTAINERS or name in ("", ".", "..", "/")
 
 
 def from_windows(path: str) -> str:
