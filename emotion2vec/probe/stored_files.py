@@ -64,7 +64,7 @@ def open_store(path: Path) -> Store:
             (a name per clip, in the same order).
 
     Raises:
-        ManifestError: files cannot be read, do not fit each other, or are of several formats.
+        ManifestError: files cannot be read, do not fit each other, are of several formats, or hold several layers.
     """
     store = Store()
     if path.suffix == ".npz":
@@ -78,6 +78,7 @@ def open_store(path: Path) -> Store:
         kind = _format_of(path, about)
         store.files = _files(path, kind)
         found = (entry for file in store.files for entry in FORMATS[kind][1](path, file))
+    _check_layers(path, _fact(about, "layers"))
     for name, read in _in_pairs(dict(_gathered(found)), about):
         store.entries[name].append(read)
     return store
@@ -112,6 +113,16 @@ def _fact(about: Path, name: str) -> Any:
         return json.loads(about.read_text(encoding="utf-8")).get(name)
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def _check_layers(path: Path, layers: Any) -> None:
+    """Refuse several layers: a summary of each, (L, D), looks like frames."""
+    several = len(layers) > 1 if isinstance(layers, list) else layers == "all" or "," in str(layers)
+    if several:
+        raise ManifestError(
+            f"features {path}: extracted with layers {layers}, expected one layer or a mean of several: layers last, "
+            "mean:N, weights:FILE or a number; or give probe the model, with --layer all"
+        )
 
 
 def _gathered(found: Found) -> Iterator[tuple[str, list[Callable[[], Arrays]]]]:

@@ -113,6 +113,9 @@ def test_folders_that_cannot_be_read_are_named(model: Emotion2vec, tmp_path: Pat
     (tmp_path / "d.npz").write_bytes(b"no archive")
     with pytest.raises(ManifestError, match=r"cannot be read as \.npz"):
         StoredFeatures(tmp_path / "d.npz")
-    extract(tmp_path / "in", model=model, output=tmp_path / "all", layers="all")
-    (found,) = StoredFeatures(tmp_path / "all").extract([Clip(file="a.wav", path=tmp_path / "a.wav", label="x")])
+    extract(tmp_path / "in", model=model, output=tmp_path / "all", layers="all", granularity="utterance")
+    with pytest.raises(ManifestError, match="extracted with layers all, expected one layer"):
+        StoredFeatures(tmp_path / "all")
+    np.savez(tmp_path / "deep.npz", a=np.ones((2, 3, 4)))
+    (found,) = StoredFeatures(tmp_path / "deep.npz").extract([Clip(file="a.wav", path=tmp_path / "a.wav", label="x")])
     assert "expected finite frames (T, D) or a vector (P,)" in str(found)
