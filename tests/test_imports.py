@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
-LEAVES = {"errors", "seeding", "assets", "plugins"}
+LEAVES = {"errors", "seeding", "assets", "plugins", "suffixes"}
 BASICS = LEAVES | {"strict", "decode", "audio", "config"}
 LIGHT = ["errors", "seeding", "assets", "strict", "audio", "config", "data.manifests", "cli"]
 LIGHT += ["extraction.engine", "extraction.predict"]
@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "seeding": set(),
     "assets": set(),
     "plugins": set(),
+    "suffixes": {"errors"},
     "decode": LEAVES,
     "audio": LEAVES | {"decode"},
     "strict": LEAVES,

@@ -15,6 +15,9 @@ MODEL_HELP = (
     "tiny, base, plus-seed, plus-base, plus-large."
 )
 
+CHANGED = "found otherwise than they were named"
+"""What is said of inputs that were searched for, and the like."""
+
 # Options that several verbs share.
 Sources = Annotated[
     list[str],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -38,7 +39,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     fabric.launch()
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
-    ranks.main_only(folder.prepare)
+    for note in ranks.main_only(folder.prepare):
+        tell(note)
     corpus = open_corpus(
         config.data.train,
         weights=config.data.weights,
@@ -49,7 +51,9 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     _report_corpus(corpus, tell)
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
-    return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+    result = Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+    tell(str(corpus.summary))
+    return replace(result, missing=corpus.missing)
 
 
 def _silent(text: str) -> None:
@@ -76,9 +80,14 @@ def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
     if any(source.weight != 1 for source in corpus.sources):
         for source, share in zip(corpus.sources, corpus.shares, strict=True):
             say(f"  {source.seconds / 3600:.2f} h, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
-    for label, faults in (("unusable", corpus.faults), ("too short", corpus.too_short)):
+    reported: list[tuple[str, Sequence[object]]] = [
+        ("found otherwise than they were listed", corpus.changes),
+        ("unusable, left out", corpus.faults),
+        ("too short, left out", corpus.too_short),
+    ]
+    for label, faults in reported:
         if faults:
-            say(f"{len(faults)} {label}, left out:")
+            say(f"{len(faults)} {label}:")
             for fault in faults[:10]:
                 say(f"  {fault}")
             if len(faults) > 10:
