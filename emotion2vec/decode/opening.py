@@ -24,7 +24,7 @@ import numpy as np
 from emotion2vec.decode import ffmpeg
 from emotion2vec.decode.content import FLAC, MPEG_AUDIO, OGG, Kind, kind_of_file
 from emotion2vec.decode.notes import Note
-from emotion2vec.decode.sndfile import SndfileStream
+from emotion2vec.decode.sndfile import Openable, SndfileStream
 from emotion2vec.decode.structure import examine
 from emotion2vec.decode.suffixes import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, LIST_SUFFIXES
 from emotion2vec.errors import AudioError
@@ -82,9 +82,7 @@ def open_audio(
                 return
             try:
                 structure = examine(handle, kind, thorough=thorough)
-                handle.seek(0)
-                openable = handle if path is None else _sndfile_path(path)
-                opened = SndfileStream(openable, structure, accept_damaged)
+                opened = SndfileStream(_openable(handle, path), structure, accept_damaged)
             except soundfile.LibsndfileError as error:
                 with _by_ffmpeg(handle, path, name, kind, error) as stream:
                     yield stream
@@ -122,9 +120,13 @@ def _local_path(source: Encoded) -> str | None:
     return None if path is None or "://" in path else path
 
 
-def _sndfile_path(path: str) -> str | bytes:
-    """Names that are no Unicode reach libsndfile as the bytes that they are."""
-    return os.fsencode(path) if os.name == "posix" else path
+def _openable(handle: BinaryIO, path: str | None) -> Openable:
+    """What libsndfile shall open: the open file itself, which may have lost its name since, where it can take that."""
+    handle.seek(0)
+    if path is None or os.name != "posix":
+        return handle if path is None else path
+    os.lseek(handle.fileno(), 0, os.SEEK_SET)
+    return handle.fileno()
 
 
 @contextmanager
@@ -197,5 +199,6 @@ def _by_ffmpeg(
         try:
             stream = stack.enter_context(ffmpeg.open_ffmpeg(program, path, name))
         except AudioError as error:
+            os.stat(path)  # that it is gone says more
             raise AudioError(f"{error}; {what}{reason}") from refusal
         yield stream

@@ -21,8 +21,8 @@ SMALL_BLOCK = 1024
 TOLERANCE_S = 0.1
 """Seconds by which lengths of codecs may differ from what is stated."""
 
-Openable = str | bytes | BinaryIO
-"""What libsndfile opens: a path, or a file object."""
+Openable = str | int | BinaryIO
+"""What libsndfile opens: a path, the number of an open file, or a file object."""
 
 
 class SndfileStream:
@@ -41,12 +41,12 @@ class SndfileStream:
         import soundfile
 
         self._error: type[Exception] = soundfile.LibsndfileError
-        self._open: Callable[[Any], Any] = soundfile.SoundFile
+        self._open: Callable[..., Any] = soundfile.SoundFile
         self._structure, self._careful = structure, careful
         self._waiting: list[Any] = list(structure.views)
         plain: Any = None
         if not self._waiting or structure.tolerance:  # where nothing is stated, the decoder's guess may be good
-            plain = self._open(openable)
+            plain = self._open(openable, closefd=False)
             if structure.samples is None or 0 <= plain.frames - structure.samples <= structure.tolerance:
                 self._waiting = []
         self._uses_views = bool(self._waiting)

@@ -12,7 +12,7 @@ import pytest
 
 from emotion2vec.audio import load_audio
 from emotion2vec.data.manifests import read_manifest
-from emotion2vec.decode import AUDIO_SUFFIXES
+from emotion2vec.decode import AUDIO_SUFFIXES, ffmpeg, opening
 from emotion2vec.decode.content import kind_of_file
 from emotion2vec.errors import AudioError, ManifestError
 from emotion2vec.extraction.sources import read_sources
@@ -137,3 +137,27 @@ def test_what_a_scan_leaves_out_is_counted_by_suffix(
     for found in (read_manifest(tmp_path / "in"), read_sources(tmp_path / "in")):
         assert found.left_out == {".txt": 2, "": 1, ".recording": 1}
     assert read_sources(f"{tmp_path}/in/*").left_out == {".txt": 1, "": 1, ".recording": 1}
+
+
+def test_a_file_that_loses_its_name_while_it_is_opened_is_read(
+    sound: np.ndarray, encode: Callable[..., bytearray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, original = tmp_path / "a.wav", opening.examine
+    path.write_bytes(encode(sound))
+
+    def unplug(*source: object, **options: bool) -> object:
+        path.unlink()
+        return original(*source, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(opening, "examine", unplug)
+    np.testing.assert_allclose(load_audio(path), sound, atol=2**-15)
+
+
+def test_media_that_are_gone_when_ffmpeg_opens_them_are_missing_and_not_broken(
+    sound: np.ndarray, transcode: Transcode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, program = transcode(sound, "a.m4a"), ffmpeg.find_ffmpeg()
+    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: (path.unlink(), program)[1])
+    with pytest.raises(AudioError, match="cannot be opened: No such file") as caught:
+        load_audio(path)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
