@@ -27,7 +27,6 @@ from emotion2vec.suffixes import check_file_name, check_folder_name
         (["prepare", "in", "shards.tar"], "shards.tar, but a corpus is written into a folder"),
         (["pretrain", "--config", "tiny", "data.train=in", "run.dir=run.pt"], "run.dir is run.pt, but a run is"),
         (["benchmark", "data=in", "output=b.html"], "b.html, but a benchmark is written into a folder"),
-        (["plot", "in", "--output", "p.html"], "p.html, expected a name that ends in .png, .pdf or .svg"),
         (["convert", "tiny", "m.bin", "--to", "funasr"], "m.bin, but funasr is written into a folder"),
         (["export", "tiny", "m.pb"], "m.pb"),
     ],

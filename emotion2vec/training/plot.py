@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.suffixes import check_file_name
 from emotion2vec.training.run_folder import METRICS, PROBES, read_lines
 
 # Panels of the picture: a title, and the names of what is drawn in it, where a run has it.
@@ -37,8 +36,6 @@ def plot_run(run: str | Path, output: str | Path | None = None) -> Path:
         ConfigError: the folder holds no metrics, matplotlib is missing, or the picture cannot be written.
     """
     folder = Path(run)
-    if output is not None:
-        check_file_name(output, "output", [".png", ".pdf", ".svg"])
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder, expected a run folder of `emotion2vec pretrain`")
     lines, probes = read_lines(folder / METRICS), read_lines(folder / PROBES)
