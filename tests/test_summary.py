@@ -14,6 +14,7 @@ from networks import TINY, tiny_config
 from emotion2vec.checkpoint import save_model
 from emotion2vec.cli import main
 from emotion2vec.data.faults import Fault, kind_of
+from emotion2vec.data.prepare import prepare
 from emotion2vec.data.summary import Summary
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -119,3 +120,14 @@ def test_shards_of_one_output_keep_their_counts(monkeypatch: pytest.MonkeyPatch,
 )
 def test_reasons_are_counted_without_what_differs(reason: str, kind: str) -> None:
     assert kind_of(reason) == Fault("x", reason).kind == kind
+
+
+def test_files_that_are_no_audio_are_counted_by_their_endings(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt", "c"):
+        (tmp_path / name).touch()
+    soundfile.write(tmp_path / "d.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), 16_000)
+    report = prepare(tmp_path, tmp_path / ".shards", workers=1)
+    line = "summary: 1 found, 1 done, 3 other files passed over (2 .txt, 1 without an ending)"
+    assert str(report.summary) == line
+    assert Summary.of(report.summary.to_dict()) == report.summary
+    assert str(prepare(tmp_path, tmp_path / ".shards", workers=1).summary) == line  # read again
