@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
-LEAVES = {"errors", "seeding", "assets", "plugins", "units"}
+LEAVES = {"errors", "seeding", "assets", "plugins", "suffixes", "units"}
 BASICS = LEAVES | {"strict", "decode", "audio", "config", "devices", "hardware"}
 LIGHT = ["errors", "seeding", "assets", "units", "strict", "audio", "config", "data.manifests", "cli"]
 LIGHT += ["extraction.engine", "extraction.predict"]
@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "assets": set(),
     "plugins": set(),
     "units": set(),
+    "suffixes": {"errors"},
     "decode": LEAVES,
     "devices": LEAVES,
     "hardware": LEAVES | {"devices"},

@@ -14,6 +14,7 @@ from emotion2vec.checkpoint.write_fairseq import write_fairseq
 from emotion2vec.checkpoint.write_funasr import write_funasr
 from emotion2vec.checkpoint.write_huggingface import write_huggingface
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.suffixes import check_folder_name
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def _check_output(target: Path, to: str) -> None:
         raise ConfigError(f"{target}: is there already, expected a new path; nothing was overwritten")
     if to == "fairseq" and target.suffix != ".pt":
         raise ConfigError(f"{target}: a fairseq checkpoint is one file, expected a path that ends in .pt")
-    if to != "fairseq" and target.suffix in (".pt", ".pth", ".safetensors", ".onnx"):
-        raise ConfigError(f"{target}: {to} is written as a folder, expected a path without {target.suffix}")
+    if to != "fairseq":
+        check_folder_name(target, "output", to)
 
 
 def _check_complete(found: Source) -> None:

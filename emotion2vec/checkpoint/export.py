@@ -20,6 +20,7 @@ from emotion2vec.checkpoint.complete import complete_file, complete_folder
 from emotion2vec.checkpoint.loading import build_model, load_model
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.suffixes import check_folder_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,6 +114,8 @@ def _target(output: Path, format: str) -> Path:
         raise ConfigError(f"{target}: is there already, expected a new path; nothing was overwritten")
     if output != target and output.exists() and not output.is_dir():
         raise ConfigError(f"output {output}: is no folder, expected one or a name that ends in {suffix}")
+    if target != output:
+        check_folder_name(output, "output", f"without the suffix {suffix} the graph")
     return target
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emotion2vec.cli.shared import (
+    CHANGED,
     MODEL_HELP,
     AcceptDamaged,
     Channel,
@@ -89,9 +90,12 @@ def extract(
         actors=actors,
     )
     skipped = f", {report.skipped} were there already" if report.skipped else ""
+    skipped += f", {report.redone} of them anew, as their audio is not what it was" if report.redone else ""
     computed = f" in {report.precision}" if report.precision != precision else ""
     say(f"{report.written} utterances ({duration(report.seconds)}) written to {output}{computed}{skipped}")
+    say_faults(CHANGED, report.changes, shown=10)
     say_faults("failed", report.failed)
+    say(str(report.summary))
     raise typer.Exit(report.exit_code)
 
 
@@ -128,5 +132,7 @@ def predict(
         progress=True,
     )
     say(f"{report.written} utterances ({duration(report.seconds)}) labelled")
+    say_faults(CHANGED, report.changes, shown=10)
     say_faults("failed", report.failed)
+    say(str(report.summary))
     raise typer.Exit(report.exit_code)

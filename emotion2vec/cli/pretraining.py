@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import AcceptDamaged, ListRoot, allow_fallback, find_config, say, say_faults
+from emotion2vec.cli.shared import CHANGED, AcceptDamaged, ListRoot, allow_fallback, find_config, say, say_faults
 from emotion2vec.units import duration
 
 PREEMPTED = 75
@@ -43,6 +43,9 @@ def pretrain(
         )
         raise typer.Exit(PREEMPTED if result.signal == signal.SIGTERM else 128 + result.signal)
     say(f"done: {result.update} updates, model in {settings.run.dir}")
+    if result.missing:
+        say(f"{result.missing} entries that lists name were missing or could not be read")
+        raise typer.Exit(1)
 
 
 def plot(
@@ -96,6 +99,8 @@ def prepare(
         say(f"{name}: " + ", ".join(f"{value} ({count})" for value, count in counts.most_common()))
     if report.size:
         say(f"{report.size / 1e9:.3f} GB of audio")
+    say_faults(CHANGED, report.changes, shown=10)
+    say_faults(f"unusable, left out and listed in {output}/faults.tsv", report.faults, shown=10)
+    say(str(report.summary))
     if report.faults:
-        say_faults(f"unusable, left out and listed in {output}/faults.tsv", report.faults, shown=10)
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emotion2vec.cli.shared import (
+    CHANGED,
     FALLBACK,
     Cache,
     CorpusRoot,
@@ -65,6 +66,7 @@ def probe(
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
 ) -> None:
     """Train small heads on frozen features and score them on held-out speakers."""
+    from emotion2vec.data.summary import Summary
     from emotion2vec.probe.probing import probe as run
     from emotion2vec.probe.report import show
     from emotion2vec.probe.stopping import leaving_at_once
@@ -92,9 +94,13 @@ def probe(
             progress=True,
         )
     show(result)
+    changes = [f"{row['where']}: {row['kind']}: {row['text']}" for row in result.about["changes"]]
+    say_faults(CHANGED, changes, shown=10)
     if left_out := result.about["left_out"]:
         say("these scores are incomplete:")
         say_faults("clips could not be used", [f"{row['file']}: {row['reason']}" for row in left_out])
+    say(str(Summary.of(result.about["summary"])))
+    if left_out:
         raise typer.Exit(1)
 
 
@@ -132,6 +138,7 @@ def benchmark(
     if incomplete := sum(not document["complete"] for document in result.documents):
         say(f"incomplete: {incomplete} results, as clips could not be used; the report marks them")
     say(f"{len(result.documents)} results in {Path(plan.output) / 'report.html'}")
+    say(str(result.summary))
     raise typer.Exit(result.exit_code)
 
 
@@ -151,12 +158,21 @@ def visualize(
     from emotion2vec.devices import choose_device
     from emotion2vec.probe.embedding import MOST_POINTS
     from emotion2vec.probe.page import write_plots
+    from emotion2vec.probe.probing import clip_summary
     from emotion2vec.probe.request import Request
     from emotion2vec.probe.stopping import leaving_at_once
 
     clipset = Request(dataset=dataset, table=table, emobox=emobox, root=root).checked().read()
     names, place = features or ["tiny"], str(choose_device(device))
     with leaving_at_once(lambda: "nothing is written"):
-        write_plots(clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place, progress=True)
+        unread = write_plots(
+            clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place, progress=True
+        )
     drawn = f"{min(MOST_POINTS, len(clipset.clips))} of {len(clipset.clips)} clips"
     say(f"{len(names)} features of {drawn} drawn in {output}")
+    left_out = {**clipset.left_out, **unread}
+    say_faults(CHANGED, clipset.changes, shown=10)
+    say_faults("clips could not be used", [f"{file}: {reason}" for file, reason in left_out.items()])
+    say(str(clip_summary(clipset, left_out)))
+    if left_out:
+        raise typer.Exit(1)

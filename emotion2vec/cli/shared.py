@@ -18,6 +18,8 @@ MODEL_HELP = (
 
 FALLBACK = ("mps", "xpu")
 """Kinds of device whose lacking operators PyTorch can run on the CPU."""
+CHANGED = "found otherwise than they were named"
+"""What is said of inputs that were searched for, and the like."""
 
 # Options that several verbs share.
 Sources = Annotated[

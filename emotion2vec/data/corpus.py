@@ -7,10 +7,11 @@ from functools import partial
 from typing import NamedTuple
 
 from emotion2vec.data.cuts import load_cuts
-from emotion2vec.data.manifests import Fault
+from emotion2vec.data.faults import Change, Fault
 from emotion2vec.data.shards import ShardSource, is_prepared
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.data.storage import with_retries
+from emotion2vec.data.summary import Summary
 from emotion2vec.errors import ConfigError
 
 
@@ -22,11 +23,24 @@ class TrainingCorpus(NamedTuple):
     """Entries of lists that cannot be used; prepared corpora hold none."""
     too_short: list[Fault]
     """Sound entries of lists that are shorter than the minimum."""
+    changes: list[Change]
+    """Entries of lists that are used otherwise than they were listed."""
+    missing: int = 0
+    """Faults of entries that a list names and that are not there, or cannot be read."""
 
     @property
     def utterances(self) -> int:
         """Utterances of all sources, once each; those of prepared corpora that are too short are counted."""
         return sum(int(source.counts.sum()) for source in self.sources)
+
+    @property
+    def summary(self) -> Summary:
+        """The counts of all entries."""
+        left_out = [*self.faults, *self.too_short]
+        summary = Summary(found=self.utterances + len(left_out), done=self.utterances)
+        summary.leave_out(left_out)
+        summary.change(self.changes)
+        return summary
 
     @property
     def seconds(self) -> float:
@@ -68,7 +82,8 @@ def open_corpus(
     if weights and len(weights) != len(train):
         raise ConfigError(f"{len(weights)} weights for {len(train)} sources, expected one each")
     weighted = list(zip(train, weights or [1.0] * len(train), strict=True))
-    corpus = TrainingCorpus([], [], [])
+    corpus = TrainingCorpus([], [], [], [])
+    missing = 0
     lists: dict[float, list[str]] = {}
     for source, weight in weighted:
         if is_prepared(source):
@@ -80,4 +95,6 @@ def open_corpus(
         corpus.sources.append(CutSource(loaded.cuts, weight))
         corpus.faults.extend(loaded.faults)
         corpus.too_short.extend(loaded.too_short)
-    return corpus
+        corpus.changes.extend(loaded.changes)
+        missing += loaded.missing
+    return corpus._replace(missing=missing)

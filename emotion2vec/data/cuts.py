@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from emotion2vec.audio import MIN_SAMPLES, SAMPLE_RATE
+from emotion2vec.data.faults import Change
 from emotion2vec.data.manifests import DURATION_TOLERANCE, Fault, Utterance, load_utterance, read_manifest
 from emotion2vec.decode import Note
 from emotion2vec.decode.reading import Header, read_header
@@ -38,6 +39,12 @@ class Corpus(NamedTuple):
     too_short: list[Fault]
     """Sound entries that are shorter than the minimum; they do not count as bad."""
 
+    missing: int
+    """Faults of entries that a list names and that are not there, or cannot be read."""
+
+    changes: list[Change]
+    """Entries that are used otherwise than they were listed."""
+
 
 def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share: float, workers: int) -> Corpus:
     """Read manifests, open the header of every file, and keep what can be trained on.
@@ -55,7 +62,8 @@ def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share:
     """
     from lhotse import CutSet
 
-    utterances, faults = _read_all(sources)
+    utterances, faults, changes = _read_all(sources)
+    missing = len(faults)
     headers = _read_headers({utterance.audio for utterance in utterances}, workers)
     entries = len(utterances) + len(faults)
     cuts: list[Cut] = []
@@ -80,7 +88,7 @@ def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share:
         )
     if not cuts:
         raise ManifestError(f"none of {entries} entries can be used: {_first([*faults, *too_short])}")
-    return Corpus(CutSet.from_cuts(cuts), faults, too_short)
+    return Corpus(CutSet.from_cuts(cuts), faults, too_short, missing, changes)
 
 
 def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None = None) -> np.ndarray:
@@ -119,16 +127,18 @@ def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None
     return waveform
 
 
-def _read_all(sources: Sequence[str | Path]) -> tuple[list[Utterance], list[Fault]]:
+def _read_all(sources: Sequence[str | Path]) -> tuple[list[Utterance], list[Fault], list[Change]]:
     """Read every source; an id that an earlier source used gets a number behind it."""
     if not sources:
         raise ManifestError("no source of audio given, expected at least one file, folder or manifest")
     utterances: list[Utterance] = []
     faults: list[Fault] = []
+    changes: list[Change] = []
     uses: Counter[str] = Counter()
     for source in sources:
         manifest = read_manifest(source)
         faults.extend(manifest.faults)
+        changes.extend(manifest.changes)
         for utterance in manifest.utterances:
             name = utterance.id
             while name in uses:
@@ -136,7 +146,7 @@ def _read_all(sources: Sequence[str | Path]) -> tuple[list[Utterance], list[Faul
                 name = f"{utterance.id}#{uses[utterance.id]}"
             uses[name] += 1
             utterances.append(replace(utterance, id=name))
-    return utterances, faults
+    return utterances, faults, changes
 
 
 def _read_headers(paths: Iterable[Path], workers: int) -> dict[Path, Header | AudioError]:

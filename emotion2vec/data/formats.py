@@ -6,16 +6,16 @@ Lhotse is imported, except to read a Lhotse manifest.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import math
-import zlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from emotion2vec.data.faults import Fault
+from emotion2vec.data.lines import Lines, parse_records
 from emotion2vec.errors import ManifestError
 
 AUDIO_FIELDS = ("audio_filepath", "audio", "wav")
@@ -28,18 +28,6 @@ SPEAKER_FIELDS = ("speaker", "spk")
 """Names of the speaker in tables and JSON lines."""
 
 LHOTSE_CUT_TYPES = frozenset({"Cut", "MonoCut", "MultiCut", "MixedCut", "PaddingCut"})
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that could not be used: where it stands (`list.jsonl:17`, or a path) and what is wrong with it."""
-
-    where: str
-    reason: str
-
-    def __str__(self) -> str:
-        """The fault on one line."""
-        return f"{self.where}: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,32 +45,7 @@ class Row:
 
 
 Parsed = tuple[list[Row], list[Fault]]
-Lines = list[tuple[int, str]]
 Entry = TypeVar("Entry")
-
-
-def read_lines(source: Path) -> tuple[Lines, list[Fault]]:
-    """Read the non-empty lines of a text file, numbered from 1; `.gz` is unpacked, a byte order mark dropped.
-
-    Raises:
-        ManifestError: the file cannot be opened or unpacked.
-    """
-    try:
-        raw = source.read_bytes()
-        if source.suffix.lower() == ".gz":
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    lines: Lines = []
-    faults: list[Fault] = []
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            lines.append((number, line.decode("utf-8")))
-        except UnicodeDecodeError as error:
-            faults.append(Fault(f"{source}:{number}", f"not UTF-8 text (byte {error.start + 1} of the line)"))
-    return lines, faults
 
 
 def is_fairseq(lines: Lines) -> bool:
@@ -95,7 +58,7 @@ def is_fairseq(lines: Lines) -> bool:
 
 def parse_fairseq(source: Path, lines: Lines) -> Parsed:
     """Read the entries of a fairseq manifest; the counts of samples are not needed and not trusted."""
-    return _collect(source, lines[1:], lambda number, line: Row(line=number, path=line.split("\t")[0].strip()))
+    return _collect(source, lines[1:], lambda number, line: Row(line=number, path=line.split("\t")[0]))
 
 
 def parse_scp(source: Path, lines: Lines) -> Parsed:
@@ -112,10 +75,10 @@ def parse_scp(source: Path, lines: Lines) -> Parsed:
         )
 
     def parse(number: int, line: str) -> Row:
-        key, *path = line.split(maxsplit=1)
-        if not path:
+        key, *path = re.split(r"[ \t]+", line.lstrip(" \t"), maxsplit=1)
+        if not path or not path[0].strip():
             raise ValueError(f"found {line.strip()!r}, expected 'key path'")
-        return Row(line=number, key=key, path=path[0].strip())
+        return Row(line=number, key=key, path=path[0])
 
     return _collect(source, lines, parse)
 
@@ -126,24 +89,19 @@ def parse_table(source: Path, lines: Lines) -> Parsed:
     Optional columns: `emotion`, `label` or `emo`; `speaker` or `spk`; `start` and `end` in seconds.
 
     Raises:
-        ManifestError: there is no `file` column, or quotes are not closed.
+        ManifestError: there is no `file` column, or one of two headers.
     """
-    header = lines[0][1]
-    delimiter = max("\t,;", key=header.count)  # the tab wins a tie: a header of one column
-    reader = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
-    try:
-        columns = [column.strip().lower() for column in next(reader)]
-        if "file" not in columns:
-            raise ManifestError(f"{source}: expected a header with a column 'file', found the columns {columns}")
-        records = [(lines[reader.line_num - 1][0], dict(zip(columns, fields, strict=False))) for fields in reader]
-    except csv.Error as error:
-        raise ManifestError(f"{source}:{lines[reader.line_num - 1][0]}: broken table: {error}") from error
-    return _collect(source, records, _table_row)
+    table = parse_records(source, lines)
+    if "file" not in [column.lower() for column in table.columns]:
+        raise ManifestError(f"{source}: expected a header with a column 'file', found the columns {table.columns}")
+    records = [(line, {name.lower(): cell for name, cell in cells.items()}) for line, cells in table.records]
+    rows, faults = _collect(source, records, _table_row)
+    return rows, [*table.faults, *faults]
 
 
 def _table_row(number: int, record: Mapping[str, str]) -> Row:
-    path = record.get("file", "").strip()
-    if not path:
+    path = record.get("file", "")
+    if not path.strip():
         raise ValueError("the column 'file' is empty, expected a path")
     start, end = _seconds(record, "start"), _seconds(record, "end")
     if end is not None and end <= (start or 0.0):
@@ -255,7 +213,7 @@ def _collect(source: Path, entries: Sequence[tuple[int, Entry]], parse: Callable
 def _seconds(record: Mapping[str, Any], name: str) -> float | None:
     """A time in seconds; an absent or empty field is None."""
     value = record.get(name)
-    if value is None or value == "":
+    if value is None or str(value).strip() == "":
         return None
     try:
         seconds = float(value)

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from emotion2vec.audio import load_audio
 from emotion2vec.data import formats
-from emotion2vec.data.formats import Fault, Row
+from emotion2vec.data.faults import Change, Fault
+from emotion2vec.data.formats import Row
+from emotion2vec.data.lines import read_lines
+from emotion2vec.data.locate import Located, Locator, as_on_disk
+from emotion2vec.data.names import split_suffix, stem, without_suffix
 from emotion2vec.decode import AUDIO_SUFFIXES, Note, is_audio_file
 from emotion2vec.decode.reading import DURATION_TOLERANCE
 from emotion2vec.errors import AudioError, ManifestError
 
 __all__ = ["DURATION_TOLERANCE", "Fault", "Manifest", "Utterance", "load_utterance", "read_manifest"]
+
+Entry = TypeVar("Entry", bound=Any)
+"""An `Utterance`, or what has its fields."""
 
 ACCEPTED = (
     "an audio file, a folder, a fairseq .tsv, a Kaldi .scp, JSON lines of EmoBox, NeMo or Lhotse cuts "
@@ -59,6 +66,8 @@ class Manifest:
 
     utterances: list[Utterance]
     faults: list[Fault]
+    changes: list[Change] = field(default_factory=list)
+    """Entries that are used otherwise than they were listed, such as files that were searched for."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Files of a folder that are no audio by their endings, counted by those."""
 
@@ -66,9 +75,9 @@ class Manifest:
 def read_manifest(source: str | Path, *, root: Path | None = None) -> Manifest:
     """Read any accepted list of audio; kinds are told apart by suffix, then by content.
 
-    A listed path that does not exist is looked for by its stem below the root (EmoBox names `downloads/x.wav` for what
-    is kept as `audio/x.flac`): it is taken if just one file has the stem, or one shares more parent folders with the
-    listed path than the others do, and no other entry names that file.
+    A listed path that does not exist is looked for as `emotion2vec.data.locate` says: in other spellings, then by its
+    name and stem below the root (EmoBox names `downloads/x.wav` for what is kept as `audio/x.flac`), never in a folder
+    that the list names differently, and never where two files fit or another entry names the file too.
 
     Args:
         source: one audio file; a folder, searched recursively for audio (hidden names are passed over); a fairseq
@@ -76,14 +85,14 @@ def read_manifest(source: str | Path, *, root: Path | None = None) -> Manifest:
         root: folder that relative paths start from; by default the manifest's own (fairseq: its first line).
 
     Returns:
-        The usable entries, and one fault for each line that cannot be used: broken, pointing nowhere, or repeating
-        an id.
+        The usable entries, one fault for each line that cannot be used: broken, pointing nowhere, or repeating an id;
+        and what was found otherwise than it was listed.
 
     Raises:
         ManifestError: the source is missing, of an unknown kind or of the wrong columns, asks for commands to be run,
             or has not one usable entry.
     """
-    source = Path(source)
+    source, root = as_on_disk(Path(source)), None if root is None else as_on_disk(root)
     if root is not None and not root.is_dir():
         raise ManifestError(f"{root}: not a folder, expected the root of the paths in {source}")
     if source.is_dir():
@@ -91,7 +100,7 @@ def read_manifest(source: str | Path, *, root: Path | None = None) -> Manifest:
     elif not source.is_file():
         raise ManifestError(f"{source}: does not exist, expected {ACCEPTED}")
     elif is_audio_file(source):
-        return Manifest([Utterance(id=source.stem, audio=source)], [])
+        return Manifest([Utterance(id=stem(source), audio=source)], [])
     else:
         manifest = _read_list(source, root)
     if not manifest.utterances:
@@ -133,7 +142,7 @@ def load_utterance(
 
 def _read_list(source: Path, root: Path | None) -> Manifest:
     """Read a text manifest of any kind, resolve its paths and name its entries."""
-    lines, unreadable = formats.read_lines(source)
+    lines, unreadable = read_lines(source)
     if not lines:
         raise ManifestError(f"{source}: the file is empty, expected {ACCEPTED}")
     base = root or source.parent
@@ -149,86 +158,60 @@ def _read_list(source: Path, root: Path | None) -> Manifest:
         rows, faults = formats.parse_json_lines(source, lines)
     else:
         raise ManifestError(f"{source}: unknown kind of manifest {source.suffix!r}, expected {ACCEPTED}")
-    utterances, unusable = _entries(source, rows, base)
-    return Manifest(utterances, [*unreadable, *faults, *unusable])
+    entries = _entries(source, rows, base)
+    return Manifest(entries.utterances, [*unreadable, *faults, *entries.faults], entries.changes)
 
 
-def _entries(source: Path, rows: list[Row], base: Path) -> tuple[list[Utterance], list[Fault]]:
+def _entries(source: Path, rows: list[Row], base: Path) -> Manifest:
     """Resolve the paths of rows against `base` and give each a unique id."""
-    found = {row.line: Path(os.path.normpath(base / row.path)) for row in rows}
-    missing = [row for row in rows if not found[row.line].is_file()]
-    elsewhere, faults = _search_by_stem(source, missing, base) if missing else ({}, [])
-    found.update(elsewhere)
-
-    lost = {row.line for row in missing} - elsewhere.keys()
-    uses = Counter((found[row.line], row.start, row.duration, row.channel) for row in rows if row.line not in lost)
+    base = Path(os.path.abspath(base))
+    locator = Locator(base, lambda: audio_below(base, []))
+    found = {row.line: locator.find(row.path) for row in rows}
+    uses = Counter(
+        (place.path, row.start, row.duration, row.channel)
+        for row in rows
+        if isinstance(place := found[row.line], Located)
+    )
     named: list[tuple[str, Utterance]] = []
+    manifest = Manifest([], [])
     for row in rows:
-        where, audio = f"{source}:{row.line}", found[row.line]
-        if row.line in lost:
-            continue
-        if row.line in elsewhere and uses[audio, row.start, row.duration, row.channel] > 1:
-            reason = f"{row.path!r} does not exist, and {audio} of the same stem is named by another line too"
-            faults.append(Fault(where, reason))
-            continue
-        utterance = Utterance(
-            id=row.key or _path_id(base / row.path, base) + _span(row),
-            audio=audio,
-            start=row.start,
-            duration=row.duration,
-            channel=row.channel,
-            label=row.label,
-            speaker=row.speaker,
-        )
-        named.append((where, utterance))
-    utterances, repeated = _unique(named, keyed={f"{source}:{row.line}" for row in rows if row.key})
-    return utterances, [*faults, *repeated]
+        where, place = f"{source}:{row.line}", found[row.line]
+        if isinstance(place, str):
+            manifest.faults.append(Fault(where, place))
+        elif place.how is not None and uses[place.path, row.start, row.duration, row.channel] > 1:
+            reason = f"{row.path!r} does not exist, and {place.path} of the same stem is named by another line too"
+            manifest.faults.append(Fault(where, reason))
+        else:
+            named.append((where, _utterance(row, place, base)))
+            if place.how is not None:
+                manifest.changes.append(Change(where, place.how, f"{row.path} is {place.path}"))
+    utterances, repeated = unique_ids(named, keyed={f"{source}:{row.line}" for row in rows if row.key})
+    return replace(manifest, utterances=utterances, faults=[*manifest.faults, *repeated])
 
 
-def _search_by_stem(source: Path, missing: list[Row], base: Path) -> tuple[dict[int, Path], list[Fault]]:
-    """Find files that are not where they are listed by their stem below `base`; line -> file."""
-    index: dict[str, list[Path]] = defaultdict(list)
-    for path in _audio_below(base, []):
-        index[path.stem].append(path)
-    found: dict[int, Path] = {}
-    faults: list[Fault] = []
-    for row in missing:
-        candidates = index.get(Path(row.path).stem, [])
-        match = _closest(Path(row.path), candidates)
-        if match is not None:
-            found[row.line] = match
-            continue
-        reason = f"{row.path!r} does not exist below {base}"
-        if candidates:
-            reason += f", and {len(candidates)} files have its stem, such as {candidates[0]} and {candidates[1]}"
-        faults.append(Fault(f"{source}:{row.line}", reason))
-    return found, faults
-
-
-def _closest(listed: Path, candidates: list[Path]) -> Path | None:
-    """The only candidate, or the one that shares strictly more trailing folders with the listed path."""
-
-    def shared(candidate: Path) -> int:
-        parents = zip(reversed(listed.parts[:-1]), reversed(candidate.parts[:-1]), strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], parents))
-
-    ranked = sorted(candidates, key=shared, reverse=True)
-    if len(ranked) > 1 and shared(ranked[0]) == shared(ranked[1]):
-        return None
-    return ranked[0] if ranked else None
+def _utterance(row: Row, place: Located, base: Path) -> Utterance:
+    return Utterance(
+        id=row.key or _path_id(base / place.listed, base) + _span(row),
+        audio=place.path,
+        start=row.start,
+        duration=row.duration,
+        channel=row.channel,
+        label=row.label,
+        speaker=row.speaker,
+    )
 
 
 def _scan(folder: Path) -> Manifest:
     """Find audio in a folder and its subfolders."""
     faults: list[Fault] = []
     left_out: Counter[str] = Counter()
-    paths = _audio_below(folder, faults, left_out)
+    paths = audio_below(folder, faults, left_out)
     named = [(str(path), Utterance(id=_path_id(path, folder), audio=path)) for path in paths]
-    utterances, repeated = _unique(named, keyed=set())
-    return Manifest(utterances, [*faults, *repeated], left_out)
+    utterances, repeated = unique_ids(named, keyed=set())
+    return Manifest(utterances, [*faults, *repeated], left_out=left_out)
 
 
-def _audio_below(folder: Path, faults: list[Fault], left_out: Counter[str] | None = None) -> list[Path]:
+def audio_below(folder: Path, faults: list[Fault], left_out: Counter[str] | None = None) -> list[Path]:
     """Sorted audio files below a folder; links are followed, once; what cannot be opened is added to `faults`.
 
     Files with other endings are counted in `left_out`.
@@ -258,31 +241,75 @@ def _audio_below(folder: Path, faults: list[Fault], left_out: Counter[str] | Non
     return sorted(paths)
 
 
-def _unique(named: list[tuple[str, Utterance]], keyed: set[str]) -> tuple[list[Utterance], list[Fault]]:
-    """Tell ids that differ only in the file's suffix apart by it; an id that is still taken or unsafe is a fault."""
-    counts = Counter(utterance.id for _, utterance in named)
+def unique_ids(named: Sequence[tuple[str, Entry]], keyed: set[str]) -> tuple[list[Entry], list[Fault]]:
+    """Tell ids apart that the list does not give itself; an id that is still taken or unsafe is a fault.
+
+    Args:
+        named: where each entry stands, and the entry.
+        keyed: places of those whose ids the list gives, which are not changed.
+    """
+    others = iter(tell_apart([utterance for where, utterance in named if where not in keyed]))
     first: dict[str, str] = {}
-    utterances: list[Utterance] = []
+    utterances: list[Entry] = []
     faults: list[Fault] = []
-    for where, utterance in named:
+    for where, given in named:
+        utterance = given if where in keyed else next(others)
         name = utterance.id
-        if counts[name] > 1 and where not in keyed:
-            name += utterance.audio.suffix
         if name in first:
             faults.append(Fault(where, f"the id {name!r} was given at {first[name]} already, expected unique ids"))
         elif Path(name).is_absolute() or ".." in Path(name).parts:
             faults.append(Fault(where, f"the id {name!r} would leave its folder, expected no '..' and no leading '/'"))
         else:
             first[name] = where
-            utterances.append(replace(utterance, id=name))
+            utterances.append(utterance)
     return utterances, faults
+
+
+def tell_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Give entries of one id different ones: by the suffixes of their files, then by speaker, channel, and number.
+
+    Entries that are the same stretch of the same file by the same speaker keep one id.
+    """
+    found = list(entries)
+    endings: list[Callable[[Entry], str]] = [
+        lambda entry: split_suffix(str(entry.audio))[1],
+        lambda entry: f"_{entry.speaker}".replace("/", "_") if entry.speaker else "",
+        lambda entry: f"_channel{entry.channel}" if entry.channel is not None else "",
+    ]
+    for ending in endings:
+        groups: dict[str, set[str]] = defaultdict(set)
+        for entry in found:
+            groups[entry.id].add(ending(entry))
+        found = [replace(entry, id=entry.id + ending(entry)) if len(groups[entry.id]) > 1 else entry for entry in found]
+    return _numbered(found)
+
+
+def _numbered(entries: Sequence[Entry]) -> list[Entry]:
+    """Add `#2` and so on to ids that other entries have, or have after this."""
+    taken = {entry.id for entry in entries}
+    owners: dict[str, tuple[Any, ...]] = {}
+    names: dict[tuple[Any, ...], str] = {}
+    found = []
+    for entry in entries:
+        what = entry.id, entry.audio, entry.start, entry.duration, entry.channel, entry.speaker
+        name = names.get(what, entry.id)
+        if owners.setdefault(name, what) != what:
+            number = 2
+            while f"{entry.id}#{number}" in taken:
+                number += 1
+            name = f"{entry.id}#{number}"
+            taken.add(name)
+            owners[name] = what
+        names[what] = name
+        found.append(entry if name == entry.id else replace(entry, id=name))
+    return found
 
 
 def _path_id(path: Path, base: Path) -> str:
     """Path below `base` (elsewhere: from the file system's root) without suffix, with `/` between its parts."""
     path, base = Path(os.path.abspath(path)), Path(os.path.abspath(base))
     below = base if path.is_relative_to(base) else Path(path.anchor)
-    return path.relative_to(below).with_suffix("").as_posix()
+    return without_suffix(path.relative_to(below))
 
 
 def _span(row: Row) -> str:

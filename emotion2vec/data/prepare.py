@@ -10,6 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
@@ -23,13 +24,16 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.data.manifests import Fault, Utterance, read_manifest
+from emotion2vec.data.faults import Change, Fault
+from emotion2vec.data.manifests import Manifest, Utterance, read_manifest
 from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.shard_writer import WORK_FOLDER, ShardOptions, ShardSummary, read_shard_summary, write_shard
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
 from emotion2vec.data.storage import is_remote
+from emotion2vec.data.summary import Summary
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.suffixes import check_folder_name
 
 FAULTS_FILE = "faults.tsv"
 
@@ -48,6 +52,9 @@ class PrepareReport:
         faults: entries that cannot be used.
         resumed: shards that an interrupted preparation had completed.
         notes: utterances whose audio something is to be said of, by kind; see `emotion2vec.decode.notes`.
+        changed: entries that are used otherwise than they were listed, by what was done.
+        changes: the same one by one, in the preparation that made the corpus.
+        passed_over: files of folders that are no audio by their endings, by those.
     """
 
     utterances: int = 0
@@ -59,6 +66,18 @@ class PrepareReport:
     faults: list[Fault] = field(default_factory=list)
     resumed: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    changes: list[Change] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def summary(self) -> Summary:
+        """The counts of all entries."""
+        changed = self.changed + self.notes
+        found = self.utterances + len(self.faults)
+        summary = Summary(found, self.utterances, changed=changed, passed_over=self.passed_over)
+        summary.leave_out(self.faults)
+        return summary
 
     def add(self, summary: ShardSummary) -> None:
         """Count what a shard holds."""
@@ -118,9 +137,9 @@ def prepare(
             shards = [utterances[first : first + shard_size] for first in range(0, len(utterances), shard_size)]
             pool_size = min(workers or os.cpu_count() or 1, len(shards))
             resumed = _write_shards(shards, folder, options, pool_size, progress)
-            _finish(folder, plan, len(shards), manifest.faults)
+            _finish(folder, plan, len(shards), manifest)
             report = _report(folder)
-            report.resumed = resumed
+            report.resumed, report.changes = resumed, manifest.changes
             return report
         return _report(folder)
     except OSError as error:
@@ -131,6 +150,7 @@ def prepare(
 
 def _check(output: str | Path, options: ShardOptions, *, shard_size: int, workers: int | None) -> None:
     faults = []
+    check_folder_name(output, "output", "a corpus")
     if is_remote(str(output)):
         faults.append(f"output is {output}, expected a folder of this machine: copy it to object storage afterwards")
     for name in ("resample", "accept_damaged"):
@@ -151,11 +171,20 @@ def _in_shard_order(utterances: Sequence[Utterance]) -> list[Utterance]:
 
 
 def _plan(utterances: Sequence[Utterance], **settings: Any) -> dict[str, Any]:
-    """What decides the shards; a preparation is only continued by one with the same plan."""
+    """What decides the shards; a preparation is only continued by one with the same plan, of unchanged files."""
     digest = hashlib.blake2b(digest_size=16)
     for utterance in utterances:
-        digest.update(f"{utterance!r}\n".encode())
+        digest.update(f"{utterance!r} {_state(utterance.audio)}\n".encode("utf-8", "surrogateescape"))
     return {**settings, "listed": len(utterances), "digest": digest.hexdigest()}
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change of a file, in ns; None where there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
@@ -173,8 +202,8 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
         there = there.get("plan") if complete else there
         if there != plan:
             raise ConfigError(
-                f"output {folder} was prepared from another list of audio or with other settings, expected the same "
-                "ones to continue, or another folder"
+                f"output {folder} was prepared from another list of audio, from files that have changed since, or with "
+                "other settings, expected the same ones to continue, or another folder"
             )
         return complete
     if folder.is_dir() and any(path.name != WORK_FOLDER for path in folder.iterdir()):
@@ -263,13 +292,14 @@ def _next_or_stop() -> bool:
     return _stop.is_set()
 
 
-def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fault]) -> None:
+def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Manifest) -> None:
     """Join the shards' indexes, write the summary, and remove what was only needed on the way.
 
     Raises:
         ManifestError: nothing is usable.
     """
-    report, counts = PrepareReport(faults=list(listed)), []
+    report, counts = PrepareReport(faults=list(listed.faults), passed_over=listed.left_out), []
+    report.changed.update(change.kind for change in listed.changes)
     with open(folder / WORK_FOLDER / INDEX_FILE, "wb") as index:
         for number in range(shards):
             summary = read_shard_summary(folder, number)
@@ -283,7 +313,7 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fa
         named = "; ".join(str(fault) for fault in report.faults[:5])
         raise ManifestError(f"none of {len(report.faults)} entries can be used: {named}")
     os.replace(folder / WORK_FOLDER / INDEX_FILE, folder / INDEX_FILE)
-    lines = [f"{fault.where}\t{fault.reason}".replace("\n", " ") for fault in report.faults]
+    lines = ["\t".join(_on_one_line(part) for part in (fault.where, fault.reason)) for fault in report.faults]
     (folder / FAULTS_FILE).write_text("".join(f"{line}\n" for line in ["where\treason", *lines]), encoding="utf-8")
     summary_values = {
         "format": FORMAT,
@@ -295,6 +325,8 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fa
         "rates": report.rates,
         "channels": report.channels,
         "notes": report.notes,
+        "changed": report.changed,
+        "summary": report.summary.to_dict(),
         "plan": plan,
         "counts": counts,
     }
@@ -302,10 +334,15 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Sequence[Fa
     shutil.rmtree(folder / WORK_FOLDER)
 
 
+def _on_one_line(text: str) -> str:
+    """Text as one field of a line; bytes that are no Unicode are written with escapes."""
+    return re.sub(r"[\t\n\r]", " ", text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
 def _report(folder: Path) -> PrepareReport:
     """What a complete preparation holds."""
     values = json.loads((folder / SUMMARY_FILE).read_bytes())
-    faults = (folder / FAULTS_FILE).read_text(encoding="utf-8").splitlines()[1:]
+    faults = (folder / FAULTS_FILE).read_text(encoding="utf-8").split("\n")[1:-1]
     return PrepareReport(
         utterances=values["utterances"],
         shards=len(values["counts"]),
@@ -313,8 +350,10 @@ def _report(folder: Path) -> PrepareReport:
         size=values["size"],
         rates=Counter({int(rate): count for rate, count in values["rates"].items()}),
         channels=Counter({int(channels): count for channels, count in values["channels"].items()}),
-        notes=Counter(values.get("notes", {})),
+        notes=Counter(values["notes"]),
         faults=[Fault(*line.split("\t", 1)) for line in faults],
+        changed=Counter(values["changed"]),
+        passed_over=Counter(values["summary"]["passed_over"]),
     )
 
 

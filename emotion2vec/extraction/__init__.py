@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.api import extract_features as extract_features
-    from emotion2vec.extraction.engine import ExtractionReport as ExtractionReport
     from emotion2vec.extraction.engine import extract as extract
+    from emotion2vec.extraction.run import ExtractionReport as ExtractionReport
 
-_HOMES = {"extract_features": "api", "ExtractionReport": "engine", "extract": "engine"}
+_HOMES = {"extract_features": "api", "ExtractionReport": "run", "extract": "engine"}
 
 __all__ = ["ExtractionReport", "extract", "extract_features"]
 

@@ -5,54 +5,23 @@ What needs torch is imported when options and sources are known to be right: a m
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator
-from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emotion2vec.data.manifests import Fault
-from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.choices import FeatureChoice, Layers, read_layers
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.job import FailureLog, JobRecord
+from emotion2vec.extraction.job import JobRecord
 from emotion2vec.extraction.options import ExecutorOptions, check_options, extraction_faults
-from emotion2vec.extraction.progress import Progress, ProgressCallback, progress_bar
-from emotion2vec.extraction.sources import AnySources, Item, read_sources
-from emotion2vec.extraction.writers import Writer, open_writer, output_folder
+from emotion2vec.extraction.outputs import beside, open_outputs
+from emotion2vec.extraction.progress import ProgressCallback, progress_bar
+from emotion2vec.extraction.run import ExtractionReport, Job
+from emotion2vec.extraction.sources import AnySources, read_sources
+from emotion2vec.extraction.writers import output_folder
 
 if TYPE_CHECKING:
-    from emotion2vec.extraction.outcomes import Outcome
     from emotion2vec.model.encoder import Emotion2vec
-
-
-@dataclass
-class ExtractionReport:
-    """What became of a list of audio.
-
-    Attributes:
-        written: items whose features were written.
-        skipped: items whose features were there already.
-        seconds: audio of the written items, in s.
-        frames: frames of the written items.
-        failed: everything that could not be extracted, with the reason.
-        precision: what was computed in.
-    """
-
-    written: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    frames: int = 0
-    failed: list[Fault] = field(default_factory=list)
-    precision: str = "fp32"
-
-    @property
-    def exit_code(self) -> int:
-        """What a command should exit with: 0 all done, 1 some inputs failed, 2 nothing could be extracted."""
-        if not self.failed:
-            return 0
-        return 1 if self.written + self.skipped else 2
 
 
 def extract(
@@ -113,7 +82,8 @@ def extract(
         chunk_overlap: what neighbouring windows share, in s.
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.
-        resume: keep the features that are complete; refused unless the same model and options made them.
+        resume: keep the features that are complete and made of the audio that is there now; refused unless the same
+            model and options made them. What was made of other audio is done again.
         progress: show a progress bar if stderr is a terminal, or call this after each item.
         engine: `local`, or `ray` for a cluster; see `emotion2vec.extraction.ray_executor`.
         ray_address: the cluster, such as `host:6379` or `auto`; None for the one that Ray finds, or a new one here.
@@ -175,84 +145,14 @@ def extract(
         facts |= {"chunk_seconds": chunk_seconds, "chunk_overlap": chunk_overlap, "channel": channel}
         if (weights := read_layers(layers).weights) is not None:  # the file may hold others another time
             facts["layer_weights"] = weights.tolist()
-        record = JobRecord(folder / _beside(output, "job.json"), {"model": weights_hash(executor.model), **facts})
+        record = JobRecord(folder / beside(output, "job.json"), {"model": weights_hash(executor.model), **facts}, tag)
         resume = resume and record.check()
-        with (
-            closing(open_writer(format, output, encoder.layout, resume=resume, tag=tag)) as writer,
-            closing(FailureLog(folder / _beside(output, f"failed{tag}.jsonl"))) as log,
-        ):
+        with open_outputs(format, output, encoder.layout, folder, resume=resume, tag=tag) as outputs:
             record.write()
-            job = Job(writer, log, ExtractionReport(precision=executor.precision))
-            for fault in found.faults:
-                job.fail(fault)
+            job = Job(outputs.writer, outputs.log, ExtractionReport(precision=executor.precision), outputs.ledger)
+            job.begin(found)
             todo = job.plan(found.items, resume)
             with progress_bar(len(todo)) if progress is True else nullcontext(progress or None) as callback:
-                job.run(executor.outcomes(todo, encoder, writer, folder), todo, callback)
+                job.run(executor.outcomes(todo, encoder, outputs.writer, folder), todo, callback)
+        record.write(job.report.summary.to_dict())
     return job.report
-
-
-def _beside(output: str | Path, name: str) -> str:
-    """Name of a file beside the features; those of an archive carry the archive's name."""
-    path = Path(output)
-    return f"{path.stem}.{name}" if path.suffix.lower() == ".npz" else name
-
-
-class Job:
-    """One run over a list of items: every one ends as written, skipped or failed.
-
-    Args:
-        writer: takes the features.
-        log: takes the failures too.
-        report: is filled.
-    """
-
-    def __init__(self, writer: Writer, log: FailureLog | None, report: ExtractionReport):
-        self.report = report
-        self._writer = writer
-        self._log = log
-
-    def fail(self, fault: Fault) -> None:
-        """Note that something could not be extracted."""
-        self.report.failed.append(fault)
-        if self._log is not None:
-            self._log.add(fault)
-
-    def plan(self, items: list[Item], resume: bool) -> list[Item]:
-        """Choose what to extract; unsafe and colliding ids fail, and to resume, what is there is skipped."""
-        todo: list[Item] = []
-        taken: dict[str, Item] = {}
-        for item in items:
-            try:
-                targets = self._writer.targets(item)
-            except ManifestError as error:
-                self.fail(Fault(str(item.audio), str(error)))
-                continue
-            clash = next((target for target in targets if target in taken), None)
-            if clash is not None:
-                self.fail(Fault(str(item.audio), f"would overwrite {clash}, the output of {taken[clash].audio}"))
-                continue
-            taken.update(dict.fromkeys(targets, item))
-            if resume and self._writer.has(item):
-                self.report.skipped += 1
-            else:
-                todo.append(item)
-        return todo
-
-    def run(
-        self, outcomes: Generator[Outcome, None, None], todo: list[Item], callback: ProgressCallback | None
-    ) -> None:
-        """Take what becomes of the items, until there is nothing left to do."""
-        started, failed = time.monotonic(), 0
-        report = self.report
-        with closing(outcomes):
-            for outcome in outcomes:
-                if outcome.reason is None:
-                    report.written += 1
-                    report.seconds += outcome.seconds
-                    report.frames += outcome.frames
-                else:
-                    failed += 1
-                    self.fail(Fault(todo[outcome.index].where, outcome.reason))
-                if callback is not None:
-                    elapsed = time.monotonic() - started
-                    callback(Progress(failed + report.written, len(todo), failed, report.seconds, elapsed))

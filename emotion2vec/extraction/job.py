@@ -14,12 +14,22 @@ from emotion2vec.errors import ConfigError
 
 FORMAT_VERSION = 1
 
+SUMMARY = "summary"
+"""Where the counts of inputs stand, which do not decide whether features can be kept."""
+
 
 class JobRecord:
-    """`job.json` of an output: the model and the options that its features depend on."""
+    """`job.json` of an output: the model and the options that its features depend on, and the counts of its inputs.
 
-    def __init__(self, path: Path, facts: Mapping[str, Any]):
+    Args:
+        path: of the file.
+        facts: what features depend on.
+        tag: of the shard that the job does, empty for all; shards of one output have counts of their own.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any], tag: str = ""):
         self.path = path
+        self._tag = tag.removeprefix("-")
         # Through JSON and back, so that what is compared looks like what was read.
         self._facts: dict[str, Any] = json.loads(json.dumps({"format_version": FORMAT_VERSION, **facts}))
 
@@ -36,6 +46,7 @@ class JobRecord:
             assert isinstance(found, dict)
         except (OSError, ValueError, AssertionError) as error:
             raise ConfigError(f"{self.path}: cannot be read, so nothing can be resumed: {error}") from error
+        found.pop(SUMMARY, None)
         names = sorted({*found, *self._facts})
         differences = [
             f"{name} was {found.get(name)!r}, now {self._facts.get(name)!r}"
@@ -49,16 +60,28 @@ class JobRecord:
             )
         return True
 
-    def write(self) -> None:
-        """Write the file, all at once."""
+    def write(self, counts: Mapping[str, Any] | None = None) -> None:
+        """Write the file, all at once, with what became of the inputs when that is known."""
+        summary = self._other_shards() if self._tag else {}
+        if counts is not None:
+            summary = {**summary, self._tag: dict(counts)} if self._tag else dict(counts)
+        facts = {**self._facts, SUMMARY: summary} if summary else self._facts
         partial = self.path.with_name(f".{uuid4().hex}.partial")
         try:
-            partial.write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
             os.replace(partial, self.path)
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error
         finally:
             partial.unlink(missing_ok=True)
+
+    def _other_shards(self) -> dict[str, Any]:
+        """Counts of the inputs of other shards of the output."""
+        try:
+            there = json.loads(self.path.read_text(encoding="utf-8"))[SUMMARY]
+            return {shard: counts for shard, counts in there.items() if isinstance(counts, dict) and "-of-" in shard}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
 
 
 class FailureLog:

@@ -11,8 +11,8 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -24,15 +24,21 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.engine import ExtractionReport, Job
 from emotion2vec.extraction.options import ExecutorOptions, check_options, option_faults
 from emotion2vec.extraction.progress import progress_bar
+from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources import AnySources, Item, read_sources
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
+from emotion2vec.suffixes import check_folder_name
 
 if TYPE_CHECKING:
+    from emotion2vec.extraction.outcomes import Outcome
     from emotion2vec.model.encoder import Emotion2vec
     from emotion2vec.model.head import Head
+
+
+COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")
+"""What a row says beside scores: times in s within the file, and speaker and label as the list gives them."""
 
 
 def predict(
@@ -50,7 +56,7 @@ def predict(
     device: str | None = None,
     progress: bool = False,
 ) -> ExtractionReport:
-    """Score everything that the sources list, one row per utterance or per window.
+    """Score everything that the sources list, one row per utterance or per window, in the order of the sources.
 
     Args:
         source: see `read_sources`.
@@ -72,6 +78,8 @@ def predict(
         CheckpointError: the model cannot be loaded.
     """
     check_options(_faults(precision, window, plot, output))
+    if plot is not None:
+        check_folder_name(plot, "plot", "a picture for each input")
     found = read_sources(source, root=root, channel=channel, segments=segments, accept_damaged=accept_damaged)
 
     from emotion2vec.extraction.encoder import Encoder
@@ -87,13 +95,16 @@ def predict(
             raise ConfigError(f"{name} has no head, expected a fine-tuned one for predict")
         encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=Chunking())
         with _open(output) as stream:
-            writer = ScoreWriter(head, stream, output.suffix if output else ".jsonl", step if window else None, plot)
+            writer = ScoreWriter(
+                head, stream, output.suffix.lower() if output else ".jsonl", step if window else None, plot
+            )
             job = Job(writer, None, ExtractionReport(precision=executor.precision))
-            for fault in found.faults:
-                job.fail(fault)
+            job.begin(found)
             todo = job.plan(found.items, resume=False)
             with progress_bar(len(todo)) if progress else nullcontext() as callback:
-                job.run(executor.outcomes(todo, encoder, writer, None), todo, callback)
+                outcomes = executor.outcomes(todo, encoder, writer, None)
+                with closing(outcomes):
+                    job.run(settled(outcomes, todo, writer), todo, callback)
     return job.report
 
 
@@ -106,7 +117,7 @@ def _faults(precision: str, window: float | None, plot: Path | None, output: Pat
         faults.append("plot needs a window, such as --window 1")
     if plot is not None and find_spec("matplotlib") is None:
         faults.append("plot needs the package matplotlib: pip install 'emotion2vec[plots]'")
-    if output is not None and output.suffix not in _WRITERS:
+    if output is not None and output.suffix.lower() not in _WRITERS:
         faults.append(f"output is {output}, expected a name that ends in .jsonl or .csv")
     return faults
 
@@ -117,7 +128,12 @@ def _frames_of(window: float) -> int:
 
 
 class ScoreWriter:
-    """Turns the features of each item into rows: see `emotion2vec.extraction.writers.Writer`."""
+    """Turns the features of each item into rows, in the order of the items: see `writers.Writer`.
+
+    Scores wait until those of all items before are written; `settle` says which item is finished, and how long it is.
+    """
+
+    nested, at_once, stores_facts = False, True, True
 
     def __init__(self, head: Head, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
         import torch
@@ -127,6 +143,9 @@ class ScoreWriter:
         self._plot = plot
         self._labels = list(head.by_label(torch.zeros(1, head.in_features, device=head.weight.device))[0])
         self._row = _WRITERS[suffix](stream, self._labels)
+        self._scores: dict[str, list[dict[str, float]]] = {}
+        self._waiting: dict[int, tuple[Item, float]] = {}
+        self._next = 0
 
     def targets(self, item: Item) -> list[str]:
         """Every item has rows of its own."""
@@ -136,6 +155,9 @@ class ScoreWriter:
         """Nothing is ever there already."""
         return False
 
+    def remove(self, items: Sequence[Item]) -> None:
+        """Nothing is ever there."""
+
     def write(self, item: Item, arrays: Arrays) -> None:
         """Score an utterance (D,), or windows (W, D)."""
         import torch
@@ -143,25 +165,43 @@ class ScoreWriter:
         (array,) = arrays.values()
         pooled = torch.from_numpy(np.atleast_2d(array.whole())).to(self._head.weight.device)  # (1 or W, D)
         with torch.inference_mode():
-            scores = self._head.by_label(pooled)
-        for number, row in enumerate(scores):
-            label = max(row, key=row.__getitem__)
-            facts: dict[str, Any] = {"id": item.id, "file": str(item.audio), "start": item.start}
-            if self._step is not None:
-                facts["start"] = (item.start or 0.0) + number * self._seconds
-                facts["window"] = self._seconds
-            self._row({**facts, "label": label, "scores": row})
-        if self._plot is not None:
-            self._draw(item, scores)
+            self._scores[self.targets(item)[0]] = self._head.by_label(pooled)
+
+    def settle(self, index: int, item: Item, seconds: float) -> None:
+        """Say that the item of this place is finished, of so many s, and write the rows whose turn it is."""
+        self._waiting[index] = item, seconds
+        while self._next in self._waiting:
+            self._write_rows(*self._waiting.pop(self._next))
+            self._next += 1
 
     def close(self) -> None:
-        """Nothing is left to do: rows are written at once."""
+        """Write what still waits for items that were never finished."""
+        for index in sorted(self._waiting):
+            self._write_rows(*self._waiting.pop(index))
 
-    @property
-    def _seconds(self) -> float:
-        return (self._step or 0) * frame_stride() / SAMPLE_RATE
+    def _write_rows(self, item: Item, seconds: float) -> None:
+        """Write the rows of an item, none if it failed."""
+        scores = self._scores.pop(self.targets(item)[0], [])
+        begin = item.start or 0.0
+        facts: dict[str, Any] = {"id": item.id, "file": str(item.audio)}
+        known = {"speaker": item.speaker, "given_label": item.label}
+        edges = self._edges(len(scores), seconds)
+        for number, row in enumerate(scores):
+            start, end = edges[number], edges[number + 1]
+            times = {"start": round(begin + start, 6), "end": round(begin + end, 6)}
+            if self._step is not None:
+                times["window"] = round(end - start, 6)
+            label = max(row, key=row.__getitem__)
+            self._row({**facts, **times, **known, "label": label, "scores": row})
+        if self._plot is not None and scores:
+            self._draw(item, scores, [begin + edge for edge in edges])
 
-    def _draw(self, item: Item, scores: list[dict[str, float]]) -> None:
+    def _edges(self, windows: int, seconds: float) -> list[float]:
+        """Where windows begin, and where the last one ends: with the audio; in s from the item's start."""
+        length = seconds if self._step is None else self._step * frame_stride() / SAMPLE_RATE
+        return [number * length for number in range(windows)] + [seconds]
+
+    def _draw(self, item: Item, scores: list[dict[str, float]], edges: list[float]) -> None:
         """Draw the scores of an item over time to `<plot>/<id>.png`."""
         from matplotlib.figure import Figure
 
@@ -171,13 +211,20 @@ class ScoreWriter:
         SafeFolder(self._plot).make_parent(path, item)
         figure = Figure(figsize=(9, 3), layout="constrained")
         axes = figure.subplots()
-        edges = [(item.start or 0.0) + number * self._seconds for number in range(len(scores) + 1)]
         for label in self._labels:
             axes.stairs([row[label] for row in scores], edges, label=label, baseline=None)
         axes.set(xlabel="seconds", ylabel="probability", ylim=(0, 1), title=item.id)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         with whole_file(path, self._plot) as stream:
             figure.savefig(stream, format="png")
+
+
+def settled(outcomes: Iterator[Outcome], todo: Sequence[Item], writer: ScoreWriter) -> Generator[Outcome, None, None]:
+    """Pass outcomes on, and tell the writer of each."""
+    with closing(writer):
+        for outcome in outcomes:
+            writer.settle(outcome.index, todo[outcome.index], outcome.seconds)
+            yield outcome
 
 
 class _JsonRows:
@@ -191,16 +238,15 @@ class _JsonRows:
 
 
 class _CsvRows:
-    """Columns `id`, `file`, `start`, `window`, `label`, and one for each label's score."""
+    """Columns of `COLUMNS`, and one for each label's score; what is not known is empty."""
 
     def __init__(self, stream: IO[str], labels: list[str]):
-        self._names = ["id", "file", "start", "window", "label", *(f"score:{label}" for label in labels)]
         self._writer = csv.writer(stream)
-        self._writer.writerow(self._names)
+        self._writer.writerow([*COLUMNS, *(f"score:{label}" for label in labels)])
         self._labels = labels
 
     def __call__(self, row: dict[str, Any]) -> None:
-        facts = [row.get(name, "") for name in self._names[:5]]
+        facts = [row.get(name) for name in COLUMNS]
         self._writer.writerow([*facts, *(f"{row['scores'][label]:.6f}" for label in self._labels)])
 
 

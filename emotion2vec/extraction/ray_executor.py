@@ -24,6 +24,7 @@ from emotion2vec.checkpoint import load_model
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.ledger import RecordingWriter
 from emotion2vec.extraction.models import check_model, choose_precision
 from emotion2vec.extraction.options import ExecutorOptions
 from emotion2vec.extraction.outcomes import Outcome, write_item
@@ -132,12 +133,13 @@ class RayExecutor:
 
         assert folder is not None
         folder, reference = folder.absolute(), ray.put(encoder)
-        marker = folder / f".{uuid4().hex}.partial" if isinstance(writer, SEPARATE) else None
+        direct = writer.writer if isinstance(writer, RecordingWriter) else writer
+        marker = folder / f".{uuid4().hex}.partial" if isinstance(direct, SEPARATE) else None
         if marker is not None:
             marker.touch()
         work = Assignment(
             partial(ray.get, reference),
-            type(writer)(replace(writer.output, folder=folder)) if isinstance(writer, SEPARATE) else None,
+            type(direct)(replace(direct.output, folder=folder)) if isinstance(direct, SEPARATE) else None,
             folder,
             marker,
             self.shares.device,

@@ -114,6 +114,8 @@ def _source(index: int, item: Item) -> Source:
 class Courier:
     """Stands in for a writer that only the job's own process may use: holds features until they are sent there."""
 
+    nested, at_once, stores_facts = False, True, False
+
     def __init__(self) -> None:
         self._held: dict[str, dict[str, bytes]] = {}
 
@@ -124,6 +126,9 @@ class Courier:
     def has(self, item: Item) -> bool:
         """The job's own process leaves out what is there."""
         return False
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """The job's own process takes away what is stale."""
 
     def write(self, item: Item, arrays: Arrays) -> None:
         """Hold the arrays of one item.

@@ -5,9 +5,11 @@ Nothing is opened here but the lists themselves.
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import sys
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +18,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from emotion2vec.audio import audio_blocks
-from emotion2vec.data.formats import Fault
-from emotion2vec.data.manifests import Manifest, Utterance, read_manifest
+from emotion2vec.data.faults import Change, Fault
+from emotion2vec.data.lines import narrow, split_lines
+from emotion2vec.data.locate import Located, Locator
+from emotion2vec.data.manifests import Manifest, Utterance, read_manifest, tell_apart, unique_ids
+from emotion2vec.data.names import normal, stem, without_suffix
 from emotion2vec.decode import AUDIO_SUFFIXES, Note
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.clips import default_workers
@@ -61,10 +66,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """What there is to extract, in the order of the sources, and what could not be used."""
+    """What there is to extract, in the order of the sources, what could not be used, and what was found otherwise."""
 
     items: list[Item]
     faults: list[Fault]
+    changes: list[Change] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     """Files of folders that are no audio by their endings, counted by those."""
 
@@ -107,17 +113,14 @@ def read_sources(
     )
     if not named:
         raise ConfigError("no source is given, expected audio files, folders, manifests, URLs or -")
-    items: list[Item] = []
-    faults: list[Fault] = []
-    left_out: Counter[str] = Counter()
-    for source in named:
-        found = _read_source(source, root)
-        items += found.items
-        faults += found.faults
-        left_out += found.left_out
+    found = [_read_source(source, root) for source in named]
+    items = [item for part in found for item in part.items]
+    faults = [fault for part in found for fault in part.faults]
+    changes = [change for part in found for change in part.changes]
+    left_out = sum((part.left_out for part in found), Counter[str]())
     if segments is not None and str(segments) != VAD:
-        items, unused = _cut(items, read_segments(Path(segments)), Path(segments))
-        faults += unused
+        cut = _cut(items, Path(segments))
+        items, faults, changes = cut.items, faults + cut.faults, changes + cut.changes
     if not items:
         raise ManifestError(f"nothing to extract; {'; '.join(map(str, faults[:3]))}")
     if channel is not None:
@@ -128,7 +131,7 @@ def read_sources(
     if str(segments) == VAD:
         items, silent = cut_at_silence(items, workers or default_workers())
         faults += silent
-    return Items(items, faults, left_out)
+    return Items(items, faults, changes, left_out)
 
 
 def take_shard(items: list[Item], shard: str | None) -> list[Item]:
@@ -167,7 +170,8 @@ def _read_source(source: str | Path | Manifest, root: Path | None) -> Items:
 
 
 def _from_manifest(manifest: Manifest) -> Items:
-    return Items([_as_item(utterance) for utterance in manifest.utterances], list(manifest.faults), manifest.left_out)
+    items = [_as_item(utterance) for utterance in manifest.utterances]
+    return Items(items, list(manifest.faults), list(manifest.changes), manifest.left_out)
 
 
 def _as_item(utterance: Utterance) -> Item:
@@ -176,35 +180,44 @@ def _as_item(utterance: Utterance) -> Item:
 
 def _from_list(raw: bytes, root: Path | None) -> Items:
     """Paths and URLs, one a line; names that are no Unicode are kept as they are."""
-    separator = b"\0" if b"\0" in raw else b"\n"
-    lines = [os.fsdecode(line.removesuffix(b"\r")) for line in raw.split(separator)]
-    names = [line for line in lines if line.strip()]
+    if not raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in raw:
+        lines = raw.split(b"\0")
+    else:
+        lines = split_lines(narrow(raw, "-"))
+    names = [os.fsdecode(line) for line in lines if line.strip()]
     base = Path(os.path.abspath(root or Path.cwd()))
+    locator = Locator(base, lambda: [])  # paths are not searched for: whoever lists them knows where they are
     items: list[Item] = []
+    changes: list[Change] = []
     for name in names:
         if "://" in name:
             items += _from_url(name)
         else:
-            path = Path(os.path.normpath(base / name))
-            items.append(Item(id=_path_id(path, base), audio=path))
-    return Items(_tell_apart(items), [])
+            place = locator.find(name)
+            path = Path(os.path.normpath(base / (place.listed if isinstance(place, Located) else name)))
+            items.append(Item(id=_path_id(path, base), audio=place.path if isinstance(place, Located) else path))
+            if isinstance(place, Located) and place.how is not None:
+                changes.append(Change("-", place.how, f"{name} is {place.path}"))
+    return Items(tell_apart(items), [], changes)
 
 
 def _from_glob(pattern: str) -> Items:
     """Files that a pattern matches; their ids are their paths below the part of the pattern without wildcards."""
     base = Path(os.path.abspath(os.path.join(*_fixed_parts(Path(pattern).parts), "")))
-    paths = [Path(os.path.abspath(name)) for name in sorted(glob.glob(pattern, recursive=True))]
+    forms = {pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))}
+    names = {name for form in forms for name in glob.glob(form, recursive=True)}
+    paths = [Path(os.path.abspath(name)) for name in sorted(names)]
     items = [
         Item(id=_path_id(path, base), audio=path)
         for path in paths
         if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
     ]
     if not items:
-        raise ManifestError(
-            f"{pattern}: matches no audio, expected files ending in {', '.join(sorted(AUDIO_SUFFIXES))}"
-        )
+        known = ", ".join(sorted(AUDIO_SUFFIXES))
+        raise ManifestError(f"{pattern}: matches no audio, expected files ending in {known}")
     others = (path.suffix.lower() for path in paths if path.is_file())
-    return Items(_tell_apart(items), [], Counter(suffix for suffix in others if suffix not in AUDIO_SUFFIXES))
+    left_out = Counter(suffix for suffix in others if suffix not in AUDIO_SUFFIXES)
+    return Items(tell_apart(items), [], left_out=left_out)
 
 
 def _fixed_parts(parts: Iterable[str]) -> list[str]:
@@ -234,48 +247,49 @@ def _from_url(url: str) -> Iterator[Item]:
             raise ManifestError(f"{url}: matches nothing")
     for name in names:
         path = PurePosixPath(name.partition("?")[0].strip("/"))
-        yield Item(id=path.with_suffix("").as_posix(), audio=f"{scheme}://{name}")
+        yield Item(id=without_suffix(path), audio=f"{scheme}://{name}")
 
 
 def _path_id(path: Path, base: Path) -> str:
     """Path below `base` (elsewhere: from the file system's root) without suffix."""
     below = base if path.is_relative_to(base) else Path(path.anchor)
-    return path.relative_to(below).with_suffix("").as_posix()
+    return without_suffix(path.relative_to(below))
 
 
-def _tell_apart(items: list[Item]) -> list[Item]:
-    """Add the suffix to ids that differ in nothing else."""
-    files: dict[str, set[str]] = defaultdict(set)
-    for item in items:
-        files[item.id].add(str(item.audio))
-    return [
-        replace(item, id=item.id + PurePosixPath(str(item.audio)).suffix) if len(files[item.id]) > 1 else item
-        for item in items
-    ]
-
-
-def _cut(items: list[Item], segments: list[Segment], source: Path) -> tuple[list[Item], list[Fault]]:
-    """Replace recordings by their segments; a segment names its recording by id, or by the file's stem."""
+def _cut(items: list[Item], source: Path) -> Items:
+    """Replace recordings by the segments of a list, which names them by their ids, or by their files' stems."""
     by_name: dict[str, list[Item]] = defaultdict(list)
     for item in items:
-        for name in {item.id, PurePosixPath(str(item.audio)).stem}:
+        for name in {normal(item.id), normal(stem(str(item.audio)))}:
             by_name[name].append(item)
-    cut: list[Item] = []
-    faults: list[Fault] = []
+    segments, faults = read_segments(source, by_name)
+    cut: list[tuple[str, Item]] = []
+    keyed: set[str] = set()
+    changes: list[Change] = []
     for segment in segments:
-        recordings = by_name.get(segment.recording, [])
+        recordings = by_name.get(normal(segment.recording), [])
         where = f"{source}:{segment.line}"
         if len(recordings) != 1:
             found = "none" if not recordings else f"{len(recordings)}, such as {recordings[0].audio}"
             faults.append(Fault(where, f"expected one recording named {segment.recording!r}, found {found}"))
             continue
-        cut.append(
-            replace(
-                recordings[0],
-                id=segment.id or f"{recordings[0].id}_{segment.start:.3f}_{segment.start + segment.duration:.3f}",
-                start=segment.start,
-                duration=segment.duration,
-                speaker=segment.speaker or recordings[0].speaker,
-            )
-        )
-    return cut, faults
+        cut.append((where, _stretch(recordings[0], segment)))
+        if segment.id is not None:
+            keyed.add(where)
+        if segment.channel is not None:
+            changes.append(Change(where, "channel of the list taken", f"{segment.channel} of {recordings[0].audio}"))
+    stretches, repeated = unique_ids(cut, keyed)
+    return Items(stretches, [*faults, *repeated], changes)
+
+
+def _stretch(recording: Item, segment: Segment) -> Item:
+    """The part of a recording that a segment names."""
+    end = "end" if segment.duration is None else f"{segment.start + segment.duration:.3f}"
+    return replace(
+        recording,
+        id=segment.id or f"{recording.id}_{segment.start:.3f}_{end}",
+        start=segment.start,
+        duration=segment.duration,
+        channel=recording.channel if segment.channel is None else segment.channel,
+        speaker=segment.speaker or recording.speaker,
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emotion2vec.audio import SAMPLE_RATE
-from emotion2vec.data.formats import Fault
+from emotion2vec.data.faults import Fault
 from emotion2vec.errors import ConfigError
 
 if TYPE_CHECKING:

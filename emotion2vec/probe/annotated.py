@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.data.names import stem
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.annotations import annotation_files, annotation_rows, annotation_text
-from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
+from emotion2vec.probe.corpora import AudioIndex, Clip, ClipSet, audio_files, examples
 
-Row = tuple[str, Path | None, Mapping[str, str | None]]
-"""A clip's name in the annotation, its audio if it was found, and its fields."""
+Row = tuple[str, Path | str, Mapping[str, str | None]]
+"""A clip's name in the annotation, its audio or why there is none, and its fields."""
 
 IEMOCAP_CLASSES = {"neu": "neutral", "hap": "happiness", "exc": "happiness", "ang": "anger", "sad": "sadness"}
 IEMOCAP_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\w+)\t(\w{3})\t\[[\d., ]+\]")
@@ -56,11 +57,11 @@ def read_iemocap(root: Path) -> ClipSet:
     codes: dict[str, str] = {}
     for path in annotation_files(root, "EmoEvaluation/*.txt", "IEMOCAP"):
         codes.update(IEMOCAP_LINE.findall(annotation_text(path)))
-    audio = {path.stem: path for path in audio_files(root)}
+    audio = AudioIndex(root, audio_files(root))
     texts = iemocap_texts(root)
     classes = _Classes("IEMOCAP", IEMOCAP_CLASSES)
     rows: list[Row] = [
-        (name, audio.get(name), {"label": label, "text": texts.get(name), **(iemocap_facts(name) or {})})
+        (name, audio.find(name), {"label": label, "text": texts.get(name), **(iemocap_facts(name) or {})})
         for name, code in sorted(codes.items())
         if (label := classes.of(code))
     ]
@@ -98,18 +99,20 @@ def read_meld(root: Path) -> ClipSet:
             name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
             if label := classes.of(row["Emotion"]):
                 facts = {"label": label, "speaker": row["Speaker"], "text": row["Utterance"], "split": split}
-                rows.append((f"{split}/{name}", in_split.get(name), facts))
+                rows.append((f"{split}/{name}", in_split.find(name), facts))
     return _clipset("meld", "MELD", root, rows, MELD_CLIPS, classes.warnings())
 
 
-def meld_audio(root: Path, audio: Iterable[Path], split: str) -> dict[str, Path]:
+def meld_audio(root: Path, audio: Iterable[Path], split: str) -> AudioIndex:
     """The audio of a split of MELD by its stem: what lies below folders of that name."""
-    return {
-        path.stem: path
+    words = MELD_FOLDERS[split]
+    in_split = (
+        path
         for path in audio
-        if any(word in part.lower() for part in path.relative_to(root).parts[:-1] for word in MELD_FOLDERS[split])
+        if any(word in part.lower() for part in path.relative_to(root).parts[:-1] for word in words)
         and not path.stem.startswith("final_videos")
-    }
+    )
+    return AudioIndex(root, in_split)
 
 
 def read_m3ed(root: Path) -> ClipSet:
@@ -117,7 +120,7 @@ def read_m3ed(root: Path) -> ClipSet:
 
     A speaker is a character of a series, a session is a series; `splitInfo/movie_list_*.txt` hold the official split.
     """
-    audio = {path.stem: path for path in audio_files(root)}
+    audio = AudioIndex(root, audio_files(root))
     path = annotation_files(root, "annotation.json", "M3ED")[0]
     splits = {
         series: split
@@ -140,7 +143,7 @@ def read_m3ed(root: Path) -> ClipSet:
                         "split": splits.get(series),
                     }
                     if facts["label"]:
-                        rows.append((f"{part}_{name}", audio.get(f"{part}_{name}"), facts))
+                        rows.append((f"{part}_{name}", audio.find(f"{part}_{name}"), facts))
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ManifestError(f"{path}: cannot be read as M3ED's annotation: {type(error).__name__}: {error}") from error
     return _clipset("m3ed", "M3ED", root, rows, M3ED_CLIPS, classes.warnings())
@@ -151,7 +154,7 @@ def read_msp_podcast(root: Path) -> ClipSet:
 
     Utterances without agreement (X) and of other classes (O) have no label of the eight classes; Test2 is not used.
     """
-    audio = {path.stem: path for path in audio_files(root)}
+    audio = AudioIndex(root, audio_files(root))
     path = annotation_files(root, "labels_consensus.csv", "MSP-Podcast")[0]
     classes, splits = _Classes("MSP-Podcast", MSP_CLASSES), _Classes("MSP-Podcast", MSP_SPLITS, "partitions")
     rows: list[Row] = []
@@ -165,7 +168,7 @@ def read_msp_podcast(root: Path) -> ClipSet:
                 "gender": row.get("Gender", "").lower() or None,
                 "split": split,
             }
-            rows.append((row["FileName"], audio.get(Path(row["FileName"]).stem), facts))
+            rows.append((row["FileName"], audio.find(stem(row["FileName"])), facts))
     return _clipset("msp-podcast", "MSP-Podcast", root, rows, None, [*splits.warnings(), *classes.warnings()])
 
 
@@ -176,7 +179,7 @@ def read_sentiment(name: str, title: str, expected: int | None) -> Callable[[Pat
     """
 
     def read(root: Path) -> ClipSet:
-        audio = {f"{path.parent.name}/{path.stem}": path for path in audio_files(root)}
+        audio = AudioIndex(root, audio_files(root), lambda path: f"{path.parent.name}/{stem(path)}")
         rows: list[Row] = []
         faults, neutral = [], 0
         path = annotation_files(root, "label.csv", title)[0]
@@ -196,7 +199,7 @@ def read_sentiment(name: str, title: str, expected: int | None) -> Callable[[Pat
                     "text": row["text"],
                     "split": row["mode"],
                 }
-                rows.append((key, audio.get(key), facts))
+                rows.append((key, audio.find(key), facts))
         if faults:
             raise ManifestError(f"{path}: {len(faults)} labels are no numbers: {examples(faults)}")
         warnings = [f"{neutral} neutral clips of {title} are left out, as usual"] if neutral else []
@@ -253,9 +256,9 @@ def _clipset(
     clips = tuple(
         Clip(file=path.relative_to(root).as_posix(), path=path, **facts)  # type: ignore[arg-type]
         for _, path, facts in rows
-        if path is not None
+        if isinstance(path, Path)
     )
-    absent = {key: f"no audio of that name below {root}" for key, path, _ in rows if path is None}
+    absent = {key: path for key, path, _ in rows if isinstance(path, str)}
     if not clips:
         raise ManifestError(
             f"root {root}: {title} lists {len(rows)} clips with a label, and audio of none was found, such as "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from emotion2vec.data.lines import parse_records, read_lines
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.corpora import audio_files, examples
 
@@ -45,16 +44,19 @@ def annotation_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """Read an annotation that is a CSV; cells are stripped, and those that a row lacks are empty.
 
     Raises:
-        ManifestError: it cannot be opened, has no rows, or lacks one of the columns.
+        ManifestError: it cannot be opened, has no rows or rows that cannot be read, or lacks one of the columns.
     """
-    text = annotation_text(path).removeprefix("\ufeff")
-    reader = csv.DictReader(io.StringIO(text, newline=""))  # not by splitlines: MELD has U+0085 within cells
-    rows, found = list(reader), reader.fieldnames or ()
-    if missing := [column for column in columns if column not in found]:
-        raise ManifestError(f"{path}: columns are {', '.join(found) or 'none'}, expected also {', '.join(missing)}")
-    if not rows:
+    lines, _ = read_lines(path, errors="replace")
+    table = parse_records(path, lines)
+    if missing := [column for column in columns if column not in table.columns]:
+        found = ", ".join(table.columns) or "none"
+        raise ManifestError(f"{path}: columns are {found}, expected also {', '.join(missing)}")
+    if table.faults:
+        reasons = examples(str(fault) for fault in table.faults)
+        raise ManifestError(f"{path}: {len(table.faults)} rows cannot be read: {reasons}")
+    if not table.records:
         raise ManifestError(f"{path}: holds no rows below its header, expected one per clip")
-    return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in rows]
+    return [{column: cells.get(column, "").strip() for column in table.columns} for _, cells in table.records]
 
 
 def check_numbers(path: Path, rows: Sequence[Mapping[str, str]], columns: Iterable[str], pattern: str) -> None:

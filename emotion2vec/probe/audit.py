@@ -6,16 +6,18 @@ K: classes. Q: dimensions of values.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emotion2vec.data.names import normal
 from emotion2vec.probe.contents import content_keys
-from emotion2vec.probe.corpora import Clip, ClipSet, examples
+from emotion2vec.probe.corpora import SHOWN, Clip, ClipSet, examples
 from emotion2vec.probe.folds import Fold
 from emotion2vec.probe.goals import Goal, make_goal
+from emotion2vec.probe.labels import class_name, folded
 from emotion2vec.probe.metrics import format_score, mean_scores
 
 SPEAKER_MARGIN = {"classification": 5.0, "regression": 0.05}
@@ -117,6 +119,7 @@ def _warnings(
             found.append(f"fold {row['name']}: training has no clip of {', '.join(missing)}, which the test has")
         if absent := sorted(row["train"].keys() - row["test"].keys()):
             found.append(f"fold {row['name']}: the test has no clip of {', '.join(absent)}; its UA is over the others")
+    found += _alike_speakers(clips)
     return found + (_alike_labels(clips) + _one_class_speakers(clips) if goal.task == "classification" else [])
 
 
@@ -139,12 +142,32 @@ def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence
 
 
 def _alike_labels(clips: Sequence[Clip]) -> list[str]:
-    """Labels that differ only in case, spaces and hyphens are mostly one class that was spelled in two ways."""
+    """Labels that differ only in case, spaces, hyphens or Unicode form, or are synonyms, are mostly one class."""
+    alike = _alike((clip.label for clip in clips if clip.label), class_name)
+    return [f"labels that look like the same class count as different ones: {alike}"] if alike else []
+
+
+def _alike_speakers(clips: Sequence[Clip]) -> list[str]:
+    """Speakers whose names differ only in case, spaces or Unicode form are mostly one person, whom folds take apart."""
+    alike = _alike((clip.speaker for clip in clips if clip.speaker), lambda name: "".join(folded(name).split()))
+    return [f"speakers that look like the same person count as different ones: {alike}"] if alike else []
+
+
+def _alike(names: Iterable[str], meaning: Callable[[str], str]) -> str:
+    """Names of one meaning, for a message; empty where every name has a meaning of its own."""
     spelled: dict[str, set[str]] = {}
-    for clip in clips:
-        spelled.setdefault("".join(filter(str.isalnum, clip.label.lower())), set()).add(clip.label)
-    alike = [" and ".join(map(repr, sorted(labels))) for labels in spelled.values() if len(labels) > 1]
-    return [f"labels that look like the same class count as different ones: {'; '.join(alike)}"] if alike else []
+    for name in names:
+        spelled.setdefault(meaning(name), set()).add(name)
+    alike = [" and ".join(_shown(group)) for group in spelled.values() if len(group) > 1]
+    rest = [f"and {len(alike) - SHOWN} more"] if len(alike) > SHOWN else []
+    return "; ".join(alike[:SHOWN] + rest)
+
+
+def _shown(names: Iterable[str]) -> list[str]:
+    """Names in quotes; those that look the same, in different Unicode forms, with their characters' numbers."""
+    plain = [repr(name) for name in sorted(names)]
+    same = len({normal(name) for name in plain}) < len(plain)
+    return [ascii(name) for name in sorted(names)] if same else plain
 
 
 def _one_class_speakers(clips: Sequence[Clip]) -> list[str]:

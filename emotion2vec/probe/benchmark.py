@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.data.summary import Summary
 from emotion2vec.errors import ConfigError, Emotion2vecError, ManifestError
 from emotion2vec.probe.contents import combined_key
 from emotion2vec.probe.corpora import ClipSet
@@ -22,6 +23,7 @@ from emotion2vec.probe.probing import probe
 from emotion2vec.probe.report import versions, write_json
 from emotion2vec.probe.request import Request
 from emotion2vec.probe.store import check_texts
+from emotion2vec.suffixes import check_folder_name
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,15 @@ class BenchmarkResult:
 
     documents: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def summary(self) -> Summary:
+        """Counts of combinations of corpus, feature and head."""
+        summary = Summary(len(self.documents) + len(self.failures), len(self.documents))
+        summary.leave_out(failure["reason"] for failure in self.failures)
+        if incomplete := sum(not document["complete"] for document in self.documents):
+            summary.changed["without some of their clips"] = incomplete
+        return summary
 
     @property
     def exit_code(self) -> int:
@@ -89,6 +100,7 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
         ConfigError: the output folder cannot be written.
     """
     output = Path(plan.output)
+    check_folder_name(output, "output", "a benchmark")
     try:
         (output / "results").mkdir(parents=True, exist_ok=True)
     except OSError as error:

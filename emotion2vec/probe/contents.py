@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.checkpoint.complete import complete_file
+from emotion2vec.data.contents import content_key
 from emotion2vec.errors import ConfigError
 
 FOLDER = "contents"
@@ -24,18 +25,6 @@ SETTLED_SECONDS = 2.0
 
 Signature = list[int]
 """Size, time of change and ctime, the times in ns."""
-
-
-def content_key(path: Path) -> str | None:
-    """Hash of a file's bytes, or None when it cannot be read."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError:
-        return None
-    return digest.hexdigest()
 
 
 def content_keys(paths: Sequence[Path], cache: str | Path | None = None) -> list[str | None]:

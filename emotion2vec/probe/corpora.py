@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from emotion2vec.data.faults import Change
+from emotion2vec.data.names import normal, stem
 from emotion2vec.decode.suffixes import AUDIO_SUFFIXES, SNDFILE_SUFFIXES
 
 SHOWN = 5
@@ -49,6 +51,8 @@ class ClipSet:
     left_out: dict[str, str] = field(default_factory=dict)
     """Files that could not be used, and why."""
     warnings: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    """Files that are used otherwise than they were listed."""
     splits: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     """Folds that the corpus brings along: fold → `train`, `valid`, `test` → positions of clips."""
     mapping: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -77,6 +81,31 @@ def audio_files(root: Path) -> list[Path]:
     return sorted(
         path for path in found if path.suffix.lower() in SNDFILE_SUFFIXES or path.with_suffix("") not in taken_out
     )
+
+
+class AudioIndex:
+    """Audio by what identifies it, in whatever Unicode form.
+
+    Args:
+        root: folder that the audio lies below, for messages.
+        paths: the files.
+        name: what identifies a file, by default its stem.
+    """
+
+    def __init__(self, root: Path, paths: Iterable[Path], name: Callable[[Path], str] = stem):
+        self._root = root
+        self._paths: dict[str, list[Path]] = {}
+        for path in paths:
+            self._paths.setdefault(normal(name(path)), []).append(path)
+
+    def find(self, name: str) -> Path | str:
+        """The only file of that name, or why there is none."""
+        found = self._paths.get(normal(name), [])
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            return f"no audio of that name below {self._root}"
+        return f"{len(found)} files of that name below {self._root}, such as {found[0]} and {found[1]}: expected one"
 
 
 def examples(items: Sequence[str] | Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from emotion2vec.data.names import stem
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.annotated import ANNOTATED, iemocap_facts
 from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
@@ -24,7 +25,7 @@ def native_name(name: str) -> str:
 def facts_of_name(corpus: str, path: Path) -> dict[str, str]:
     """What a clip's file name says in a known corpus: speaker, sentence and so on; nothing where it says nothing."""
     if corpus == "iemocap":
-        return iemocap_facts(path.stem) or {}
+        return iemocap_facts(stem(path)) or {}
     return (CORPORA[corpus].read(path) or {}) if corpus in CORPORA else {}
 
 
@@ -66,7 +67,7 @@ def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
         if facts is None:
             strangers.append(file)
             continue
-        key = path.stem, facts.get("speaker", "")  # SAVEE's speakers share stems
+        key = stem(path), facts.get("speaker", "")  # SAVEE's speakers share stems
         if key in found:
             doubled.append(file)
             continue

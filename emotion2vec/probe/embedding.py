@@ -54,7 +54,8 @@ def embed(
     Returns:
         `groups`, what each point is by `emotion`, `arousal` and `speaker`, by `corpus` where several are joined, or by
         the thirds of the `targets` where values are predicted; `pca` and, where umap-learn is installed, `umap` with
-        coordinates (N, 2), and `explained`, the share of variance in the two principal components.
+        coordinates (N, 2), `explained`, the share of variance in the two principal components, and `unread`, files of
+        clips that could not be read, with reasons.
 
     Raises:
         ManifestError: fewer than three clips can be read.
@@ -66,6 +67,7 @@ def embed(
         random = np.random.default_rng(keyed_seed("points", len(clips)))
         clips = tuple(clips[i] for i in np.sort(random.choice(len(clips), MOST_POINTS, replace=False)))
     table = extract_table(clips, extractor, frames=False, cache=cache, progress=progress)
+    unread = {clips[place].file: reason for place, reason in table.failures.items()}
     clips = tuple(clip for clip, read in zip(clips, table.usable, strict=True) if read)
     if len(clips) < 3:
         raise ManifestError(f"{clipset.root}: {len(clips)} clips can be read, expected at least 3 to draw")
@@ -73,6 +75,7 @@ def embed(
     pca = PCA(n_components=2, random_state=0).fit(vectors)
     found: dict[str, Any] = {
         "groups": _groups(clips, targets),
+        "unread": unread,
         "explained": float(pca.explained_variance_ratio_.sum()),
         "pca": np.round(pca.transform(vectors), 3).tolist(),
     }

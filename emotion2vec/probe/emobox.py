@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.data.faults import Change
+from emotion2vec.data.lines import read_lines
+from emotion2vec.data.locate import Locator
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
 from emotion2vec.probe.datasets import facts_of_name, native_name
@@ -23,6 +27,7 @@ class _Findings:
 
     repaired: Counter[str] = field(default_factory=Counter)
     left_out: dict[str, str] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
 
     def warnings(self) -> list[str]:
         return [f"EmoBox metadata: {what} ({count} times)" for what, count in sorted(self.repaired.items())]
@@ -32,7 +37,7 @@ def read_emobox(data: str | Path, audio_root: str | Path) -> ClipSet:
     """Read one corpus of EmoBox's `data` folder.
 
     Rows name audio by `wav` or `audio`, with a root and an ending of their own: a clip is the audio file below
-    `audio_root` whose path ends alike without its ending, or the only one of that stem. Labels come as `emo` or
+    `audio_root` that `emotion2vec.data.locate` finds for it. Labels come as `emo` or
     `label`, and are mapped by `label_map.json` or `label_dict.json`, exactly or but for upper and lower case; a label
     that the map lacks keeps its own name. Speakers, which EmoBox does not list, come from the corpus's native reader
     where there is one. The same fold under two file names is read once.
@@ -68,6 +73,7 @@ def read_emobox(data: str | Path, audio_root: str | Path) -> ClipSet:
         clips=tuple(clips),
         left_out=findings.left_out,
         warnings=tuple(findings.warnings()),
+        changes=tuple(findings.changes),
         splits=splits,
     )
 
@@ -81,10 +87,9 @@ def _list_file(data: Path) -> Path:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """Rows of a JSON Lines file; all lines that are none are named at once."""
-    rows, faults = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
+    lines, unreadable = read_lines(path)
+    rows, faults = [], [str(fault) for fault in unreadable]
+    for number, line in lines:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -106,7 +111,7 @@ def _label_map(data: Path, findings: _Findings) -> dict[str, str]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ManifestError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
         raise ManifestError(f"{path}: holds a {type(found).__name__}, expected an object of labels and their names")
@@ -127,30 +132,38 @@ def _label(row: dict[str, Any], labels: dict[str, str], findings: _Findings) -> 
 
 
 def _file_of(row: dict[str, Any]) -> str:
-    return str(row.get("wav") or row.get("audio") or row["key"])
+    """The path that a row lists, or the name in its key."""
+    return str(row.get("wav") or row.get("audio") or str(row["key"]).removeprefix(f"{row.get('dataset')}-"))
 
 
 def _match(
     rows: list[dict[str, Any]], labels: dict[str, str], name: str, root: Path, findings: _Findings
 ) -> tuple[list[Clip], dict[str, int]]:
     """Clips of the rows whose audio and label are there, and their positions by key."""
-    by_stem: dict[str, list[Path]] = {}
-    for path in audio_files(root):
-        by_stem.setdefault(path.stem, []).append(path)
+    root = Path(os.path.abspath(root))
+    locator = Locator(root, lambda: audio_files(root))
     clips: list[Clip] = []
     positions: dict[str, int] = {}
+    owners: dict[Path, str] = {}
     for row in rows:
-        key, file = str(row["key"]), Path(_file_of(row))
+        key, file = str(row["key"]), _file_of(row)
         if key in positions or key in findings.left_out:
             findings.repaired["key listed twice, taken once"] += 1
             continue
-        found = _locate(file, key.removeprefix(f"{row.get('dataset')}-"), by_stem)
+        place = locator.find(file)
         label = _label(row, labels, findings)
-        if found is None or label is None:
-            findings.left_out[key] = "no label" if label is None else f"no audio below {root} matches {file}"
+        if isinstance(place, str) or label is None:
+            findings.left_out[key] = "no label" if label is None else str(place)
             continue
-        if found.suffix != file.suffix:
-            findings.repaired[f"audio is {found.suffix} in place of {file.suffix}"] += 1
+        if place.path in owners:
+            findings.left_out[key] = f"{file!r} is {place.path}, as that of {owners[place.path]} is already"
+            continue
+        found = place.path
+        owners[found] = key
+        if place.how is not None:
+            findings.changes.append(Change(key, place.how, f"{file} is {found}"))
+        if found.suffix != Path(file).suffix:
+            findings.repaired[f"audio is {found.suffix} in place of {Path(file).suffix}"] += 1
         facts = facts_of_name(name, found)
         positions[key] = len(clips)
         known: dict[str, Any] = {**_listed(row), **facts, "label": label}
@@ -160,23 +173,6 @@ def _match(
 
 def _listed(row: dict[str, Any]) -> dict[str, str]:
     return {name: str(row[name]) for name in ("speaker", "gender", "session", "text") if row.get(name)}
-
-
-def _locate(file: Path, stem: str, by_stem: dict[str, list[Path]]) -> Path | None:
-    """The file of that stem that shares the most of its path's end with the row's."""
-    candidates = by_stem.get(file.stem) or by_stem.get(stem) or []
-    ends = file.with_suffix("").parts[::-1]
-
-    def shared(path: Path) -> int:
-        parts = path.with_suffix("").parts[::-1]
-        return next(
-            (i for i, (a, b) in enumerate(zip(ends, parts, strict=False)) if a != b), min(len(ends), len(parts))
-        )
-
-    ranked = sorted(candidates, key=shared, reverse=True)
-    if len(ranked) > 1 and shared(ranked[0]) == shared(ranked[1]):
-        return None
-    return ranked[0] if ranked else None
 
 
 def _read_folds(

@@ -21,7 +21,8 @@ from emotion2vec.probe.cache import ClipFeatures
 from emotion2vec.probe.combined import JOINT, CombinedFeatures
 from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.layers import at_layer, check_layer, check_pooling
-from emotion2vec.probe.stored import StoredFeatures, is_feature_store, pool
+from emotion2vec.probe.stored import StoredFeatures, pool
+from emotion2vec.probe.stored_files import is_feature_store
 
 if TYPE_CHECKING:
     from emotion2vec.config import Emotion2vecConfig
@@ -167,7 +168,7 @@ def make_extractor(
 
         return TextExtractor(name, text_encoder(source, device), layer, pooling or "mean")
     if is_feature_store(Path(name)):
-        return StoredFeatures(Path(name), pooling or "mean")
+        return StoredFeatures(Path(name), pooling)
     network = _untrained(_config_of(source or model or DEFAULT_SHAPE)) if kind == "untrained" else _load(name)
     return ModelExtractor(name, network.to(device), layer, pooling or "mean")
 

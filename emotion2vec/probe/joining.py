@@ -8,29 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from emotion2vec.data.names import normal, without_suffix
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.corpora import Clip, ClipSet, examples
-
-SYNONYMS = {
-    "angry": "anger",
-    "anger": "anger",
-    "happy": "happiness",
-    "happiness": "happiness",
-    "joy": "happiness",
-    "sad": "sadness",
-    "sadness": "sadness",
-    "neutral": "neutral",
-    "fear": "fear",
-    "fearful": "fear",
-    "anxiety": "fear",
-    "disgust": "disgust",
-    "disgusted": "disgust",
-    "surprise": "surprise",
-    "surprised": "surprise",
-    "boredom": "boredom",
-    "calm": "calm",
-}
-"""The class that a corpus's label stands for, in lower case; other labels stand for themselves."""
+from emotion2vec.probe.labels import DOUBTFUL, SYNONYMS, simple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +23,8 @@ class Part:
         clipset: its clips.
         language: what is spoken, for leaving a language out.
         split: `train`, `valid` or `test`, for folds `official`; None where folds decide.
-        labels: what its labels are called in the whole, where `SYNONYMS` says otherwise; an empty name leaves them out.
+        labels: what its labels are called in the whole, where that is not what `labels.SYNONYMS` says; an empty name
+            leaves them out.
         only: a JSON Lines file as EmoBox publishes its balanced test sets, whose clips are taken and no others.
     """
 
@@ -105,12 +87,13 @@ def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ())
         clips=clips,
         left_out={f"{part.name}/{file}": why for part in parts for file, why in part.clipset.left_out.items()},
         warnings=tuple(warning for part in parts for warning in _warnings(part, mapping[part.name])),
+        changes=tuple(change for part in parts for change in part.clipset.changes),
         mapping=mapping,
     )
 
 
 def _class_of(part: Part, label: str) -> str:
-    return part.labels[label] if label in part.labels else SYNONYMS.get(label.lower(), label.lower())
+    return part.labels[label] if label in part.labels else SYNONYMS.get(simple(label), label.lower())
 
 
 def _joined(part: Part, clip: Clip, label: str) -> Clip:
@@ -131,6 +114,10 @@ def _joined(part: Part, clip: Clip, label: str) -> Clip:
 def _warnings(part: Part, mapping: Mapping[str, str]) -> list[str]:
     """The part's own warnings, and what joining left out of it."""
     found = [f"{part.name}: {warning}" for warning in part.clipset.warnings]
+    taken = {label: to for label, to in mapping.items() if to and label not in part.labels and simple(label) != to}
+    if merged := sorted(label for label, to in taken.items() if simple(label) in DOUBTFUL):
+        each = ", ".join(f"{label} as {taken[label]}" for label in merged)
+        found.append(f"{part.name}: labels are taken for others of nearly the same meaning: {each}")
     counts = Counter(clip.label for clip in part.clipset.clips if clip.label and not mapping[clip.label])
     if counts:
         each = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
@@ -178,5 +165,5 @@ def _only(part: Part, path: Path) -> ClipSet:
 
 def _ends(file: str) -> tuple[str, ...]:
     """A file's stem with its folder and without, the longer end first; once where it has no folder."""
-    stem = Path(file).with_suffix("")
-    return tuple(dict.fromkeys(["/".join(stem.parts[-2:]), stem.name]))
+    parts = normal(without_suffix(file)).split("/")
+    return tuple(dict.fromkeys(["/".join(parts[-2:]), parts[-1]]))

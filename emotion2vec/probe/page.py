@@ -26,8 +26,12 @@ from emotion2vec.probe.metrics import format_score
 from emotion2vec.probe.plan import BenchmarkPlan
 from emotion2vec.probe.published import published_rows
 from emotion2vec.probe.report import check_writable, versions, write_json
+from emotion2vec.suffixes import check_file_name
 
 Document = dict[str, Any]
+
+PAGE_SUFFIXES = (".html", ".htm")
+"""What a page may end in."""
 
 
 def write_report(
@@ -87,22 +91,28 @@ def write_plots(
     cache: str | Path | None = None,
     device: str = "cpu",
     progress: bool = False,
-) -> None:
+) -> dict[str, str]:
     """Write a page of nothing but the plots of some features of a corpus.
+
+    Returns:
+        Files of clips that could not be drawn, and why.
 
     Raises:
         ConfigError: a feature is not known, or the file cannot be written.
         ManifestError: fewer than three clips can be read.
     """
+    check_file_name(output, "output", PAGE_SUFFIXES)
     check_writable(output)
-    blocks = ""
+    blocks, unread = "", {}
     for name in features:
         extractor = make_extractor(name, layer=layer, pooling=pooling, device=device)
         found = embed(clipset, extractor, cache, progress)
+        unread.update(found["unread"])
         blocks += f"<h2>{escape(name)}</h2>{embedding_plots(found)}"
     title = f"{clipset.name}: features in two dimensions"
     with complete_file(output) as partial:
         partial.write_text(_document(title, f"<h1>{escape(title)}</h1>{blocks}"), encoding="utf-8")
+    return unread
 
 
 def _document(title: str, body: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.data.summary import Summary
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.audit import audit
@@ -27,6 +28,7 @@ from emotion2vec.probe.request import Request, check_request
 from emotion2vec.probe.store import Extractor, FeatureTable, check_texts, extract_table
 from emotion2vec.probe.stored import StoredFeatures
 from emotion2vec.probe.tasks import Head
+from emotion2vec.suffixes import check_file_name
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +112,7 @@ def probe(
     request = Request(dataset=dataset, table=table, emobox=emobox, root=root, targets=tuple(targets), context=context)
     check_request(request, clips, wanted, chosen_heads, seeds, layer)
     if output is not None:
+        check_file_name(output, "output", [".json"])
         check_writable(output)
     device = str(choose_device(device))
     make = partial(make_extractor, model=model, pooling=pooling, device=device)
@@ -163,10 +166,12 @@ def probe(
         **({"conversation": contexts.facts} if contexts else {}),
         **({"mapping": clipset.mapping} if clipset.mapping else {}),
         "complete": not left_out,
+        "summary": clip_summary(clipset, left_out).to_dict(),
         "audit": audited,
         "settings": {"layer": layer, "pooling": pooling, "standardize": standardize, "seeds": list(seeds)},
         "device": device,
         "left_out": [{"file": file, "reason": reason} for file, reason in left_out.items()],
+        "changes": [vars(change) for change in clipset.changes],
         "warnings": warnings,
         "versions": versions(),
     }
@@ -174,6 +179,15 @@ def probe(
     if output is not None:
         write_json(result.to_dict(), output)
     return result
+
+
+def clip_summary(clipset: ClipSet, left_out: Mapping[str, str]) -> Summary:
+    """Counts of a corpus's clips, and of the files that were left out, those that it could not find among them."""
+    found = len(clipset.clips) + len(clipset.left_out)
+    summary = Summary(found, found - len(left_out))
+    summary.leave_out(left_out.values())
+    summary.change(clipset.changes)
+    return summary
 
 
 def _by_need(heads: Sequence[Head]) -> list[tuple[str, list[Head]]]:

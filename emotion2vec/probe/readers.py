@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from emotion2vec.data.names import without_suffix
+
 FIELDS = ("label", "speaker", "gender", "session", "sentence", "intensity", "split")
 
 
@@ -37,7 +39,7 @@ class Corpus:
 
     def read(self, path: Path) -> dict[str, str] | None:
         """Turn a file's path into fields of `Clip`, or None when it is not a clip of this corpus."""
-        name = path.with_suffix("").as_posix()
+        name = without_suffix(path)
         match = re.fullmatch(f"(?:.*?/)??(?:{self.pattern})", name, re.IGNORECASE)  # with all folders that it can use
         if match is None:
             return None

@@ -1,74 +1,109 @@
-"""Features that lie on disk already, matched to clips by relative path or stem.
+"""Features that lie on disk already, matched to clips by the files that they were made from, by path or by stem.
 
 T: frames. D: channels of a frame. P: channels of a clip's vector.
 """
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from emotion2vec.errors import ManifestError
+from emotion2vec.data.names import folders_agree, normal, stem, without_suffix
+from emotion2vec.extraction.ledger import read_origins
 from emotion2vec.probe.cache import ClipFeatures
 from emotion2vec.probe.contents import combined_key
-from emotion2vec.probe.corpora import Clip
-
-
-def is_feature_store(path: Path) -> bool:
-    """Whether a path is an .npz file, or a folder that holds .npy files and no model."""
-    if path.suffix == ".npz":
-        return path.is_file()
-    return path.is_dir() and next(path.rglob("*.npy"), None) is not None
+from emotion2vec.probe.corpora import Clip, examples
+from emotion2vec.probe.stored_files import open_store
 
 
 class StoredFeatures:
-    """Features from an .npz of one array per clip, a folder of .npy files, or the original recipe's three files.
+    """Features that `extract` wrote, in any of its formats, or arrays of others: see `stored_files.open_store`.
 
-    Arrays are frames (T, D) or vectors (P,). The original recipe keeps `NAME.npy` (all frames), `NAME.lengths` (frames
-    per clip) and `NAME.tsv` or `NAME.emo` (a name per clip, in the same order). A clip is found by the longest end of
-    its path that the store has, without its ending, or by its stem alone.
+    Arrays are frames (T, D) or vectors (P,); where there are both, the vector is the stored one unless a pooling is
+    asked for. A clip's features are those that were made from its file, as far as `inputs.jsonl` beside them says;
+    else those called as its path below the corpus's root is, without its audio suffix; else those of its stem in a
+    folder that is not called otherwise. Two that match are none, and no features are given to two files.
     """
 
     reads = ("audio",)
 
-    def __init__(self, path: Path, pooling: str):
+    def __init__(self, path: Path, pooling: str | None = None):
         self.name = path.as_posix()
         self._pooling = pooling
-        if path.suffix == ".npz":
-            self._arrays, files = _archive(path), [path]
-        elif lengths := sorted(path.glob("*.lengths")):
-            self._arrays, files = _fairseq_recipe(lengths), sorted(path.glob("*.npy"))
-        else:
-            files = sorted(path.rglob("*.npy"))
-            self._arrays = {file.relative_to(path).with_suffix("").as_posix(): file for file in files}
-        self.fingerprint = f"stored {combined_key(files)} {pooling}"
-        self._stems: dict[str, list[str]] = {}
-        for key in self._arrays:
-            self._stems.setdefault(key.rpartition("/")[2], []).append(key)
+        self._store = open_store(path)
+        self.fingerprint = f"stored {combined_key(self._store.files)} {pooling or 'mean'}"
+        self._by_file: dict[str, list[str]] = defaultdict(list)
+        for name, origin in read_origins(self._store.ledgers).items():
+            if name in self._store.entries and origin.start is None and origin.duration is None:
+                self._by_file[origin.file].append(name)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        for name in self._store.entries:
+            for index, keys in ((self._by_name, (name, without_suffix(name))), (self._by_stem, _ends(name))):
+                for key in {normal(key) for key in keys}:
+                    index[key].append(name)
+        self._owners: dict[str, Path] = {}
 
     def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
         """Look clips up; see `Extractor`."""
-        return [self._find(clip.path) for clip in clips]
+        return [self._find(clip) for clip in clips]
 
-    def _find(self, path: Path) -> ClipFeatures | str:
-        keys = self._stems.get(path.stem, [])
-        clip = path.with_suffix("").as_posix()
-        matching = [key for key in keys if clip == key or clip.endswith(f"/{key}")] or keys
-        if len(matching) != 1:
-            return f"{len(matching) or 'no'} arrays for {path.name}, expected one"
+    def _find(self, clip: Clip) -> ClipFeatures | str:
+        names = self._matching(clip)
+        if len(names) != 1:
+            found = f": {examples(names)}" if names else ""
+            return f"{len(names) or 'no'} arrays for {clip.path.name}, expected one{found}"
+        (name,) = names
+        owner = self._owners.setdefault(name, clip.path)
+        if owner != clip.path:
+            return f"{name} would be the features of {clip.path}, and of {owner} too"
+        entries = self._store.entries[name]
+        if len(entries) != 1:
+            return f"{name} is in {len(entries)} files, expected one"
         try:
-            array = self._arrays[matching[0]]
-            values = np.asarray(np.load(array, allow_pickle=False) if isinstance(array, Path) else array, np.float32)
-        except (OSError, ValueError, EOFError) as error:
-            return f"{matching[0]}: cannot be read: {error}"
-        if values.ndim not in (1, 2) or not values.size or not np.isfinite(values).all():
-            return f"{matching[0]}: shape {values.shape}, expected finite frames (T, D) or a vector (P,)"
-        frames = np.atleast_2d(values)  # (T, D)
-        return ClipFeatures(values if values.ndim == 1 else pool(frames, self._pooling), frames)
+            arrays = {key: np.asarray(array, np.float32) for key, array in entries[0]().items()}
+        except (OSError, ValueError, EOFError, KeyError) as error:
+            return f"{name}: cannot be read: {error}"
+        for values in arrays.values():
+            if values.ndim not in (1, 2) or not values.size or not np.isfinite(values).all():
+                return f"{name}: shape {values.shape}, expected finite frames (T, D) or a vector (P,)"
+        return self._as_features(arrays)
+
+    def _as_features(self, arrays: dict[str, np.ndarray]) -> ClipFeatures:
+        """One clip's vector and frames of what is stored, `frames`, `utterance`, or both."""
+        frames = arrays.get("frames", arrays.get("utterance"))
+        vector = arrays.get("utterance", frames)
+        assert frames is not None and vector is not None
+        if self._pooling is not None and frames.ndim == 2:
+            vector = frames
+        pooled = vector if vector.ndim == 1 else pool(vector, self._pooling or "mean")
+        return ClipFeatures(pooled, np.atleast_2d(frames))
+
+    def _matching(self, clip: Clip) -> list[str]:
+        """Names in the store that are the clip's, by the surest thing that is known of any."""
+        made_from = self._by_file.get(os.path.abspath(clip.path), [])
+        if len(made_from) == 1:
+            return made_from
+        named = _distinct(self._by_name, (clip.file, without_suffix(clip.file)))
+        if named:
+            return named
+        folders = clip.path.absolute().parts[1:-1]
+        ends = _distinct(self._by_stem, _ends(clip.path.name))
+        return [name for name in ends if folders_agree(PurePosixPath(name).parts[:-1], folders)]
+
+
+def _ends(name: str) -> tuple[str, str]:
+    """The last part of a path, with its audio suffix and without."""
+    return name.rpartition("/")[2], stem(name)
+
+
+def _distinct(index: dict[str, list[str]], keys: Iterable[str]) -> list[str]:
+    """Names under any of the keys, each once."""
+    return list(dict.fromkeys(name for key in keys for name in index.get(normal(key), [])))
 
 
 def pool(frames: np.ndarray, pooling: str) -> np.ndarray:
@@ -77,34 +112,3 @@ def pool(frames: np.ndarray, pooling: str) -> np.ndarray:
     if pooling == "mean":
         return mean.astype(np.float32)
     return np.concatenate([mean, frames.std(axis=0, dtype=np.float64)]).astype(np.float32)
-
-
-def _archive(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {Path(key).with_suffix("").as_posix() if "." in key else key: archive[key] for key in archive}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ManifestError(f"features {path}: cannot be read as .npz: {error}") from error
-
-
-def _fairseq_recipe(lengths: list[Path]) -> dict[str, Any]:
-    """Frames of all clips in one array, cut by a file of lengths and named by a file of names."""
-    arrays: dict[str, Any] = {}
-    for path in lengths:
-        names = next((path.with_suffix(end) for end in (".tsv", ".emo") if path.with_suffix(end).is_file()), None)
-        if names is None or not path.with_suffix(".npy").is_file():
-            raise ManifestError(f"features {path}: expected beside it {path.stem}.npy, and {path.stem}.tsv or .emo")
-        counts = [int(line) for line in path.read_text(encoding="utf-8").split()]
-        rows = [line.split()[0] for line in names.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if names.suffix == ".tsv" and len(rows) == len(counts) + 1:
-            rows = rows[1:]  # a fairseq manifest starts with its root
-        frames = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        if len(rows) != len(counts) or sum(counts) != len(frames):
-            raise ManifestError(
-                f"features {path}: {len(rows)} names, {len(counts)} lengths of {sum(counts)} frames together, and "
-                f"{len(frames)} frames in {path.stem}.npy; expected them to agree"
-            )
-        ends = np.cumsum(counts)
-        for row, end, count in zip(rows, ends, counts, strict=True):
-            arrays[Path(row).with_suffix("").as_posix()] = frames[end - count : end]
-    return arrays

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import os
 import re
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from emotion2vec.decode import AUDIO_SUFFIXES
+from emotion2vec.data.faults import Change, Fault
+from emotion2vec.data.lines import parse_records, read_lines
+from emotion2vec.data.locate import Located, Locator
+from emotion2vec.data.manifests import audio_below
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.corpora import SHOWN, Clip, ClipSet, audio_files
 
@@ -39,12 +45,12 @@ def read_table(
             code, where only that is known), `intensity`, `corpus`, `language`, `dialogue` and `turn`; an empty cell
             means unknown, other columns are ignored.
         root: folder that relative paths start from; by default the table's own. A file that is not there is looked
-            for under the same path with another audio ending.
+            for as `emotion2vec.data.locate` says, such as with another audio ending.
         targets: columns of numbers that are to be predicted; labels may be absent then.
         conversations: `dialogue` and `turn`, a whole number, are needed; a label may be unknown.
 
     Returns:
-        The clips in the table's order; files that are nowhere are named in `left_out`.
+        The clips in the table's order; files that are nowhere and rows that cannot be read are named in `left_out`.
 
     Raises:
         ManifestError: the table cannot be read, lacks a column, has rows without file or label, with something else
@@ -52,38 +58,60 @@ def read_table(
             file that exists.
     """
     path = Path(path)
-    root = path.parent if root is None else Path(root)
-    rows, label_column = _read_rows(path, [*targets, *(["dialogue", "turn"] if conversations else [])], bool(targets))
+    root = Path(os.path.abspath(path.parent if root is None else root))
+    rows = _read_rows(path, [*targets, *(["dialogue", "turn"] if conversations else [])], bool(targets))
+    read = _Rows(targets, conversations, rows.label_column)
+    entries = [entry for line, row in rows.records if (entry := read.entry(line, row)) is not None]
+    if read.faults:
+        rest = [f"and {len(read.faults) - SHOWN} more"] if len(read.faults) > SHOWN else []
+        raise ManifestError(f"{path}: {len(read.faults)} faulty lines: " + "; ".join(read.faults[:SHOWN] + rest))
+    locator = Locator(root, lambda: audio_below(root, []))
+    found = {file: locator.find(file) for file, _ in entries}
+    uses = Counter(place.path for place in found.values() if isinstance(place, Located))
+    left_out = {fault.where: fault.reason for fault in rows.faults}
     clips: list[Clip] = []
-    left_out: dict[str, str] = {}
-    faults: list[str] = []
-    lines: dict[str, int] = {}
-    for line, row in rows:
-        file, label = (row.get(column) or "" for column in ("file", label_column))
-        missing = [] if file else ["file is empty"]
-        if not label and not targets and not conversations:
-            missing.append(f"{label_column} is empty")
-        if file in lines:
-            missing.append(f"{file} is already on line {lines[file]}")
-        values, turn, wrong = _numbers(row, targets, conversations)
-        if missing or wrong:
-            faults.append(f"line {line}: " + ", ".join(missing[:1] + wrong))
-            continue
-        lines[file] = line
-        audio = _locate(root / file)
-        if audio is None:
-            left_out[file] = f"no such file below {root}"
-            continue
-        facts = {column: row.get(column) or None for column in OPTIONAL_COLUMNS}
-        clips.append(Clip(file=Path(file).as_posix(), path=audio, label=label, values=values, turn=turn, **facts))
-    if faults:
-        rest = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-        raise ManifestError(f"{path}: {len(faults)} faulty lines: " + "; ".join(faults[:SHOWN] + rest))
+    changes: list[Change] = []
+    for file, facts in entries:
+        place = found[file]
+        if isinstance(place, str):
+            left_out[file] = f"no such file: {place}"
+        elif place.how is not None and uses[place.path] > 1:
+            left_out[file] = f"does not exist, and {place.path} of the same stem is named by another line too"
+        else:
+            clips.append(Clip(file=PurePosixPath(place.listed).as_posix(), path=place.path, **facts))
+            if place.how is not None:
+                changes.append(Change(file, place.how, f"is {place.path}"))
     if not clips:
-        first = next(iter(left_out), None)
-        found = f"none of its {len(left_out)} files exists, such as {root / first}" if first else "it has no rows"
-        raise ManifestError(f"{path}: {found}; expected paths relative to {root}")
-    return ClipSet(name=path.stem, root=root, clips=tuple(clips), left_out=left_out)
+        missing = [f"none of its {len(found)} files exists, such as {root / next(iter(found))}"] if found else []
+        reasons = [*missing, *map(str, rows.faults[:SHOWN])] or ["it has no rows"]
+        raise ManifestError(f"{path}: {'; '.join(reasons)}; expected paths relative to {root}")
+    return ClipSet(name=path.stem, root=root, clips=tuple(clips), left_out=left_out, changes=tuple(changes))
+
+
+class _Rows:
+    """Turns rows into files and fields of `Clip`, and gathers what is wrong with them in `faults`."""
+
+    def __init__(self, targets: Sequence[str], conversations: bool, label_column: str):
+        self.faults: list[str] = []
+        self._targets, self._conversations, self._label_column = targets, conversations, label_column
+        self._lines: dict[str, int] = {}
+
+    def entry(self, line: int, row: dict[str, str]) -> tuple[str, dict[str, Any]] | None:
+        """The file of a row and its fields, or None for a faulty one."""
+        file, label = row.get("file") or "", (row.get(self._label_column) or "").strip()
+        missing = [] if file.strip() else ["file is empty"]
+        if not label and not self._targets and not self._conversations:
+            missing.append(f"{self._label_column} is empty")
+        if file in self._lines:
+            missing.append(f"{file} is already on line {self._lines[file]}")
+        cells = {column: cell.strip() for column, cell in row.items()}
+        values, turn, wrong = _numbers(cells, self._targets, self._conversations)
+        if missing or wrong:
+            self.faults.append(f"line {line}: " + ", ".join(missing[:1] + wrong))
+            return None
+        self._lines[file] = line
+        facts: dict[str, Any] = {column: cells.get(column) or None for column in OPTIONAL_COLUMNS}
+        return file, {**facts, "label": label, "values": values, "turn": turn}
 
 
 def _numbers(
@@ -136,27 +164,23 @@ def read_class_folders(root: str | Path) -> ClipSet:
     return ClipSet(name=root.resolve().name, root=root, clips=clips)
 
 
-def _read_rows(path: Path, needed: Sequence[str], unlabelled: bool) -> tuple[list[tuple[int, dict[str, str]]], str]:
-    """Read the rows with their line numbers, cells stripped, and find the label's column.
+@dataclass(frozen=True)
+class _Table:
+    records: list[tuple[int, dict[str, str]]]
+    faults: list[Fault]
+    label_column: str
+
+
+def _read_rows(path: Path, needed: Sequence[str], unlabelled: bool) -> _Table:
+    """Read the rows with their line numbers, cells by column in lower case, and find the label's column.
 
     Columns that are `needed` must be there; the label's need not where the table may be `unlabelled`.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            header = stream.readline()
-            stream.seek(0)
-            delimiter = max("\t,;", key=header.count)
-            reader = csv.DictReader(stream, delimiter=delimiter)
-            names = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = names
-            rows = [
-                (reader.line_num, {key: value.strip() for key, value in row.items() if isinstance(value, str)})
-                for row in reader
-            ]
-    except OSError as error:
-        raise ManifestError(f"table {path}: cannot be opened: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"table {path}: cannot be read as CSV or TSV: {error}") from error
+    if not path.is_file():
+        raise ManifestError(f"table {path}: cannot be opened: no such file")
+    lines, unreadable = read_lines(path)
+    table = parse_records(path, lines)
+    names = [name.lower() for name in table.columns]
     label_column = next((column for column in LABEL_COLUMNS if column in names), None)
     if "file" not in names or (label_column is None and not unlabelled) or {n.lower() for n in needed} - set(names):
         wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if unlabelled else ["`label` or `emotion`"])]
@@ -164,11 +188,5 @@ def _read_rows(path: Path, needed: Sequence[str], unlabelled: bool) -> tuple[lis
             f"table {path}: columns are {', '.join(names) or 'none'}; expected {' and '.join(wanted)}, and "
             f"optionally {', '.join(OPTIONAL_COLUMNS)}"
         )
-    return rows, label_column or LABEL_COLUMNS[0]
-
-
-def _locate(path: Path) -> Path | None:
-    """Find a file, or the same stem with another audio ending."""
-    if path.is_file():
-        return path
-    return next((other for suffix in sorted(AUDIO_SUFFIXES) if (other := path.with_suffix(suffix)).is_file()), None)
+    records = [(line, {name.lower(): cell for name, cell in cells.items()}) for line, cells in table.records]
+    return _Table(records, [*unreadable, *table.faults], label_column or LABEL_COLUMNS[0])

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
+from emotion2vec.data.names import stem
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.annotated import (
     IEMOCAP_CLASSES,
@@ -32,7 +33,7 @@ from emotion2vec.probe.annotations import (
     annotation_text,
     check_numbers,
 )
-from emotion2vec.probe.corpora import Clip, ClipSet, audio_files, examples
+from emotion2vec.probe.corpora import AudioIndex, Clip, ClipSet, audio_files, examples
 
 Row = TypeVar("Row")
 
@@ -86,21 +87,22 @@ def read_iemocap_utterances(root: Path) -> ClipSet:
 
     A dialogue is a file of evaluations; its utterances are ordered by their start.
     """
-    audio = {path.stem: path for path in audio_files(root)}
+    audio = AudioIndex(root, audio_files(root))
     texts = iemocap_texts(root)
     clips, absent, count = [], {}, 0
     for path in annotation_files(root, "EmoEvaluation/*.txt", "IEMOCAP"):
-        found = sorted(IEMOCAP_TURN.finditer(annotation_text(path)), key=lambda match: float(match["start"]))
-        for turn, match in _numbered(found, lambda match: match["name"].rpartition("_")[2][0]):
+        turns = sorted(IEMOCAP_TURN.finditer(annotation_text(path)), key=lambda match: float(match["start"]))
+        for turn, match in _numbered(turns, lambda match: match["name"].rpartition("_")[2][0]):
             count += 1
             name = match["name"]
-            if name not in audio:
-                absent[name] = f"no audio of that name below {root}"
+            found = audio.find(name)
+            if isinstance(found, str):
+                absent[name] = found
                 continue
             clips.append(
                 Clip(
-                    file=audio[name].relative_to(root).as_posix(),
-                    path=audio[name],
+                    file=found.relative_to(root).as_posix(),
+                    path=found,
                     label=IEMOCAP_CLASSES.get(match["code"]) or "",
                     text=texts.get(name),
                     **(iemocap_facts(name) or {}),
@@ -114,7 +116,7 @@ def read_iemocap_utterances(root: Path) -> ClipSet:
 
 def read_msp_utterances(root: Path) -> ClipSet:
     """MSP-Podcast: `labels_consensus.csv`, values from 1 to 7 (Lotfian and Busso, 2019); Test2 is not used."""
-    audio = {path.stem: path for path in audio_files(root)}
+    audio = AudioIndex(root, audio_files(root))
     path = annotation_files(root, "labels_consensus.csv", "MSP-Podcast")[0]
     clips, absent, count = [], {}, 0
     rows = annotation_rows(path, ("FileName", "EmoClass", *MSP_VALUES, "SpkrID", "Split_Set"))
@@ -124,9 +126,9 @@ def read_msp_utterances(root: Path) -> ClipSet:
         if split is None:
             continue
         count += 1
-        found = audio.get(Path(row["FileName"]).stem)
-        if found is None:
-            absent[row["FileName"]] = f"no audio of that name below {root}"
+        found = audio.find(stem(row["FileName"]))
+        if isinstance(found, str):
+            absent[row["FileName"]] = found
             continue
         clips.append(
             Clip(
@@ -156,13 +158,14 @@ def read_meld_utterances(root: Path) -> ClipSet:
             for turn, row in _numbered(list(rows), lambda row: row["Speaker"]):
                 count += 1
                 name = f"dia{dialogue}_utt{row['Utterance_ID']}"
-                if name not in in_split:
-                    absent[f"{split}/{name}"] = f"no audio of that name below {root}"
+                found = in_split.find(name)
+                if isinstance(found, str):
+                    absent[f"{split}/{name}"] = found
                     continue
                 clips.append(
                     Clip(
-                        file=in_split[name].relative_to(root).as_posix(),
-                        path=in_split[name],
+                        file=found.relative_to(root).as_posix(),
+                        path=found,
                         label=MELD_CLASSES.get(row["Emotion"].lower(), ""),
                         speaker=row["Speaker"],
                         text=row["Utterance"],

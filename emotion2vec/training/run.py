@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -43,7 +44,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
     computing = describe_computing(config.run.precision, fabric)
-    changes = ranks.main_only(lambda: folder.prepare(computing))
+    for note in ranks.main_only(lambda: folder.prepare(computing)):
+        tell(note)
     corpus = open_corpus(
         config.data.train,
         weights=config.data.weights,
@@ -53,12 +55,10 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     )
     _report_corpus(corpus, tell)
     tell(computing.sentence())
-    if changes:
-        tell(f"computing otherwise than before, which changes the last digits: {'; '.join(changes)}")
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
     try:
-        return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+        result = Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
     except NotImplementedError as error:
         if is_host(fabric.device):
             raise
@@ -67,6 +67,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
             f"run.accelerator is {config.run.accelerator}, which lacks an operator; expected run.accelerator=cpu, or "
             f"PyTorch's own fallback if it has one for this device: {reason}"
         ) from error
+    tell(str(corpus.summary))
+    return replace(result, missing=corpus.missing)
 
 
 def _silent(text: str) -> None:
@@ -93,9 +95,14 @@ def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
     if any(source.weight != 1 for source in corpus.sources):
         for source, share in zip(corpus.sources, corpus.shares, strict=True):
             say(f"  {duration(source.seconds)}, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
-    for label, faults in (("unusable", corpus.faults), ("too short", corpus.too_short)):
+    reported: list[tuple[str, Sequence[object]]] = [
+        ("found otherwise than they were listed", corpus.changes),
+        ("unusable, left out", corpus.faults),
+        ("too short, left out", corpus.too_short),
+    ]
+    for label, faults in reported:
         if faults:
-            say(f"{len(faults)} {label}, left out:")
+            say(f"{len(faults)} {label}:")
             for fault in faults[:10]:
                 say(f"  {fault}")
             if len(faults) > 10:

@@ -29,6 +29,8 @@ from emotion2vec.checkpoint.native import (
 from emotion2vec.config import PretrainConfig, load_config, to_yaml
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.strict import to_dict
+from emotion2vec.suffixes import check_folder_name
+from emotion2vec.training.schedules import learning_rate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +50,7 @@ _FREE_KEYS = (
     "run.strategy",
     "run.checkpoint_activations",
     "run.compile",
+    "run.extend",
     "data.workers",
     "data.cache",
     "data.max_bad_share",
@@ -87,37 +90,75 @@ class RunFolder:
             computing: what the run computes with.
 
         Returns:
-            What it computes with otherwise than before.
+            What a user should know about what is there.
 
         Raises:
-            ConfigError: a run with other settings is there, or the path is a file.
+            ConfigError: a run with other settings is there, or the path is a file or called like one.
         """
+        check_folder_name(self.path, "run.dir", "a run")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigError(f"run.dir is {self.path}, which is a file, expected a folder") from error
-        if newest_checkpoint(self.path) is not None:
-            self._check_same_run()
+        notes = self._check_same_run() if newest_checkpoint(self.path) is not None else []
         self.config_file.write_text(to_yaml(self.config), encoding="utf-8")
         (self.path / VERSIONS_FILE).write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+        return [*notes, *self._note_computing(computing)]
+
+    def _note_computing(self, computing: Computing) -> list[str]:
+        """Keep what a run computes with; a note where that is something else than before."""
         file, before = self.path / COMPUTING, None
         with suppress(OSError, ValueError):
             before = json.loads(file.read_text(encoding="utf-8"))
         file.write_text(json.dumps(computing.facts(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        return computing.changes(before) if before and newest_checkpoint(self.path) is not None else []
+        changes = computing.changes(before) if before and newest_checkpoint(self.path) is not None else []
+        return (
+            [f"computing otherwise than before, which changes the last digits: {'; '.join(changes)}"] if changes else []
+        )
 
-    def _check_same_run(self) -> None:
+    def _check_same_run(self) -> list[str]:
+        """Compare the settings with those of the run that is there; notes of what was accepted."""
         if not self.config_file.is_file():
             raise ConfigError(f"{self.path}: holds checkpoints but no config.yaml, expected another run.dir")
-        there, here = _fixed_values(load_config(self.config_file)), _fixed_values(self.config)
+        before = load_config(self.config_file)
+        there, here = _fixed_values(before), _fixed_values(self.config)
+        notes = []
+        if self.config.run.extend and self.config.optim.max_updates > before.optim.max_updates:
+            notes = [self._extension(before)]
+            del here["optim.max_updates"]
         changed = [
             f"{key} is {there.get(key)!r} there and {here[key]!r} now" for key in here if there.get(key) != here[key]
         ]
         if changed:
+            longer = here.get("optim.max_updates", 0) > there["optim.max_updates"]
+            advice = "; run.extend=true goes on with a finished run to more updates" * longer
             raise ConfigError(
-                f"run.dir {self.path} holds a run with other settings; continue with its own, or use another run.dir:\n"
-                + "\n".join(f"  {change}" for change in changed)
+                f"run.dir {self.path} holds a run with other settings; continue with its own, or use another run.dir"
+                f"{advice}:\n" + "\n".join(f"  {change}" for change in changed)
             )
+        return notes
+
+    def _extension(self, before: PretrainConfig) -> str:
+        """What it means to go on with a finished run.
+
+        Raises:
+            ConfigError: it is not finished.
+        """
+        last, newest = before.optim.max_updates, newest_checkpoint(self.path)
+        assert newest is not None
+        update = int(newest.name.removeprefix("update_"))
+        if update < last:
+            raise ConfigError(
+                f"run.extend is on, but the run in {self.path} stands at update {update} of {last}, expected a "
+                f"finished one: finish it with optim.max_updates={last} first"
+            )
+        optim = self.config.optim
+        rates = [learning_rate(number, config) for number, config in ((last, before.optim), (last + 1, optim))]
+        return (
+            f"extending a finished run of {last} updates to {optim.max_updates}: its learning rate had come down to "
+            f"{rates[0]:.3g} and goes on at {rates[1]:.3g}, on the schedule of {optim.max_updates} updates; the result "
+            f"is not that of one run of {optim.max_updates} updates"
+        )
 
     def newest(self) -> str | None:
         """Name of the newest complete checkpoint, None when there is none."""

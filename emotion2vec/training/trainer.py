@@ -47,11 +47,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a run ended: after which update, by which signal if interrupted, and whether this is the main process."""
+    """How a run ended: after which update, by which signal if interrupted, and whether this is the main process.
+
+    `missing` counts what lists named and what was not there.
+    """
 
     update: int
     signal: int | None
     is_main: bool = True
+    missing: int = 0
 
 
 class Trainer:

@@ -151,10 +151,101 @@ def test_table_without_file_column(write_audio, tmp_path: Path) -> None:
         read_manifest(write_lines(tmp_path / "t.csv", "path,emotion", "x.wav,sad"))
 
 
-def test_table_with_an_open_quote_is_refused_rather_than_cut_short(write_audio, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["tsv", "csv"])
+def test_quotes_never_swallow_rows(write_audio, tmp_path: Path, suffix: str) -> None:
+    texts = ['"Well, I told you', "yes", 'he said "no"', 'never again"', "end", '"']
+    for index in range(len(texts)):
+        write_audio(f"{index}.wav")
+    separator = "\t" if suffix == "tsv" else ";"
+    rows = [separator.join([f"{index}.wav", text, "sad"]) for index, text in enumerate(texts)]
+    source = write_lines(tmp_path / f"t.{suffix}", separator.join(["file", "text", "emotion"]), *rows)
+    manifest = read_manifest(source)
+    if suffix == "tsv":
+        assert ids(manifest) == ["0", "1", "2", "3", "4", "5"] and not manifest.faults
+        return
+    assert ids(manifest) == ["4"]
+    assert [fault.where for fault in manifest.faults] == [f"{source}:2-5", f"{source}:7"]
+    assert "goes from line 2 to line 5" in manifest.faults[0].reason and "never closed" in manifest.faults[1].reason
+
+
+def test_quoted_fields_of_a_csv_may_hold_separators_and_quotes(write_audio, tmp_path: Path) -> None:
+    write_audio("a, b.wav")
+    source = write_lines(tmp_path / "t.csv", "file,text,emotion", '"a, b.wav","""Well"", he said\x85",sad')
+    (utterance,) = read_manifest(source).utterances
+    assert (utterance.id, utterance.label) == ("a, b", "sad")
+
+
+def test_a_row_with_more_fields_than_the_header_is_a_fault(write_audio, tmp_path: Path) -> None:
     write_audio("x.wav")
-    with pytest.raises(ManifestError, match="broken table"):
-        read_manifest(write_lines(tmp_path / "t.csv", "file", "x.wav", '"y.wav', "x.wav"))
+    source = write_lines(tmp_path / "t.csv", "file,text,emotion", "x.wav,Well, yes,sad", "x.wav,no,sad,,", ",,")
+    manifest = read_manifest(source)
+    assert ids(manifest) == ["x"]
+    assert reasons(manifest) == [
+        "t.csv:2 the row has 4 fields and the header 3, expected a field for each column: put text with separators in "
+        "quotes"
+    ]
+    with pytest.raises(ManifestError, match="names emotion twice"):
+        read_manifest(write_lines(tmp_path / "u.csv", "file,emotion,Emotion", "x.wav,sad,joy"))
+
+
+def test_tables_as_excel_saves_them(write_audio, tmp_path: Path) -> None:
+    write_audio("Zoë.wav")
+    for name, text, encoding in (
+        ("unicode.tsv", "file\temotion\r\nZoë.wav\tsad\r\n", "utf-16"),
+        ("big.tsv", "\ufefffile\temotion\nZoë.wav\tsad\n", "utf-16-be"),
+        ("bare.tsv", "file\temotion\nZoë.wav\tsad\n", "utf-16-le"),
+        ("sep.csv", "sep=;\r\nfile;emotion\r\nZoë.wav;sad\r\n", "utf-8-sig"),
+        ("mac.csv", "file;emotion\rZoë.wav;sad\r", "utf-8"),
+    ):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        manifest = read_manifest(tmp_path / name)
+        assert [(u.id, u.label) for u in manifest.utterances] == [("Zoë", "sad")] and not manifest.faults
+    (tmp_path / "cp1252.csv").write_bytes("file;emotion\nZoë.wav;sad\n\nZo\xeb.wav;sad\n".encode("cp1252"))
+    with pytest.raises(
+        ManifestError, match=r"cp1252\.csv:2: not UTF-8 text .* as Windows-1252 it reads 'Zoë\.wav;sad'"
+    ):
+        read_manifest(tmp_path / "cp1252.csv")
+
+
+def test_paths_as_on_windows(write_audio, tmp_path: Path) -> None:
+    first, second = write_audio("s1/a.wav"), write_audio("s2/b.wav")
+    rows = ["s1\\a.wav", "C:\\data\\corpus\\s2\\b.wav", "D:\\s3\\b.wav"]
+    manifest = read_manifest(write_lines(tmp_path / "t.csv", "file", *rows), root=tmp_path)
+    assert [(u.id, u.audio) for u in manifest.utterances] == [("s1/a", first), ("data/corpus/s2/b", second)]
+    assert [change.kind for change in manifest.changes] == ["path written as on Windows", "searched by stem"]
+    assert "'D:\\\\s3\\\\b.wav' does not exist" in manifest.faults[0].reason
+
+
+def test_names_in_another_unicode_form_are_found_if_there_is_one(write_audio, tmp_path: Path) -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    path = write_audio(f"{decomposed}/{decomposed}.wav")
+    source = write_lines(tmp_path / "t.csv", "file", f"{composed}/{composed}.wav")
+    manifest = read_manifest(source)
+    assert [utterance.audio for utterance in manifest.utterances] == [path]
+    assert [change.kind for change in manifest.changes] == ["name in another Unicode form"]
+    for name in ("\u1e69", "s\u0323\u0307"):  # a list that has a third form
+        write_audio(f"{name}.wav")
+    write_lines(source, "file", "\u1e63\u0307.wav")
+    with pytest.raises(ManifestError, match="is 2 files in different Unicode forms"):
+        read_manifest(source)
+
+
+def test_what_is_named_itself_may_have_another_unicode_form(write_audio, tmp_path: Path) -> None:
+    path = write_audio("Zoe\u0308/e\u0308.wav")
+    assert read_manifest(tmp_path / "Zo\u00eb" / "\u00eb.wav").utterances[0].audio == path
+    assert ids(read_manifest(tmp_path / "Zo\u00eb")) == ["e\u0308"]
+    source = write_lines(tmp_path / "t.csv", "file", "\u00eb.wav")
+    assert read_manifest(source, root=tmp_path / "Zo\u00eb").utterances[0].audio == path
+
+
+def test_a_suffix_is_one_of_audio(write_audio, tmp_path: Path) -> None:
+    for name in ("X.opus", "X.orig.wav", "v1.2/take.3.flac", "v1.2/take.4.flac"):
+        write_audio(name)
+    assert ids(read_manifest(tmp_path)) == ["X", "X.orig", "v1.2/take.3", "v1.2/take.4"]
+    rows = write_lines(tmp_path / "t.csv", "file", "v1.2/take.3", "X.orig", "v1.2/take.wav")
+    manifest = read_manifest(rows)
+    assert ids(manifest) == ["v1.2/take.3", "X.orig"]
+    assert [utterance.audio.name for utterance in manifest.utterances] == ["take.3.flac", "X.orig.wav"]
 
 
 def test_lhotse_cuts_as_lhotse_writes_them(write_audio, tmp_path: Path) -> None:
@@ -214,9 +305,25 @@ def test_stem_search_takes_the_folder_that_agrees_and_never_guesses(write_audio,
     train = write_audio("meld/train/dia0.wav")
     write_audio("meld/dev/dia0.wav")
     rows = [{"key": "a", "wav": "downloads/train/dia0.mp4"}, {"key": "b", "wav": "downloads/other/dia0.mp4"}]
+    rows += [{"key": "c", "wav": "downloads/dia0.mp4"}]
     manifest = read_manifest(write_lines(tmp_path / "meld.jsonl", *map(json.dumps, rows)))
     assert manifest.utterances == [Utterance(id="a", audio=train)]
-    assert "2 files have its stem" in manifest.faults[0].reason
+    assert [change.kind for change in manifest.changes] == ["searched by stem"]
+    assert "2 files have its stem only in other folders" in manifest.faults[0].reason
+    assert "2 files have its stem, such as" in manifest.faults[1].reason
+
+
+def test_stem_search_takes_no_file_of_another_speaker(write_audio, tmp_path: Path) -> None:
+    write_audio("s2/sad.opus")
+    for suffix in ("wav", "flac"):
+        write_audio(f"s3/sad.{suffix}")
+    source = write_lines(tmp_path / "t.csv", "file,speaker", "s1/sad.opus,s1", "old/s3/sad.flac,s3", "s3/sad.mp3,s3")
+    manifest = read_manifest(source)
+    assert [(u.speaker, u.audio.relative_to(tmp_path).as_posix()) for u in manifest.utterances] == [
+        ("s3", "s3/sad.flac")
+    ]
+    assert [fault.where for fault in manifest.faults] == [f"{source}:2", f"{source}:4"]
+    assert "only in other folders" in manifest.faults[0].reason and "2 files" in manifest.faults[1].reason
 
 
 def test_stem_search_does_not_give_one_file_to_two_entries(write_audio, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ NAMES = ["a.wav", "b.wav", "deep/d.wav", "deep/er/c.wav", "e.wav"]
 
 def files_below(folder: Path) -> list[str]:
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if not name.endswith(("job.json", "failed.jsonl")))
+    about = re.compile(r"(.*\.)?(job\.json|(failed|inputs)(-\d+-of-\d+)?\.jsonl)")
+    return sorted(name for name in found if not about.fullmatch(name))
 
 
 # What is written
@@ -178,7 +179,8 @@ def test_a_name_that_the_disk_refuses_is_a_fault(model: Emotion2vec, write_corpu
     utterances = [Utterance(id="n" * 300, audio=folder / "a.wav"), Utterance(id="b", audio=folder / "b.wav")]
     report = extract(Manifest(utterances, []), model=model, output=tmp_path / "out")
     assert report.written == 1
-    assert report.failed == [Fault(str(folder / "a.wav"), "its features cannot be written: File name too long")]
+    assert [fault.where for fault in report.failed] == [str(folder / "a.wav")]
+    assert "a name of 304 bytes, expected at most 255" in report.failed[0].reason
     assert files_below(tmp_path / "out") == ["b.npy"]
 
 

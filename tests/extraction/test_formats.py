@@ -132,7 +132,7 @@ def test_the_iemocap_layout_keeps_the_order_of_the_list(model: Emotion2vec, tabl
         assert label == emotion and frames.shape[1] == WIDTH
         np.testing.assert_allclose(frames, model.extract_features(table.parent / f"{name}.wav").frames, atol=1e-5)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["failed.jsonl", "job.json", "train.emo", "train.lengths", "train.npy"]
+    assert names == ["failed.jsonl", "inputs.jsonl", "job.json", "train.emo", "train.lengths", "train.npy"]
 
 
 @pytest.mark.parametrize("format", ["parquet", "hdf5", "kaldi"])

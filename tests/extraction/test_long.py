@@ -119,7 +119,7 @@ def test_a_file_that_shrinks_between_the_passes_fails_alone(model: Emotion2vec, 
         patch.setattr(LongClip, "blocks", shrink)
         report = extract(tmp_path / "in", model=model, output=tmp_path / "out", chunk_seconds=2, chunk_overlap=1)
     assert calls and report.written == 1 and "did the file change" in report.failed[0].reason
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.npy", "failed.jsonl", "job.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.npy", "failed.jsonl", "inputs.jsonl", "job.json"]
 
 
 def test_windows_that_cannot_be_are_refused() -> None:

@@ -49,7 +49,8 @@ def test_windows_over_time_as_csv_with_pictures(classifier: Emotion2vec, folder:
     predict(folder / "1.wav", model=classifier, output=tmp_path / "out.csv", window=1.0, plot=tmp_path / "plots")
     with open(tmp_path / "out.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [float(row["start"]) for row in rows] == [0.0, 1.0, 2.0]  # 2.5 s; the last window is what is left
+    times = [tuple(float(row[name]) for name in ("start", "end", "window")) for row in rows]
+    assert times == [(0.0, 1.0, 1.0), (1.0, 2.0, 1.0), (2.0, 2.5, 0.5)]  # the last window is what is left
     frames = classifier.extract_features(folder / "1.wav").frames
     assert classifier.head is not None
     for number, row in enumerate(rows):
@@ -57,6 +58,40 @@ def test_windows_over_time_as_csv_with_pictures(classifier: Emotion2vec, folder:
         (expected,) = classifier.head.by_label(pooled.unsqueeze(0))
         assert {label: float(row[f"score:{label}"]) for label in expected} == pytest.approx(expected, abs=1e-5)
     assert (tmp_path / "plots" / "1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_keep_the_order_and_the_facts_of_the_list(classifier: Emotion2vec, tmp_path: Path) -> None:
+    lengths = {"a": 48_000, "b": 40_000, "c": 48_000, "d": 8_000, "e": 40_000}
+    rows = ["file,emotion,speaker,start,end"]
+    for seed, (name, samples) in enumerate(lengths.items()):
+        soundfile.write(tmp_path / f"{name}.wav", speech(samples, seed), 16_000, subtype="FLOAT")
+        rows.append(f"{name}.wav,sad,s{seed},," if seed % 2 else f"{name}.wav,,,0.5,1.25")
+    (tmp_path / "b.wav").write_bytes(b"broken")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    for name in ("out.jsonl", "out.CSV"):
+        report = predict(tmp_path / "list.csv", model=classifier, output=tmp_path / name)
+        assert report.written == 4 and report.exit_code == 1
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    facts = [tuple(row[name] for name in ("id", "start", "end", "speaker", "given_label")) for row in found]
+    assert facts == [
+        ("a_0.500_1.250", 0.5, 1.25, None, None),
+        ("c_0.500_1.250", 0.5, 1.25, None, None),
+        ("d", 0.0, 0.5, "s3", "sad"),
+        ("e_0.500_1.250", 0.5, 1.25, None, None),
+    ]
+    with open(tmp_path / "out.CSV", newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["id"] for row in table] == [row["id"] for row in found]
+    assert (table[2]["end"], table[2]["speaker"], table[2]["given_label"], table[0]["speaker"]) == (
+        "0.5",
+        "s3",
+        "sad",
+        "",
+    )
+    predict(tmp_path, model=classifier, output=tmp_path / "windows.jsonl", window=1.3)
+    found = [json.loads(line) for line in (tmp_path / "windows.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in found] == ["a"] * 3 + ["c"] * 3 + ["d"] + ["e"] * 2
+    assert [row["window"] for row in found[:3]] == [1.3, 1.3, 0.4] and found[2]["end"] == 3.0
 
 
 def test_mistakes_are_refused(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:

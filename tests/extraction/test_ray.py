@@ -24,10 +24,10 @@ from emotion2vec.extraction import extract, ray_executor, ray_worker
 from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.engine import ExtractionReport
 from emotion2vec.extraction.progress import Progress
 from emotion2vec.extraction.ray_executor import share_out
 from emotion2vec.extraction.ray_worker import Assignment, DecodeItems, EncodeClips, pack_items, unpack_outcome
+from emotion2vec.extraction.run import ExtractionReport
 from emotion2vec.extraction.sources import Item
 from emotion2vec.extraction.writers import Writer, open_writer
 from emotion2vec.model.encoder import Emotion2vec

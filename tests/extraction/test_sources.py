@@ -17,7 +17,7 @@ from emotion2vec.decode import AUDIO_SUFFIXES, find_ffmpeg
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.segments import read_segments
-from emotion2vec.extraction.sources import read_sources, take_shard
+from emotion2vec.extraction.sources import Items, read_sources, take_shard
 from emotion2vec.model.encoder import Emotion2vec
 
 
@@ -71,6 +71,15 @@ def test_a_list_on_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     from_stdin(monkeypatch, b"\n")
     with pytest.raises(ManifestError, match="nothing to extract"):
         read_sources("-")
+
+
+def test_names_of_other_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = wav(tmp_path / "Zoe\u0308" / "a.wav")
+    assert [item.audio for item in read_sources(f"{tmp_path}/Zo\u00eb/*.wav").items] == [path]
+    for raw in ("Zo\u00eb/a.wav\n".encode(), "Zo\u00eb\\a.wav\r\n".encode("utf-16"), "\ufeffZo\u00eb/a.wav".encode()):
+        from_stdin(monkeypatch, raw)
+        found = read_sources("-", root=tmp_path)
+        assert [(item.id, item.audio) for item in found.items] == [("Zo\u00eb/a", path)] and len(found.changes) == 1
 
 
 def test_urls_and_object_storage(model: Emotion2vec, tmp_path: Path) -> None:
@@ -137,6 +146,77 @@ def test_broken_segments_are_named_at_once(tmp_path: Path) -> None:
     assert [line.split(":")[1] for line in str(caught.value).splitlines()[1:]] == ["1", "2", "3", "4", "5"]
     with pytest.raises(ManifestError, match="does not exist"):
         read_segments(tmp_path / "gone")
+
+
+def cut(tmp_path: Path, name: str, text: str, *recordings: str) -> Items:
+    for recording in recordings:
+        wav(tmp_path / "in" / f"{recording}.wav")
+    (tmp_path / name).write_text(text)
+    return read_sources(tmp_path / "in", segments=tmp_path / name)
+
+
+def test_channels_of_segments(tmp_path: Path, model: Emotion2vec) -> None:
+    stereo = np.stack([speech(16_000), speech(16_000, seed=1)], axis=1)
+    soundfile.write(tmp_path / "call.wav", stereo, 16_000, subtype="FLOAT")
+    lists = {
+        "segments": "a call 0 0.5 0\nb call 0 0.5 1\nc call 0.5 -1 B\nd call 0.5 -1\n",
+        "nist.rttm": "SPEAKER call 1 0 0.5 <NA> <NA> a <NA> <NA>\nSPEAKER call 2 0 0.5 <NA> <NA> b <NA> <NA>\n",
+        "zero.rttm": "SPEAKER call 0 0 0.5 <NA> <NA> a <NA> <NA>\nSPEAKER call 1 0 0.5 <NA> <NA> b <NA> <NA>\n",
+        "mixed.rttm": "SPEAKER call 1 0 0.5 <NA> <NA> a <NA> <NA>\nSPEAKER call 1 0 0.5 <NA> <NA> b <NA> <NA>\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+    expected = [model.extract_features(stereo[:8_000, channel], 16_000).frames for channel in (0, 1)]
+    for name, channels in (("segments", [0, 1, 1, None]), ("nist.rttm", [0, 1]), ("zero.rttm", [0, 1])):
+        found = read_sources(tmp_path / "call.wav", segments=tmp_path / name)
+        assert [item.channel for item in found.items] == channels
+        report = extract(tmp_path / "call.wav", segments=tmp_path / name, model=model, output=tmp_path / f"{name}.out")
+        assert report.exit_code == 0
+        paths = [tmp_path / f"{name}.out" / f"{item.id}.npy" for item in found.items]
+        for path, frames in zip(paths, expected, strict=False):
+            np.testing.assert_allclose(np.load(path), frames, atol=1e-5)
+    last = [np.load(tmp_path / "segments.out" / f"{name}.npy") for name in "cd"]
+    assert last[0].shape == expected[0].shape == last[1].shape  # both to the end
+    found = read_sources(tmp_path / "call.wav", segments=tmp_path / "mixed.rttm")
+    assert [(item.id, item.channel) for item in found.items] == [
+        ("call_0.000_0.500_a", None),
+        ("call_0.000_0.500_b", None),
+    ]
+
+
+def test_lines_that_are_no_segments_are_left_out_aloud(tmp_path: Path) -> None:
+    text = "SPEAKER r 1 0.1 0.00 <NA> <NA> a <NA> <NA>\nSPEAKER r 1 0.1 0.1 <NA> <NA> a <NA> <NA>\n"
+    found = cut(tmp_path, "x.rttm", text, "r")
+    assert [item.id for item in found.items] == ["r_0.100_0.200"]
+    assert found.faults == [Fault(f"{tmp_path}/x.rttm:1", "lasts 0 s, expected more than 0")]
+    found = cut(tmp_path, "x.rttm", text.replace("0.00", "0.1"), "r")
+    assert len(found.items) == 1 and "was given at" in found.faults[0].reason  # the same stretch twice
+
+
+def test_recordings_whose_names_have_spaces(tmp_path: Path) -> None:
+    names = ("my call", "my call 1", "r", "Zoe\u0308 2")
+    found = cut(
+        tmp_path,
+        "x.rttm",
+        "SPEAKER my call 1 0.05 0.1 <NA> <NA> Ann Lee <NA> <NA>\nSPEAKER my call 1 1 0.05 0.1 <NA> <NA> b <NA> <NA>\n"
+        "SPEAKER\tmy call\t1\t0.1\t0.1\t<NA>\t<NA>\tc d\t<NA>\t<NA>\n",
+        *names,
+    )
+    assert [(item.id, item.speaker) for item in found.items] == [
+        ("my call_0.050_0.150", "Ann Lee"),
+        ("my call 1_0.050_0.150", "b"),
+        ("my call_0.100_0.200", "c d"),
+    ]
+    text = "a my call 0 0.1\nb my call 1 0.1 0.2\nc Zo\u00eb 2 0 0.1 0\nd r 0 0.1 0\ne no such 0 0.1 0\nf r 0 0.1\n"
+    found = cut(tmp_path, "segments", text, *names)
+    assert [(item.id, Path(item.audio).stem, item.channel) for item in found.items] == [
+        ("a", "my call", None),
+        ("b", "my call 1", None),
+        ("c", "Zoe\u0308 2", 0),
+        ("d", "r", 0),
+        ("f", "r", None),
+    ]
+    assert "recordings named 'no such' are possible" in found.faults[0].reason
 
 
 def test_shards_are_disjoint_and_complete(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ def test_labels_that_look_alike_are_told(tmp_path: Path) -> None:
     assert any("different ones: 'Joy' and 'joy'; 'ang-er' and 'anger '" in text for text in told)
 
 
+def test_speakers_and_synonyms_that_look_alike_are_told(tmp_path: Path) -> None:
+    speakers, labels = ("en1", "EN1", "en 1", "Zo\u00eb", "Zoe\u0308", "s_1_1", "s_11"), ("angry", "anger", "Joie")
+    corpus = clipset(
+        tmp_path, [(speaker, label, f"{speaker}{label}".encode()) for speaker in speakers for label in labels]
+    )
+    told = audit(corpus, make_folds(corpus, "speaker"))["warnings"]
+    (people,) = [text for text in told if "the same person" in text]
+    assert people.endswith("different ones: 'EN1' and 'en 1' and 'en1'; 'Zoe\\u0308' and 'Zo\\xeb'")
+    assert any(text.endswith("same class count as different ones: 'anger' and 'angry'") for text in told)
+
+
 def test_shared_audio_texts_and_missing_classes(tmp_path: Path) -> None:
     rows = [("s1", "a", b"same"), ("s1", "b", b"2"), ("s2", "c", b"same"), ("s2", "a", b"4")]
     corpus = clipset(tmp_path, rows, text="one sentence")

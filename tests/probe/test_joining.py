@@ -52,6 +52,13 @@ def test_shared_classes_are_kept_and_the_others_named() -> None:
     assert len({clip.file for clip in found.clips}) == 12
 
 
+def test_synonyms_that_are_other_words_are_told() -> None:
+    found = join_corpora([part("de", "Anxiety", "sad"), part("pl", "fear", "sadness", "Bored")], "both")
+    assert found.classes == ("fear", "sadness")
+    assert found.warnings[0] == "de: labels are taken for others of nearly the same meaning: Anxiety as fear"
+    assert len(found.warnings) == 2
+
+
 def test_a_mapping_of_ones_own() -> None:
     parts = [
         part("de", "happy", "sad", "boredom", labels={"boredom": "neutral", "happy": ""}),

@@ -199,10 +199,14 @@ def test_annotations_that_are_not_as_published_are_named(tmp_path: Path) -> None
         read_utterances("msp-podcast", tmp_path, targets=["arousal"])
 
 
-def test_cells_of_annotations_may_hold_odd_line_separators(tmp_path: Path) -> None:
+def test_cells_of_annotations_may_hold_odd_characters_but_no_end_of_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes('Utterance,Speaker\r\nWell\x85 so,Joey\r\n"Oh,\n\u2028no",Ross\r\n'.encode())
+    path.write_bytes('Utterance,Speaker\r\nWell\x85 so,Joey\r\n"Oh,\u2028no",Ross\r\n'.encode() + b"Ah\x92,Joey\n")
     assert annotation_rows(path, ["Speaker"]) == [
         {"Utterance": "Well\x85 so", "Speaker": "Joey"},
-        {"Utterance": "Oh,\n\u2028no", "Speaker": "Ross"},
+        {"Utterance": "Oh,\u2028no", "Speaker": "Ross"},
+        {"Utterance": "Ah\ufffd", "Speaker": "Joey"},
     ]
+    path.write_text('Utterance,Speaker\n"Well, I told you,Joey\nyes,Ross\nnever again",Joey\n')
+    with pytest.raises(ManifestError, match="goes from line 2 to line 4"):
+        annotation_rows(path, ["Speaker"])

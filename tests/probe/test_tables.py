@@ -64,8 +64,36 @@ def test_missing_columns_and_files(folder: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be opened"):
         read_table(folder / "none.csv")
     table.write_bytes(b"file,label\n\xff\xfe,x\n")
-    with pytest.raises(ManifestError, match="cannot be read as CSV"):
+    with pytest.raises(ManifestError, match=r"t\.csv:2: not UTF-8 text"):
         read_table(table)
     table.write_text("file,label\n")
     with pytest.raises(ManifestError, match="no rows"):
         read_table(table)
+
+
+def test_rows_that_cannot_be_read_are_named_and_the_others_kept(folder: Path) -> None:
+    table = folder / "t.csv"
+    table.write_bytes(b'file;label;speaker\na.wav;x;s1\nb.wav;w\xfctend;s1\n"c.opus;y;s2\n')
+    found = read_table(table)
+    assert [clip.file for clip in found.clips] == ["a.wav"]
+    assert found.left_out.keys() == {f"{table}:3", f"{table}:4"}
+    assert "as Windows-1252 it reads 'b.wav;wütend;s1'" in found.left_out[f"{table}:3"]
+
+
+def test_a_text_that_begins_with_a_quote_costs_no_rows(folder: Path) -> None:
+    table = folder / "t.tsv"
+    table.write_text('file\tlabel\ttext\na.wav\tx\t"Well, I told you\nb.wav\ty\tyes\nc.opus\ty\tnever again"\n')
+    found = read_table(table)
+    assert [clip.text for clip in found.clips] == ['"Well, I told you', "yes", 'never again"']
+
+
+def test_a_file_is_never_taken_from_another_speaker_or_of_two(folder: Path) -> None:
+    for name in ("s2/sad.opus", "X.opus", "X.orig.opus", "twice.flac", "twice.opus"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+    table = folder / "t.csv"
+    table.write_text("file,label\ns1/sad.opus,x\nX.wav,x\nX.orig.wav,y\ntwice.wav,y\n")
+    found = read_table(table)
+    assert [clip.path.name for clip in found.clips] == ["X.opus", "X.orig.opus"]
+    assert [change.kind for change in found.changes] == ["searched by stem"] * 2
+    assert "only in other folders" in found.left_out["s1/sad.opus"] and "2 files" in found.left_out["twice.wav"]

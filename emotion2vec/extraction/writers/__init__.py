@@ -14,6 +14,7 @@ from emotion2vec.extraction.writers.iemocap import IemocapWriter
 from emotion2vec.extraction.writers.npz import NpzWriter
 from emotion2vec.extraction.writers.parts import PartsWriter
 from emotion2vec.extraction.writers.tables import Hdf5Part, KaldiPart, ParquetPart
+from emotion2vec.suffixes import check_folder_name
 
 __all__ = ["FORMATS", "SEPARATE", "Output", "Writer", "open_writer", "output_folder"]
 
@@ -38,11 +39,13 @@ def output_folder(format: str, output: Path) -> Path:
     """The folder of an output, which for npz may be the archive's name.
 
     Raises:
-        ConfigError: it cannot be created or written to.
+        ConfigError: it is called like a file, or cannot be created or written to.
     """
     is_archive = output.suffix.lower() == ".npz"
     if is_archive and format != "npz":
         raise ConfigError(f"output {output} is the name of an archive, but format is {format!r}, expected npz")
+    if not is_archive:
+        check_folder_name(output, "output", f"format {format}")
     folder = output.parent if is_archive else output
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output {output}: {folder} is no folder, expected one or a free name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,28 @@ class Output:
 
 
 class Writer(Protocol):
-    """Takes the arrays of one item at a time."""
+    """Takes the arrays of one item at a time.
+
+    Attributes:
+        nested: targets are paths, so that none may lie where another has a folder.
+        at_once: what was written is complete when `write` returns, or else is not `has` when a job goes on.
+        stores_facts: labels and speakers are written too.
+    """
+
+    @property
+    def nested(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def at_once(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def stores_facts(self) -> bool:
+        """See the class."""
+        ...
 
     def targets(self, item: Item) -> list[str]:
         """Where the item's arrays go, below the output; two items with a target in common would collide.
@@ -55,6 +76,13 @@ class Writer(Protocol):
 
     def has(self, item: Item) -> bool:
         """Whether complete arrays of the layout are there already, to be kept."""
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """Take away the arrays of items that `has` them: they are of other audio.
+
+        Raises:
+            ConfigError: the output cannot be changed.
+        """
 
     def write(self, item: Item, arrays: Arrays) -> None:
         """Write the arrays of one item, taking their parts in order.
@@ -82,6 +110,11 @@ def safe_name(item: Item) -> str:
             "backslashes and NUL"
         )
     return name
+
+
+def printable(text: str | None) -> str | None:
+    """Text that can be stored in a file: bytes that are no Unicode are written with escapes."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def utf8_name(item: Item) -> str:
@@ -129,6 +162,37 @@ def write_npy(stream: IO[bytes], array: FeatureArray) -> None:
     np.lib.format.write_array_header_1_0(stream, header)
     for piece in array.in_order():
         stream.write(piece.data)
+
+
+NAME_BYTES = 255
+"""Longest name of a file or folder on the usual file systems."""
+
+
+def check_lengths(target: str, item: Item) -> str:
+    """A file's path below the output, if the disk can hold its names.
+
+    Raises:
+        ManifestError: a name is too long.
+    """
+    if (longest := max(len(os.fsencode(part)) for part in target.split("/"))) > NAME_BYTES:
+        raise ManifestError(
+            f"the id {item.id[:40]!r}... cannot name a file: a name of {longest} bytes, expected at most {NAME_BYTES}; "
+            "formats with many items in a file can hold it"
+        )
+    return target
+
+
+def remove_files(folder: Path, targets: Sequence[str]) -> None:
+    """Remove files below a folder.
+
+    Raises:
+        ConfigError: one cannot be removed.
+    """
+    for target in targets:
+        try:
+            (folder / target).unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"output {folder / target}: cannot be replaced: {error.strerror}") from error
 
 
 class SafeFolder:

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.sources import Item
-from emotion2vec.extraction.writers.base import Output, SafeFolder, array_names, safe_name, whole_file, write_npy
+from emotion2vec.extraction.writers.base import (
+    Output,
+    SafeFolder,
+    array_names,
+    check_lengths,
+    remove_files,
+    safe_name,
+    whole_file,
+    write_npy,
+)
 
 
 class NpyWriter:
     """Writes `<id>.npy`, or `<id>.frames.npy` and `<id>.utterance.npy` when both are wanted."""
+
+    nested, at_once, stores_facts = True, True, False
 
     def __init__(self, output: Output):
         self.output = output
@@ -22,7 +34,8 @@ class NpyWriter:
 
     def targets(self, item: Item) -> list[str]:
         """The files' paths below the folder."""
-        return [f"{name}.npy" for name in array_names(self.output.layout, safe_name(item)).values()]
+        names = array_names(self.output.layout, safe_name(item)).values()
+        return [check_lengths(f"{name}.npy", item) for name in names]
 
     def has(self, item: Item) -> bool:
         """Whether the files are there, whole, and of the right shape and dtype."""
@@ -34,6 +47,10 @@ class NpyWriter:
             if not isinstance(found, np.ndarray) or not spec.fits(found.shape, found.dtype):
                 return False
         return True
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """Remove the files."""
+        remove_files(self.output.folder, [target for item in items for target in self.targets(item)])
 
     def write(self, item: Item, arrays: Arrays) -> None:
         """Write each array to a temporary name beside its file, then rename."""
@@ -50,13 +67,15 @@ class NpyWriter:
 class SafetensorsWriter:
     """Writes `<id>.safetensors` with the tensors `frames` and `utterance`, as far as they are wanted."""
 
+    nested, at_once, stores_facts = True, True, False
+
     def __init__(self, output: Output):
         self.output = output
         self._folder = SafeFolder(output.folder)
 
     def targets(self, item: Item) -> list[str]:
         """The file's path below the folder."""
-        return [safe_name(item) + ".safetensors"]
+        return [check_lengths(safe_name(item) + ".safetensors", item)]
 
     def has(self, item: Item) -> bool:
         """Whether the file is there, whole, and its tensors have the right shapes and dtypes."""
@@ -72,6 +91,10 @@ class SafetensorsWriter:
             spec.fits(tuple(slices[name].get_shape()), _NUMPY_DTYPES.get(slices[name].get_dtype()))
             for name, spec in self.output.layout.items()
         )
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """Remove the files."""
+        remove_files(self.output.folder, [target for item in items for target in self.targets(item)])
 
     def write(self, item: Item, arrays: Arrays) -> None:
         """Write all arrays of the item to one file, piece by piece."""

@@ -6,7 +6,7 @@ T: frames of all items together. D: model width.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from uuid import uuid4
 
 import numpy as np
@@ -26,6 +26,8 @@ class IemocapWriter:
     That recipe takes whole sessions by their place in the list, so the order matters. Batches come in another one:
     frames go to a temporary file first, and are put in order at the end. A job of this format cannot be resumed.
     """
+
+    nested, at_once, stores_facts = False, False, True
 
     def __init__(self, output: Output):
         spec = output.layout.get("frames")
@@ -56,6 +58,9 @@ class IemocapWriter:
     def has(self, item: Item) -> bool:
         """Nothing is ever there already."""
         return False
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """Nothing is ever there."""
 
     def write(self, item: Item, arrays: Arrays) -> None:
         """Append the item's frames to the temporary file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +23,8 @@ class NpzWriter:
 
     The archive gets its name when it is closed. To resume, the arrays of the archive that is there are carried over.
     """
+
+    nested, at_once, stores_facts = False, False, False
 
     def __init__(self, output: Output):
         self.path = path = output.path(".npz")
@@ -41,6 +44,12 @@ class NpzWriter:
         """Whether the archive that is being resumed has the arrays, of the right shape and dtype."""
         wanted = zip(self.targets(item), self._output.layout.values(), strict=True)
         return all(name in self._present and spec.fits(*self._present[name]) for name, spec in wanted)
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """Do not carry the arrays over."""
+        for item in items:
+            for target in self.targets(item):
+                self._present.pop(target, None)
 
     def write(self, item: Item, arrays: Arrays) -> None:
         """Add the item's arrays to the archive."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -26,10 +27,14 @@ class Part(Protocol):
     Attributes:
         suffix: ending of its name.
         companions: endings of files that lie beside it.
+        nested: keys are paths, and arrays lie below them.
+        stores_facts: labels and speakers are written too.
     """
 
     suffix: str
     companions: tuple[str, ...]
+    nested: bool
+    stores_facts: bool
 
     def __init__(self, path: Path, layout: Layout, final: Path):
         """Begin a file at `path`, which will be called `final` when it is finished."""
@@ -46,6 +51,10 @@ class Part(Protocol):
     def keys(path: Path, layout: Layout) -> set[str]:
         """Names of the items in a finished part; none if it is no whole part of this layout."""
 
+    @staticmethod
+    def drop(path: Path, keys: set[str], partial: Path) -> None:
+        """Replace a finished part by one without some of its items, which is written to `partial` first."""
+
     def add(self, key: str, item: Item, arrays: Arrays) -> int:
         """Write one item; returns its size in bytes."""
 
@@ -61,10 +70,9 @@ class PartsWriter:
         self._output = output
         self._kind = kind
         found = sorted(output.folder.glob(f"features{output.tag}-{5 * '[0-9]'}{kind.suffix}"))
-        self._present: set[str] = set()
-        if output.resume:
-            for path in found:
-                self._present |= kind.keys(path, output.layout)
+        self._parts = {path: kind.keys(path, output.layout) for path in found} if output.resume else {}
+        self._present: set[str] = set().union(*self._parts.values())
+        self.nested, self.at_once, self.stores_facts = kind.nested, True, kind.stores_facts
         self._stale = [] if output.resume else found
         self._number = len(found) if output.resume else 0
         self._part: Part | None = None
@@ -73,12 +81,31 @@ class PartsWriter:
         self._size, self._opened = 0, 0.0
 
     def targets(self, item: Item) -> list[str]:
-        """The item's name in its part."""
-        return [self._kind.key(item)]
+        """The item's name in its part, or the names of its arrays there."""
+        key = self._kind.key(item)
+        return [f"{key}/{name}" for name in self._output.layout] if self.nested else [key]
 
     def has(self, item: Item) -> bool:
         """Whether a finished part has the item."""
         return self._kind.key(item) in self._present
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """Write the parts that have the items anew without them; a part that is left empty is removed."""
+        unwanted = {self._kind.key(item) for item in items}
+        for path, keys in self._parts.items():
+            if not keys & unwanted:
+                continue
+            partial = self._output.folder / f".{uuid4().hex}.partial{self._kind.suffix}"
+            try:
+                if keys <= unwanted:
+                    remove_part(path, self._kind.companions)
+                else:
+                    self._kind.drop(path, keys & unwanted, partial)
+            except OSError as error:
+                raise ConfigError(f"output {path}: cannot be replaced: {error.strerror or error}") from error
+            finally:
+                partial.unlink(missing_ok=True)
+        self._present -= unwanted
 
     def write(self, item: Item, arrays: Arrays) -> None:
         """Add one item to the part that is open; finish the part when it is large or old enough."""
@@ -107,8 +134,7 @@ class PartsWriter:
     def _begin(self) -> None:
         suffix = self._kind.suffix
         for path in self._stale:  # only now is there something to put in their place
-            for file in (path, *(path.with_suffix(other) for other in self._kind.companions)):
-                file.unlink(missing_ok=True)
+            remove_part(path, self._kind.companions)
         self._stale = []
         self._partial = self._output.folder / f".{uuid4().hex}.partial{suffix}"
         while (final := self._output.folder / f"features{self._output.tag}-{self._number:05d}{suffix}").exists():
@@ -126,3 +152,9 @@ class PartsWriter:
     def _drop(self) -> None:
         self._part = None
         self._partial.unlink(missing_ok=True)
+
+
+def remove_part(path: Path, companions: Iterable[str]) -> None:
+    """Remove a part, and what lies beside it."""
+    for file in (path, *(path.with_suffix(other) for other in companions)):
+        file.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ L: layers. T: frames. D: channels of a vector.
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,10 +17,13 @@ import numpy as np
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.arrays import Arrays, Layout
 from emotion2vec.extraction.sources import Item
-from emotion2vec.extraction.writers.base import utf8_name
+from emotion2vec.extraction.writers.base import printable, utf8_name
 
 ROW_BYTES = 1 << 30
 """Largest features of one item in a Parquet file, whose rows are held whole by whoever writes and reads them."""
+
+KALDI_HEADER = 15
+"""Bytes before the numbers of a matrix: its mark, and two sizes of 4 bytes with theirs."""
 
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 """Rows of a Parquet file that are held before they are written."""
@@ -32,6 +37,7 @@ class ParquetPart:
 
     suffix = ".parquet"
     companions: tuple[str, ...] = ()
+    nested, stores_facts = False, True
 
     def __init__(self, path: Path, layout: Layout, final: Path):
         import pyarrow.parquet
@@ -66,6 +72,22 @@ class ParquetPart:
         except (OSError, pyarrow.ArrowInvalid):
             return set()
 
+    @staticmethod
+    def drop(path: Path, keys: set[str], partial: Path) -> None:
+        """See `Part`; one group of rows at a time is in memory."""
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+
+        file = pyarrow.parquet.ParquetFile(path)
+        unwanted = pyarrow.array(sorted(keys))
+        with pyarrow.parquet.ParquetWriter(partial, file.schema_arrow, compression="zstd") as writer:
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group)
+                chosen = pyarrow.compute.invert(pyarrow.compute.is_in(rows["id"], value_set=unwanted))
+                writer.write_table(rows.filter(chosen))
+        os.replace(partial, path)
+
     def add(self, key: str, item: Item, arrays: Arrays) -> int:
         """See `Part`."""
         size = sum(array.nbytes for array in arrays.values())
@@ -75,8 +97,8 @@ class ParquetPart:
                 "or kaldi, or fewer vectors (downsample, granularity utterance)"
             )
         whole = {name: array.whole() for name, array in arrays.items()}
-        row = {"id": key, "file": str(item.audio), "start": item.start, "duration": item.duration}
-        self._rows.append({**row, "label": item.label, "speaker": item.speaker, **whole})
+        row = {"id": key, "file": printable(str(item.audio)), "start": item.start, "duration": item.duration}
+        self._rows.append({**row, "label": printable(item.label), "speaker": printable(item.speaker), **whole})
         self._held += size
         if self._held >= ROW_GROUP_BYTES:
             self._flush()
@@ -132,6 +154,7 @@ class Hdf5Part:
 
     suffix = ".h5"
     companions: tuple[str, ...] = ()
+    nested, stores_facts = True, True
 
     def __init__(self, path: Path, layout: Layout, final: Path):
         import h5py
@@ -168,6 +191,21 @@ class Hdf5Part:
             return set()
         return found
 
+    @staticmethod
+    def drop(path: Path, keys: set[str], partial: Path) -> None:
+        """See `Part`."""
+        import h5py
+
+        shutil.copyfile(path, partial)
+        with h5py.File(partial, "r+") as file:
+            for key in sorted(keys, reverse=True):  # those below others first
+                for name in [name for name, node in file[key].items() if isinstance(node, h5py.Dataset)]:
+                    del file[key][name]
+                file[key].attrs.clear()
+                if not len(file[key]):  # groups below are other items
+                    del file[key]
+        os.replace(partial, path)
+
     def add(self, key: str, item: Item, arrays: Arrays) -> int:
         """See `Part`."""
         group = self._file.create_group(key)
@@ -182,8 +220,9 @@ class Hdf5Part:
                     dataset[..., start : start + part.shape[-2], :] = part
                     start += part.shape[-2]
                 size += part.nbytes
-        metadata = {"file": str(item.audio), "start": item.start, "duration": item.duration}
-        for name, value in {**metadata, "label": item.label, "speaker": item.speaker}.items():
+        metadata = {"file": printable(str(item.audio)), "start": item.start, "duration": item.duration}
+        facts = {"label": printable(item.label), "speaker": printable(item.speaker)}
+        for name, value in {**metadata, **facts}.items():
             if value is not None:
                 group.attrs[name] = value
         return size
@@ -198,6 +237,7 @@ class KaldiPart:
 
     suffix = ".ark"
     companions: tuple[str, ...] = (".scp",)
+    nested, stores_facts = False, False
 
     def __init__(self, path: Path, layout: Layout, final: Path):
         self._stream = open(path, "wb")  # noqa: SIM115 (closed by finish)
@@ -230,6 +270,26 @@ class KaldiPart:
         except OSError:
             return set()
         return {line.split(" ", 1)[0] for line in lines}
+
+    @staticmethod
+    def drop(path: Path, keys: set[str], partial: Path) -> None:
+        """See `Part`; matrices are copied as they are, and there is no index while it does not fit the archive."""
+        index, file = [], path.with_suffix(".scp")
+        lines = file.read_text(encoding="utf-8").splitlines()
+        with open(path, "rb") as source, open(partial, "wb") as stream:
+            for line in lines:
+                key, _, place = line.partition(" ")
+                if key in keys:
+                    continue
+                source.seek(int(place.rpartition(":")[2]))
+                header = source.read(KALDI_HEADER)
+                _, rows, _, columns = struct.unpack("<bibi", header[5:])
+                stream.write(f"{key} ".encode())
+                index.append(f"{key} {path}:{stream.tell()}\n")
+                stream.write(header + source.read(4 * rows * columns))
+        file.unlink()
+        os.replace(partial, path)
+        file.write_text("".join(index), encoding="utf-8")
 
     def add(self, key: str, item: Item, arrays: Arrays) -> int:
         """Write the key, a space, and a binary float matrix: its mark, two sizes of 4 bytes, and the rows."""

@@ -1,0 +1,49 @@
+"""What lists could not give, and what was used otherwise than it was named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that could not be used: where it stands (`list.jsonl:17`, or a path) and what is wrong with it."""
+
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        """The fault on one line."""
+        return f"{self.where}: {self.reason}"
+
+    @property
+    def kind(self) -> str:
+        """The reason without what differs from one input to the next, for counting."""
+        return kind_of(self.reason)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that was used, though not as it was named.
+
+    Attributes:
+        where: where it stands.
+        kind: what was done, in the words that are counted.
+        text: what was named and what was taken.
+    """
+
+    where: str
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        """The change on one line."""
+        return f"{self.where}: {self.kind}: {self.text}"
+
+
+def kind_of(reason: str) -> str:
+    """A reason's first clause without names and numbers: `too short, 200 samples at ...` is `too short`."""
+    without_names = re.sub(r"'[^']*'|\"[^\"]*\"|\S*/\S*", "…", reason)
+    clause = re.split(r"[,:;(]", without_names, maxsplit=1)[0]
+    return re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "N", clause).strip(" …") or "unusable"
