@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -140,14 +140,43 @@ class RecordingWriter:
 
     def __init__(self, writer: Writer, ledger: Ledger):
         self.writer = writer
-        self.nested, self.at_once, self.stores_facts = writer.nested, writer.at_once, writer.stores_facts
-        self.targets, self.has, self.remove, self.close = writer.targets, writer.has, writer.remove, writer.close
         self._ledger = ledger
+
+    @property
+    def nested(self) -> bool:
+        """See `Writer`."""
+        return self.writer.nested
+
+    @property
+    def at_once(self) -> bool:
+        """See `Writer`."""
+        return self.writer.at_once
+
+    @property
+    def stores_facts(self) -> bool:
+        """See `Writer`."""
+        return self.writer.stores_facts
+
+    def targets(self, item: Item) -> list[str]:
+        """See `Writer`."""
+        return self.writer.targets(item)
+
+    def has(self, item: Item) -> bool:
+        """See `Writer`."""
+        return self.writer.has(item)
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """See `Writer`."""
+        self.writer.remove(items)
 
     def write(self, item: Item, arrays: Arrays) -> None:
         """Write, and note that it was written."""
         self.writer.write(item, arrays)
         self._ledger.add(item)
+
+    def close(self) -> None:
+        """See `Writer`."""
+        self.writer.close()
 
 
 def read_origins(paths: Iterable[Path]) -> dict[str, Origin]:

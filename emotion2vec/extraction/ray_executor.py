@@ -134,7 +134,8 @@ class RayExecutor:
         assert folder is not None
         folder, reference = folder.absolute(), ray.put(encoder)
         direct = writer.writer if isinstance(writer, RecordingWriter) else writer
-        marker = folder / f".{uuid4().hex}.partial" if isinstance(direct, SEPARATE) else None
+        job = uuid4().hex
+        marker = folder / f".{job}.partial" if isinstance(direct, SEPARATE) else None
         if marker is not None:
             marker.touch()
         work = Assignment(
@@ -145,9 +146,12 @@ class RayExecutor:
             self.shares.device,
             self.precision,
             self.options.batch_seconds,
+            f"inputs-{job}-",
         )
         try:
             yield from self._passes(todo, work, encoder, writer)
+            for ledger in folder.glob(f"{work.ledgers}*.jsonl"):  # all outcomes are noted by this process now
+                ledger.unlink(missing_ok=True)
         finally:
             if marker is not None:
                 marker.unlink(missing_ok=True)

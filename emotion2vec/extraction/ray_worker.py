@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
 from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, Source, decode_one
 from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.ledger import Ledger, RecordingWriter
 from emotion2vec.extraction.models import DTYPES, ready_model
 from emotion2vec.extraction.outcomes import Outcome, encode_and_write
 from emotion2vec.extraction.pipeline import batches_for
@@ -164,6 +166,8 @@ class Assignment:
         device: `cpu` or `cuda`.
         precision: what to compute in.
         batch_seconds: most audio in a batch, in s; None for the device's default.
+        ledgers: start of the names of files in which actors note what they wrote from what, for a job that is killed
+            before their outcomes have arrived.
     """
 
     encoder: Callable[[], Encoder]
@@ -173,6 +177,7 @@ class Assignment:
     device: str
     precision: str
     batch_seconds: float | None
+    ledgers: str = "inputs-"
 
 
 class EncodeClips:
@@ -182,6 +187,7 @@ class EncodeClips:
         self._assignment = assignment
         self._stack = ExitStack()
         self._encoder: Encoder | None = None
+        self._ledger: Ledger | None = None
 
     def __call__(self, table: pyarrow.Table) -> Iterator[pyarrow.Table]:
         """Encode and write. What stops the job is a row too: an error would be taken for a lost process."""
@@ -200,6 +206,9 @@ class EncodeClips:
             import socket
 
             raise ConfigError(f"output {job.folder}: not seen from {socket.gethostname()}, expected a shared folder")
+        if job.writer is not None:
+            name = f"{job.ledgers}{uuid4().hex}.jsonl"
+            self._ledger = Ledger(job.folder, name, name, resume=False, at_once=True, stores_facts=False)
         encoder = job.encoder()
         _, precision = self._stack.enter_context(ready_model(encoder.model, job.device, job.precision))
         encoder.dtype = DTYPES[precision]
@@ -208,9 +217,14 @@ class EncodeClips:
     def _work(self, table: pyarrow.Table, encoder: Encoder) -> Iterator[pyarrow.Table]:
         job, courier = self._assignment, Courier()
         items = _unpack_items(table)
+        writer: Writer = job.writer or courier
+        if self._ledger is not None:
+            for item in items.values():
+                self._ledger.begin(item)
+            writer = RecordingWriter(writer, self._ledger)
         batches = batches_for(encoder.model, _unpack_clips(table, items), job.batch_seconds)
         folder = job.folder if job.writer else None
-        for outcome in encode_and_write(batches, items, encoder, job.writer or courier, folder):
+        for outcome in encode_and_write(batches, items, encoder, writer, folder):
             layout = {} if job.writer else encoder.layout
             yield _outcome_row(outcome, courier.take(items[outcome.index]), layout)
 

@@ -30,7 +30,7 @@ BOTH = ("frames", "utterance")
 """Arrays of a clip where there are two, and the ends of their names."""
 
 MODEL_FILES = ("model.json", "config.json", "config.yaml")
-"""What lies beside the weights of a model, which are safetensors too."""
+"""What lies beside the weights of a model, which are safetensors or HDF5 too."""
 
 
 @dataclass
@@ -103,7 +103,7 @@ def _formats_in(path: Path) -> list[str]:
 def _files(path: Path, kind: str) -> list[Path]:
     """Files of a format in a folder; partial ones are hidden."""
     pattern = FORMATS[kind][0]
-    if kind == "safetensors" and any((path / name).exists() for name in MODEL_FILES):
+    if kind not in ("npy", "iemocap") and any((path / name).exists() for name in MODEL_FILES):
         return []
     return sorted(file for file in path.glob(pattern) if not file.name.startswith("."))
 

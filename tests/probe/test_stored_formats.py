@@ -17,6 +17,7 @@ from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.stored import StoredFeatures
+from emotion2vec.probe.stored_files import is_feature_store
 
 NAMES = ["X", "X.orig", "X.orig.v2", "s1/a", "s2/a", "s1/a.frames", "Zo\u00eb", "s1/a b", "-x#1"]
 CANNOT = {("kaldi", "both"), ("iemocap", "both"), ("iemocap", "utterance")}
@@ -119,3 +120,12 @@ def test_folders_that_cannot_be_read_are_named(model: Emotion2vec, tmp_path: Pat
     np.savez(tmp_path / "deep.npz", a=np.ones((2, 3, 4)))
     (found,) = StoredFeatures(tmp_path / "deep.npz").extract([Clip(file="a.wav", path=tmp_path / "a.wav", label="x")])
     assert "expected finite frames (T, D) or a vector (P,)" in str(found)
+
+
+@pytest.mark.parametrize("about", ["model.json", "config.json", "config.yaml"])
+def test_a_folder_of_a_model_is_no_store(tmp_path: Path, about: str) -> None:
+    for name in ("model.safetensors", "tf_model.h5"):
+        (tmp_path / name).touch()
+    assert is_feature_store(tmp_path)
+    (tmp_path / about).touch()
+    assert not is_feature_store(tmp_path)
