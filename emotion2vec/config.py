@@ -96,7 +96,7 @@ class DataConfig:
     max_samples: int = option(320_000, "longer utterances are cropped at random to this, in samples", ge=800)
     length_step: int = option(1, "batches are cropped to a multiple of this, in samples, so that shapes recur", ge=1)
     batch_seconds: float = option(37.5, "audio per batch at most, in seconds", gt=0)
-    buckets: int = option(20, "length buckets that batches are drawn from", ge=1)
+    buckets: int = option(20, "how finely batches sort by length: buckets from a length to a third more", ge=1)
     workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
     cache: bool = option(False, "keep decoded audio in memory (0.23 GB an hour; needs workers: 0)")
     patience: float = option(600.0, "how long a data source that went away is waited for, in seconds", ge=0)

@@ -33,12 +33,17 @@ class MicroBatch:
         position: where to resume once this micro-batch is consumed.
         skipped: utterances that should have been here but could not be decoded or are not finite, and those of
             micro-batches before it of which nothing was left.
+        offered: seconds of the B utterances before they were cropped to the shortest of them; by default what is left.
     """
 
     waveforms: torch.Tensor
     ids: list[str]
     position: Position
     skipped: list[Fault] = field(default_factory=list)
+    offered: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.offered = self.offered or self.seconds
 
     @property
     def seconds(self) -> float:
@@ -111,7 +116,8 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         length = max(length - length % step, min(length, step))
         rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
         waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
-        return MicroBatch(waveforms, [name for name, _, _ in crops], request.position, skipped)
+        offered = sum(crop.size for _, crop, _ in crops) / SAMPLE_RATE
+        return MicroBatch(waveforms, [name for name, _, _ in crops], request.position, skipped, offered)
 
     def _load(self, request: Request) -> list[Loaded]:
         """Ids and samples (S,) of a request's utterances; kept in memory if asked for."""

@@ -18,6 +18,9 @@ from emotion2vec.data.storage import with_retries
 from emotion2vec.errors import ManifestError
 from emotion2vec.seeding import keyed_seed
 
+BUCKETED_RATIO = 4 / 3
+"""Lengths that differ by this factor have `Packing.buckets` buckets between them."""
+
 
 @dataclass(frozen=True)
 class Position:
@@ -54,7 +57,7 @@ class Packing:
         budget: bound on utterances × longest utterance of a micro-batch, in samples.
         min_samples: shorter utterances are passed over.
         max_samples: no utterance counts beyond this, since it is cropped to it.
-        buckets: groups of similar length, of about the same total length each.
+        buckets: how finely lengths are told apart, see `pack`.
         window: utterances that are shuffled together, about.
     """
 
@@ -69,8 +72,8 @@ class BatchOrder:
     """Endless micro-batches of one rank.
 
     An epoch takes every source as often as its weight says, in whole shards of random order, mixes the shards of all
-    sources, and groups them into windows. Within a window all utterances are shuffled, bucketed by length and packed.
-    All ranks plan the same window and take turns in it, so that they stay in step.
+    sources, and groups them into windows. Within a window all utterances are shuffled among those of about their
+    length and packed. All ranks plan the same window and take turns in it, so that they stay in step.
     """
 
     def __init__(
@@ -193,13 +196,15 @@ def epoch_spans(counts: np.ndarray, weight: float, epoch: int, seed: int) -> lis
 def pack(lengths: np.ndarray, budget: int, buckets: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Pack utterances of similar length into micro-batches of at most `budget` samples, count × longest.
 
-    Buckets hold about the same total length each. The order within a bucket is random, and a micro-batch may reach
-    into the next bucket, so that only the last one is left unfilled.
+    Utterances are sorted by length, after each has been moved up by a random part of a bucket; so two may meet whose
+    lengths differ by less than a bucket, wherever its edges are. A bucket is a ratio of lengths and not a number of
+    utterances, because a micro-batch is cropped to its shortest: that costs some 0.5 % of the audio with buckets of
+    1.5 %, whatever the lengths are. Only the last micro-batch is left unfilled.
 
     Args:
         lengths: (N,) in samples.
         budget: in samples, at least the longest length.
-        buckets: number of buckets.
+        buckets: how many of them lie between a length and a third more; 20 are 1.5 % wide.
         rng: draws the order.
 
     Returns:
@@ -207,10 +212,8 @@ def pack(lengths: np.ndarray, budget: int, buckets: int, rng: np.random.Generato
     """
     if not len(lengths):
         return []
-    ranked = np.argsort(lengths, kind="stable")
-    total = np.cumsum(lengths[ranked])
-    bucket = (total - 1) * buckets // total[-1]
-    ordered = ranked[np.lexsort((rng.random(len(ranked)), bucket))]
+    bucket = np.log(np.maximum(lengths, 1)) / np.log(BUCKETED_RATIO) * buckets  # (N,)
+    ordered = np.argsort(bucket + rng.random(len(lengths)), kind="stable")
     bounds, longest = [0], 0
     for number, length in enumerate(lengths[ordered].tolist()):
         longest = max(longest, length)

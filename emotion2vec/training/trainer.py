@@ -207,6 +207,7 @@ class Trainer:
                 sum(rows),
                 sum(count * length for count, length in zip(rows, frames, strict=True)),
                 sum(batch.seconds for batch in micro_batches),
+                sum(batch.offered for batch in micro_batches),
                 error is not None,
             ]
         )
