@@ -25,7 +25,7 @@ from emotion2vec.probe.store import check_texts
 
 logger = logging.getLogger(__name__)
 
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 """Raised when the documents of results get other entries, so that older ones are computed anew."""
 
 REPORT_REST = 9

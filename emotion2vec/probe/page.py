@@ -13,6 +13,7 @@ from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.embedding import embed
 from emotion2vec.probe.exports import (
     columns,
+    format_difference,
     format_interval,
     format_p,
     overview,
@@ -156,14 +157,14 @@ def _overview_table(documents: Sequence[Document]) -> str:
             f"<tr{' class=best' if row[main] == best else ''}><td>{escape(row['feature'])}{mark}</td>"
             f"<td>{escape(row['head'])}</td>{_numbers(row, names, row['unit'])}"
             f'<td class="n">{format_interval(row)}</td><td class="extra">{_span(row)}</td>'
-            f'<td class="n">{format_p(row["p"])}</td></tr>'
+            f'<td class="n">{_difference(row)}</td><td class="n">{format_p(row["p"])}</td></tr>'
         )
     usual = "most frequent class" if documents[0]["task"] == "classification" else "mean of training"
     for kind, label in (("speaker", "knowing only the speaker"), ("majority", usual)):
         scores = documents[0]["audit"]["baselines"][kind]
         body += (
             f'<tr class="base"><td>{label}</td><td>no audio</td>{_numbers(scores, names, rows[0]["unit"])}<td></td>'
-            '<td class="extra"></td><td></td></tr>'
+            '<td class="extra"></td><td></td><td></td></tr>'
         )
     if task_name(documents[0]) == "classification":
         heads = {document["head"] for document in documents}
@@ -171,13 +172,21 @@ def _overview_table(documents: Sequence[Document]) -> str:
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
     return (
         f'<div class="wide"><table><thead><tr><th>feature</th><th>head</th>{head}<th class="n">{main}, 95 %</th>'
-        f'<th class="extra">0 to {100 if rows[0]["unit"] == "%" else 1}</th><th class="n">p</th></tr></thead>'
+        f'<th class="extra">0 to {100 if rows[0]["unit"] == "%" else 1}</th><th class="n">difference</th>'
+        '<th class="n">p</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         f'<p class="note">95 %: bootstrap over {documents[0]["intervals_over"]} of the {main} of all test clips '
         "together, drawn as a bar, with the mean over folds as a mark. "
-        f"p: paired permutation test of {main} over speakers (or folds) against the best feature of the same head, "
-        "which has none itself; not corrected for the number of comparisons.</p>"
+        f"difference: of the mean {main} over folds to the best feature of the same head, which has none itself, and "
+        "its interval by bootstrap over speakers (or folds). p: paired permutation test of that difference, swapping "
+        "whole speakers (or folds); not corrected for the number of comparisons.</p>"
     )
+
+
+def _difference(row: dict[str, Any]) -> str:
+    """The difference to the best feature with its interval."""
+    difference, interval = format_difference(row)
+    return f"{difference} ({interval})" if difference else ""
 
 
 def _numbers(scores: dict[str, Any], names: Sequence[str], unit: str) -> str:

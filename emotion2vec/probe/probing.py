@@ -20,7 +20,7 @@ from emotion2vec.probe.corpora import ClipSet, examples, label_counts
 from emotion2vec.probe.evaluation import evaluate
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.folds import make_folds
-from emotion2vec.probe.goals import Goal, make_goal
+from emotion2vec.probe.goals import Goal, check_tests, make_goal
 from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.report import check_writable, versions, write_json
 from emotion2vec.probe.request import Request, check_request
@@ -124,6 +124,7 @@ def probe(
     if context:
         contexts = Contexts.of(clipset, context)
         splits = contexts.restrict(splits)
+    check_tests(goal, [len(fold.test) for fold in splits])
     audited = audit(clipset, splits, cache, goal)
     warnings = [*clipset.warnings, *(contexts.warnings(clipset, splits) if contexts else []), *audited["warnings"]]
     left_out = dict(clipset.left_out)

@@ -79,14 +79,14 @@ def published_rows(dataset: str, folds: str, heads: Collection[str], metrics: Se
         dataset: the corpus.
         folds: our fold scheme.
         heads: our heads.
-        metrics: the columns of scores; feature and head stand before them, and three columns follow.
+        metrics: the columns of scores; feature and head stand before them, and four columns follow.
     """
     rows, last = "", ""
     for entry in published_scores(dataset):
         about = " ".join([f"Published: {entry.protocol}.", *entry.differences(folds, heads)])
         title = f"{escape(about)} <cite>{escape(entry.source)}, {escape(entry.address)}</cite>"
         if title != last:
-            rows += f'<tr class="published about"><td colspan="{len(metrics) + 5}"><div>{title}</div></td></tr>'
+            rows += f'<tr class="published about"><td colspan="{len(metrics) + 6}"><div>{title}</div></td></tr>'
         last = title
         numbers = "".join(
             f'<td class="n">{entry.scores[name]:.1f}</td>' if name in entry.scores else '<td class="n">–</td>'
@@ -95,6 +95,6 @@ def published_rows(dataset: str, folds: str, heads: Collection[str], metrics: Se
         head = entry.head if entry.head in heads else "theirs"
         rows += (
             f'<tr class="published"><td>{escape(entry.feature)}</td><td>{escape(head)}</td>{numbers}'
-            '<td></td><td class="extra"></td><td></td></tr>'
+            '<td></td><td class="extra"></td><td></td><td></td></tr>'
         )
     return rows

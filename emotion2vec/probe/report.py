@@ -80,8 +80,10 @@ def _add_metrics(table: Table, result: dict[str, Any]) -> None:
 
 
 def _numbers(result: dict[str, Any], scores: dict[str, Any]) -> list[str]:
+    """Scores as text; the CCC of a single clip, which there is not, as a dash."""
     digits = 2 if result["unit"] == "%" else 3
-    return [f"{round(scores[metric], digits) + 0.0:.{digits}f}" for metric in result["metrics"]]
+    found = [scores[metric] for metric in result["metrics"]]
+    return ["–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}" for value in found]
 
 
 def _spread(result: dict[str, Any]) -> list[str]:
