@@ -162,6 +162,8 @@ class Trainer:
         for fault in [fault for batch in micro_batches for fault in batch.skipped]:
             monitor.say(f"skipped: {fault}")
 
+        if update == 1:
+            self._prime_utterance_target(micro_batches)
         outputs = self._forward_backward(update, micro_batches, size)
         sums = UpdateSums.of(outputs).reduced(self.ranks.add_up)
         norm = self.optimization.gradient_norm()
@@ -262,10 +264,28 @@ class Trainer:
             self.optimization.leave_out()
             return self.optimization.facts(update) | {"spikes": self.guard.spikes}
         self.optimization.step(update)
-        count = sums.utterances.count
-        self.pretrainer.utterance_target.update(sums.utterances.total / count, sums.utterances.square / count)
+        self._update_utterance_target(sums)
         self.covariance.update(sums)
         return self.optimization.facts(update) | {"spikes": self.guard.spikes}
+
+    def _prime_utterance_target(self, micro_batches: Sequence[MicroBatch]) -> None:
+        """Measure the utterance target's statistics before the first update, on its utterances, whoever has them."""
+        if self.config.loss.utterance == "none":
+            return
+        module, outputs = self.optimization.module, []
+        module.eval()
+        with torch.no_grad():
+            for batch in micro_batches:
+                mask = batch_masks(
+                    batch.ids, self._frames(batch), self.config.mask, seed=self.config.run.seed, update=0
+                )
+                outputs.append(module(batch.waveforms.to(self.fabric.device), mask.to(self.fabric.device)))
+        module.train()
+        self._update_utterance_target(UpdateSums.of(outputs).reduced(self.ranks.add_up))
+
+    def _update_utterance_target(self, sums: UpdateSums) -> None:
+        pooled = sums.utterances
+        self.pretrainer.utterance_target.update(pooled.total / pooled.count, pooled.square / pooled.count, pooled.count)
 
     def _utterance_target_std(self) -> dict[str, Tensor | float]:
         if self.config.loss.utterance == "none":
