@@ -68,7 +68,9 @@ class ModelExtractor:
         from emotion2vec.extraction.models import weights_hash
 
         self.name = name
-        self.fingerprint = f"{weights_hash(model)} layer={layer} {pooling}"
+        self.fingerprint = " ".join(
+            [f"{weights_hash(model)} layer={layer} {pooling}", getattr(model, "cut", "")]
+        ).strip()
         self._model = model
         self._layer = layer
         self._pooling = pooling
