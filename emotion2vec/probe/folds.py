@@ -105,8 +105,9 @@ def validation_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide a fold's training clips into those that train and those that choose the epoch, by whole speakers.
 
-    Where the fold prescribes validation clips, those are taken. Where training has one speaker, speakers are unknown or
-    the test shares its speakers with training anyway, clips are drawn per label.
+    Where the fold prescribes validation clips, those are taken. Clips without a speaker always train, and speakers are
+    held out of the named ones. Where training names at most one speaker, or speakers of too few clips to validate on,
+    or the test shares its speakers with training anyway, clips are drawn per label.
 
     Args:
         clips: the clips that the fold's positions refer to.
@@ -121,14 +122,21 @@ def validation_split(
         return fold.train, fold.valid
     random = np.random.default_rng(keyed_seed("validation", seed, fold.name))
     known = [clips[i].speaker for i in fold.train]
-    speakers = sorted({name for name in known if name is not None})
-    if None not in known and len(speakers) > 1 and not fold.shared_speakers:
+    if holds_speakers_out(clips, fold, share):
+        speakers = sorted({name for name in known if name is not None})
         count = max(1, round(share * len(speakers)))
         held = set(random.permutation(speakers)[:count].tolist())
         chosen = np.array([name in held for name in known])
     else:
         chosen = _stratified_fold([clips[i].label for i in fold.train], round(1 / share), random) == 0
     return fold.train[~chosen], fold.train[chosen]
+
+
+def holds_speakers_out(clips: Sequence[Clip], fold: Fold, share: float = VALIDATION_SHARE) -> bool:
+    """Whether `validation_split` holds whole speakers of a fold's training clips out, and not single clips."""
+    named = [clips[i].speaker for i in fold.train if clips[i].speaker is not None]
+    enough = len(set(named)) > 1 and len(named) >= share * len(fold.train)
+    return fold.valid is None and enough and not fold.shared_speakers
 
 
 def _speaker_folds(clips: Sequence[Clip]) -> list[Fold]:
