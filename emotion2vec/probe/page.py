@@ -168,7 +168,9 @@ def _overview_table(documents: Sequence[Document]) -> str:
         )
     if task_name(documents[0]) == "classification":
         heads = {document["head"] for document in documents}
-        body += published_rows(documents[0]["dataset"], documents[0]["scheme"], heads, names)
+        body += published_rows(
+            documents[0]["dataset"], documents[0]["scheme"], heads, names, documents[0]["settings"]["standardize"]
+        )
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
     return (
         f'<div class="wide"><table><thead><tr><th>feature</th><th>head</th>{head}<th class="n">{main}, 95 %</th>'

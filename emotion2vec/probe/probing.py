@@ -92,9 +92,10 @@ def probe(
         seeds: each gives other validation speakers, weights and batches; scores are means over seeds.
         layer: of networks: `last`, `mean`, `mean:n`, `all` or an index; the head `weighted` reads all.
         pooling: `mean` or `mean+std` over time for clip vectors; by default per feature.
-        standardize: give neural heads standardized channels (statistics of the training clips). The paper does not,
-            but features of small or untrained networks and spectra have scales on which its learning rates fail,
-            which would be a comparison of scales; turn it off for the paper's exact protocol.
+        standardize: give neural heads standardized channels (statistics of the training clips). The published
+            protocols do not, and nor do the heads `mlp-paper` and `linear-superb` in any case; but features of small or
+            untrained networks and spectra have scales on which their learning rates fail, which would be a comparison
+            of scales.
         cache: folder that keeps features between runs.
         device: where networks run; by default the GPU if there is one, else the CPU.
         output: JSON file to write.
