@@ -93,6 +93,9 @@ class Pretrainer(nn.Module):
         self.utterance_target = UtteranceTarget(config.loss.utterance_target, config.model.width)
         self.loss = config.loss
         self.cnn_grad_scale = config.optim.cnn_grad_scale
+        self.cnn_frozen = not (config.optim.cnn_grad_scale and config.optim.cnn_lr_scale)
+        if self.cnn_frozen:  # parameters that wait for a gradient which never comes would stop DDP
+            self.student.frontend.layers.requires_grad_(False)
 
     def forward(self, waveforms: Tensor, mask: Tensor, skip_blocks: Collection[int] = ()) -> PretrainOutput:
         """Compute the losses of one batch.
@@ -138,8 +141,8 @@ class Pretrainer(nn.Module):
         )
 
     def _cnn(self, waveforms: Tensor) -> Tensor:
-        """Run the CNN, with its gradients scaled; a scale of 0 needs no graph at all."""
-        if self.cnn_grad_scale == 0:
+        """Run the CNN, with its gradients scaled; frozen it needs no graph at all."""
+        if self.cnn_frozen:
             with torch.no_grad():
                 return self.student.frontend.cnn(waveforms)
         cnn = self.student.frontend.cnn(waveforms)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count
-from emotion2vec.config import PretrainConfig
+from emotion2vec.config import PretrainConfig, batches_per_device
 from emotion2vec.data.augment import build_augmenter
 from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.sources import Source
@@ -83,6 +83,7 @@ class Trainer:
         self.sources = sources
         self.folder = folder
         self.validation = validation
+        self.accumulate = batches_per_device(config, ranks.size)
         self.update = 0
         self.saved: int | None = None
         self.position = Position()
@@ -139,7 +140,7 @@ class Trainer:
             max_samples=data.max_samples,
             buckets=data.buckets,
             seed=self.config.run.seed,
-            accumulate=self.config.optim.accumulate,
+            accumulate=self.accumulate,
             min_samples=data.min_samples,
             length_step=data.length_step,
             window=data.window,
@@ -197,7 +198,7 @@ class Trainer:
         error: Emotion2vecError | None = None
         micro_batches: list[MicroBatch] = []
         try:
-            micro_batches = list(islice(data, self.config.optim.accumulate))
+            micro_batches = list(islice(data, self.accumulate))
         except Emotion2vecError as raised:
             error = raised
         rows = [len(batch.ids) * self.config.mask.views for batch in micro_batches]
