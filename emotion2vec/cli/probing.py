@@ -60,6 +60,9 @@ def probe(
     standardize: Annotated[
         bool, typer.Option(help="Standardize channels for neural heads; mlp-paper and linear-superb never do.")
     ] = True,
+    select: Annotated[
+        bool, typer.Option("--select", help="Score validation speakers in place of tests, to choose by.")
+    ] = False,
     cache: Cache = None,
     device: Device = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
@@ -86,6 +89,7 @@ def probe(
             layer=layer,
             pooling=pooling,
             standardize=standardize,
+            select=select,
             cache=cache,
             device=device,
             output=output,

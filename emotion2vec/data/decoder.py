@@ -34,6 +34,7 @@ class MicroBatch:
         skipped: utterances that should have been here but could not be decoded or are not finite, and those of
             micro-batches before it of which nothing was left.
         offered: seconds of the B utterances before they were cropped to the shortest of them; by default what is left.
+        durations: seconds of each utterance as it was decoded, whole.
     """
 
     waveforms: torch.Tensor
@@ -41,6 +42,7 @@ class MicroBatch:
     position: Position
     skipped: list[Fault] = field(default_factory=list)
     offered: float = 0.0
+    durations: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.offered = self.offered or self.seconds
@@ -99,6 +101,7 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
     def _decode(self, request: Request) -> MicroBatch:
         update = request.index // self.accumulate
         crops: list[tuple[str, np.ndarray, np.random.Generator]] = []
+        durations: list[float] = []
         skipped: list[Fault] = []
         for name, loaded in self._load(request):
             try:
@@ -108,6 +111,7 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
                 continue
             rng = np.random.default_rng(keyed_seed(self.seed, "crop", update, name))
             crops.append((name, random_crop(waveform, self.cropping.max_samples, rng), rng))
+            durations.append(np.asarray(loaded).size / SAMPLE_RATE)
         if not crops:
             return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
         # Headers can understate lengths, and slower speech is longer: the budget holds regardless.
@@ -117,7 +121,7 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
         waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
         offered = sum(crop.size for _, crop, _ in crops) / SAMPLE_RATE
-        return MicroBatch(waveforms, [name for name, _, _ in crops], request.position, skipped, offered)
+        return MicroBatch(waveforms, [name for name, _, _ in crops], request.position, skipped, offered, durations)
 
     def _load(self, request: Request) -> list[Loaded]:
         """Ids and samples (S,) of a request's utterances; kept in memory if asked for."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -57,6 +57,8 @@ class Emotion2vec(nn.Module):
     def __init__(self, config: Emotion2vecConfig, labels: Sequence[str] = ()):
         super().__init__()
         self.config = config
+        self.heard: Any = None
+        """Record of the utterances that trained it (`emotion2vec.checkpoint.heard`), where there is one."""
         self.frontend = Frontend(config.channels, config.width, config.kernels, config.strides)
         self.backbone = Backbone(config)
         self.head = Head(config.width, labels) if labels else None

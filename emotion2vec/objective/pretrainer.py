@@ -108,9 +108,8 @@ class Pretrainer(nn.Module):
         batch, views, length = mask.shape
         cnn = self._cnn(waveforms)  # (B, T, C)
         local = self.student.frontend.project(cnn)  # (B, T, D)
-        ffn = self.teacher(waveforms, local).ffn[-self.loss.top_k :]
         count = self.student.config.tokens
-        ffn = [layer[:, count:] for layer in ffn]  # (B, T, D) each
+        ffn = self._taught(waveforms, local)
         targets, pooled = frame_targets(ffn), self.utterance_target.pool(ffn)
 
         rows = mask.flatten(0, 1)  # (B·M, T)
@@ -139,6 +138,17 @@ class Pretrainer(nn.Module):
             pooled=pooled,
             cnn=cnn.detach(),
         )
+
+    @torch.no_grad()
+    def pooled(self, waveforms: Tensor) -> Tensor:
+        """The teacher's pooled outputs (B, D) of waveforms (B, S), before anything is masked or learned."""
+        local = self.student.frontend.project(self.student.frontend.cnn(waveforms))
+        return self.utterance_target.pool(self._taught(waveforms, local))
+
+    def _taught(self, waveforms: Tensor, local: Tensor) -> list[Tensor]:
+        """What the teacher's top blocks say of the frames, (B, T, D) each."""
+        ffn = self.teacher(waveforms, local).ffn[-self.loss.top_k :]
+        return [layer[:, self.student.config.tokens :] for layer in ffn]
 
     def _cnn(self, waveforms: Tensor) -> Tensor:
         """Run the CNN, with its gradients scaled; frozen it needs no graph at all."""

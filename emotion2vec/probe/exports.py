@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.probe.knowledge import MARK, is_transductive
 from emotion2vec.probe.metrics import MAIN_SCORES, format_score
 from emotion2vec.probe.significance import Comparison, compare
 
@@ -47,6 +48,7 @@ def overview(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "p": None if against is None else against.p,
                 "clips": sum(fold["clips"] for fold in document["folds"]),
                 "complete": document["complete"],
+                MARK: is_transductive(document),
                 "task": task_name(document),
                 "metrics": document["metrics"],
                 "main": main,
@@ -87,7 +89,7 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     """The overview as CSV, numbers in full; metrics that a row does not have are empty."""
     stream = io.StringIO()
     hidden = {"metrics", "main", "unit"}
-    last = ("difference", "difference_low", "difference_high", "p", "clips", "complete", "task")
+    last = ("difference", "difference_low", "difference_high", "p", "clips", "complete", MARK, "task")
     scores = dict.fromkeys(name for row in rows for name in row if name not in {*LEAD, *last, *hidden})
     writer = csv.DictWriter(stream, [*LEAD, *scores, *last], lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -102,7 +104,7 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
         head = _head(group)
         lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
         lines += ["| " + " | ".join(map(_escape_markdown, _cells(row, head))) + " |" for row in group]
-        tables.append("\n".join([*lines, "", _note(group[0])]) + "\n")
+        tables.append("\n".join([*lines, "", _note(group)]) + "\n")
     return "\n".join(tables)
 
 
@@ -112,7 +114,7 @@ def to_latex(rows: Sequence[dict[str, Any]]) -> str:
     for group in by_metrics(rows):
         head = _head(group)
         numbers = "".join("l" if name == "95 %" else "r" for name in head[len(LEAD) :])
-        lines = [f"% {_note(group[0])}", rf"\begin{{tabular}}{{{'l' * len(LEAD)}{numbers}}}", r"\toprule"]
+        lines = [f"% {_note(group)}", rf"\begin{{tabular}}{{{'l' * len(LEAD)}{numbers}}}", r"\toprule"]
         lines += [" & ".join("$p$" if name == "p" else _escape_latex(name) for name in head) + r" \\", r"\midrule"]
         lines += [" & ".join(_escape_latex(cell) for cell in _cells(row, head)) + r" \\" for row in group]
         tables.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n")
@@ -141,25 +143,31 @@ def _head(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [*names, "p", *([DIFFERENCE, "95 %"] if compared else [])]
 
 
-def _note(row: dict[str, Any]) -> str:
+def _note(rows: Sequence[dict[str, Any]]) -> str:
     """What the numbers of a table are."""
+    row, known = rows[0], any(row.get(MARK) for row in rows)
     main, unit = row["main"], ", in %" if row["unit"] == "%" else ""
     return (
         f"Means over folds{unit}. 95 %: of the {main} of all test clips together, by bootstrap over speakers (clips, "
         f"where they are unknown). p and {DIFFERENCE}: of the mean {main} over folds, against the best feature of the "
         "same head; paired permutation test that swaps whole speakers, and bootstrap over them."
-    )
+    ) + (f" {MARK}: the model heard tested clips in pretraining, or their labels chose it." if known else "")
 
 
 def _cells(row: dict[str, Any], head: Sequence[str]) -> list[str]:
-    mark = "" if row["complete"] else " (incomplete)"
-    cells = [row["corpus"], row["folds"], row["feature"] + mark, row["head"]]
+    cells = [row["corpus"], row["folds"], row["feature"] + format_marks(row), row["head"]]
     for name in columns(row):
         cells.append(format_score(row[name], row["unit"]))
         if name == row["main"]:
             cells.append(format_interval(row))
     cells.append(format_p(row["p"]))
     return [*cells, *format_difference(row)] if DIFFERENCE in head else cells
+
+
+def format_marks(row: dict[str, Any]) -> str:
+    """What stands behind a feature's name: that clips are missing, or that its model knew some of the tests."""
+    marks = [*(["incomplete"] if not row["complete"] else []), *([MARK] if row.get(MARK) else [])]
+    return f" ({', '.join(marks)})" if marks else ""
 
 
 def format_interval(row: dict[str, Any]) -> str:

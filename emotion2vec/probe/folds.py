@@ -132,6 +132,26 @@ def validation_split(
     return fold.train[~chosen], fold.train[chosen]
 
 
+def selection_fold(clips: Sequence[Clip], folds: Sequence[Fold]) -> Fold:
+    """One fold to choose a checkpoint or a setting by, whose `test` are validation clips.
+
+    Where there is one fold, its validation part is taken and its test never touched. Where every speaker is tested in
+    some fold, a fifth of all speakers is; their scores in the folds are then no longer unseen.
+
+    Args:
+        clips: the clips that positions refer to.
+        folds: the folds that are to be reported later.
+    """
+    if len(folds) == 1:
+        train, valid = validation_split(clips, folds[0], seed=0)
+    else:
+        everything = np.arange(len(clips))
+        shared = tuple(sorted({name for fold in folds for name in fold.shared_speakers}))
+        pool = Fold(name="selection", train=everything, test=everything[:0], shared_speakers=shared)
+        train, valid = validation_split(clips, pool, seed=0)
+    return _fold(clips, "selection", train, valid)
+
+
 def holds_speakers_out(clips: Sequence[Clip], fold: Fold, share: float = VALIDATION_SHARE) -> bool:
     """Whether `validation_split` holds whole speakers of a fold's training clips out, and not single clips."""
     named = [clips[i].speaker for i in fold.train if clips[i].speaker is not None]

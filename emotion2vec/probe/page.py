@@ -15,6 +15,7 @@ from emotion2vec.probe.exports import (
     columns,
     format_difference,
     format_interval,
+    format_marks,
     format_p,
     overview,
     task_name,
@@ -152,9 +153,8 @@ def _overview_table(documents: Sequence[Document]) -> str:
     best = max(row[main] for row in rows)
     body = ""
     for row in sorted(rows, key=lambda row: -row[main]):
-        mark = "" if row["complete"] else " (incomplete)"
         body += (
-            f"<tr{' class=best' if row[main] == best else ''}><td>{escape(row['feature'])}{mark}</td>"
+            f"<tr{' class=best' if row[main] == best else ''}><td>{escape(row['feature'])}{format_marks(row)}</td>"
             f"<td>{escape(row['head'])}</td>{_numbers(row, names, row['unit'])}"
             f'<td class="n">{format_interval(row)}</td><td class="extra">{_span(row)}</td>'
             f'<td class="n">{_difference(row)}</td><td class="n">{format_p(row["p"])}</td></tr>'

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec import __version__
 from emotion2vec.checkpoint.complete import complete_file
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.knowledge import MARK, is_transductive
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,7 +61,8 @@ def fold_table(result: dict[str, Any]) -> Table:
     """Lay out one result of `ProbeResult.results`: a row per fold, then mean ± standard deviation, then pooled."""
     from rich.table import Table
 
-    table = Table(title=f"{result['feature']} · {result['head']}", title_justify="left")
+    mark = f" ({MARK})" if is_transductive(result) else ""
+    table = Table(title=f"{result['feature']} · {result['head']}{mark}", title_justify="left")
     table.add_column("fold")
     table.add_column("test speakers", overflow="fold")
     table.add_column("clips", justify="right")
@@ -102,7 +104,8 @@ def summary_table(result: ProbeResult) -> Table:
     table.add_column("head")
     _add_metrics(table, result.results[0])
     for row in result.results:
-        table.add_row(row["feature"], row["head"], *_spread(row))
+        mark = f" ({MARK})" if is_transductive(row) else ""
+        table.add_row(row["feature"] + mark, row["head"], *_spread(row))
     return table
 
 

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count
+from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.config import PretrainConfig, batches_per_device
 from emotion2vec.data.augment import build_augmenter
 from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.sources import Source
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.objective.masking import batch_masks, masked_frames
-from emotion2vec.objective.pretrainer import Pretrainer, PretrainOutput
+from emotion2vec.objective.pretrainer import Moments, Pretrainer, PretrainOutput
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.guards import SpikeGuard, check_collapse
 from emotion2vec.training.instruments import Instruments
@@ -36,7 +37,7 @@ from emotion2vec.training.probing import Prober
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder, TrainingState
 from emotion2vec.training.saver import Saver
-from emotion2vec.training.state import restore, student_tensors, training_tensors
+from emotion2vec.training.state import forward_method, restore, student_tensors, training_tensors
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -87,6 +88,7 @@ class Trainer:
         self.update = 0
         self.saved: int | None = None
         self.position = Position()
+        self.heard = Heard()
         self.guard = SpikeGuard(config.guard)
         self.optimization = Optimization(config, fabric, pretrainer)
         self.covariance = UtteranceCovariance(config.model.width, fabric.device)
@@ -173,6 +175,7 @@ class Trainer:
         metrics |= self._step(update, metrics, sums, [name for batch in micro_batches for name in batch.ids])
 
         self.update, self.position = update, micro_batches[-1].position
+        self._keep_heard(micro_batches)
         due = update % self.config.log.every == 0 or update in (1, self.config.optim.max_updates)
         metrics |= self._validate(update)
         if due or "validation_loss" in metrics:
@@ -186,6 +189,11 @@ class Trainer:
             self._probe(prober)
         if update % self.config.checkpoint.every == 0 and update < self.config.optim.max_updates:
             self._save(saver, prober)
+
+    def _keep_heard(self, micro_batches: Sequence[MicroBatch]) -> None:
+        """Note whose audio this process has trained on."""
+        pairs = [pair for batch in micro_batches for pair in zip(batch.ids, batch.durations, strict=False)]
+        self.heard = self.heard.with_more(audio=[utterance_key(name, seconds) for name, seconds in pairs])
 
     def _fetch(
         self, data: Generator[MicroBatch, None, None], saver: Saver, prober: Prober
@@ -265,7 +273,7 @@ class Trainer:
             self.optimization.leave_out()
             return self.optimization.facts(update) | {"spikes": self.guard.spikes}
         self.optimization.step(update)
-        self._update_utterance_target(sums)
+        self._update_utterance_target(sums.utterances)
         self.covariance.update(sums)
         return self.optimization.facts(update) | {"spikes": self.guard.spikes}
 
@@ -273,19 +281,15 @@ class Trainer:
         """Measure the utterance target's statistics before the first update, on its utterances, whoever has them."""
         if self.config.loss.utterance == "none":
             return
-        module, outputs = self.optimization.module, []
-        module.eval()
-        with torch.no_grad():
-            for batch in micro_batches:
-                mask = batch_masks(
-                    batch.ids, self._frames(batch), self.config.mask, seed=self.config.run.seed, update=0
-                )
-                outputs.append(module(batch.waveforms.to(self.fabric.device), mask.to(self.fabric.device)))
-        module.train()
-        self._update_utterance_target(UpdateSums.of(outputs).reduced(self.ranks.add_up))
+        forward_method(self.pretrainer, "pooled")
+        with self.fabric.autocast():
+            pooled = torch.cat([self.pretrainer.pooled(b.waveforms.to(self.fabric.device)) for b in micro_batches])
+        found = Moments.of(pooled)  # of (U, D)
+        parts = [found.count.reshape(1), found.total, found.square]
+        count, total, square = self.ranks.add_up(torch.cat(parts)).split([len(part) for part in parts])
+        self._update_utterance_target(Moments(count.reshape(()), total, square))
 
-    def _update_utterance_target(self, sums: UpdateSums) -> None:
-        pooled = sums.utterances
+    def _update_utterance_target(self, pooled: Moments) -> None:
         self.pretrainer.utterance_target.update(pooled.total / pooled.count, pooled.square / pooled.count, pooled.count)
 
     def _utterance_target_std(self) -> dict[str, Tensor | float]:
@@ -320,10 +324,16 @@ class Trainer:
             "spikes": self.guard.state(),
         }
         keep = self.ranks.is_main
+        heard = Heard()
+        for other in self.ranks.gather(self.heard):
+            heard = heard.with_more(other.audio, other.labels)
+        if self.config.checkpoint.keep_best == "probe":
+            heard = heard.with_more(labels=prober.chosen_by)
+        self.heard = heard
         weights = student_tensors(self.pretrainer, keep=keep)
         tensors = training_tensors(self.pretrainer, self.optimization.optimizer, self.covariance.state(), keep=keep)
         if keep:
-            state = TrainingState(values, weights, tensors)
+            state = TrainingState(values, weights, tensors, heard)
             probed = () if prober.update is None else (prober.update,)
             saver.save(lambda: self.folder.save(state, probed), last=last)
         self.saved = self.update
@@ -338,6 +348,7 @@ class Trainer:
             self.pretrainer, self.optimization.optimizer, state.weights, state.tensors, str(self.folder.path / name)
         )
         self.covariance.load(extra)
+        self.heard = state.heard
         self.guard.load(state.values["spikes"])
         self.optimization.load_scaler(state.values["scaler"])
         self.update = self.saved = state.values["update"]
