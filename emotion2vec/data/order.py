@@ -47,6 +47,8 @@ class Request:
     index: int
     position: Position
     """Position once it is consumed."""
+    draws: list[np.ndarray] | None = None
+    """Per part, how often its window has drawn each utterance before; None where none is drawn again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ class BatchOrder:
                 found, mine = self._plan(entered.epoch, window, windows[window])
                 for number, batch in enumerate(mine[first:], start=first + 1):
                     after = Position(entered.epoch, number, position.index + 1, window)
-                    yield Request(found.parts(batch), index=position.index, position=after)
+                    yield Request(found.parts(batch), position.index, after, found.draws(batch))
                     position = after
             if windows and position == Position(entered.epoch, 0, position.index):
                 raise ManifestError(
@@ -140,7 +142,8 @@ class BatchOrder:
         """Utterances of a window, and this rank's micro-batches of it."""
         numbers = sorted({number for number, _ in pieces})
         spans = {number: [span for source, span in pieces if source == number] for number in numbers}
-        found = _Window({n: with_retries(partial(self.sources[n].entries, spans[n])) for n in numbers})
+        entries = {n: with_retries(partial(self.sources[n].entries, spans[n])) for n in numbers}
+        found = _Window(entries, {n: _times_before(spans[n]) for n in numbers})
         kept = np.flatnonzero(found.lengths >= self.packing.min_samples)
         rng = np.random.default_rng(keyed_seed(self.seed, "window", epoch, window))
         capped = np.minimum(found.lengths[kept], self.packing.max_samples)
@@ -152,8 +155,9 @@ class BatchOrder:
 class _Window:
     """Entries of the utterances of a window by source, and the utterances counted over all of them."""
 
-    def __init__(self, entries: dict[int, np.ndarray]) -> None:
+    def __init__(self, entries: dict[int, np.ndarray], before: dict[int, np.ndarray]) -> None:
         self.entries = entries
+        self.before = before
         sizes = [len(found) for found in entries.values()]
         self.lengths = np.concatenate([found["length"] for found in entries.values()]).astype(np.int64)  # (N,)
         self.owner = np.repeat(list(entries), sizes)  # (N,)
@@ -163,6 +167,21 @@ class _Window:
         """Entries of some utterances, source by source."""
         owner, place = self.owner[batch], self.place[batch]
         return [(number, self.entries[number][place[owner == number]]) for number in np.unique(owner).tolist()]
+
+    def draws(self, batch: np.ndarray) -> list[np.ndarray]:
+        """How often each of some utterances was drawn before, in the order of `parts`."""
+        owner, place = self.owner[batch], self.place[batch]
+        return [self.before[number][place[owner == number]] for number in np.unique(owner).tolist()]
+
+
+def _times_before(spans: Sequence[Span]) -> np.ndarray:
+    """Of every utterance of some spans (N,), how often it is in them further ahead: 0 where a pass holds it once."""
+    items = np.concatenate([np.arange(first, stop) for first, stop in spans])
+    order = np.argsort(items, kind="stable")
+    ranked = items[order]
+    before = np.empty(len(items), dtype=np.int64)
+    before[order] = np.arange(len(items)) - np.searchsorted(ranked, ranked, side="left")
+    return before
 
 
 def epoch_spans(counts: np.ndarray, weight: float, epoch: int, seed: int) -> list[Span]:

@@ -234,7 +234,7 @@ class Trainer:
         outputs = []
         for number, batch in enumerate(micro_batches):
             mask = batch_masks(
-                batch.ids, self._frames(batch), self.config.mask, seed=self.config.run.seed, update=update
+                batch.keys, self._frames(batch), self.config.mask, seed=self.config.run.seed, update=update
             )
             self._seed(update, number)
             with self.fabric.no_backward_sync(self.optimization.module, enabled=number + 1 < len(micro_batches)):
