@@ -202,7 +202,9 @@ class CheckpointConfig:
     every: int = option(1_000, "updates between checkpoints", ge=1)
     keep_last: int = option(2, "newest checkpoints kept", ge=1)
     keep_every: int = option(0, "checkpoints of every multiple of this many updates are kept too; 0 keeps none", ge=0)
-    keep_best: str = option("none", "keep the best checkpoint too, by validation loss or probe", choices=BEST_BY)
+    keep_best: str = option(
+        "none", "keep the best checkpoint too, by validation loss or by probes of validation speakers", choices=BEST_BY
+    )
     background: bool = option(True, "write while training goes on, from a copy of the state in host memory")
 
 

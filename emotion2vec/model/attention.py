@@ -51,8 +51,8 @@ class Alibi:
 def attend(qkv: Tensor, alibi: Alibi, probability: float) -> Tensor:
     """Softmax attention whose scores, bias and softmax are float32 in any compute precision, with one exception.
 
-    Without gradients on a GPU the bias is rounded to the compute precision, which PyTorch's fused kernels there ask for;
-    in bfloat16 that moves outputs by a quarter of what its other roundings do (`tests/model/test_products.py`).
+    Without gradients on a GPU the bias is rounded to the compute precision, which PyTorch's fused kernels there ask
+    for; in bfloat16 that moves outputs by a quarter of what its other roundings do (`tests/model/test_products.py`).
 
     Args:
         qkv: (B, L, 3, H, E) queries, keys and values.

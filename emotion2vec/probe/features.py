@@ -41,6 +41,8 @@ class WaveformExtractor:
     """
 
     reads = ("audio",)
+    heard = Heard()
+    """Nothing: it was not trained."""
 
     def __init__(self, name: str, compute: Callable[[np.ndarray], np.ndarray], settings: str):
         self.name = name

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from emotion2vec.checkpoint.heard import Heard, utterance_key
+from emotion2vec.checkpoint.heard import utterance_key
 from emotion2vec.probe.combined import CombinedFeatures
 from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.folds import Fold
@@ -43,10 +43,10 @@ class Knowledge:
     def by(self, extractor: Extractor) -> dict[str, float] | None:
         """Shares of the tested clips whose audio a feature's models heard, and whose labels chose them.
 
-        None where a network does not say what it has heard, as most do not.
+        None where a network, or features on disk, do not say what was heard, as most do not.
         """
         parts = extractor.parts if isinstance(extractor, CombinedFeatures) else (extractor,)
-        records = [getattr(part, "heard", Heard()) for part in parts]
+        records = [getattr(part, "heard", None) for part in parts]
         if any(record is None for record in records):
             return None
         known = [record for record in records if record]

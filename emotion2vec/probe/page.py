@@ -44,16 +44,29 @@ def write_report(
         ("results.csv", to_csv(rows)),
         ("results.md", to_markdown(rows)),
         ("results.tex", to_latex(rows)),
-        ("report.html", page(plan, documents, failures, command)),
+        ("report.html", page(plan, documents, rows, failures, command)),
     ):
         with complete_file(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
 
 
-def page(plan: BenchmarkPlan, documents: Sequence[Document], failures: Sequence[dict[str, str]], command: str) -> str:
-    """Lay out the whole page."""
+def page(
+    plan: BenchmarkPlan,
+    documents: Sequence[Document],
+    rows: Sequence[dict[str, Any]],
+    failures: Sequence[dict[str, str]],
+    command: str,
+) -> str:
+    """Lay out the whole page; `rows` are the overview of `documents`."""
     corpora = list(dict.fromkeys(document["title"] for document in documents))
-    sections = [_corpus_section(name, [row for row in documents if row["title"] == name]) for name in corpora]
+    sections = [
+        _corpus_section(
+            name,
+            [document for document in documents if document["title"] == name],
+            [row for row in rows if row["corpus"] == name],
+        )
+        for name in corpora
+    ]
     links = "".join(f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>' for name in corpora)
     return _document(
         plan.title,
@@ -116,10 +129,10 @@ def _document(title: str, body: str) -> str:
     )
 
 
-def _corpus_section(name: str, documents: Sequence[Document]) -> str:
+def _corpus_section(name: str, documents: Sequence[Document], rows: Sequence[dict[str, Any]]) -> str:
     return (
         f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2><p class="note">{escape(_facts(documents[0]))}</p>'
-        f"{_warnings(documents)}{_overview_table(documents)}{_mapping(documents[0])}{_balance(documents[0])}"
+        f"{_warnings(documents)}{_overview_table(documents, rows)}{_mapping(documents[0])}{_balance(documents[0])}"
         f"{''.join(_details(document) for document in documents)}{_embeddings(documents)}</section>"
     )
 
@@ -147,8 +160,7 @@ def _warnings(documents: Sequence[Document]) -> str:
     return f'<div class="warn"><strong>Read the scores with this in mind</strong><ul>{items}</ul></div>'
 
 
-def _overview_table(documents: Sequence[Document]) -> str:
-    rows = overview(documents)
+def _overview_table(documents: Sequence[Document], rows: Sequence[dict[str, Any]]) -> str:
     names, main = columns(rows[0]), rows[0]["main"]
     best = max(row[main] for row in rows)
     body = ""

@@ -167,14 +167,12 @@ class _Pairs:
         total, parts = np.zeros(len(weights)), np.zeros(len(weights))
         for numbers, ours, theirs in self.parts:
             own = weights[:, numbers]  # (R, P)
-            first, second = np.tensordot(own, ours, axes=1), np.tensordot(own, theirs, axes=1)  # (R, ...) each
             if swap:
-                first, second = (
-                    first + np.tensordot(1 - own, theirs, axes=1),
-                    second + np.tensordot(1 - own, ours, axes=1),
-                )
+                moved = np.tensordot(own, ours - theirs, axes=1)  # (R, ...)
+                first, second = theirs.sum(axis=0) + moved, ours.sum(axis=0) - moved
                 share = np.ones(len(weights))
             else:
+                first, second = np.tensordot(own, ours, axes=1), np.tensordot(own, theirs, axes=1)
                 share = own.mean(axis=1)
             found = score(first) - score(second)  # (R,)
             known = np.isfinite(found) & (share > 0)
