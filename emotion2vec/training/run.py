@@ -41,8 +41,6 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
     ranks.main_only(folder.prepare)
-    for line in about:
-        tell(line)
     corpus = open_corpus(
         config.data.train,
         weights=config.data.weights,
@@ -51,6 +49,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         workers=config.data.workers,
     )
     _report_corpus(corpus, tell)
+    for line in about:
+        tell(line)
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
     return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
