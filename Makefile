@@ -9,12 +9,16 @@ SPEECH := examples/sample_speech
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup test test-slow test-ray test-interop lint demo clean
+# Where numbers are made: run again as they are made elsewhere.
+NUMERIC := tests/model tests/objective tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
+
+.PHONY: help setup test test-slow test-variants test-ray test-interop lint demo clean
 
 help:
 	@echo 'make demo       pretrain a tiny model on the sample speech, extract with it and probe it'
 	@echo 'make test       the tests, slow ones left out'
 	@echo 'make test-slow  the slow tests'
+	@echo 'make test-variants  tests again as elsewhere: each library forced, AVX2 alone, signals ignored'
 	@echo 'make test-ray   extraction on a Ray cluster of this machine (installs ray, 240 MB)'
 	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
 	@echo 'make lint       ruff and mypy'
@@ -34,6 +38,12 @@ test: setup
 
 test-slow: setup
 	$(PYTEST) -m slow
+
+test-variants: setup
+	EMOTION2VEC_PRODUCTS=plain $(PYTEST) -m 'not slow' $(NUMERIC)
+	EMOTION2VEC_PRODUCTS=onednn $(PYTEST) -m 'not slow' $(NUMERIC)
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m 'not slow' $(NUMERIC)
+	trap '' INT TERM HUP; $(PYTEST) -m 'not slow' -k 'interrupt or ctrl_c or killed or signal or stopped'
 
 test-ray: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
@@ -81,7 +91,7 @@ demo: setup
 	@rm -rf $(DEMO)
 	@echo '==> 1/4 Pretraining a tiny model on synthetic speech ($(SPEECH))'
 	$(BIN)/emotion2vec pretrain --config configs/pretrain/tiny.yaml \
-	  data.train=$(SPEECH) run.dir=$(DEMO)/run run.precision=fp32 \
+	  data.train=$(SPEECH) run.dir=$(DEMO)/run \
 	  optim.max_updates=40 optim.warmup_updates=10 checkpoint.every=40
 	@echo '==> 2/4 What was trained'
 	$(BIN)/emotion2vec info $(DEMO)/run

@@ -4,7 +4,11 @@ All get the same files and a network of the same size; FunASR gets the very same
 engines, the ONNX graphs that FunASR and we export of these weights run in onnxruntime. They take turns, round after
 round, so that whatever else the machine does hits all of them.
 
-python benchmarks/extract.py [--threads 1] [--files 24] [--rounds 5] [--seconds 3] [--int8]
+python benchmarks/extract.py [--threads 1] [--files 24] [--rounds 5] [--seconds 3] [--precisions fp32 bf16 int8]
+
+Each side's time appears as it is measured. `network fp32` is our network alone, on audio in memory; `plain fp32` our
+engine around the same network without any special path (benchmarks/plain.py). With `--against plain` that is what the
+ratios are to, no peer runs, and the exit code is 1 where ours is slower in float32.
 
 Needs `pip install funasr transformers onnxruntime onnx onnxscript` for the peers; one that is missing is left out.
 """
@@ -16,6 +20,7 @@ import contextlib
 import io
 import logging
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from plain import plain_network
 
 from emotion2vec.audio import load_audio, normalize
 from emotion2vec.checkpoint import load_model, save_model
@@ -33,9 +39,15 @@ from emotion2vec.checkpoint.export import export
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract
+from emotion2vec.hardware import instruction_sets, processor
+from emotion2vec.model.cpu.packing import packed
 from emotion2vec.model.encoder import Emotion2vec
 
 Run = Callable[[list[Path], Path], None]
+Times = dict[str, list[tuple[float, float]]]
+"""Seconds by the clock and of processor time of each round, by side."""
+
+FUNASR, PLAIN = "FunASR", "plain fp32"
 
 
 def write_audio(folder: Path, files: int, seconds: float) -> list[Path]:
@@ -56,6 +68,30 @@ def ours(model: Emotion2vec, precision: str) -> Run:
     def run(paths: list[Path], out: Path) -> None:
         report = extract(paths, model=model, output=out, precision=precision, workers=1)
         assert not report.failed, report.failed
+
+    return run
+
+
+def plain(model: Emotion2vec) -> Run:
+    """Our engine around a network without special paths."""
+
+    def run(paths: list[Path], out: Path) -> None:
+        with plain_network():
+            ours(model, "fp32")(paths, out)
+
+    return run
+
+
+def network_alone(model: Emotion2vec) -> Run:
+    """Our network, packed, one clip at a time from memory to memory: what is left is the engine's share."""
+    waveforms: dict[Path, torch.Tensor] = {}
+
+    def run(paths: list[Path], out: Path) -> None:
+        if not waveforms:  # in the round that warms up
+            waveforms.update({path: torch.from_numpy(normalize(load_audio(path))).unsqueeze(0) for path in paths})
+        with torch.inference_mode(), packed(model, torch.float32):
+            for path in paths:
+                model(waveforms[path])
 
     return run
 
@@ -139,22 +175,24 @@ def data2vec() -> Run:
     return run
 
 
-def competitors(folder: Path, threads: int, int8: bool) -> dict[str, Run]:
+def competitors(folder: Path, threads: int, precisions: list[str], against: str) -> dict[str, Run]:
     """Everything that can run here, by name."""
     torch.manual_seed(0)
     network = Emotion2vec(Emotion2vecConfig(), labels=["angry", "neutral"])
     save_model(folder / "native", network.config, network.state_dict(), labels=["angry", "neutral"])
     convert(folder / "native", folder / "funasr", to="funasr")
     model = load_model(folder / "native")
-    runs = {"ours fp32": ours(model, "fp32"), "ours bf16": ours(model, "bf16")}
+    runs = {f"ours {precision}": ours(model, precision) for precision in precisions} | {PLAIN: plain(model)}
+    if "fp32" in precisions:
+        runs["network fp32"] = network_alone(model)
     peers: dict[str, Callable[[], Run]] = {
         "ours ONNX": partial(our_graph, folder, threads),
-        **({"ours ONNX int8": partial(our_graph, folder, threads, int8=True)} if int8 else {}),
-        "FunASR": partial(funasr, folder / "funasr", threads),
+        **({"ours ONNX int8": partial(our_graph, folder, threads, int8=True)} if "int8" in precisions else {}),
+        FUNASR: partial(funasr, folder / "funasr", threads),
         "FunASR ONNX": partial(funasr_graph, folder, threads),
         "HF Data2VecAudio": data2vec,
     }
-    for name, make in peers.items():
+    for name, make in peers.items() if against == "peers" else []:
         try:
             with quiet():
                 runs[name] = make()
@@ -166,7 +204,7 @@ def competitors(folder: Path, threads: int, int8: bool) -> dict[str, Run]:
 
 def compare(folder: Path, paths: list[Path]) -> None:
     """Say how near the features are to ours in fp32."""
-    for name in ("ours bf16", "ours ONNX", "ours ONNX int8", "FunASR", "FunASR ONNX"):
+    for name in ("ours bf16", "ours int8", PLAIN, "ours ONNX", "ours ONNX int8", FUNASR, "FunASR ONNX"):
         pairs = [
             (np.load(folder / "ours fp32" / f"{path.stem}.npy"), np.load(folder / name / f"{path.stem}.npy"))
             for path in paths
@@ -176,44 +214,67 @@ def compare(folder: Path, paths: list[Path]) -> None:
             cosines = [(a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1) for a, b in pairs]
             difference = max(float(np.abs(a - b).max()) for a, b in pairs)
             least = min(float(c.min()) for c in cosines)
-            print(f"{name}: lowest cosine of a frame to ours in fp32 {least:.6f}, largest difference {difference:.1e}")
+            mean = float(np.concatenate(cosines).mean())
+            print(f"{name}: cosine of frames to ours in fp32 {mean:.6f} in the mean and {least:.6f} at least,", end=" ")
+            print(f"largest difference {difference:.1e}")
+
+
+def measure(runs: dict[str, Run], paths: list[Path], folder: Path, rounds: int, audio: float) -> Times:
+    """Let the sides take turns, and print what each took as it is known; the first round warms up."""
+    times: Times = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            with quiet():
+                run(paths, folder / name)
+            took = time.perf_counter() - wall, time.process_time() - processor
+            print(f"  round {number}: {name} {audio / took[0]:.2f} × real time", file=sys.stderr, flush=True)
+            if number:
+                times[name].append(took)
+    return times
+
+
+def ratios(times: Times, name: str, reference: str) -> list[float]:
+    """How many times faster than the reference a side is, by the clock and by processor time, medians of rounds."""
+    pairs = list(zip(times[reference], times[name], strict=True))
+    return [statistics.median(theirs[column] / mine[column] for theirs, mine in pairs) for column in range(2)]
+
+
+def report(times: Times, audio: float, reference: str) -> None:
+    """Print times real time (median over rounds) by wall clock and by processor time, and ratios to the reference."""
+    print(f"| side | × real time | by CPU time | times {reference} | by CPU time |\n| --- | --- | --- | --- | --- |")
+    for name, rounds in times.items():
+        speeds = [audio / statistics.median(column) for column in zip(*rounds, strict=True)]
+        cells = [name, *(f"{speed:.2f}" for speed in speeds)]
+        cells += [f"{ratio:.2f}" for ratio in ratios(times, name, reference)] if reference in times else ["", ""]
+        print("| " + " | ".join(cells) + " |")
 
 
 def main() -> None:
-    """Print times real time (median over rounds) by wall clock and by processor time, and ratios to FunASR."""
-    parser = argparse.ArgumentParser()
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--files", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--int8", action="store_true", help="also our graph with weights in int8")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="of ours: fp32, bf16, int8")
+    parser.add_argument("--against", choices=["peers", "plain"], default="peers")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    reference = PLAIN if options.against == "plain" else FUNASR
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "audio").mkdir()
         paths = write_audio(folder / "audio", options.files, options.seconds)
         audio = sum(soundfile.info(path).duration for path in paths)
-        runs = competitors(folder, options.threads, options.int8)
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-        for round in range(options.rounds + 1):
-            for name, run in runs.items():
-                wall, processor = time.perf_counter(), time.process_time()
-                with quiet():
-                    run(paths, folder / name)
-                if round:  # the first one warms up
-                    times[name].append((time.perf_counter() - wall, time.process_time() - processor))
-        print(f"{options.threads} threads, {options.files} files, {audio:.0f} s of audio, {options.rounds} rounds")
-        print(f"{'':<18}{'× real time':>12}{'by CPU time':>12}{'vs FunASR':>11}{'by CPU time':>12}")
-        for name, rounds in times.items():
-            speeds = [audio / statistics.median(column) for column in zip(*rounds, strict=True)]
-            line = f"{name:<18}{speeds[0]:>12.1f}{speeds[1]:>12.1f}"
-            if "FunASR" in times:
-                for column in range(2):
-                    ratios = [f[column] / o[column] for f, o in zip(times["FunASR"], rounds, strict=True)]
-                    line += f"{statistics.median(ratios):>{11 + column}.2f}"
-            print(line)
+        runs = competitors(folder, options.threads, options.precisions, options.against)
+        print(f"{processor()} ({' '.join(instruction_sets())}), {options.threads} threads")
+        print(f"{options.files} files, {audio:.0f} s of audio, {options.rounds} rounds", flush=True)
+        times = measure(runs, paths, folder, options.rounds, audio)
+        report(times, audio, reference)
         compare(folder, paths)
+    if options.against == "plain" and ratios(times, "ours fp32", PLAIN)[1] < 1:
+        sys.exit("ours fp32 is slower than the plain network")
 
 
 if __name__ == "__main__":

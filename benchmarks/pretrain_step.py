@@ -2,9 +2,10 @@
 
 python benchmarks/pretrain_step.py --fairseq FAIRSEQ_ENVIRONMENT/bin/python --utterances 3 --length 10
 
-FAIRSEQ_ENVIRONMENT has fairseq-fixed of PyPI. Each side runs in processes of its own, one at a time, so that the
-machine's noise is in both. Loss, backward, gradient norm and clipping, Adam
-and EMA are in the time; reading audio is not.
+FAIRSEQ_ENVIRONMENT has fairseq-fixed of PyPI. With `--against plain` ours is timed against the same network without any
+special path (benchmarks/plain.py), and the exit code is 1 where it is slower in float32. Each side runs in processes of
+its own, one at a time, so that the machine's noise is in both. Loss, backward, gradient norm and clipping, Adam and EMA
+are in the time; reading audio is not.
 
 B: utterances. M: views. S: samples. T: frames.
 """
@@ -23,26 +24,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-FAIRSEQ = "fairseq fp32"
+FAIRSEQ, PLAIN = "fairseq fp32", "plain fp32"
 
 
-def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: bool) -> None:
+def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: bool, plain: bool) -> None:
     """Run our updates, the ones that the trainer runs, and print what each took; the profiler watches one more."""
     import numpy as np
     import torch
     from lhotse import CutSet
+    from plain import plain_network
 
     from emotion2vec.config import load_config
     from emotion2vec.data.batches import MicroBatch, Position
+    from emotion2vec.hardware import best_rate
     from emotion2vec.objective.pretrainer import Pretrainer
     from emotion2vec.training.metrics import UpdateSums, to_host
     from emotion2vec.training.ranks import Ranks
     from emotion2vec.training.run_folder import RunFolder
     from emotion2vec.training.strategy import build_fabric
     from emotion2vec.training.trainer import Trainer
-    from emotion2vec.training.work import measure_peak, utterance_flops
+    from emotion2vec.training.work import utterance_flops
 
     torch.set_num_threads(threads)
+    if plain:
+        plain_network().__enter__()  # for the rest of this process
     own = ["model.layerdrop=0", "optim.accumulate=1", "optim.clip_norm=1", "loss.utterance=none"]
     config = load_config(None, ["data.train=unused", f"run.dir={data.parent}", *own, *settings])
     fabric = build_fabric(config)
@@ -76,8 +81,8 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
         print(watched.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
     samples, frames = waveforms.shape[1], trainer._frames(batch)
     facts = {"memory": memory, "flops": len(waveforms) * sum(utterance_flops(config, samples, frames).values())}
-    bf16 = config.run.precision == "bf16"
-    facts["peak"] = measure_peak(fabric.device, torch.bfloat16 if bf16 else torch.float32)
+    dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
+    facts["peak"] = best_rate(fabric.device, dtype, 1024 if fabric.device.type == "cpu" else 8192)
     print(json.dumps(facts), flush=True)
 
 
@@ -110,19 +115,30 @@ def run(command: list[str], threads: int) -> tuple[list[dict[str, float]], dict[
     return lines[:-1], lines[-1]
 
 
-def report(seconds: float, found: dict[str, list[dict[str, float]]], facts: dict[str, dict[str, Any]]) -> None:
-    """Print the table, with the ratios to fairseq's medians."""
-    print("| side | s / update | processor s | s of audio / s | times fairseq | by CPU | memory | of fairseq's | MFU |")
+Found = dict[str, list[dict[str, float]]]
+"""What each step of each side took."""
+
+
+def ratio(found: Found, name: str, reference: str, clock: str) -> float:
+    """How many times faster than the reference a side is, by medians."""
+    theirs, mine = (statistics.median(step[clock] for step in found[side]) for side in (reference, name))
+    return theirs / mine
+
+
+def report(seconds: float, found: Found, facts: dict[str, dict[str, Any]], reference: str) -> None:
+    """Print the table, with the ratios to the reference's medians."""
+    other = reference.split()[0]
+    print(
+        f"| side | s / update | processor s | s of audio / s | times {other} | by CPU | memory | of {other}'s | MFU |"
+    )
     print("| --- " * 9 + "|")
-    theirs = found.get(FAIRSEQ)
     for name, steps in found.items():
         wall, processor = (statistics.median(step[key] for step in steps) for key in ("seconds", "processor"))
         memory, row = facts[name]["memory"], [name, f"{wall:.1f}", f"{processor:.1f}", f"{seconds / wall:.2f}"]
         faster = frugal = less = ""
-        if theirs:
-            faster = f"{statistics.median(step['seconds'] for step in theirs) / wall:.2f}"
-            frugal = f"{statistics.median(step['processor'] for step in theirs) / processor:.2f}"
-            less = f"{memory / facts[FAIRSEQ]['memory']:.0%}"
+        if reference in found:
+            faster, frugal = (f"{ratio(found, name, reference, clock):.2f}" for clock in ("seconds", "processor"))
+            less = f"{memory / facts[reference]['memory']:.0%}"
         share = f"{facts[name]['flops'] / wall / facts[name]['peak']:.0%}" if "flops" in facts[name] else ""
         print("| " + " | ".join([*row, faster, frugal, f"{memory / 1e9:.1f} GB", less, share]) + " |")
 
@@ -139,11 +155,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], help="more settings of ours, such as run.compile=true")
     parser.add_argument("--profile", action="store_true", help="print which operations one of our updates consists of")
+    parser.add_argument("--against", choices=["plain"], help="time our network without special paths, too")
+    parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        return worker(options.worker, options.steps, options.threads, options.set, options.profile)
-    found: dict[str, list[dict[str, float]]] = {}
+        return worker(options.worker, options.steps, options.threads, options.set, options.profile, options.plain)
+    found: Found = {}
     facts: dict[str, dict[str, Any]] = {}
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as folder:
@@ -155,6 +173,8 @@ def main() -> None:
             f"ours {precision}": [*ours, "--set", *options.set, f"run.precision={precision}"]
             for precision in options.precisions
         }
+        if options.against:
+            sides[PLAIN] = [*ours, "--plain", "--set", *options.set, "run.precision=fp32"]
         if options.fairseq:
             theirs = str(here / "fairseq_step.py")
             sides[FAIRSEQ] = [options.fairseq, theirs, str(data), str(options.steps), str(options.threads)]
@@ -162,7 +182,10 @@ def main() -> None:
             for name, command in sides.items():
                 steps, facts[name] = run(command, options.threads)
                 found.setdefault(name, []).extend(steps)
-    report(options.utterances * options.length, found, facts)
+    reference = PLAIN if options.against else FAIRSEQ
+    report(options.utterances * options.length, found, facts, reference)
+    if options.against and "ours fp32" in found and ratio(found, "ours fp32", PLAIN, "processor") < 1:
+        sys.exit("ours fp32 is slower than the plain network")
 
 
 if __name__ == "__main__":

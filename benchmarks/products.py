@@ -1,56 +1,150 @@
-"""Time the three products of a Linear layer in training on one CPU core, in the forms that PyTorch can run them.
+"""Time every product of our networks against PyTorch's own, and fail where ours is slower.
 
-OMP_NUM_THREADS=1 python benchmarks/products.py
+OMP_NUM_THREADS=1 python benchmarks/products.py [--models tiny small base large] [--rounds 7] [--least 0.95]
+
+For each shape that the CNN, the projection, the positions' and decoder's Linear layers and the Transformer's blocks
+multiply: the forward product and both gradients as training computes them, and the forward product with packed weights
+as extraction computes it, in float32 and, where the processor is fast at it, in bfloat16. Ours and `F.linear` (or its
+gradients' products) take turns; a row shows the median of the rounds' ratios. Exits with 1 where one is below --least.
 
 R: rows. I: input channels. O: output channels.
 """
 
 from __future__ import annotations
 
+import argparse
+import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-ROWS, INPUTS, OUTPUTS = 3040, 768, 3072
+from emotion2vec.audio import SAMPLE_RATE, frame_count
+from emotion2vec.config import PretrainConfig, load_config
+from emotion2vec.hardware import best_precision, instruction_sets, processor
+from emotion2vec.model.cpu.packing import choose_layout, pack_weight
+from emotion2vec.model.cpu.products import WAYS, choose
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "pretrain"
+SECONDS = 3.0
+"""Length of the clip that a batch holds, in s."""
+LEAST_SECONDS = 0.02
+"""A round repeats a product until it has taken this long, in s."""
 
 
-def rate(work: Callable[[], object], rounds: int = 5) -> float:
-    """GFLOP per second of processor time, the best of some rounds."""
-    work()
-    best = float("inf")
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        best = min(best, time.process_time() - started)
-    return 2e-9 * ROWS * INPUTS * OUTPUTS / best
+@dataclass(frozen=True)
+class Shape:
+    """One product of a network: where it is, and its size (R, I, O)."""
+
+    place: str
+    rows: int
+    inputs: int
+    outputs: int
 
 
-def main() -> None:
-    """Print a table for float32 and bfloat16."""
-    onednn = torch.ops.mkldnn._linear_pointwise
-    print("| product | float32 | bfloat16 |\n| --- | --- | --- |")
-    cases = []
-    for dtype in (torch.float32, torch.bfloat16):
-        x, weight = torch.randn(ROWS, INPUTS, dtype=dtype), torch.randn(OUTPUTS, INPUTS, dtype=dtype)
-        grad = torch.randn(ROWS, OUTPUTS, dtype=dtype)
-        cases.append(
-            {
-                "forward: F.linear": rate(lambda x=x, weight=weight: F.linear(x, weight)),
-                "forward: oneDNN": rate(lambda x=x, weight=weight: onednn(x, weight, None, "none", [], "")),
-                "input's gradient: g @ W": rate(lambda g=grad, weight=weight: g @ weight),
-                "weight's gradient: g.T @ x": rate(lambda g=grad, x=x: g.t() @ x),
-                "weight's gradient: the wider copied, g.T.contiguous() @ x": rate(
-                    lambda g=grad, x=x: g.t().contiguous() @ x
-                ),
-                "weight's gradient: the narrower copied, (x.T.contiguous() @ g).T": rate(
-                    lambda g=grad, x=x: (x.t().contiguous() @ g).t()
-                ),
-            }
+def shapes(name: str) -> list[Shape]:
+    """The products of a network for one clip: in training the student sees all views of it at once."""
+    config: PretrainConfig = load_config(CONFIGS / f"{name}.yaml", ["data.train=unused", "run.dir=unused"])
+    model, samples = config.model, round(SECONDS * SAMPLE_RATE)
+    frames = frame_count(samples, model.kernels, model.strides)
+    found, steps, inputs = [], samples, 1
+    for number, (kernel, stride) in enumerate(zip(model.kernels, model.strides, strict=True)):
+        steps = (steps - kernel) // stride + 1
+        for width in {min(stride, kernel - start) for start in range(0, kernel, stride)}:
+            found.append(Shape(f"CNN {number}", steps, width * inputs, model.channels))
+        inputs = model.channels
+    found.append(Shape("projection", frames, model.channels, model.width))
+    sizes = {"qkv": (1, 3), "attention": (1, 1)}
+    linears = [(place, model.width * a, model.width * b) for place, (a, b) in sizes.items()]
+    linears += [("fc1", model.width, model.ffn_width), ("fc2", model.ffn_width, model.width)]
+    views = config.mask.views * (model.tokens + frames // 2)
+    found += [
+        Shape(f"{place}, {kind}", rows, i, o)
+        for kind, rows in (("views", views), ("clip", frames))
+        for place, i, o in linears
+    ]
+    return [*found, Shape("decoder", config.mask.views * frames, config.decoder.width, model.width)]
+
+
+Case = tuple[str, str, Callable[[], Tensor], Callable[[], Tensor]]
+"""What it is, the way that was chosen, ours, and PyTorch's."""
+
+
+def cases(shape: Shape, dtype: torch.dtype) -> Iterator[Case]:
+    """The products of one shape in the ways that were chosen, and PyTorch's for each."""
+    x = torch.randn(shape.rows, shape.inputs).to(dtype)
+    weight, grad = torch.randn(shape.outputs, shape.inputs).to(dtype), torch.randn(shape.rows, shape.outputs).to(dtype)
+    operands = {"forward": (x, weight), "input gradient": (grad, weight), "weight gradient": (grad, x)}
+    for kind, ways in WAYS.items():
+        name = choose(kind, dtype, shape.rows, shape.inputs, shape.outputs)
+        yield (
+            kind,
+            name,
+            lambda way=ways[name], o=operands[kind]: way(*o),
+            lambda way=ways["plain"], o=operands[kind]: way(*o),
         )
-    for name in cases[0]:
-        print(f"| {name} | {cases[0][name]:.0f} | {cases[1][name]:.0f} |")
+    if shape.place == "CNN 0":
+        return  # a single input channel, which is never packed
+    layout = choose_layout(dtype, shape.rows, shape.inputs, shape.outputs)
+    packed = pack_weight(weight, None, dtype, rows=shape.rows)
+    yield "packed", layout, lambda: packed(x), lambda: F.linear(x, weight)
+
+
+def seconds(work: Callable[[], Tensor], times: int) -> float:
+    """Processor time of some repetitions, in s."""
+    started = time.process_time()
+    for _ in range(times):
+        work()
+    return time.process_time() - started
+
+
+def ratio(ours: Callable[[], Tensor], plain: Callable[[], Tensor], rounds: int) -> tuple[float, float]:
+    """How many times faster ours is, the median of some rounds, and PyTorch's time, in s."""
+    ours()
+    times = max(1, round(LEAST_SECONDS / max(1e-6, seconds(plain, 1))))
+    pairs = []
+    for number in range(rounds):
+        first, second = (ours, plain) if number % 2 else (plain, ours)
+        one, other = seconds(first, times), seconds(second, times)
+        pairs.append((one, other) if first is ours else (other, one))
+    return statistics.median(theirs / mine for mine, theirs in pairs), min(theirs for _, theirs in pairs) / times
+
+
+@torch.no_grad()
+def main() -> None:
+    """Print a row per product, and exit with 1 if one is slower than PyTorch's."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["tiny", "small", "base", "large"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--least", type=float, default=0.95, help="ratio that every row must reach")
+    options = parser.parse_args()
+    print(
+        f"{processor()} ({' '.join(instruction_sets())}), {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    dtypes = [torch.float32] + [torch.bfloat16] * (best_precision(torch.device("cpu")) == "bf16")
+    slow = 0
+    print("| model | where | R × I × O | dtype | product | way | GFLOP/s, plain | times plain |\n" + "| --- " * 8 + "|")
+    for name in options.models:
+        for shape in dict.fromkeys(shapes(name)):
+            flops = 2e-9 * shape.rows * shape.inputs * shape.outputs
+            for dtype in dtypes:
+                for kind, way, ours, plain in cases(shape, dtype):
+                    faster, took = (
+                        (1.0, seconds(plain, 1))
+                        if way == "plain" and kind != "packed"
+                        else ratio(ours, plain, options.rounds)
+                    )
+                    slow += faster < options.least
+                    size = f"{shape.rows} × {shape.inputs} × {shape.outputs}"
+                    row = [name, shape.place, size, str(dtype).removeprefix("torch."), kind, way]
+                    print("| " + " | ".join([*row, f"{flops / took:.0f}", f"{faster:.2f}"]) + " |", flush=True)
+    print(f"{slow} slower than {options.least:g} times PyTorch's own")
+    sys.exit(slow > 0)
 
 
 if __name__ == "__main__":

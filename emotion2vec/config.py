@@ -156,10 +156,10 @@ class RunConfig:
     seed: int = option(0, "key of all randomness", ge=0)
     precision: str = option(
         "auto",
-        "compute precision; auto: bf16 where the hardware has it; losses and EMA are always fp32",
+        "compute precision; auto: bf16 where its products are measured to be faster; losses and EMA are always fp32",
         choices=PRECISIONS,
     )
-    accelerator: str = option("auto", "kind of device", choices=("auto", "cpu", "cuda"))
+    accelerator: str = option("auto", "device: auto (cuda or cpu), cpu, cuda, cuda:1, mps, xpu, npu, ...")
     devices: int = option(1, "devices of each machine, one process each; under torchrun or SLURM these say it", ge=1)
     nodes: int = option(1, "machines; under torchrun or SLURM these say it", ge=1)
     strategy: str = option(

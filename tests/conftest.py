@@ -12,6 +12,8 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ["WANDB_MODE"] = "disabled"
 
 ROOT = Path(__file__).resolve().parents[1]
+# What this processor was measured to be fast at; the processes of a test must all find the same.
+os.environ.setdefault("EMOTION2VEC_CACHE", str(ROOT / ".pytest_cache" / "emotion2vec"))
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +35,10 @@ def shared() -> Path:
 def sample_speech() -> Path:
     """The synthetic corpus that ships with the project."""
     return ROOT / "examples" / "sample_speech"
+
+
+@pytest.fixture(params=["plain", "onednn"])
+def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each library in turn for products on a CPU, whatever is the faster one here."""
+    monkeypatch.setenv("EMOTION2VEC_PRODUCTS", request.param)
+    return str(request.param)

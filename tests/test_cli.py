@@ -60,7 +60,7 @@ def test_prepare(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], speech: Path, tmp_path: Path
 ) -> None:
     assert run(monkeypatch, "prepare", speech, tmp_path / "out", "--workers", 1) == 0
-    assert "2 utterances (0.00 h) in 1 shard in" in capsys.readouterr().err
+    assert "2 utterances (2.0 s) in 1 shard in" in capsys.readouterr().err
     (speech / "broken.wav").write_bytes(b"RIFF no")
     assert run(monkeypatch, "prepare", speech, tmp_path / "out", "--workers", 1) == 2
     assert "from another list of audio" in capsys.readouterr().err
@@ -140,6 +140,27 @@ def test_mistakes_in_options_are_told_before_torch_is_imported(
     assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
     assert all(message in done.stderr for message in messages), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_compiler_of_pytorch_is_not_imported_to_use_a_model(model: Path, speech: Path, tmp_path: Path) -> None:
+    """It takes as long as the rest of a short job."""
+    script = f"""
+import json, sys
+from emotion2vec.cli import main
+from emotion2vec.probe.sequences import seeded_gru
+import torch
+for words in (["info", {str(model)!r}], ["extract", {str(speech)!r}, "--model", {str(model)!r}, "--output", "out"]):
+    sys.argv[1:] = words
+    try:
+        main()
+    except SystemExit as stopped:
+        assert not stopped.code
+seeded_gru(8, 8, torch.Generator())
+print(json.dumps(["loaded", *({{"torch._dynamo", "sympy"}} & set(sys.modules))]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == ["loaded"]
 
 
 def test_usage_errors_exit_with_2() -> None:

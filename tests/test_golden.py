@@ -16,6 +16,8 @@ from emotion2vec.objective.pretrainer import Pretrainer, PretrainOutput
 from emotion2vec.training.optimizer import build_optimizer
 from emotion2vec.training.schedules import ema_decay
 
+pytestmark = pytest.mark.usefixtures("products")
+
 ACTIVATION, GRADIENT = 1e-5, 1e-4
 
 

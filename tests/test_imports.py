@@ -10,9 +10,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
-LEAVES = {"errors", "seeding", "assets", "plugins"}
-BASICS = LEAVES | {"strict", "decode", "audio", "config"}
-LIGHT = ["errors", "seeding", "assets", "strict", "audio", "config", "data.manifests", "cli"]
+LEAVES = {"errors", "seeding", "assets", "plugins", "units"}
+BASICS = LEAVES | {"strict", "decode", "audio", "config", "devices", "hardware"}
+LIGHT = ["errors", "seeding", "assets", "units", "strict", "audio", "config", "data.manifests", "cli"]
 LIGHT += ["extraction.engine", "extraction.predict"]
 # What the modules of each part may import of the package. A part may always import from itself.
 ALLOWED: dict[str, set[str]] = {
@@ -20,7 +20,10 @@ ALLOWED: dict[str, set[str]] = {
     "seeding": set(),
     "assets": set(),
     "plugins": set(),
+    "units": set(),
     "decode": LEAVES,
+    "devices": LEAVES,
+    "hardware": LEAVES | {"devices"},
     "audio": LEAVES | {"decode"},
     "strict": LEAVES,
     "config": LEAVES | {"strict", "audio"},

@@ -70,12 +70,11 @@ def _check_output(target: Path, to: str) -> None:
 
 def _check_complete(found: Source) -> None:
     """Refuse weights that do not fit their own dimensions, before anything is written."""
-    import torch
-
     from emotion2vec.checkpoint.native import check_weights
     from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.shapes import shapes_alone
 
-    with torch.device("meta"):
+    with shapes_alone():
         model = Emotion2vec(found.config, found.labels)
     check_weights(model, found.student, str(found.path))
     if bool(found.labels) != any(name.startswith("head.") for name in found.student):

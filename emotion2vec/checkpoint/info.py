@@ -52,12 +52,11 @@ def describe_model(source: str | Path) -> dict[str, Any]:
         CheckpointError: as `load_model`.
         ConfigError: as `load_model`.
     """
-    import torch
-
     from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.shapes import shapes_alone
 
     found = read_source(source)
-    with torch.device("meta"):
+    with shapes_alone():
         check_weights(Emotion2vec(found.config, found.labels), found.student, str(found.path))
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in found.student.values()})
     facts: dict[str, Any] = {

@@ -23,12 +23,12 @@ def load_model(source: str | Path, *, device: str = "cpu", use: str = "student")
     Args:
         source: a model folder or run folder of ours, a fairseq `.pt`, a FunASR or Hugging Face folder, `hf:owner/name`,
             `ms:owner/name`, or a short name (`tiny` ships with the package).
-        device: where to put the weights.
+        device: where to put the weights; see `emotion2vec.devices.choose_device`.
         use: `student`, or `teacher` for the EMA weights where the checkpoint has them.
 
     Raises:
         CheckpointError: nothing is there, it is of no known kind, truncated, or its weights do not fit its dimensions.
-        ConfigError: `use` is neither.
+        ConfigError: `use` is neither, or there is no such device.
     """
     if use not in USES:
         raise ConfigError(f"use is {use!r}, expected {' or '.join(USES)}")
@@ -39,19 +39,22 @@ def build_model(source: Source, *, device: str = "cpu", use: str = "student") ->
     """Build the network of a source; weight after weight is copied, so that a mapped file is never in memory whole."""
     import torch
 
+    from emotion2vec.devices import choose_device
     from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.shapes import shapes_alone
 
     weights = chosen_weights(source, use)
-    with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
+    with shapes_alone():
         model = Emotion2vec(source.config, source.labels)
     check_weights(model, weights, str(source.path))
+    place = choose_device(device)
     copies: dict[str, Tensor] = {}
     for name, value in weights.items():
-        copies[name] = value.to(device, torch.float32, copy=True).contiguous()
+        copies[name] = value.to(place, torch.float32, copy=True).contiguous()
         source.release()
     model.load_state_dict(copies, assign=True)
     model.heard = source.heard
-    return model.to(device).eval()
+    return model.to(place).eval()
 
 
 def chosen_weights(source: Source, use: str) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import ListRoot, find_config, say, say_faults
+from emotion2vec.cli.shared import ListRoot, allow_fallback, find_config, say, say_faults
+from emotion2vec.units import duration
 
 PREEMPTED = 75
 """Exit code of a pretraining run that SIGTERM ended after it was saved: EX_TEMPFAIL of sysexits.h, "try again"."""
@@ -29,6 +30,7 @@ def pretrain(
     from emotion2vec.config import load_config
 
     settings = load_config(find_config(config), overrides or [])
+    allow_fallback(settings.run.accelerator)
     from emotion2vec.training.run import pretrain as run
 
     result = run(settings, say=say)
@@ -85,7 +87,7 @@ def prepare(
         say(f"stopped; the same command continues in {output}")
         raise typer.Exit(130) from None
     shards = "1 shard" if report.shards == 1 else f"{report.shards} shards"
-    say(f"{report.utterances} utterances ({report.seconds / 3600:.2f} h) in {shards} in {output}")
+    say(f"{report.utterances} utterances ({duration(report.seconds)}) in {shards} in {output}")
     if report.resumed:
         say(f"{report.resumed} shards were there already")
     for name, counts in (("Hz", report.rates), ("channels", report.channels)):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emotion2vec.cli.shared import (
+    FALLBACK,
     Cache,
     CorpusRoot,
     Dataset,
@@ -15,6 +16,7 @@ from emotion2vec.cli.shared import (
     EmoBox,
     Layer,
     Table,
+    allow_fallback,
     find_config,
     say,
     say_faults,
@@ -118,6 +120,8 @@ def benchmark(
     """Probe many features on many corpora, and write one report; the same command goes on after an interrupt."""
     import shlex
 
+    for kind in FALLBACK:  # the plan says which, and what reads it loads torch
+        allow_fallback(kind)
     from emotion2vec.probe.benchmark import run_benchmark
     from emotion2vec.probe.plan import load_plan
     from emotion2vec.probe.stopping import leaving_at_once
@@ -150,7 +154,7 @@ def visualize(
     device: Device = None,
 ) -> None:
     """Draw features in two dimensions, by emotion, arousal and speaker."""
-    from emotion2vec.extraction.models import choose_device
+    from emotion2vec.devices import choose_device
     from emotion2vec.probe.embedding import MOST_POINTS
     from emotion2vec.probe.page import write_plots
     from emotion2vec.probe.request import Request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,9 @@ MODEL_HELP = (
     "tiny, base, plus-seed, plus-base, plus-large."
 )
 
+FALLBACK = ("mps", "xpu")
+"""Kinds of device whose lacking operators PyTorch can run on the CPU."""
+
 # Options that several verbs share.
 Sources = Annotated[
     list[str],
@@ -26,7 +30,13 @@ Segments = Annotated[
     Path | None,
     typer.Option(help="RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda, cuda:1, mps, xpu, npu, ...; by default a CUDA GPU if there is one.",
+        callback=lambda name: allow_fallback(name),
+    ),
+]
 Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
 Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
 EmoBox = Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")]
@@ -46,6 +56,18 @@ def find_config(name: str, kind: str = "pretrain") -> Path:
     if path == Path(path.stem) and not path.exists():  # neither a folder nor a suffix: meant as a name
         raise ConfigError(f"config is {name!r}, expected a YAML file or one of {', '.join(shipped)}")
     return path
+
+
+def allow_fallback(device: str | None) -> str | None:
+    """Let operators that `mps` or `xpu` lack run on the CPU, with PyTorch's own warning; gives the name back.
+
+    PyTorch reads this from the environment when it is loaded. A program of ours decides it for itself, before that; a
+    library must not. A value that is set already stays.
+    """
+    kind = (device or "").partition(":")[0]
+    if kind in FALLBACK:
+        os.environ.setdefault(f"PYTORCH_ENABLE_{kind.upper()}_FALLBACK", "1")
+    return device
 
 
 def say(text: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from emotion2vec.units import ESTIMATED_FROM, duration
+
 
 class PrepareProgress:
-    """Shows utterances, hours of audio and faults on stderr; silent where that is no terminal."""
+    """Shows utterances, their audio and faults on stderr; silent where that is no terminal."""
 
     def __init__(self, total: int, shown: bool) -> None:
         self.bar = None
@@ -18,19 +20,20 @@ class PrepareProgress:
         self.bar = progress.Progress(
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
-            progress.TextColumn("utterances  {task.fields[hours]:.2f} h"),
+            progress.TextColumn("utterances  {task.fields[audio]}"),
             progress.TextColumn("[red]{task.fields[faults]}"),
             progress.TimeRemainingColumn(),
             console=Console(stderr=True),
+            speed_estimate_period=ESTIMATED_FROM,
         )
-        self.task = self.bar.add_task("prepare", total=total, hours=0.0, faults="")
+        self.task = self.bar.add_task("prepare", total=total, audio="", faults="")
         self.bar.start()
 
     def show(self, processed: int, seconds: float, faults: int) -> None:
         """Show how many utterances were looked at, and the audio and the faults of the shards that are complete."""
         if self.bar is not None:
             shown = f"{faults} unusable" if faults else ""
-            self.bar.update(self.task, completed=processed, hours=seconds / 3600, faults=shown)
+            self.bar.update(self.task, completed=processed, audio=duration(seconds), faults=shown)
 
     def close(self) -> None:
         """Leave the bar as it is."""

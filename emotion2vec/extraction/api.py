@@ -84,7 +84,7 @@ def extract_features(
         sample_rate: rate of samples in memory, in Hz, the same for a whole list; absent for encoded audio.
         model: a model, or what `load_model` takes. Load it once and pass it when calling often.
         layers: keep the outputs of all blocks, (L, T, D).
-        precision: `fp32`, `bf16` or `fp16` to compute in, or `auto`; features are float32.
+        precision: `fp32`, `bf16`, `fp16` or, on a CPU, `int8` to compute in, or `auto`; features are float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count, frame_stride, receptive_field
+from emotion2vec.devices import exact_device, is_host, is_out_of_memory
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.choices import FeatureChoice, layout_of
@@ -72,7 +73,7 @@ class Encoder:
 
         Taking them raises AudioError when the audio cannot be read a second time.
         """
-        batch = 1 if self.model.device.type == "cpu" else max(1, int(GPU_WINDOW_SECONDS / self.chunking.seconds))
+        batch = 1 if is_host(self.model.device) else max(1, int(GPU_WINDOW_SECONDS / self.chunking.seconds))
         windows = plan_windows(clip.samples, self.chunking, self.model.config.kernels, self.model.config.strides)
         return EncodedClip(clip, self._reduce(self._window_pieces(clip, windows, batch), self.frames(clip)))
 
@@ -82,7 +83,7 @@ class Encoder:
         try:
             encoded = self.encode(clips)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         if encoded is not None:
             for clip, arrays in zip(clips, encoded, strict=True):
@@ -110,7 +111,7 @@ class Encoder:
         except (AudioError, OSError) as error:
             return as_fault(error, clip)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             reason = f"a window of {self.chunking.seconds:g} s does not fit into memory; a smaller chunk_seconds may"
             return ClipFault(clip.where, reason, clip.index)
@@ -133,7 +134,7 @@ class Encoder:
         frames = chosen.cpu().numpy() if choice.wants_frames else None
         sums = squares = None
         if choice.wants_utterance and choice.pooling != "tokens":
-            kept = _hide_outside(chosen, spans)
+            kept = _hide_outside(chosen, spans).to(exact_device(chosen.device))
             sums = kept.sum(dim=2, dtype=torch.float64).cpu().numpy()  # (B, L, D)
             if choice.pooling == "mean+std":
                 squares = kept.double().square().sum(dim=2).cpu().numpy()  # (B, L, D)
@@ -155,7 +156,7 @@ class Encoder:
         S ends with the last frame; the samples after it, which no frame sees, are left out.
         """
         kernels, strides = self.model.config.kernels, self.model.config.strides
-        step = CPU_FRAME_STEP if self.model.device.type == "cpu" else 1
+        step = CPU_FRAME_STEP if is_host(self.model.device) else 1
         frames = frame_count(max(waveform.size for waveform in waveforms), kernels, strides)
         samples = receptive_field(kernels, strides) + (-(-frames // step) * step - 1) * frame_stride(strides)
         rows = np.zeros((len(waveforms), samples), dtype=np.float32)
@@ -187,11 +188,6 @@ def _hide_outside(frames: Tensor, spans: Sequence[Span]) -> Tensor:
     limits = torch.tensor(spans, device=frames.device)  # (B, 2)
     inside = (times >= limits[:, :1]) & (times < limits[:, 1:])  # (B, T)
     return frames.masked_fill(~inside[:, None, :, None], 0.0)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; PyTorch has a type for this on accelerators, and only a message on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _not_finite(clip: AnyClip, dtype: torch.dtype) -> ClipFault:

@@ -105,7 +105,7 @@ def extract(
         downsample_by: their `mean`, or `skip` for the first of them.
         dtype: `float32` or `float16` on disk.
         format: `npy`, `npz`, `safetensors`, `parquet`, `hdf5`, `kaldi` or `iemocap`.
-        precision: `fp32`, `bf16` or `fp16` to compute in, or `auto` for what the hardware is best at.
+        precision: `fp32`, `bf16`, `fp16`, `int8` on a CPU, or `auto`: the fastest here without int8.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
         chunk_seconds: longer audio is encoded in windows of this length, in s.
         chunk_overlap: what neighbouring windows share, in s.

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from emotion2vec.devices import is_host
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -41,7 +43,7 @@ def stop_if_closed() -> None:
 
 def lanes_for(device: torch.device, clips: int) -> int:
     """How many batches to work on at once: on a CPU up to `MAX_LANES`, if there are so many clips and threads."""
-    return max(1, min(torch.get_num_threads(), clips, MAX_LANES)) if device.type == "cpu" else 1
+    return max(1, min(torch.get_num_threads(), clips, MAX_LANES)) if is_host(device) else 1
 
 
 def in_lanes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -10,15 +11,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from emotion2vec.audio import SAMPLE_RATE, receptive_field
 from emotion2vec.checkpoint import load_model
+from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.options import PRECISIONS
 from emotion2vec.extraction.processors import threads_within_processors
+from emotion2vec.hardware import best_precision, describe_precision, multiplies, remembered, time_candidates
+from emotion2vec.model.cpu.packing import INT8_GAIN, can_pack, int8_product_gain, packed
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.linear import can_pack, packed
 
-DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
-"""The type to compute in by precision."""
+logger = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
+"""The type of what is computed by precision; of int8 that is what lies between the products of its blocks."""
 
 
 @contextmanager
@@ -30,7 +35,7 @@ def ready_model(
     Args:
         model: what `load_model` takes, or a model, which is moved if `device` is given.
         device: see `choose_device`; None leaves a model where it is.
-        precision: `fp32`, `bf16`, `fp16`, or `auto`.
+        precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`.
 
     Yields:
         The model, and the name of the precision to compute in.
@@ -44,18 +49,35 @@ def ready_model(
         model = load_model(model, device=str(choose_device(device)))
     elif device is not None:
         model.to(choose_device(device))
-    precision = choose_precision(precision, model.device)
     was_training = model.training
     model.eval()
     try:
-        dtype = DTYPES[precision]
-        with (
-            threads_within_processors() if model.device.type == "cpu" else nullcontext(),
-            packed(model, dtype) if can_pack(model.device, dtype) else nullcontext(),
-        ):
-            yield model, precision
+        with threads_within_processors() if is_host(model.device) else nullcontext():
+            precision = _tried_precision(model, precision)
+            dtype = torch.int8 if precision == "int8" else DTYPES[precision]
+            with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
+                yield model, precision
     finally:
         model.train(was_training)
+
+
+def _tried_precision(model: Emotion2vec, precision: str) -> str:
+    """Resolve the precision; a model whose device lacks an operator that it needs moves to the CPU, with a warning.
+
+    PyTorch can let single operators fall back, if it is told so before it is loaded; see `cli.shared.allow_fallback`.
+    """
+    resolved = choose_precision(precision, model)
+    if is_host(model.device):
+        return resolved
+    config, dtype = model.config, DTYPES[resolved]
+    waveform = torch.zeros(1, 2 * receptive_field(config.kernels, config.strides), device=model.device)
+    try:
+        with torch.inference_mode(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+            model(waveform)
+    except NotImplementedError as error:
+        warn_of_fallback(model.device, error)
+        return choose_precision(precision, model.to(HOST))
+    return resolved
 
 
 def check_model(model: object) -> None:
@@ -68,14 +90,54 @@ def check_model(model: object) -> None:
         raise ConfigError(f"model is a {type(model).__name__}, expected a path, a name or an Emotion2vec")
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """Resolve `auto`: bf16 where the hardware multiplies bfloat16, else fp16 on a GPU and fp32 on a CPU."""
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if device.type == "cpu" and fast else "fp32"
+def choose_precision(name: str, model: Emotion2vec) -> str:
+    """Resolve `auto` by what the model's device was measured to be fastest at, and refuse what it lacks.
+
+    `int8` becomes the best floating-point precision where it is wrong or hardly faster, which is said.
+
+    Raises:
+        ConfigError: the device cannot compute in the precision.
+    """
+    device = model.device
+    if name == "auto":
+        return best_precision(device)
+    if name == "int8" and not is_host(device):
+        raise ConfigError(f"precision is int8, which is for CPUs, and device is {device}; expected auto, fp16 or bf16")
+    if name in ("bf16", "fp16") and not multiplies(DTYPES[name], device):
+        raise ConfigError(f"precision is {name}, which {device} cannot multiply; expected auto or fp32")
+    if name == "bf16" and best_precision(device) == "fp32":
+        logger.warning("precision is bf16, which is slower than fp32 here: %s", describe_precision("fp32", device))
+    return _int8_if_it_pays(model) if name == "int8" else name
+
+
+def _int8_if_it_pays(model: Emotion2vec) -> str:
+    other = best_precision(model.device)
+    if not int8_product_gain():
+        logger.warning("precision is int8, which this processor does not multiply exactly: computing in %s", other)
+        return other
+    digest = hashlib.sha256(repr(model.config).encode()).hexdigest()[:16]
+    gain = float(remembered(f"gain of int8 over {other}, network {digest}", lambda: _int8_gain(model, DTYPES[other])))
+    if gain >= INT8_GAIN:
+        return "int8"
+    reason = f"{gain:.2f} times as fast as {other} here, less than the {INT8_GAIN:g} that its rounding should bring"
+    logger.warning("precision is int8, but that is %s: computing in %s", reason, other)
+    return other
+
+
+@torch.inference_mode()
+def _int8_gain(model: Emotion2vec, dtype: torch.dtype) -> float:
+    """How many times faster a network is in int8 than in floating point, for one clip of 3 s."""
+    waveform = torch.randn(1, 3 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
+
+    def run() -> torch.Tensor:
+        with torch.autocast(HOST.type, dtype, enabled=packed_dtype == dtype != torch.float32):
+            return model(waveform).frames
+
+    seconds = []
+    for packed_dtype in (dtype, torch.int8):
+        with packed(model, packed_dtype):
+            seconds.append(time_candidates({"network": run})["network"])
+    return round(seconds[0] / seconds[1], 3)
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -85,20 +147,3 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def choose_device(name: str | None) -> torch.device:
-    """Resolve a device name; None and `auto` mean the first CUDA device if there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    if name is None or name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device is {name!r}, which cannot be used here: {reason}") from error
-    return device

@@ -10,7 +10,7 @@ from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.sources import parse_shard
 from emotion2vec.extraction.writers import FORMATS
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 """Compute precisions; `auto` stands for what the hardware is best at."""
 
 ENGINES = ("local", "ray")

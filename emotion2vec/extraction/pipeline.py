@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 
 from emotion2vec.audio import receptive_field
+from emotion2vec.devices import is_host
 from emotion2vec.extraction.background import in_background
 from emotion2vec.extraction.batching import Batch, make_batches
 from emotion2vec.extraction.chunks import Chunking
@@ -53,6 +54,6 @@ def batches_for(
     model: Emotion2vec, clips: Iterable[AnyClip | ClipFault], batch_seconds: float | None
 ) -> Generator[Batch, None, None]:
     """Batch decoded clips as the model's device has it best; None for its default of `batch_seconds`."""
-    on_cpu = model.device.type == "cpu"
+    on_cpu = is_host(model.device)
     seconds = batch_seconds or (CPU_BATCH_SECONDS if on_cpu else GPU_BATCH_SECONDS)
     return make_batches(clips, batch_seconds=seconds, padded=not on_cpu)

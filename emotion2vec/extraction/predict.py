@@ -60,7 +60,7 @@ def predict(
         root: folder that relative paths in manifests start from.
         channel: take this channel, counted from 0, in place of the mean of all.
         segments: RTTM or Kaldi `segments` file that cuts the recordings, or `vad` for their stretches with speech.
-        precision: `fp32`, `bf16`, `fp16` or `auto`.
+        precision: `fp32`, `bf16`, `fp16`, `int8` (on a CPU) or `auto`.
         device: `cpu`, `cuda`, ..., or `auto`; None means `auto`, or where a given model is.
         progress: show a progress bar if stderr is a terminal.
 

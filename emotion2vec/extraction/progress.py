@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from emotion2vec.units import ESTIMATED_FROM, digits, duration
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -37,7 +39,7 @@ ProgressCallback = Callable[[Progress], None]
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[ProgressCallback]:
-    """Show files done, hours of audio, times real time and time left on stderr; silent when that is no terminal."""
+    """Show files done, their audio, times real time and time left on stderr; silent when that is no terminal."""
     if not sys.stderr.isatty():
         yield lambda progress: None
         return
@@ -47,17 +49,18 @@ def progress_bar(total: int) -> Iterator[ProgressCallback]:
     bar = rich_progress.Progress(
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
-        rich_progress.TextColumn("files  {task.fields[hours]:.2f} h  {task.fields[speed]:.0f}× real time"),
+        rich_progress.TextColumn("files  {task.fields[audio]}"),
         rich_progress.TextColumn("[red]{task.fields[failed]}"),
         rich_progress.TimeRemainingColumn(),
         console=Console(stderr=True),
+        speed_estimate_period=ESTIMATED_FROM,
     )
     with bar:
-        task = bar.add_task("extract", total=total, hours=0.0, speed=0.0, failed="")
+        task = bar.add_task("extract", total=total, audio="", failed="")
 
         def show(progress: Progress) -> None:
             failed = f"{progress.failed} failed" if progress.failed else ""
-            hours = progress.seconds / 3600
-            bar.update(task, completed=progress.done, hours=hours, speed=progress.speed, failed=failed)
+            audio = f"{duration(progress.seconds)}  {digits(progress.speed)}× real time" if progress.seconds else ""
+            bar.update(task, completed=progress.done, audio=audio, failed=failed)
 
         yield show

@@ -21,9 +21,10 @@ from uuid import uuid4
 
 from emotion2vec.audio import receptive_field
 from emotion2vec.checkpoint import load_model
+from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.models import check_model, choose_device, choose_precision
+from emotion2vec.extraction.models import check_model, choose_precision
 from emotion2vec.extraction.options import ExecutorOptions
 from emotion2vec.extraction.outcomes import Outcome, write_item
 from emotion2vec.extraction.ray_worker import (
@@ -104,13 +105,14 @@ def ray_executor(model: str | Path | Emotion2vec, options: ExecutorOptions) -> I
     with _connected(options.ray_address) as ray:
         shares = share_out(ray.cluster_resources(), options.device, options.actors)
         precision = options.precision
-        if precision == "auto":  # the hardware of the actors counts, not that of this process
-            precision = ray.get(ray.remote(_best_precision).options(**shares.actor).remote(shares.device))
+        if precision in ("auto", "int8"):  # the hardware of the actors counts, not that of this process
+            choose = ray.remote(_choose_precision).options(**shares.actor)
+            precision = ray.get(choose.remote(precision, network, shares.device))
         yield RayExecutor(network, precision, shares, options)
 
 
-def _best_precision(device: str) -> str:
-    return choose_precision("auto", choose_device(device))
+def _choose_precision(precision: str, network: Emotion2vec, device: str) -> str:
+    return choose_precision(precision, network.to(choose_device(device)).eval())
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
 from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, Source, decode_one
 from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.models import ready_model
+from emotion2vec.extraction.models import DTYPES, ready_model
 from emotion2vec.extraction.outcomes import Outcome, encode_and_write
 from emotion2vec.extraction.pipeline import batches_for
 from emotion2vec.extraction.sources import Item
@@ -187,7 +187,8 @@ class EncodeClips:
 
             raise ConfigError(f"output {job.folder}: not seen from {socket.gethostname()}, expected a shared folder")
         encoder = job.encoder()
-        self._stack.enter_context(ready_model(encoder.model, job.device, job.precision))
+        _, precision = self._stack.enter_context(ready_model(encoder.model, job.device, job.precision))
+        encoder.dtype = DTYPES[precision]
         return encoder
 
     def _work(self, table: pyarrow.Table, encoder: Encoder) -> Iterator[pyarrow.Table]:

@@ -83,7 +83,7 @@ def stream_features(
         sample_rate: their rate, in Hz.
         model: a model, or what `load_model` takes.
         options: hop, lookahead and context.
-        precision: `fp32`, `bf16`, `fp16` or `auto`.
+        precision: `fp32`, `bf16`, `fp16`, `int8` (on a CPU) or `auto`.
         device: as for `extract_features`.
 
     Yields:

@@ -5,15 +5,19 @@ B: utterances. S: samples. T: frames (time steps of any layer). C: CNN channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotion2vec.model.linear import Linear, PackedWeight, product
+from emotion2vec.model.cpu.packing import Packed, pack_weight
+from emotion2vec.model.cpu.products import product
+from emotion2vec.model.linear import Linear
+
+TALL = 4096
+"""Frames that a layer of the CNN has to multiply at once, roughly: it sees many more than the Transformer."""
 
 
 class GradScale(torch.autograd.Function):
@@ -42,40 +46,47 @@ class ConvLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel))
         nn.init.kaiming_normal_(self.weight)
         self.norm = nn.LayerNorm(out_channels)
-        self._packed: list[PackedWeight] | None = None
+        self._packed: list[Packed] | None = None
 
     def pack(self, dtype: torch.dtype | None) -> None:
-        """Lay the weights out for products in `dtype`; None forgets the layout. A single input channel is left alone.
+        """Lay the weights out for products in `dtype`, in float32 for int8; None forgets the layout.
 
-        That is the first layer's, which costs little.
+        A single input channel is left alone. That is the first layer's, which costs little.
         """
         if dtype is None or self.weight.shape[1] == 1:
             self._packed = None
         else:
-            self._packed = [PackedWeight(part, None, dtype) for part in self._matrices()]
+            dtype = torch.float32 if dtype == torch.int8 else dtype
+            self._packed = [pack_weight(part, None, dtype, rows=TALL) for part in self._matrices()]
 
     def _matrices(self) -> list[Tensor]:
         """The kernel as matrices (C_out, W · C_in), one for each block of W ≤ stride time steps."""
-        return [part.transpose(1, 2).flatten(1) for part in self.weight.split(self.stride, dim=2)]
+        return [part.transpose(1, 2).flatten(1).contiguous() for part in self.weight.split(self.stride, dim=2)]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve (B, T, C_in) to (B, T', C_out)."""
+    def _blocks(self, x: Tensor) -> list[Tensor]:
+        """What each of the matrices is multiplied with, (B, T', W · C_in) views of the frames (B, T, C_in)."""
         stride, kernel = self.stride, self.weight.shape[2]
         steps = (x.shape[1] - kernel) // stride + 1
-        out = None
-        products: Sequence[Callable[[Tensor], Tensor]] = (
-            [partial(product, weight=matrix, bias=None) for matrix in self._matrices()]
-            if self._packed is None
-            else self._packed
-        )
-        for start, multiply in zip(range(0, kernel, stride), products, strict=True):
+        blocks = []
+        for start in range(0, kernel, stride):
             width = min(stride, kernel - start)
             if width == stride:
                 block = x[:, start : start + steps * stride].unflatten(1, (steps, stride))  # (B, T', W, C_in)
             else:
                 block = x[:, start:].unfold(1, width, stride)[:, :steps].transpose(2, 3)  # (B, T', W, C_in)
-            part = multiply(block.flatten(2))  # (B, T', C_out)
-            out = part if out is None else out + part
+            blocks.append(block.flatten(2))
+        return blocks
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, T, C_in) to (B, T', C_out)."""
+        out: Tensor | None = None
+        if self._packed is None:
+            for block, matrix in zip(self._blocks(x), self._matrices(), strict=True):
+                part = product(block, matrix, None)  # (B, T', C_out)
+                out = part if out is None else out + part
+        else:
+            for block, multiply in zip(self._blocks(x), self._packed, strict=True):
+                out = multiply(block, add=out)  # (B, T', C_out)
         return F.gelu(self.norm(out))
 
 
@@ -94,7 +105,7 @@ class Frontend(nn.Module):
             for size, kernel, stride in zip(inputs, kernels, strides, strict=True)
         )
         self.norm = nn.LayerNorm(channels)
-        self.projection = Linear(channels, width)
+        self.projection = Linear(channels, width, int8=False)
 
     def cnn(self, waveforms: Tensor) -> Tensor:
         """Run the CNN alone: (B, S) to (B, T, C)."""

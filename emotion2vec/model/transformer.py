@@ -22,11 +22,11 @@ class Attention(nn.Module):
         self.qkv = Linear(width, 3 * width)
         self.proj = Linear(width, width)
 
-    def forward(self, x: Tensor, alibi: Alibi) -> Tensor:
-        """Attend within (B, L, D)."""
+    def forward(self, x: Tensor, alibi: Alibi, *, add: Tensor | None = None) -> Tensor:
+        """Attend within (B, L, D), and add (B, L, D) if asked."""
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # (B, L, 3, H, D/H)
         attended = attend(qkv, alibi, self.dropout if self.training else 0.0)  # (B, L, H, D/H)
-        return self.proj(attended.flatten(2))  # (B, L, D)
+        return self.proj(attended.flatten(2), add=add)  # (B, L, D)
 
 
 class Block(nn.Module):
@@ -43,8 +43,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, alibi: Alibi) -> tuple[Tensor, Tensor]:
         """Return the block's output and its FFN's output before the final residual and norm, both (B, L, D)."""
-        attended = dropout(self.attention(x, alibi), self.dropout, self.training)
-        x = self.norm1(x + attended)
-        early = self.fc1.is_packed  # GELU belongs to the product that does it at the least cost
+        early = self.fc1.is_packed  # GELU and the residual belong to the product that does them at the least cost
+        if early and not self.training:
+            x = self.norm1(self.attention(x, alibi, add=x))
+        else:
+            x = self.norm1(x + dropout(self.attention(x, alibi), self.dropout, self.training))
         ffn = self.fc2(self.fc1(x, gelu=early), gelu_first=not early)
         return self.norm2(x + dropout(ffn, self.dropout, self.training)), ffn

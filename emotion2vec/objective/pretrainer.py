@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emotion2vec.config import PretrainConfig
+from emotion2vec.devices import exact_device
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import GradScale
 from emotion2vec.objective.decoder import Decoder
@@ -38,8 +39,8 @@ class Moments:
 
     @classmethod
     def of(cls, x: Tensor) -> Moments:
-        """Sum up (R, D) rows in float64."""
-        x = x.detach()
+        """Sum up (R, D) rows in float64, on the host where their device has none."""
+        x = x.detach().to(exact_device(x.device))
         # Filled on the device: copying the number there would make the host wait.
         count = torch.full((), x.shape[0], dtype=torch.float64, device=x.device)
         return cls(count, x.sum(dim=0, dtype=torch.float64), x.float().square().sum(dim=0, dtype=torch.float64))

@@ -222,7 +222,7 @@ def _probe_feature(
     reports: _Reports,
 ) -> Iterator[dict[str, Any]]:
     """Yield the documents of one feature on one corpus head by head, from disk or probed now, and report these."""
-    from emotion2vec.extraction.models import choose_device
+    from emotion2vec.devices import choose_device
     from emotion2vec.probe.embedding import embed
     from emotion2vec.probe.features import make_extractor
 

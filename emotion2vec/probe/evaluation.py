@@ -13,7 +13,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
+from emotion2vec.devices import HOST, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe.contexts import Contexts
 from emotion2vec.probe.corpora import ClipSet
@@ -82,13 +84,25 @@ def evaluate(
     """
     started = time.monotonic()
     tasks = _tasks(clipset, table, folds, goal, contexts, seeds, standardize)
-    data = head.prepare(table, device)
-    predictions = run_parallel([partial(head.predict, data, task) for _, task in tasks], device)
-    shown = track(predictions, f"head {head.name}", len(tasks), progress)
-    outcomes = [
-        _Outcome(fold=fold, task=task, prediction=prediction, statistics=goal.statistics(task.test, prediction.scores))
-        for (fold, task), prediction in zip(tasks, shown, strict=True)
-    ]
+
+    def train_on(device: str) -> tuple[Any, list[_Outcome]]:
+        data = head.prepare(table, device)
+        predictions = run_parallel([partial(head.predict, data, task) for _, task in tasks], device)
+        shown = track(predictions, f"head {head.name}", len(tasks), progress)
+        return data, [
+            _Outcome(
+                fold=fold, task=task, prediction=prediction, statistics=goal.statistics(task.test, prediction.scores)
+            )
+            for (fold, task), prediction in zip(tasks, shown, strict=True)
+        ]
+
+    try:
+        data, outcomes = train_on(device)
+    except NotImplementedError as error:
+        if is_host(torch.device(device)):
+            raise
+        warn_of_fallback(torch.device(device), error)
+        data, outcomes = train_on(HOST.type)
     speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clipset.clips)])  # (N,)
     minutes = (time.monotonic() - started) / 60
     return {

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from emotion2vec.devices import is_host
+from emotion2vec.hardware import best_precision
 from emotion2vec.probe.store import FeatureTable, nonzero_scale
 
 BLOCK_FRAMES = 2048
@@ -115,7 +117,7 @@ class FrameBank:
 
     def blocks(self, clips: Tensor) -> Iterator[Block]:
         """Hand out the clips at these positions, in their order, a few at a time."""
-        limit = BLOCK_FRAMES if self.rows.device.type == "cpu" else GPU_BLOCK_FRAMES
+        limit = BLOCK_FRAMES if is_host(self.rows.device) else GPU_BLOCK_FRAMES
         held: list[int] = []
         frames = 0
         for clip, length in zip(clips.tolist(), self.lengths[clips].tolist(), strict=True):
@@ -139,10 +141,8 @@ class FrameBank:
 
 
 def native_precision(device: str) -> str:
-    """`bf16` where the device multiplies bfloat16 by itself, else `fp32`."""
-    if torch.device(device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    """`bf16` where the device is fast at multiplying bfloat16, else `fp32`."""
+    return "bf16" if best_precision(torch.device(device)) == "bf16" else "fp32"
 
 
 def _moments(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -120,8 +120,8 @@ class FrameClassifier(nn.Module):
         self.to(bank.rows.device)
         self._bank = bank
         like = self.hidden.weight
-        self._gain = torch.as_tensor(bank.scale / scale, dtype=like.dtype, device=like.device)  # (D,)
-        self._offset = torch.as_tensor((bank.shift - shift) / scale, dtype=like.dtype, device=like.device)  # (D,)
+        self._gain = torch.as_tensor(bank.scale / scale, dtype=like.dtype).to(like.device)  # (D,)
+        self._offset = torch.as_tensor((bank.shift - shift) / scale, dtype=like.dtype).to(like.device)  # (D,)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits (B, K) of the clips at these positions."""

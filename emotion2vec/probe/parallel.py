@@ -40,8 +40,10 @@ def run_parallel(jobs: Sequence[Callable[[], Result]], device: str) -> Iterator[
     import torch
     from threadpoolctl import threadpool_limits
 
+    from emotion2vec.devices import is_host
+
     allowed = torch.get_num_threads()
-    workers = min(allowed, len(jobs)) if device == "cpu" else 1
+    workers = min(allowed, len(jobs)) if is_host(torch.device(device)) else 1
     if workers <= 1:
         yield from (job() for job in jobs)
         return

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.models import choose_device
 from emotion2vec.probe.audit import audit
 from emotion2vec.probe.combined import CombinedFeatures
 from emotion2vec.probe.contexts import Contexts

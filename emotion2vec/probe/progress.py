@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from emotion2vec.units import ESTIMATED_FROM
+
 Item = TypeVar("Item")
 
 
@@ -18,7 +20,7 @@ def progress_counter(title: str, total: int, shown: bool) -> Iterator[Callable[[
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, speed_estimate_period=ESTIMATED_FROM) as progress:
         task = progress.add_task(title, total=total)
         yield lambda count: progress.advance(task, count)
 

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
+from emotion2vec.model.shapes import Undrawn
 from emotion2vec.probe.frames import FrameBank
 from emotion2vec.probe.networks import seeded_linear
 
 
 def seeded_gru(inputs: int, hidden: int, generator: torch.Generator, *, bidirectional: bool = False) -> nn.GRU:
     """An nn.GRU with PyTorch's default distribution, drawn from a generator so that threads do not disturb it."""
-    network: nn.GRU = nn.GRU(inputs, hidden, batch_first=True, bidirectional=bidirectional, device="meta")
-    network.to_empty(device="cpu")
+    with Undrawn():
+        network: nn.GRU = nn.GRU(inputs, hidden, batch_first=True, bidirectional=bidirectional)
     for parameter in network.parameters():
         nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5, generator=generator)
     return network
@@ -51,8 +52,8 @@ class SequenceClassifier(nn.Module):
         self.to(bank.rows.device)
         self._bank = bank
         like = self.output.weight
-        self._gain = torch.as_tensor(bank.scale / scale, dtype=like.dtype, device=like.device)  # (D,)
-        self._offset = torch.as_tensor((bank.shift - shift) / scale, dtype=like.dtype, device=like.device)  # (D,)
+        self._gain = torch.as_tensor(bank.scale / scale, dtype=like.dtype).to(like.device)  # (D,)
+        self._offset = torch.as_tensor((bank.shift - shift) / scale, dtype=like.dtype).to(like.device)  # (D,)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits (B, K) of the clips at these positions."""

@@ -5,23 +5,25 @@ B: utterances. T: frames. C: CNN channels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.batches import MicroBatch
+from emotion2vec.devices import is_host, peak_memory
+from emotion2vec.hardware import best_rate
+from emotion2vec.training.computing import compute_dtype
 from emotion2vec.training.metrics import UpdateSize, UtteranceCovariance, channel_std, effective_rank
-from emotion2vec.training.work import measure_peak, utterance_flops
+from emotion2vec.training.work import utterance_flops
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, "32-true": torch.float32}
+logger = logging.getLogger(__name__)
 
 
 class Instruments:
@@ -30,12 +32,26 @@ class Instruments:
     def __init__(self, config: PretrainConfig, fabric: Fabric):
         self.config = config
         self.fabric = fabric
+        self._peak = 0.0
 
-    @cached_property
-    def peak(self) -> float:
-        """Operations per second of one device's matrix products in the compute precision, measured once."""
-        precision = str(getattr(self.fabric.strategy.precision, "precision", "32-true"))
-        return measure_peak(self.fabric.device, _DTYPES[precision])
+    def utilization(self, flops: float, seconds: float) -> float:
+        """Share of the peak of this device's matrix products that so many operations in so many seconds are.
+
+        The peak is measured once, and once more where the share says that it was measured too low.
+        """
+        share = flops / seconds / self._peak if self._peak else float("inf")
+        if share > 1:
+            self._peak = max(self._peak, self._measure_peak())
+            share = flops / seconds / self._peak
+            if share > 1:
+                rate = self._peak / 1e9
+                logger.warning("mfu is %.2f: the peak of products, measured at %.0f GFLOP/s, is too low", share, rate)
+        return share
+
+    def _measure_peak(self) -> float:
+        """Operations per second of this device's products in the compute precision."""
+        size = 1024 if is_host(self.fabric.device) else 8192
+        return best_rate(self.fabric.device, compute_dtype(self.fabric), size)
 
     def features(self, cnn: Tensor, covariance: UtteranceCovariance) -> dict[str, float]:
         """Effective ranks of CNN output (B, T, C) and utterance embeddings, and the CNN output's deviation."""
@@ -49,19 +65,11 @@ class Instruments:
             "seconds": seconds,
             "data_wait": waited / seconds,
             "audio_seconds_per_second": size.seconds / seconds,
-            "mfu": sum(self._flops(batch) for batch in micro_batches) / seconds / self.peak,
-            "memory_gb": self._memory() / 1e9,
+            "mfu": self.utilization(sum(self._flops(batch) for batch in micro_batches), seconds),
+            "memory_gb": peak_memory(self.fabric.device) / 1e9,
         }
 
     def _flops(self, batch: MicroBatch) -> float:
         samples = batch.waveforms.shape[1]
         frames = frame_count(samples, self.config.model.kernels, self.config.model.strides)
         return len(batch.ids) * sum(utterance_flops(self.config, samples, frames).values())
-
-    def _memory(self) -> float:
-        """Largest memory so far in bytes: of the GPU, or of this process."""
-        if self.fabric.device.type == "cuda":
-            return float(torch.cuda.max_memory_allocated(self.fabric.device))
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

@@ -9,7 +9,11 @@ from typing import Any
 
 
 class Interrupts:
-    """While entered, the first SIGINT or SIGTERM is only noted in `caught`; a second one acts as it always does."""
+    """While entered, the first SIGINT or SIGTERM is only noted in `caught`; a second one acts as it always does.
+
+    A SIGINT that is ignored stays so: in a job that a script put into the background, Ctrl-C is for another program.
+    SIGTERM is noted even where it was ignored, since a scheduler sends it to whom it means.
+    """
 
     def __init__(self) -> None:
         self.caught: int | None = None
@@ -18,6 +22,8 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
+                if number == signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._note)
         return self
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from emotion2vec.config import LossConfig
+from emotion2vec.devices import exact_device
 from emotion2vec.objective.pretrainer import Moments, PretrainOutput
 
 
@@ -56,8 +57,8 @@ class UpdateSums:
     @classmethod
     def of(cls, outputs: Sequence[PretrainOutput]) -> UpdateSums:
         """Add up what the batches of this process contributed."""
-        pooled = torch.cat([output.pooled for output in outputs]).double()  # (U, D)
-        losses = [torch.stack([output.frame_loss, output.utterance_loss]).double() for output in outputs]
+        pooled = exact(torch.cat([output.pooled for output in outputs]))  # (U, D)
+        losses = [exact(torch.stack([output.frame_loss, output.utterance_loss])) for output in outputs]
         return cls(
             losses=torch.stack(losses).sum(dim=0),
             targets=_add([output.targets for output in outputs]),
@@ -92,6 +93,11 @@ class UpdateSums:
         }
 
 
+def exact(tensor: Tensor) -> Tensor:
+    """A tensor in float64, on the host where its device has none."""
+    return tensor.to(exact_device(tensor.device)).double()
+
+
 def _add(moments: Sequence[Moments]) -> Moments:
     total = moments[0]
     for more in moments[1:]:
@@ -104,7 +110,7 @@ def to_host(metrics: dict[str, Tensor | float]) -> dict[str, float]:
     names = [name for name, value in metrics.items() if isinstance(value, Tensor)]
     if not names:
         return {name: float(value) for name, value in metrics.items()}
-    values = torch.stack([torch.as_tensor(metrics[name]).double() for name in names]).tolist()
+    values = torch.stack([exact(torch.as_tensor(metrics[name])) for name in names]).tolist()
     return {name: float(value) for name, value in (metrics | dict(zip(names, values, strict=True))).items()}
 
 
@@ -115,7 +121,7 @@ class UtteranceCovariance:
     """
 
     def __init__(self, width: int, device: torch.device, momentum: float = 0.99):
-        self.momentum = momentum
+        self.momentum, device = momentum, exact_device(device)
         self.weight = torch.zeros((), dtype=torch.float64, device=device)
         self.mean = torch.zeros(width, dtype=torch.float64, device=device)
         self.outer = torch.zeros(width, width, dtype=torch.float64, device=device)
@@ -144,7 +150,7 @@ class UtteranceCovariance:
 
 def effective_rank(features: Tensor) -> float:
     """Effective rank of features (..., C): e to the entropy of the covariance's eigenvalues (Roy and Vetterli 2007)."""
-    return covariance_rank(torch.cov(features.flatten(0, -2).double().T))
+    return covariance_rank(torch.cov(exact(features.flatten(0, -2)).T))
 
 
 def covariance_rank(covariance: Tensor) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emotion2vec.config import LogConfig
+from emotion2vec.units import ESTIMATED_FROM, digits
+
+SPEED_SECONDS = 30.0
+"""Time that the speed shown is a mean over, in s, or the last update's where that took longer."""
+
+LINE_SECONDS, SILENT_SECONDS = 10.0, 30.0
+"""Without a terminal: least time between two lines with losses, in s, and the time after which one without will do."""
 
 
 class Monitor:
@@ -27,7 +35,11 @@ class Monitor:
         self.is_main = is_main
         self.console = Console(stderr=True)
         self._file: IO[str] | None = metrics_file.open("a", encoding="utf-8") if is_main else None
-        self._next_line = time.monotonic()
+        self._last_line = self._last_losses = -math.inf
+        self._losses = ""
+        self._logged = 0
+        self._audio = 0.0
+        self._recent = deque([(time.monotonic(), 0.0)])
         self._bar: Progress | None = None
         if is_main and config.progress and self.console.is_terminal:
             self._bar = Progress(
@@ -37,6 +49,7 @@ class Monitor:
                 TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
                 console=self.console,
+                speed_estimate_period=ESTIMATED_FROM,
             )
             self._task = self._bar.add_task("pretrain", total=last, completed=first - 1, status="")
             self._bar.start()
@@ -63,12 +76,33 @@ class Monitor:
             self._file.flush()
         except OSError as error:
             self.say(f"update {update}: its metrics could not be written: {error}")
-        status = _status(metrics)
+        self._losses, self._logged = _losses(metrics), update
+
+    def advance(self, update: int, seconds: float) -> None:
+        """Show that an update is done, after it has been logged if it is.
+
+        Args:
+            update: its number.
+            seconds: audio that it held, in s; the speed shown is that of the last half minute.
+        """
+        if not self.is_main:
+            return
+        now = time.monotonic()
+        self._audio += seconds
+        self._recent.append((now, self._audio))
+        while len(self._recent) > 2 and self._recent[1][0] < now - SPEED_SECONDS:
+            self._recent.popleft()
+        begun, before = self._recent[0]
+        speed = f"{digits((self._audio - before) / max(now - begun, 1e-6))} s audio/s"
         if self._bar is not None:
-            self._bar.update(self._task, completed=update, status=status)
-        elif time.monotonic() >= self._next_line or update == self.last:
-            self.say(f"update {update}/{self.last}  {status}")
-            self._next_line = time.monotonic() + 10.0
+            self._bar.update(self._task, completed=update, status=f"{self._losses}  {speed}".strip())
+            return
+        if self._logged == update and (now >= self._last_losses + LINE_SECONDS or update == self.last):
+            self.say(f"update {update}/{self.last}  {self._losses}  {speed}")
+            self._last_losses = self._last_line = now
+        elif now >= self._last_line + SILENT_SECONDS:
+            self.say(f"update {update}/{self.last}  {speed}")
+            self._last_line = now
 
     def say(self, text: str) -> None:
         """Show a line of text to the user, above the bar where there is one."""
@@ -82,10 +116,9 @@ def _short(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _status(metrics: Mapping[str, float]) -> str:
+def _losses(metrics: Mapping[str, float]) -> str:
     parts = [f"loss {metrics['loss']:.3f}", f"frame {metrics['frame_loss']:.3f}"]
     if "utterance_loss" in metrics:
         parts.append(f"utterance {metrics['utterance_loss']:.3f}")
     parts.append(f"explained {metrics['explained_share']:.2f}")
-    parts.append(f"{metrics['audio_seconds_per_second']:.0f} s audio/s")
     return "  ".join(parts)

@@ -10,8 +10,11 @@ import torch
 from emotion2vec.checkpoint.native import newest_checkpoint
 from emotion2vec.config import PretrainConfig, batches_per_device, without_effect
 from emotion2vec.data.corpus import TrainingCorpus, open_corpus
+from emotion2vec.devices import is_host
+from emotion2vec.errors import TrainingError
 from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.training.computing import describe_computing
 from emotion2vec.training.loggers import build_loggers
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
@@ -19,6 +22,7 @@ from emotion2vec.training.strategy import build_fabric, process_grid
 from emotion2vec.training.trainer import FitResult, Trainer
 from emotion2vec.training.validation import Validation
 from emotion2vec.training.warm_start import warm_start
+from emotion2vec.units import duration
 
 
 def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitResult:
@@ -40,7 +44,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     fabric.launch()
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
-    ranks.main_only(folder.prepare)
+    computing = describe_computing(config.run.precision, fabric)
+    changes = ranks.main_only(lambda: folder.prepare(computing))
     corpus = open_corpus(
         config.data.train,
         weights=config.data.weights,
@@ -51,9 +56,21 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
     _report_corpus(corpus, tell)
     for line in about:
         tell(line)
+    tell(computing.sentence())
+    if changes:
+        tell(f"computing otherwise than before, which changes the last digits: {'; '.join(changes)}")
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
-    return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+    try:
+        return Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+    except NotImplementedError as error:
+        if is_host(fabric.device):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"run.accelerator is {config.run.accelerator}, which lacks an operator; expected run.accelerator=cpu, or "
+            f"PyTorch's own fallback if it has one for this device: {reason}"
+        ) from error
 
 
 def describe_update(config: PretrainConfig, devices: int) -> list[str]:
@@ -91,10 +108,10 @@ def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print)
 
 
 def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
-    say(f"{corpus.utterances} utterances, {corpus.seconds / 3600:.2f} h")
+    say(f"{corpus.utterances} utterances, {duration(corpus.seconds)}")
     if any(source.weight != 1 for source in corpus.sources):
         for source, share in zip(corpus.sources, corpus.shares, strict=True):
-            say(f"  {source.seconds / 3600:.2f} h, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
+            say(f"  {duration(source.seconds)}, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
     for label, faults in (("unusable", corpus.faults), ("too short", corpus.too_short)):
         if faults:
             say(f"{len(faults)} {label}, left out:")

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,7 +35,10 @@ from emotion2vec.strict import to_dict
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from emotion2vec.training.computing import Computing
+
 CHECKPOINTS = "checkpoints"
+COMPUTING = "computing.json"
 METRICS = "metrics.jsonl"
 PROBES = "probes.jsonl"
 # Settings that may differ between a run and its continuation, because they do not change what is computed.
@@ -80,8 +84,14 @@ class RunFolder:
         self.metrics_file = self.path / METRICS
         self.probes_file = self.path / PROBES
 
-    def prepare(self) -> None:
-        """Create the folder and write `config.yaml` and `versions.json`, before the first update.
+    def prepare(self, computing: Computing) -> list[str]:
+        """Create the folder and write `config.yaml`, `versions.json` and `computing.json`, before the first update.
+
+        Args:
+            computing: what the run computes with.
+
+        Returns:
+            What it computes with otherwise than before.
 
         Raises:
             ConfigError: a run with other settings is there, or the path is a file.
@@ -94,6 +104,11 @@ class RunFolder:
             self._check_same_run()
         self.config_file.write_text(to_yaml(self.config), encoding="utf-8")
         (self.path / VERSIONS_FILE).write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+        file, before = self.path / COMPUTING, None
+        with suppress(OSError, ValueError):
+            before = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(computing.facts(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return computing.changes(before) if before and newest_checkpoint(self.path) is not None else []
 
     def _check_same_run(self) -> None:
         if not self.config_file.is_file():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from emotion2vec.config import PretrainConfig, RunConfig
 from emotion2vec.errors import ConfigError
+from emotion2vec.hardware import best_precision, multiplies
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -34,36 +35,28 @@ def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
 
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    cuda = torch.cuda.is_available()
-    if config.run.accelerator == "cuda" and not cuda:
-        raise ConfigError("run.accelerator is cuda, but PyTorch sees no CUDA device; expected auto or cpu here")
-    accelerator = "cuda" if cuda and config.run.accelerator != "cpu" else "cpu"
+    from emotion2vec.training.accelerators import fabric_arguments, training_device
+
     devices, nodes = process_grid(config.run)
-    if accelerator == "cuda" and devices > torch.cuda.device_count():
-        raise ConfigError(f"run.devices is {devices}, but this machine has {torch.cuda.device_count()} CUDA devices")
-    return Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=_strategy(config, devices * nodes),
-        precision=_PRECISIONS[resolve_precision(config.run.precision, accelerator)],
-        loggers=list(loggers),
-    )
+    device = training_device(config.run, devices, devices * nodes)
+    precision = _PRECISIONS[resolve_precision(config.run.precision, device)]
+    arguments = {"strategy": _strategy(config, devices * nodes), **fabric_arguments(device, devices, precision)}
+    return Fabric(num_nodes=nodes, loggers=list(loggers), **arguments)
 
 
-def resolve_precision(precision: str, accelerator: str) -> str:
-    """Turn `auto` into bf16 where the hardware computes in it, else fp16 on a GPU and fp32 on a CPU.
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Turn `auto` into the precision that the device was measured to be best at.
 
     Raises:
-        ConfigError: fp16 on a CPU, whose kernels for it are slower than fp32's.
+        ConfigError: fp16 elsewhere than with CUDA, or a dtype that the device lacks.
     """
-    if precision == "fp16" and accelerator == "cpu":
-        raise ConfigError("run.precision is fp16, which needs a GPU; expected auto, bf16 or fp32 on a CPU")
-    if precision != "auto":
-        return precision
-    if accelerator == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    if precision == "fp16" and device.type != "cuda":
+        raise ConfigError("run.precision is fp16, whose loss scaling needs CUDA; expected auto, bf16 or fp32 elsewhere")
+    if precision == "auto":
+        return best_precision(device)
+    if precision == "bf16" and not multiplies(torch.bfloat16, device):
+        raise ConfigError(f"run.precision is bf16, which {device} cannot multiply; expected auto or fp32")
+    return precision
 
 
 def process_grid(run: RunConfig) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from emotion2vec.config import PretrainConfig, batches_per_device
 from emotion2vec.data.augment import build_augmenter
 from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.sources import Source
+from emotion2vec.devices import to_device
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.objective.masking import batch_masks, masked_frames
 from emotion2vec.objective.pretrainer import Moments, Pretrainer, PretrainOutput
@@ -184,6 +185,7 @@ class Trainer:
             metrics |= self.instruments.speed(size, micro_batches, time.perf_counter() - started, waited)
             monitor.log(update, metrics)
             self.fabric.log_dict(metrics, step=update)
+        monitor.advance(update, size.seconds)
         self._log_probe(monitor, prober)
         if prober.due(update):
             self._probe(prober)
@@ -239,8 +241,8 @@ class Trainer:
             self._seed(update, number)
             with self.fabric.no_backward_sync(self.optimization.module, enabled=number + 1 < len(micro_batches)):
                 output = self.optimization.module(
-                    batch.waveforms.to(self.fabric.device, non_blocking=True),
-                    mask.to(self.fabric.device, non_blocking=True),
+                    to_device(batch.waveforms, self.fabric.device),
+                    to_device(mask, self.fabric.device),
                     self._skipped_blocks(update, number),
                 )
                 loss = output.frame_loss / size.masked

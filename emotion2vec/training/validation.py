@@ -13,6 +13,7 @@ from emotion2vec.audio import frame_count
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.batches import MicroBatch, batches
 from emotion2vec.data.corpus import open_corpus
+from emotion2vec.devices import to_device
 from emotion2vec.objective.masking import batch_masks
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.metrics import UpdateSize, UpdateSums, to_host
@@ -88,7 +89,9 @@ class Validation:
         with torch.no_grad():
             for number, batch in enumerate(self.batches):
                 torch.manual_seed(keyed_seed(self.config.run.seed, "validation", number, self.ranks.rank))
-                outputs.append(module(batch.waveforms.to(fabric.device), self._mask(batch).to(fabric.device)))
+                outputs.append(
+                    module(to_device(batch.waveforms, fabric.device), to_device(self._mask(batch), fabric.device))
+                )
         module.train()
         sums = UpdateSums.of(outputs).reduced(self.ranks.add_up)
         metrics = to_host(sums.metrics(self.size, self.config.loss))

@@ -1,14 +1,10 @@
-"""How much a pretraining update computes, from the shapes alone, and how much a device could.
+"""How much a pretraining update computes, from the shapes alone.
 
 S: samples. T: frames. N: utterance tokens. K: frames that the student sees. D: model width. F: feed-forward width.
 M: views.
 """
 
 from __future__ import annotations
-
-import time
-
-import torch
 
 from emotion2vec.config import Emotion2vecConfig, PretrainConfig
 from emotion2vec.objective.masking import masked_frames
@@ -68,22 +64,3 @@ def utterance_flops(config: PretrainConfig, samples: int, frames: int) -> dict[s
         "teacher": float(teacher),
         "decoder": 3.0 * views * decoder_flops(config, frames),
     }
-
-
-def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of one device's matrix products in a dtype, the best of a few, in well under a second."""
-    size = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(5):
-        _synchronize(device)
-        started = time.perf_counter()
-        a @ b
-        _synchronize(device)
-        best = min(best, time.perf_counter() - started)
-    return 2.0 * size**3 / best
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from signals import start_child
 
 from emotion2vec.config import MaskConfig
 from emotion2vec.data import sources as module
@@ -305,7 +306,7 @@ print("stopped", flush=True)
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_workers_outlive_a_signal_that_the_main_process_handles(folder: Path, name: str) -> None:
-    process = subprocess.Popen(
+    process = start_child(
         [sys.executable, "-c", SIGNALLED, str(folder), name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -338,7 +339,7 @@ print("alive", flush=True)
 
 @pytest.mark.parametrize(("ending", "code"), [("raise", 1), ("terminate", 3), ("wait", -signal.SIGKILL)])
 def test_workers_end_with_their_parent(folder: Path, ending: str, code: int) -> None:
-    process = subprocess.Popen(
+    process = start_child(
         [sys.executable, "-c", ABANDONED, str(folder), ending],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from signals import start_child
 
 from emotion2vec.audio import load_audio
 from emotion2vec.data import prepare as module
@@ -187,7 +188,7 @@ def test_a_killed_preparation_leaves_no_process_and_continues(
         write_audio(f"speech/u{item}.flac", seconds=10.0, seed=item)
     command = [sys.executable, "-m", "emotion2vec", "prepare", str(tmp_path / "speech"), str(tmp_path / "out")]
     options = ["--shard-size", "1", "--workers", "1", "--resample"]
-    child = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    child = start_child([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "out").glob("shar/*.tar")) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.01)

@@ -103,5 +103,5 @@ def test_a_list_of_numbers_is_no_list_of_sources_and_says_so_briefly(model: Emot
 
 
 def test_wrong_options_are_gathered(model: Emotion2vec) -> None:
-    with pytest.raises(ConfigError, match=r"precision is 'int8'.*; workers is 0"):
-        emotion2vec.extract_features(speech(5000), 16_000, model=model, precision="int8", workers=0)
+    with pytest.raises(ConfigError, match=r"precision is 'int4'.*; workers is 0"):
+        emotion2vec.extract_features(speech(5000), 16_000, model=model, precision="int4", workers=0)

@@ -15,7 +15,7 @@ from emotion2vec.extraction.choices import FeatureChoice, Layers, choose_layers
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import Clip, ClipFault
 from emotion2vec.extraction.encoder import EncodedClip, Encoder
-from emotion2vec.extraction.models import choose_device, ready_model
+from emotion2vec.extraction.models import ready_model
 from emotion2vec.model.encoder import Emotion2vec, Encoded
 
 MIXED = [clip(samples, index) for index, samples in enumerate([400, 16_000, 401, 719, 9_123])]
@@ -168,14 +168,6 @@ def test_a_borrowed_model_comes_back_in_its_mode(model: Emotion2vec) -> None:
         assert model.training
     finally:
         model.eval()
-
-
-def test_devices() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device(None) == choose_device("auto")
-    for name in ("nonsense", "cuda:99", "meta:x"):
-        with pytest.raises(ConfigError, match=f"device is '{name}'"):
-            choose_device(name)
 
 
 def test_what_is_no_model_is_refused() -> None:

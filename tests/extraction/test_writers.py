@@ -14,6 +14,7 @@ from typing import IO
 
 import numpy as np
 import pytest
+from signals import interruptible
 
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.arrays import ArraySpec, FeatureArray
@@ -162,7 +163,7 @@ def test_an_interrupt_does_not_cut_an_array_of_an_npz_in_two(tmp_path: Path, mon
     writer = open_writer("npz", tmp_path, resume=False)
     writer.write(utterance("a"), features(0))
     monkeypatch.setattr("emotion2vec.extraction.writers.npz.write_npy", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with interruptible(), pytest.raises(KeyboardInterrupt):
         writer.write(utterance("b"), features(1))
     writer.close()
     with np.load(tmp_path / "features.npz") as loaded:

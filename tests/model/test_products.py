@@ -8,10 +8,14 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from emotion2vec.model import attention, linear
+from emotion2vec.hardware import has_onednn
+from emotion2vec.model import attention
 from emotion2vec.model.attention import Alibi, CachedAttention, attend
-from emotion2vec.model.linear import LearnedProduct, product
+from emotion2vec.model.cpu import products
+from emotion2vec.model.cpu.products import FORWARD, WAYS, LearnedProduct, Way, product
+from emotion2vec.model.frontend import ConvLayer
 from emotion2vec.model.position import alibi_slopes
 
 
@@ -19,18 +23,15 @@ from emotion2vec.model.position import alibi_slopes
 @pytest.mark.parametrize(("inputs", "outputs"), [(48, 96), (96, 48)])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("gelu_first", [True, False])
-@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.usefixtures("products")
 def test_learned_product(
-    monkeypatch: pytest.MonkeyPatch,
     dtype: torch.dtype,
     error: float,
     inputs: int,
     outputs: int,
     bias: bool,
     gelu_first: bool,
-    slow: bool,
 ) -> None:
-    monkeypatch.setattr(linear, "mkl_is_slow", lambda: slow)
     torch.manual_seed(0)
     x = torch.randn(2, 30, inputs).to(dtype).requires_grad_()
     weight = torch.randn(outputs, inputs).to(dtype).requires_grad_()
@@ -56,15 +57,85 @@ def test_a_product_after_gelu_keeps_only_what_gelu_was_given() -> None:
     assert [tensor.data_ptr() for tensor in kept] == [x.data_ptr(), weight.data_ptr()]
 
 
-def test_product_goes_to_onednn_where_mkl_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, weight = torch.randn(3, 8), torch.randn(5, 8, requires_grad=True)
-    for slow in (False, True):
-        monkeypatch.setattr(linear, "mkl_is_slow", lambda slow=slow: slow)
-        ours = product(x, weight, None)
-        assert ("LearnedProduct" in type(ours.grad_fn).__name__) == slow
-        torch.testing.assert_close(ours, x @ weight.t())
+@pytest.mark.parametrize("kind", list(WAYS))
+@pytest.mark.parametrize("strided", [False, True])
+def test_every_way_computes_the_same(kind: str, strided: bool) -> None:
+    """Also of views: rows of a longer sequence, every second frame, and a kernel's slice, as the CNN has them."""
+    torch.manual_seed(0)
+    rows, inputs, outputs = 33, 40, 24
+    x, grad = torch.randn(rows * 2, inputs), torch.randn(rows * 2, outputs)
+    weight = torch.randn(outputs, inputs, 3)[:, :, 1]  # its columns are three apart
+    x, grad = (x[::2], grad[::2]) if strided else (x[:rows], grad[:rows])
+    weight = weight if strided else weight.contiguous()
+    operands = {"forward": (x, weight), "input gradient": (grad, weight), "weight gradient": (grad, x)}[kind]
+    first, second = (operand.double() for operand in operands)
+    expected = {
+        "forward": lambda: first @ second.t(),
+        "input gradient": lambda: first @ second,
+        "weight gradient": lambda: first.t() @ second,
+    }[kind]()
+    for name, way in WAYS[kind].items():
+        if name != "onednn" or has_onednn():
+            found = way(*operands)
+            assert (found.double() - expected).norm() / expected.norm() < 1e-6, name
+
+
+def test_every_forward_way_adds_the_bias_and_keeps_the_shape() -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 5, 12), torch.randn(7, 12), torch.randn(7)
+    for name, way in FORWARD.items():
+        if name != "onednn" or has_onednn():
+            torch.testing.assert_close(way(x, weight, bias), F.linear(x, weight, bias), msg=name)
+
+
+@pytest.mark.skipif(not has_onednn(), reason="this build of PyTorch has no oneDNN")
+def test_onednn_never_gets_operands_that_it_has_no_fast_kernel_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight whose rows and columns are both strided goes to its reference kernel, hundreds of times slower."""
+    monkeypatch.setenv("EMOTION2VEC_PRODUCTS", "onednn")
+    layer = ConvLayer(8, 16, kernel=3, stride=2)
+    x = torch.randn(2, 30, 8, requires_grad=True)
+    with Operands() as seen:
+        layer(x).sum().backward()
+    assert len(seen.calls) == 6  # two blocks of the kernel, each with a product and two gradients
+    assert all(operand.is_contiguous() for call in seen.calls for operand in call)
+
+
+class Operands(TorchDispatchMode):
+    """Notes what oneDNN is asked to multiply."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func._schema.name == "mkldnn::_linear_pointwise":
+            self.calls.append((args[0], args[1]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("special", [None, *WAYS])
+def test_each_product_goes_the_way_that_was_chosen_for_it(special: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {kind: "onednn" if kind == special else "plain" for kind in WAYS}
+    used: list[str] = []
+
+    def noting(kind: str, name: str, way: Way) -> Way:
+        return lambda *operands: used.append(f"{kind} {name}") or way(*operands)
+
+    for attribute, kind in zip(("FORWARD", "INPUT_GRADIENT", "WEIGHT_GRADIENT"), WAYS, strict=True):
+        noted = {name: noting(kind, name, WAYS[kind]["plain"]) for name in WAYS[kind]}
+        monkeypatch.setattr(products, attribute, noted)
+    monkeypatch.setattr(products, "choose", lambda kind, *_: chosen[kind])
+    x, weight = torch.randn(3, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
+    ours = product(x, weight, None)
+    found, expected = (torch.autograd.grad(y.sum(), [x, weight]) for y in (ours, x @ weight.t()))
+    torch.testing.assert_close(found, expected)
+    assert used == ([] if special is None else [f"{kind} {name}" for kind, name in chosen.items()])
+
+
+def test_products_follow_autocast() -> None:
+    weight = torch.randn(5, 8, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
-        assert product(x, weight, None).dtype == torch.bfloat16
+        assert product(torch.randn(3, 8), weight, None).dtype == torch.bfloat16
 
 
 def reference(qkv: torch.Tensor, alibi: Alibi) -> torch.Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from probe.stand_in import write_tones
+from signals import start_child
 
 from emotion2vec.probe.parallel import JobStopped, run_parallel, stop_if_asked
 
@@ -44,7 +45,7 @@ def test_an_interrupt_ends_a_benchmark_at_once_and_keeps_what_is_finished(
     plan.write_text(f"data: {tmp_path}\ncorpora: [{{table: tones.csv}}]\nfeatures: [logmel, mfcc]\n")
     out, flag = tmp_path / "out", tmp_path / "blocked"
     arguments = ["benchmark", "--config", str(plan), f"output={out}"]
-    process = subprocess.Popen(
+    process = start_child(
         [sys.executable, "-c", BLOCKED.format(done=3, flag=str(flag), arguments=arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -57,7 +58,10 @@ def test_an_interrupt_ends_a_benchmark_at_once_and_keeps_what_is_finished(
         time.sleep(0.02)
     assert flag.exists(), process.communicate(timeout=5)
     process.send_signal(number)
-    _, said = process.communicate(timeout=10)  # the blocked folds would take ten minutes
+    try:
+        _, said = process.communicate(timeout=10)  # the blocked folds would take ten minutes
+    finally:
+        process.kill()
     assert process.returncode == 128 + number
     assert f"interrupted; 1 results are kept in {out / 'results'}; the same command goes on" in said
     assert "Traceback" not in said

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from networks import TINY
 from safetensors.torch import load_file
+from signals import default_signals
 
 TIMINGS = {"seconds", "data_wait", "audio_seconds_per_second", "mfu", "memory_gb"}
 
@@ -32,6 +33,7 @@ def overrides(speech: Path, run: Path, *more: str) -> list[str]:
 
 def _child(arguments: list[str], environment: dict[str, str], log: Path, die_in_step: int) -> None:
     """Be `emotion2vec pretrain ARGUMENTS`; dies as by SIGKILL in the optimizer step of one update, if asked to."""
+    default_signals()
     os.environ.update(environment)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -105,6 +106,37 @@ def test_sigterm_saves_and_has_an_exit_code_of_its_own(speech: Path, tmp_path: P
     saved = metrics(tmp_path / "run")[-1]["update"]
     assert f"stopped after update {saved} of 100000 and saved" in run.said
     assert checkpoints(tmp_path / "run")[-1].name == f"update_{int(saved):08d}"
+
+
+def test_in_the_background_sigterm_saves_and_ctrl_c_is_for_others(speech: Path, tmp_path: Path) -> None:
+    """As a script starts it, `nohup emotion2vec pretrain ... &`, and even where SIGTERM was ignored."""
+    arguments = overrides(speech, tmp_path / "run", "optim.max_updates=100000")
+    script = "trap '' INT TERM; exec nohup \"$@\""
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "emotion2vec", "pretrain", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+        assert run.stderr is not None
+        try:
+            begun = _updates(tmp_path / "run", 1, run)
+            for number in (signal.SIGINT, signal.SIGHUP):
+                run.send_signal(number)
+            assert _updates(tmp_path / "run", begun + 3, run)
+            run.send_signal(signal.SIGTERM)
+            said = run.stderr.read().decode()
+            assert run.wait(60) == 75, said
+        finally:
+            run.kill()
+    assert re.search(r"stopped after update \d+ of 100000 and saved", said)
+    assert checkpoints(tmp_path / "run")[-1].name == f"update_{int(metrics(tmp_path / 'run')[-1]['update']):08d}"
+
+
+def _updates(folder: Path, least: int, process: subprocess.Popen[bytes]) -> int:
+    """Wait until so many updates have been logged; how many there are."""
+    until = time.monotonic() + 120
+    file = folder / "metrics.jsonl"
+    while (lines := file.read_bytes().count(b"\n") if file.exists() else 0) < least:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    return lines
 
 
 @pytest.fixture

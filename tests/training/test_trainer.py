@@ -14,6 +14,7 @@ import pytest
 import torch
 from networks import TINY
 from safetensors.torch import load_file
+from signals import start_child
 
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.source import read_source
@@ -91,13 +92,16 @@ def test_run_folder(speech: Path, tmp_path: Path) -> None:
 def test_interrupt_saves_and_says_how_to_resume(speech: Path, tmp_path: Path) -> None:
     arguments = overrides(speech, tmp_path / "run", "optim.max_updates=100000")
     command = [sys.executable, "-m", "emotion2vec", "pretrain", *arguments]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    child = start_child(command, stderr=subprocess.PIPE, text=True)
     metrics_file = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics_file.exists() and metrics_file.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.1)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=60)
+    try:
+        _, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert child.returncode == 130
     found = re.search(r"stopped after update (\d+) of 100000 and saved; the same command continues", errors)
     assert found, errors
@@ -195,6 +199,7 @@ def test_warm_start(speech: Path, tmp_path: Path) -> None:
     assert said[-1].endswith("training.safetensors (optimizer state)")
 
 
+@pytest.mark.usefixtures("products")
 def test_golden_loss_curve(speech: Path, tmp_path: Path) -> None:
     """A change that keeps the mathematics keeps this file; write it anew by deleting it and running this test."""
     pretrain(load_config(None, overrides(speech, tmp_path, "optim.max_updates=20", "optim.accumulate=2")))

@@ -1,0 +1,185 @@
+"""Matrix products with gradients on a CPU, each of the three of a training step in the way that is fastest here.
+
+PyTorch sends float32 products on a CPU to MKL and bfloat16 ones to oneDNN. Which library is the faster one, and with
+which of the operands copied first, differs from processor to processor and between the product itself and its two
+gradients, so each is chosen by a measurement.
+
+R: rows. I: input channels. O: output channels. The leading dimensions (...) of an input are free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from emotion2vec.devices import HOST, is_host
+from emotion2vec.hardware import fastest, has_onednn, products_choice
+
+NARROW = 256
+"""Products whose smaller side has at most so many channels are measured as narrow ones, the others as wide ones."""
+SHORT = 512
+"""Products of at most so many rows are measured as short ones, the others as tall ones."""
+_SAMPLES = {("narrow", "short"): (160, 128, 384), ("narrow", "tall"): (4096, 128, 128)}
+_SAMPLES |= {("wide", "short"): (160, 768, 768), ("wide", "tall"): (1024, 768, 768)}
+"""(R, I, O) that is timed for each kind of shape."""
+
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+"""How far a way's result may be from PyTorch's, relative to its norm, by dtype; others are left to PyTorch."""
+
+Way = Callable[..., Tensor]
+
+
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` by oneDNN; operands that it would multiply by its slow reference kernel are copied first."""
+    return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")
+
+
+def _linear_copied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` with the weight copied as (I, O), for a library that is slow with a transposed second factor."""
+    rows, columns = x.reshape(-1, x.shape[-1]), weight.t().contiguous()  # (R, I), (I, O)
+    y = rows @ columns if bias is None else torch.addmm(bias, rows, columns)
+    return y.view(*x.shape[:-1], -1)  # (..., O)
+
+
+def _input_gradient(grads: Tensor, weight: Tensor) -> Tensor:
+    return grads @ weight  # (..., O) (O, I)
+
+
+def _weight_gradient(grads: Tensor, rows: Tensor) -> Tensor:
+    return grads.t() @ rows  # (O, R) (R, I)
+
+
+def _weight_gradient_copied(grads: Tensor, rows: Tensor) -> Tensor:
+    """The same with the narrower factor copied, for a library that is slow with a first factor transposed in place."""
+    if grads.shape[1] <= rows.shape[1]:
+        return grads.t().contiguous() @ rows
+    return (rows.t().contiguous() @ grads).t()
+
+
+FORWARD: dict[str, Way] = {"plain": F.linear, "copied": _linear_copied, "onednn": onednn_linear}
+"""Ways to multiply (..., I) by (O, I), the plain one first."""
+INPUT_GRADIENT: dict[str, Way] = {
+    "plain": _input_gradient,
+    "onednn": lambda grads, weight: onednn_linear(grads, weight.t()),
+}
+"""Ways to multiply (..., O) by (O, I)."""
+WEIGHT_GRADIENT: dict[str, Way] = {
+    "plain": _weight_gradient,
+    "copied": _weight_gradient_copied,
+    "onednn": lambda grads, rows: onednn_linear(grads.t(), rows.t()),
+}
+"""Ways to sum the outer products (O, I) of (R, O) and (R, I)."""
+WAYS = {"forward": FORWARD, "input gradient": INPUT_GRADIENT, "weight gradient": WEIGHT_GRADIENT}
+
+
+def shape_class(rows: int, inputs: int, outputs: int) -> tuple[str, str]:
+    """Which of the measured kinds of shape a product is."""
+    return "narrow" if min(inputs, outputs) <= NARROW else "wide", "short" if rows <= SHORT else "tall"
+
+
+def sample_shape(width: str, height: str) -> tuple[int, int, int]:
+    """The shape (R, I, O) that is timed for a kind of shape."""
+    return _SAMPLES[width, height]
+
+
+def choose(kind: str, dtype: torch.dtype, rows: int, inputs: int, outputs: int) -> str:
+    """Name of the way in `WAYS[kind]` for a product of this size.
+
+    Raises:
+        ConfigError: the environment variable that overrides the choice is no choice.
+    """
+    wanted = products_choice()
+    if wanted == "plain" or not has_onednn() or dtype not in TOLERANCES:
+        return "plain"
+    if wanted == "onednn":
+        return "onednn"
+    return _measured(kind, dtype, shape_class(rows, inputs, outputs))
+
+
+def _measured(kind: str, dtype: torch.dtype, shape: tuple[str, str]) -> str:
+    name = f"{kind} of {' '.join(shape)} products in {str(dtype).removeprefix('torch.')}"
+    return fastest(name, partial(_candidates, kind, dtype, sample_shape(*shape)), tolerance=TOLERANCES[dtype])
+
+
+def _candidates(kind: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> dict[str, Callable[[], Tensor]]:
+    """The ways of a kind, bound to operands of a shape (R, I, O)."""
+    rows, inputs, outputs = shape
+    generator = torch.Generator().manual_seed(0)
+    sizes = {
+        "forward": ((rows, inputs), (outputs, inputs)),
+        "input gradient": ((rows, outputs), (outputs, inputs)),
+        "weight gradient": ((rows, outputs), (rows, inputs)),
+    }[kind]
+    first, second = (torch.randn(size, generator=generator).to(dtype) for size in sizes)
+    return {name: partial(way, first, second) for name, way in WAYS[kind].items()}
+
+
+def choices(dtype: torch.dtype) -> dict[str, str]:
+    """All choices of training in a dtype, by what they are for: what a run's numbers depend on in their last digits."""
+    return {
+        f"{kind}, {width}, {height}": choose(kind, dtype, *sample_shape(width, height))
+        for kind in WAYS
+        for width, height in _SAMPLES
+    }
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu_first: bool = False) -> Tensor:
+    """Multiply (..., I) by a matrix (O, I) and add a bias (O,), with gradients, in the fastest ways.
+
+    On other devices, under a compiler, and where nothing is learned this is PyTorch's own product.
+
+    Args:
+        x: (..., I).
+        weight: (O, I).
+        bias: (O,).
+        gelu_first: whether to multiply GELU(x) in place of x. Of the two, a CPU keeps only x for the backward pass.
+    """
+    learned = torch.is_grad_enabled() and (weight.requires_grad or x.requires_grad)
+    if not learned or not is_host(x.device) or torch.compiler.is_compiling():
+        return F.linear(F.gelu(x) if gelu_first else x, weight, bias)
+    dtype = torch.get_autocast_dtype(HOST.type) if torch.is_autocast_enabled(HOST.type) else x.dtype
+    if gelu_first or any(way != "plain" for way in _ways(x, weight, dtype)):
+        bias = None if bias is None else bias.to(dtype)
+        return LearnedProduct.apply(x.to(dtype), weight.to(dtype), bias, gelu_first)
+    return F.linear(x, weight, bias)
+
+
+def _ways(x: Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[str, str, str]:
+    """Names of the ways of a product, of its input's gradient, and of its weight's."""
+    outputs, inputs = weight.shape
+    rows = x.numel() // inputs
+    forward, grad_input, grad_weight = (choose(kind, dtype, rows, inputs, outputs) for kind in WAYS)
+    return forward, grad_input, grad_weight
+
+
+class LearnedProduct(torch.autograd.Function):
+    """A product and its two gradients on a CPU, each in its own way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, gelu_first: bool) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias, ctx.gelu_first = bias is not None, gelu_first
+        forward, *ctx.ways = _ways(x, weight, x.dtype)
+        return FORWARD[forward](F.gelu(x) if gelu_first else x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # noqa: D102
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        grads = grad.reshape(-1, grad.shape[-1])  # (R, O)
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = INPUT_GRADIENT[ctx.ways[0]](grad, weight)
+            if ctx.gelu_first:
+                grad_x = torch.ops.aten.gelu_backward(grad_x, x)
+        if ctx.needs_input_grad[1]:
+            rows = (F.gelu(x) if ctx.gelu_first else x).reshape(-1, x.shape[-1])  # (R, I)
+            grad_weight = WEIGHT_GRADIENT[ctx.ways[1]](grads, rows)
+        return grad_x, grad_weight, grads.sum(dim=0) if ctx.has_bias else None, None

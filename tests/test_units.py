@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from emotion2vec.units import digits, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0.0 s"),
+        (0.025, "0.025 s"),
+        (1, "1.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (187.4, "187 s"),
+        (599.9, "600 s"),
+        (600, "10 min"),
+        (7_199, "120 min"),
+        (7_200, "2.0 h"),
+        (45_000, "12.5 h"),
+        (359_999, "100 h"),
+        (5.4e8, "150,000 h"),
+    ],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(0.0, "0.0"), (0.0314, "0.031"), (0.86, "0.86"), (3, "3.0"), (9.99, "10"), (1234.5, "1,234")]
+)
+def test_no_speed_looks_like_none(value: float, written: str) -> None:
+    assert digits(value) == written
