@@ -6,6 +6,7 @@ clash with a Python keyword ends in an underscore here and not in YAML: `init.fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,8 @@ class DataConfig:
     max_samples: int = option(320_000, "longer utterances are cropped at random to this, in samples", ge=800)
     length_step: int = option(1, "batches are cropped to a multiple of this, in samples, so that shapes recur", ge=1)
     batch_seconds: float = option(37.5, "audio per batch at most, in seconds", gt=0)
-    buckets: int = option(20, "length buckets that batches are drawn from", ge=1)
+    audio_per_update: float = option(900.0, "audio per update at most, of all devices together, in seconds", gt=0)
+    buckets: int = option(20, "how finely batches sort by length: buckets from a length to a third more", ge=1)
     workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
     cache: bool = option(False, "keep decoded audio in memory (0.23 GB an hour; needs workers: 0)")
     patience: float = option(600.0, "how long a data source that went away is waited for, in seconds", ge=0)
@@ -130,14 +132,16 @@ class OptimConfig:
     lr: float = option(7.5e-5, "peak learning rate", gt=0)
     warmup_updates: int = option(5_000, "updates of linear warm-up", ge=0)
     max_updates: int = option(100_000, "updates of the whole run", ge=1)
-    accumulate: int = option(24, "batches per update", ge=1)
+    accumulate: int = option(0, "batches per update on each device; 0: as data.audio_per_update needs", ge=0)
     beta1: float = option(0.9, "Adam's first moment decay", ge=0, lt=1)
     beta2: float = option(0.98, "Adam's second moment decay", ge=0, lt=1)
     eps: float = option(1e-6, "Adam's epsilon", gt=0)
     weight_decay: float = option(0.01, "decoupled weight decay, none on 1-d parameters", ge=0)
     clip_norm: float = option(0.0, "largest gradient norm; 0 leaves gradients alone", ge=0)
     cnn_grad_scale: float = option(1.0, "factor on the CNN's gradients; 0 freezes it", ge=0)
-    cnn_lr_scale: float = option(1.0, "factor on the CNN's learning rate (Adam undoes a factor on gradients)", ge=0)
+    cnn_lr_scale: float = option(
+        1.0, "factor on the CNN's learning rate (Adam undoes one on gradients); 0 freezes it", ge=0
+    )
 
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
@@ -199,7 +203,9 @@ class CheckpointConfig:
     every: int = option(1_000, "updates between checkpoints", ge=1)
     keep_last: int = option(2, "newest checkpoints kept", ge=1)
     keep_every: int = option(0, "checkpoints of every multiple of this many updates are kept too; 0 keeps none", ge=0)
-    keep_best: str = option("none", "keep the best checkpoint too, by validation loss or probe", choices=BEST_BY)
+    keep_best: str = option(
+        "none", "keep the best checkpoint too, by validation loss or by probes of validation speakers", choices=BEST_BY
+    )
     background: bool = option(True, "write while training goes on, from a copy of the state in host memory")
 
 
@@ -330,6 +336,8 @@ def check_config(config: PretrainConfig) -> list[str]:
             f"data.max_samples is {config.data.max_samples}, expected at most data.batch_seconds "
             f"({config.data.batch_seconds:g} s, {config.data.batch_seconds * SAMPLE_RATE:.0f} samples)"
         )
+    if fault := _update_fault(config, config.run.devices * config.run.nodes):
+        faults.append(fault)
     if config.data.cache and config.data.workers:
         faults.append(f"data.cache is on and data.workers is {config.data.workers}, expected data.workers=0")
     if config.data.weights and len(config.data.weights) != len(config.data.train):
@@ -342,6 +350,89 @@ def check_config(config: PretrainConfig) -> list[str]:
             f"({config.optim.max_updates}); a short trial needs a short warm-up too"
         )
     return faults + _check_run(config)
+
+
+def batches_per_device(config: PretrainConfig, devices: int) -> int:
+    """Batches that each device adds up in an update.
+
+    Raises:
+        ConfigError: `data.audio_per_update` does not divide over so many devices.
+    """
+    if fault := _update_fault(config, devices):
+        raise ConfigError(fault)
+    if config.optim.accumulate:
+        return config.optim.accumulate
+    return round(config.data.audio_per_update / (config.data.batch_seconds * devices))
+
+
+def _update_fault(config: PretrainConfig, devices: int) -> str | None:
+    """Why `data.audio_per_update` cannot be shared out as whole batches, and what could be; None where it can."""
+    data = config.data
+    step = data.batch_seconds * devices
+    count = data.audio_per_update / step
+    if config.optim.accumulate or (count > 0.5 and abs(count - round(count)) < 1e-4):
+        return None
+    each = data.audio_per_update / devices
+    fitting = each / max(1, math.ceil(each / data.batch_seconds - 1e-4))
+    remedy = f"data.audio_per_update={step * max(1, round(count)):g}"
+    if fitting * SAMPLE_RATE >= data.max_samples:
+        remedy = f"data.batch_seconds={fitting:.7g} or {remedy}"
+    where = "one device" if devices == 1 else f"{devices} devices"
+    return (
+        f"data.audio_per_update is {data.audio_per_update:g} s, which is not a whole number of batches of "
+        f"data.batch_seconds ({data.batch_seconds:g} s) on each of {where}, expected a multiple of {step:g} s, such as "
+        f"{remedy}"
+    )
+
+
+def without_effect(config: PretrainConfig) -> list[str]:
+    """Settings that differ from their defaults and do nothing beside the others, each with the reason."""
+    usual = PretrainConfig()
+    optim, loss, augment = config.optim, config.loss, config.augment
+    frozen = not (optim.cnn_grad_scale and optim.cnn_lr_scale)
+    no_utterance_loss = "there is no utterance loss (loss.utterance is none)"
+    rules = [
+        (
+            "optim.cnn_grad_scale",
+            not frozen and optim.cnn_grad_scale != 1,
+            "Adam divides gradients by their own size again; optim.cnn_lr_scale slows the CNN",
+        ),
+        ("optim.cnn_lr_scale", optim.cnn_grad_scale == 0, "optim.cnn_grad_scale=0 freezes the CNN"),
+        ("loss.alpha", loss.utterance == "none", no_utterance_loss),
+        ("loss.utterance_target", loss.utterance == "none", no_utterance_loss),
+        ("loss.utterance", loss.alpha == 0, "loss.alpha is 0"),
+        ("ema.decay", config.ema.anneal_updates <= 1, "ema.anneal_updates leaves only ema.end_decay"),
+        ("data.audio_per_update", optim.accumulate > 0, "optim.accumulate says how many batches an update has"),
+        ("augment.noise", augment.noise_prob == 0, "augment.noise_prob is 0"),
+        ("augment.reverb", augment.reverb_prob == 0, "augment.reverb_prob is 0"),
+        ("augment.reverb_seconds", augment.reverb_prob == 0 or bool(augment.reverb), "no synthetic rooms are used"),
+        ("init.use", not config.init.from_, "init.from is empty"),
+        ("init.min_share", not config.init.from_, "init.from is empty"),
+        ("guard.max_spikes", config.guard.spike == "stop", "guard.spike is stop, which the first spike does"),
+        ("validation.data", not config.validation.every, "validation.every is 0"),
+        ("validation.seconds", not config.validation.every, "validation.every is 0"),
+        ("probe.arguments", not config.probe.every, "probe.every is 0"),
+    ]
+    rules += [
+        (f"augment.{kind}_{end}", getattr(augment, f"{kind}_prob") == 0, f"augment.{kind}_prob is 0")
+        for kind, ends in (
+            ("noise", ("snr_low", "snr_high")),
+            ("speed", ("low", "high")),
+            ("clip", ("db",)),
+            ("gain", ("db",)),
+        )
+        for end in ends
+    ]
+    return [
+        f"{name} is {_value(config, name)!r}, which has no effect: {reason}"
+        for name, idle, reason in rules
+        if idle and _value(config, name) != _value(usual, name)
+    ]
+
+
+def _value(config: PretrainConfig, name: str) -> Any:
+    section, key = name.split(".")
+    return getattr(getattr(config, section), key)
 
 
 def _check_run(config: PretrainConfig) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion2vec.config import PretrainConfig, load_config, to_yaml
+from emotion2vec.config import PretrainConfig, batches_per_device, load_config, to_yaml, without_effect
 from emotion2vec.errors import ConfigError
 from emotion2vec.strict import to_dict
 
@@ -126,7 +126,69 @@ def test_large_is_data2vec_2_large(root: Path) -> None:
     }
     for section, values in expected.items():
         assert {key: config[section][key] for key in values} == values
-    assert config["optim"]["accumulate"] * config["data"]["batch_seconds"] == 960
+    assert config["data"]["audio_per_update"] == 960
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "batches"),
+    [
+        ("base", 1, 24),
+        ("base", 4, 6),
+        ("base", 8, 3),
+        ("base", 24, 1),
+        ("large", 8, 6),
+        ("small", 2, 1),
+        ("tiny", 1, 1),
+    ],
+)
+def test_an_update_holds_the_recipes_audio_on_any_number_of_devices(
+    root: Path, name: str, devices: int, batches: int
+) -> None:
+    config = load_config(root / "configs" / "pretrain" / f"{name}.yaml", [*REQUIRED, f"run.devices={devices}"])
+    assert batches_per_device(config, devices) == batches
+    assert batches * devices * config.data.batch_seconds == config.data.audio_per_update
+
+
+def test_audio_that_does_not_divide_is_refused() -> None:
+    text = faults("run.devices=7")
+    assert "data.audio_per_update is 900 s, which is not a whole number of batches" in text
+    assert "7 devices, expected a multiple of 262.5 s, such as data.batch_seconds=32.14286 or" in text
+    assert text.endswith("data.audio_per_update=787.5")
+    for devices, remedy in ((7, "data.batch_seconds=32.14286"), (7, "data.audio_per_update=787.5")):
+        assert batches_per_device(load_config(None, [*REQUIRED, f"run.devices={devices}", remedy]), devices) > 0
+    with pytest.raises(ConfigError, match="5 devices"):
+        batches_per_device(load_config(None, REQUIRED), 5)  # as torchrun says, whatever run.devices is
+    assert "data.batch_seconds=" not in faults("run.devices=64")  # which would be shorter than an utterance
+    assert batches_per_device(load_config(None, [*REQUIRED, "optim.accumulate=2", "run.devices=7"]), 7) == 2
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_setting_of_shipped_configurations_has_an_effect(root: Path, name: str) -> None:
+    assert without_effect(load_config(root / "configs" / "pretrain" / f"{name}.yaml", REQUIRED)) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["optim.cnn_grad_scale=0.1"], ["optim.cnn_grad_scale is 0.1, which has no effect: Adam"]),
+        (["optim.cnn_grad_scale=0", "optim.cnn_lr_scale=0.3"], ["optim.cnn_lr_scale is 0.3"]),
+        (
+            ["loss.utterance=none", "loss.alpha=0.5", "loss.utterance_target=plain"],
+            ["loss.alpha", "loss.utterance_tar"],
+        ),
+        (["loss.alpha=0", "loss.utterance=global"], ["loss.utterance is 'global'"]),
+        (["ema.anneal_updates=0", "ema.decay=0.99"], ["ema.decay is 0.99"]),
+        (["optim.accumulate=2", "data.audio_per_update=75"], ["data.audio_per_update is 75.0"]),
+        (["augment.noise=[x]", "augment.gain_db=3"], ["augment.noise is ['x']", "augment.gain_db is 3.0"]),
+        (["init.use=teacher", "guard.max_spikes=3"], ["init.use is 'teacher'", "guard.max_spikes is 3"]),
+        (["validation.data=[x]", "probe.arguments=[x]"], ["validation.data", "probe.arguments"]),
+        (["optim.cnn_grad_scale=0", "augment.gain_prob=1", "augment.gain_db=3", "loss.utterance=none"], []),
+    ],
+)
+def test_a_setting_without_effect_is_told(overrides: list[str], told: list[str]) -> None:
+    found = without_effect(load_config(None, [*REQUIRED, *overrides]))
+    assert len(found) == len(told)
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True))
 
 
 def test_every_field_says_what_it_means() -> None:

@@ -83,7 +83,7 @@ def _check_complete(found: Source) -> None:
 
 
 def _write_native(source: Source, folder: Path) -> list[str]:
-    save_model(folder, source.config, source.student, labels=source.labels)
+    save_model(folder, source.config, source.student, labels=source.labels, heard=source.heard)
     left = [part for part, there in (("teacher", source.teacher), ("decoder", source.decoder)) if there]
     return [f"left out, as only pretraining needs it: {' and '.join(left)}"] if left else []
 

@@ -53,6 +53,7 @@ def build_model(source: Source, *, device: str = "cpu", use: str = "student") ->
         copies[name] = value.to(place, torch.float32, copy=True).contiguous()
         source.release()
     model.load_state_dict(copies, assign=True)
+    model.heard = source.heard
     return model.to(place).eval()
 
 

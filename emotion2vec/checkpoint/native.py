@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion2vec import __version__
 from emotion2vec.checkpoint.complete import complete_folder
+from emotion2vec.checkpoint.heard import HEARD_FILE, Heard, read_heard
 from emotion2vec.checkpoint.mapped import map_safetensors
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.config import Emotion2vecConfig, model_config
@@ -45,6 +46,7 @@ def read_native(folder: Path) -> Source:
     known, weights = read_description(folder), folder / WEIGHTS_FILE
     tensors, file = map_safetensors(weights)
     source = Source("native", folder, [weights], known.config, tensors, labels=known.labels, release=file.release)
+    source.heard = read_heard(folder)
     training = folder / TRAINING_WEIGHTS_FILE
     if training.is_file():
         rest, _ = map_safetensors(training)
@@ -166,7 +168,12 @@ def check_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> No
 
 
 def save_model(
-    folder: str | Path, config: Emotion2vecConfig, weights: Mapping[str, Tensor], *, labels: Sequence[str] = ()
+    folder: str | Path,
+    config: Emotion2vecConfig,
+    weights: Mapping[str, Tensor],
+    *,
+    labels: Sequence[str] = (),
+    heard: Heard | None = None,
 ) -> None:
     """Write a model folder.
 
@@ -175,8 +182,17 @@ def save_model(
         config: the network's dimensions.
         weights: those of `Emotion2vec.state_dict()`, in any float dtype.
         labels: the head's labels in its order; empty without a head.
+        heard: which utterances trained the weights, where that is known.
     """
-    write_folder(Path(folder), {WEIGHTS_FILE: weights}, {CONFIG_FILE: description(config, labels)})
+    tensors = {WEIGHTS_FILE: weights} | ({} if heard is None else {HEARD_FILE: heard_tensors(heard)})
+    write_folder(Path(folder), tensors, {CONFIG_FILE: description(config, labels)})
+
+
+def heard_tensors(heard: Heard) -> dict[str, Tensor]:
+    """What `HEARD_FILE` holds."""
+    import torch
+
+    return {name: torch.from_numpy(keys) for name, keys in heard.tensors().items()}
 
 
 def description(config: Emotion2vecConfig, labels: Sequence[str] = ()) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.config import DecoderConfig, Emotion2vecConfig
 from emotion2vec.errors import CheckpointError
 
@@ -40,6 +41,7 @@ class Source:
         left: names in the file that nothing of ours takes.
         notes: what a user should know about how the checkpoint was read.
         update: the pretraining update of the weights, where it is known.
+        heard: which utterances trained the weights, where that is known.
         release: gives the memory of mapped pages back; the tensors stay valid.
     """
 
@@ -56,6 +58,7 @@ class Source:
     left: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     update: int | None = None
+    heard: Heard | None = None
     release: Callable[[], None] = keep
 
 

@@ -53,14 +53,19 @@ def probe(
     head: Annotated[
         list[str] | None,
         typer.Option(
-            help="mlp, linear, logreg, weighted, attention, gru; ridge for targets; dialogue or dialogue-frames for a "
-            "context; may be repeated. [default: mlp, or dialogue]"
+            help="mlp, linear, logreg, weighted, attention, gru; mlp-paper or linear-superb for published protocols; "
+            "ridge for targets; dialogue or dialogue-frames for a context; may be repeated. [default: mlp, or dialogue]"
         ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; may be repeated for means. [default: 0]")] = None,
     layer: Layer = "last",
     pooling: Annotated[str | None, typer.Option(help="mean or mean+std over time, for logreg.")] = None,
-    standardize: Annotated[bool, typer.Option(help="Standardize channels for neural heads.")] = True,
+    standardize: Annotated[
+        bool, typer.Option(help="Standardize channels for neural heads; mlp-paper and linear-superb never do.")
+    ] = True,
+    select: Annotated[
+        bool, typer.Option("--select", help="Score validation speakers in place of tests, to choose by.")
+    ] = False,
     cache: Cache = None,
     device: Device = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
@@ -88,6 +93,7 @@ def probe(
             layer=layer,
             pooling=pooling,
             standardize=standardize,
+            select=select,
             cache=cache,
             device=device,
             output=output,

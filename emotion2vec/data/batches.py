@@ -60,7 +60,7 @@ def batches(
         sources: those of `open_corpus`, or the cuts of one list.
         max_seconds: bound on utterances × length of a micro-batch, in s.
         max_samples: longer utterances are cropped at random to this length, in samples.
-        buckets: utterances of similar length go together, in this many groups of about the same total length.
+        buckets: utterances of similar length go together: so many buckets lie between a length and a third more.
         seed: seed of order and crops.
         accumulate: micro-batches of one optimizer update; crops are keyed by the update.
         min_samples: shorter utterances are left out.

@@ -33,12 +33,23 @@ class MicroBatch:
         position: where to resume once this micro-batch is consumed.
         skipped: utterances that should have been here but could not be decoded or are not finite, and those of
             micro-batches before it of which nothing was left.
+        offered: seconds of the B utterances before they were cropped to the shortest of them; by default what is left.
+        durations: seconds of each utterance as it was decoded, whole.
+        keys: what masks are keyed by beside seed and update: an utterance's id and which of its draws this is, so that
+            one that an update holds twice is cropped and masked in two ways.
     """
 
     waveforms: torch.Tensor
     ids: list[str]
     position: Position
     skipped: list[Fault] = field(default_factory=list)
+    offered: float = 0.0
+    durations: list[float] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.offered = self.offered or self.seconds
+        self.keys = self.keys or self.ids
 
     @property
     def seconds(self) -> float:
@@ -94,15 +105,20 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
     def _decode(self, request: Request) -> MicroBatch:
         update = request.index // self.accumulate
         crops: list[tuple[str, np.ndarray, np.random.Generator]] = []
+        durations: list[float] = []
+        keys: list[str] = []
         skipped: list[Fault] = []
-        for name, loaded in self._load(request):
+        for (name, loaded), draw in zip(self._load(request), draw_keys(request, self.accumulate), strict=True):
+            key = name + draw
             try:
-                waveform = self._normalized(name, loaded, update)  # (S,)
+                waveform = self._normalized(key, loaded, update)  # (S,)
             except AudioError as error:
                 skipped.append(Fault(name, str(error)))
                 continue
-            rng = np.random.default_rng(keyed_seed(self.seed, "crop", update, name))
+            rng = np.random.default_rng(keyed_seed(self.seed, "crop", update, key))
             crops.append((name, random_crop(waveform, self.cropping.max_samples, rng), rng))
+            durations.append(np.asarray(loaded).size / SAMPLE_RATE)
+            keys.append(key)
         if not crops:
             return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
         # Headers can understate lengths, and slower speech is longer: the budget holds regardless.
@@ -111,7 +127,10 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         length = max(length - length % step, min(length, step))
         rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
         waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
-        return MicroBatch(waveforms, [name for name, _, _ in crops], request.position, skipped)
+        offered = sum(crop.size for _, crop, _ in crops) / SAMPLE_RATE
+        return MicroBatch(
+            waveforms, [name for name, _, _ in crops], request.position, skipped, offered, durations, keys
+        )
 
     def _load(self, request: Request) -> list[Loaded]:
         """Ids and samples (S,) of a request's utterances; kept in memory if asked for."""
@@ -127,13 +146,31 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
             found += [loaded[place] if place in loaded else self.cache[key] for place, key in enumerate(keys)]
         return found
 
-    def _normalized(self, name: str, loaded: np.ndarray | AudioError, update: int) -> np.ndarray:
+    def _normalized(self, key: str, loaded: np.ndarray | AudioError, update: int) -> np.ndarray:
         """The whole utterance, augmented if asked for, and normalized, (S,)."""
         if isinstance(loaded, AudioError):
             raise loaded
         if self.augmenter is None:
             return normalize(loaded)
-        return self.augmenter.normalized(loaded, np.random.default_rng(keyed_seed(self.seed, "augment", update, name)))
+        return self.augmenter.normalized(loaded, np.random.default_rng(keyed_seed(self.seed, "augment", update, key)))
+
+
+def draw_keys(request: Request, accumulate: int) -> list[str]:
+    """What is added to the ids of a request's utterances, so that one that an update draws again is told apart.
+
+    A window may hold several passes of a source, and an update may reach over the end of a window or epoch; what an
+    update draws first keeps its id alone.
+
+    Args:
+        request: the micro-batch.
+        accumulate: micro-batches of an update.
+    """
+    place = request.position
+    opened, begins = place.index - place.batch, request.index // accumulate * accumulate  # of the window, of the update
+    window = f"@{place.epoch}.{place.window}" if opened > begins else ""
+    count = sum(len(entries) for _, entries in request.parts)
+    draws = np.zeros(count, np.int64) if request.draws is None else np.concatenate(request.draws)
+    return [window + (f"+{draw}" if draw else "") for draw in draws.tolist()]
 
 
 def random_crop(waveform: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:

@@ -18,6 +18,9 @@ from emotion2vec.data.storage import with_retries
 from emotion2vec.errors import ManifestError
 from emotion2vec.seeding import keyed_seed
 
+BUCKETED_RATIO = 4 / 3
+"""Lengths that differ by this factor have `Packing.buckets` buckets between them."""
+
 
 @dataclass(frozen=True)
 class Position:
@@ -44,6 +47,8 @@ class Request:
     index: int
     position: Position
     """Position once it is consumed."""
+    draws: list[np.ndarray] | None = None
+    """Per part, how often its window has drawn each utterance before; None where none is drawn again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,7 @@ class Packing:
         budget: bound on utterances × longest utterance of a micro-batch, in samples.
         min_samples: shorter utterances are passed over.
         max_samples: no utterance counts beyond this, since it is cropped to it.
-        buckets: groups of similar length, of about the same total length each.
+        buckets: how finely lengths are told apart, see `pack`.
         window: utterances that are shuffled together, about.
     """
 
@@ -69,8 +74,8 @@ class BatchOrder:
     """Endless micro-batches of one rank.
 
     An epoch takes every source as often as its weight says, in whole shards of random order, mixes the shards of all
-    sources, and groups them into windows. Within a window all utterances are shuffled, bucketed by length and packed.
-    All ranks plan the same window and take turns in it, so that they stay in step.
+    sources, and groups them into windows. Within a window all utterances are shuffled among those of about their
+    length and packed. All ranks plan the same window and take turns in it, so that they stay in step.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class BatchOrder:
                 found, mine = self._plan(entered.epoch, window, windows[window])
                 for number, batch in enumerate(mine[first:], start=first + 1):
                     after = Position(entered.epoch, number, position.index + 1, window)
-                    yield Request(found.parts(batch), index=position.index, position=after)
+                    yield Request(found.parts(batch), position.index, after, found.draws(batch))
                     position = after
             if windows and position == Position(entered.epoch, 0, position.index):
                 raise ManifestError(
@@ -137,7 +142,8 @@ class BatchOrder:
         """Utterances of a window, and this rank's micro-batches of it."""
         numbers = sorted({number for number, _ in pieces})
         spans = {number: [span for source, span in pieces if source == number] for number in numbers}
-        found = _Window({n: with_retries(partial(self.sources[n].entries, spans[n])) for n in numbers})
+        entries = {n: with_retries(partial(self.sources[n].entries, spans[n])) for n in numbers}
+        found = _Window(entries, {n: _times_before(spans[n]) for n in numbers})
         kept = np.flatnonzero(found.lengths >= self.packing.min_samples)
         rng = np.random.default_rng(keyed_seed(self.seed, "window", epoch, window))
         capped = np.minimum(found.lengths[kept], self.packing.max_samples)
@@ -149,8 +155,9 @@ class BatchOrder:
 class _Window:
     """Entries of the utterances of a window by source, and the utterances counted over all of them."""
 
-    def __init__(self, entries: dict[int, np.ndarray]) -> None:
+    def __init__(self, entries: dict[int, np.ndarray], before: dict[int, np.ndarray]) -> None:
         self.entries = entries
+        self.before = before
         sizes = [len(found) for found in entries.values()]
         self.lengths = np.concatenate([found["length"] for found in entries.values()]).astype(np.int64)  # (N,)
         self.owner = np.repeat(list(entries), sizes)  # (N,)
@@ -160,6 +167,21 @@ class _Window:
         """Entries of some utterances, source by source."""
         owner, place = self.owner[batch], self.place[batch]
         return [(number, self.entries[number][place[owner == number]]) for number in np.unique(owner).tolist()]
+
+    def draws(self, batch: np.ndarray) -> list[np.ndarray]:
+        """How often each of some utterances was drawn before, in the order of `parts`."""
+        owner, place = self.owner[batch], self.place[batch]
+        return [self.before[number][place[owner == number]] for number in np.unique(owner).tolist()]
+
+
+def _times_before(spans: Sequence[Span]) -> np.ndarray:
+    """Of every utterance of some spans (N,), how often it is in them further ahead: 0 where a pass holds it once."""
+    items = np.concatenate([np.arange(first, stop) for first, stop in spans])
+    order = np.argsort(items, kind="stable")
+    ranked = items[order]
+    before = np.empty(len(items), dtype=np.int64)
+    before[order] = np.arange(len(items)) - np.searchsorted(ranked, ranked, side="left")
+    return before
 
 
 def epoch_spans(counts: np.ndarray, weight: float, epoch: int, seed: int) -> list[Span]:
@@ -193,13 +215,15 @@ def epoch_spans(counts: np.ndarray, weight: float, epoch: int, seed: int) -> lis
 def pack(lengths: np.ndarray, budget: int, buckets: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Pack utterances of similar length into micro-batches of at most `budget` samples, count × longest.
 
-    Buckets hold about the same total length each. The order within a bucket is random, and a micro-batch may reach
-    into the next bucket, so that only the last one is left unfilled.
+    Utterances are sorted by length, after each has been moved up by a random part of a bucket; so two may meet whose
+    lengths differ by less than a bucket, wherever its edges are. A bucket is a ratio of lengths and not a number of
+    utterances, because a micro-batch is cropped to its shortest: that costs some 0.5 % of the audio with buckets of
+    1.5 %, whatever the lengths are. Only the last micro-batch is left unfilled.
 
     Args:
         lengths: (N,) in samples.
         budget: in samples, at least the longest length.
-        buckets: number of buckets.
+        buckets: how many of them lie between a length and a third more; 20 are 1.5 % wide.
         rng: draws the order.
 
     Returns:
@@ -207,10 +231,8 @@ def pack(lengths: np.ndarray, budget: int, buckets: int, rng: np.random.Generato
     """
     if not len(lengths):
         return []
-    ranked = np.argsort(lengths, kind="stable")
-    total = np.cumsum(lengths[ranked])
-    bucket = (total - 1) * buckets // total[-1]
-    ordered = ranked[np.lexsort((rng.random(len(ranked)), bucket))]
+    bucket = np.log(np.maximum(lengths, 1)) / np.log(BUCKETED_RATIO) * buckets  # (N,)
+    ordered = np.argsort(bucket + rng.random(len(lengths)), kind="stable")
     bounds, longest = [0], 0
     for number, length in enumerate(lengths[ordered].tolist()):
         longest = max(longest, length)

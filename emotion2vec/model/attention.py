@@ -49,7 +49,10 @@ class Alibi:
 
 
 def attend(qkv: Tensor, alibi: Alibi, probability: float) -> Tensor:
-    """Softmax attention whose scores, bias and softmax are float32 in any compute precision.
+    """Softmax attention whose scores, bias and softmax are float32 in any compute precision, with one exception.
+
+    Without gradients on a GPU the bias is rounded to the compute precision, which PyTorch's fused kernels there ask
+    for; in bfloat16 that moves outputs by a quarter of what its other roundings do (`tests/model/test_products.py`).
 
     Args:
         qkv: (B, L, 3, H, E) queries, keys and values.
@@ -74,7 +77,7 @@ def attend(qkv: Tensor, alibi: Alibi, probability: float) -> Tensor:
 
 
 def _fused(qkv: Tensor, alibi: Alibi) -> Tensor:
-    """Attend without ever holding the scores in memory; PyTorch's kernels keep their sums in float32."""
+    """Attend without ever holding the scores in memory; PyTorch's kernels keep their sums in float32, see `attend`."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
     bias = alibi.dense if qkv.device.type == "cpu" else alibi.dense.to(qkv.dtype)
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)  # (B, L, H, E)

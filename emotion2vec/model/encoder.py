@@ -59,6 +59,8 @@ class Emotion2vec(nn.Module):
     def __init__(self, config: Emotion2vecConfig, labels: Sequence[str] = ()):
         super().__init__()
         self.config = config
+        self.heard: Any = None
+        """Record of the utterances that trained it (`emotion2vec.checkpoint.heard`), where there is one."""
         self.frontend = Frontend(config.channels, config.width, config.kernels, config.strides)
         self.backbone = Backbone(config)
         self.head = Head(config.width, labels) if labels else None

@@ -94,6 +94,9 @@ class Pretrainer(nn.Module):
         self.utterance_target = UtteranceTarget(config.loss.utterance_target, config.model.width)
         self.loss = config.loss
         self.cnn_grad_scale = config.optim.cnn_grad_scale
+        self.cnn_frozen = not (config.optim.cnn_grad_scale and config.optim.cnn_lr_scale)
+        if self.cnn_frozen:  # parameters that wait for a gradient which never comes would stop DDP
+            self.student.frontend.layers.requires_grad_(False)
 
     def forward(self, waveforms: Tensor, mask: Tensor, skip_blocks: Collection[int] = ()) -> PretrainOutput:
         """Compute the losses of one batch.
@@ -106,9 +109,8 @@ class Pretrainer(nn.Module):
         batch, views, length = mask.shape
         cnn = self._cnn(waveforms)  # (B, T, C)
         local = self.student.frontend.project(cnn)  # (B, T, D)
-        ffn = self.teacher(waveforms, local).ffn[-self.loss.top_k :]
         count = self.student.config.tokens
-        ffn = [layer[:, count:] for layer in ffn]  # (B, T, D) each
+        ffn = self._taught(waveforms, local)
         targets, pooled = frame_targets(ffn), self.utterance_target.pool(ffn)
 
         rows = mask.flatten(0, 1)  # (B·M, T)
@@ -138,9 +140,20 @@ class Pretrainer(nn.Module):
             cnn=cnn.detach(),
         )
 
+    @torch.no_grad()
+    def pooled(self, waveforms: Tensor) -> Tensor:
+        """The teacher's pooled outputs (B, D) of waveforms (B, S), before anything is masked or learned."""
+        local = self.student.frontend.project(self.student.frontend.cnn(waveforms))
+        return self.utterance_target.pool(self._taught(waveforms, local))
+
+    def _taught(self, waveforms: Tensor, local: Tensor) -> list[Tensor]:
+        """What the teacher's top blocks say of the frames, (B, T, D) each."""
+        ffn = self.teacher(waveforms, local).ffn[-self.loss.top_k :]
+        return [layer[:, self.student.config.tokens :] for layer in ffn]
+
     def _cnn(self, waveforms: Tensor) -> Tensor:
-        """Run the CNN, with its gradients scaled; a scale of 0 needs no graph at all."""
-        if self.cnn_grad_scale == 0:
+        """Run the CNN, with its gradients scaled; frozen it needs no graph at all."""
+        if self.cnn_frozen:
             with torch.no_grad():
                 return self.student.frontend.cnn(waveforms)
         cnn = self.student.frontend.cnn(waveforms)

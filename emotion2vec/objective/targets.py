@@ -5,6 +5,7 @@ B: utterances. T: frames. D: model width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,11 +15,30 @@ from torch import Tensor, nn
 STD_FLOOR = 1e-3
 """Running standard deviation of a channel that is the same for all utterances."""
 
+PRIOR = 4.0
+"""Utterances whose weight the channels' mean variance has beside what was measured of each channel."""
+
 
 def frame_targets(ffn: Sequence[Tensor]) -> Tensor:
     """Instance-normalize each layer's frames (B, T, D) over time per channel, and average the layers, in float32."""
     normalized = [F.instance_norm(layer.float().transpose(1, 2)) for layer in ffn]  # (B, D, T) each
     return torch.stack(normalized).mean(dim=0).transpose(1, 2)  # (B, T, D)
+
+
+def deviation(mean: Tensor, square: Tensor, utterances: Tensor) -> Tensor:
+    """Standard deviation (D,) between utterances; 1 where one or none was seen.
+
+    The variance of a channel over a few utterances can be next to nothing by chance, and dividing by it would give
+    targets of any size; so it is drawn towards the channels' mean variance, as if `PRIOR` more had been seen.
+
+    Args:
+        mean: (D,) of the utterances' vectors.
+        square: (D,) of their squares.
+        utterances: () how many they are.
+    """
+    variance = (square - mean.square()).clamp(min=0).double() / (1 - 1 / utterances)  # (D,), that of a sample
+    variance = variance.lerp(variance.mean(), PRIOR / (utterances + PRIOR))
+    return torch.where(utterances > 1, variance, 1.0).add(STD_FLOOR**2).sqrt().to(mean)
 
 
 class UtteranceTarget(nn.Module):
@@ -36,6 +56,8 @@ class UtteranceTarget(nn.Module):
 
     mean: Tensor
     square: Tensor
+    updates: Tensor
+    utterances: Tensor
 
     def __init__(self, kind: str, width: int, momentum: float = 0.99):
         super().__init__()
@@ -43,6 +65,8 @@ class UtteranceTarget(nn.Module):
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("square", torch.ones(width))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("utterances", torch.zeros((), dtype=torch.float64))
 
     def pool(self, ffn: Sequence[Tensor]) -> Tensor:
         """Pool the teacher's frames (B, T, D) of each layer to one vector per utterance (B, D), in float32."""
@@ -50,19 +74,35 @@ class UtteranceTarget(nn.Module):
         return pooled if self.kind == "plain" else F.layer_norm(pooled, pooled.shape[-1:])
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Turn pooled vectors (B, D) into targets (B, D), with the statistics of the updates before this one."""
-        return (pooled - self.mean) / self.std() if self.kind == "standardized" else pooled
+        """Turn pooled vectors (B, D) into targets (B, D), with the statistics of the updates before this one.
+
+        Where there are none yet, the vectors' own are taken; the trainer sees to it that there are.
+        """
+        if self.kind != "standardized":
+            return pooled
+        mean, square = pooled.mean(dim=0), pooled.square().mean(dim=0)  # (D,) each
+        own = deviation(mean, square, torch.full_like(self.utterances, pooled.shape[0]))
+        known = self.updates > 0
+        return (pooled - torch.where(known, self.mean, mean)) / torch.where(known, self.std(), own)
 
     def std(self) -> Tensor:
         """Running standard deviation (D,) of the pooled vectors between utterances."""
-        return (self.square - self.mean.square()).clamp(min=0).add(STD_FLOOR**2).sqrt()
+        return deviation(self.mean, self.square, self.utterances)
 
     @torch.no_grad()
-    def update(self, mean: Tensor, square: Tensor) -> None:
+    def update(self, mean: Tensor, square: Tensor, utterances: float | Tensor = math.inf) -> None:
         """Take in the means (D,) of the pooled vectors and of their squares over all utterances of an update.
 
-        The statistics start at mean 0 and variance 1 and fade to the measured ones, so the variance is never zero when
-        the first update holds one utterance.
+        The running means are unbiased from the first update on: an update's share is (1 − momentum) / (1 − momentumⁿ)
+        at update n, as Adam corrects its moments (Kingma and Ba, 2015).
+
+        Args:
+            mean: (D,).
+            square: (D,).
+            utterances: how many there were; by default enough for their variance to be trusted.
         """
-        self.mean.lerp_(mean.to(self.mean), 1.0 - self.momentum)
-        self.square.lerp_(square.to(self.square), 1.0 - self.momentum)
+        self.updates += 1
+        self.utterances += utterances
+        share = (1 - self.momentum) / (1 - self.momentum**self.updates)
+        self.mean.lerp_(mean.to(self.mean), share.to(self.mean))
+        self.square.lerp_(square.to(self.square), share.to(self.square))

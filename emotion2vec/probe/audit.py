@@ -15,7 +15,7 @@ import numpy as np
 from emotion2vec.data.names import normal
 from emotion2vec.probe.contents import content_keys
 from emotion2vec.probe.corpora import SHOWN, Clip, ClipSet, examples
-from emotion2vec.probe.folds import Fold
+from emotion2vec.probe.folds import Fold, holds_speakers_out
 from emotion2vec.probe.goals import Goal, make_goal
 from emotion2vec.probe.labels import class_name, folded
 from emotion2vec.probe.metrics import format_score, mean_scores
@@ -108,6 +108,8 @@ def _warnings(
             found.append(f"knowing only who speaks scores {scored} on these folds")
     if all(clip.speaker is None for clip in clips):
         found.append("speakers are unknown, so that training and test may share them")
+    else:
+        found += _unnamed(clips, folds)
     if audio := sorted({file for row in rows for file in row["shared_audio"]}):
         found.append(f"{len(audio)} test clips are also in training, byte for byte: {examples(audio)}")
     found += _repeated(clips, keys, folds)
@@ -121,6 +123,18 @@ def _warnings(
             found.append(f"fold {row['name']}: the test has no clip of {', '.join(absent)}; its UA is over the others")
     found += _alike_speakers(clips)
     return found + (_alike_labels(clips) + _one_class_speakers(clips) if goal.task == "classification" else [])
+
+
+def _unnamed(clips: Sequence[Clip], folds: Sequence[Fold]) -> list[str]:
+    """Clips without a speaker in training, whose speaker may be one that validates or is tested."""
+    rows = {int(i) for fold in folds for i in fold.fitted if clips[i].speaker is None}
+    if not rows:
+        return []
+    chosen = [fold for fold in folds if fold.valid is None]
+    by_speaker = sum(holds_speakers_out(clips, fold) for fold in chosen)
+    how = f", and named speakers are held out for validation in {by_speaker} of {len(chosen)} folds" if chosen else ""
+    names = examples(clips[i].file for i in sorted(rows))
+    return [f"{len(rows)} training clips have no speaker, who may also be tested: {names}; they train{how}"]
 
 
 def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence[Fold]) -> list[str]:

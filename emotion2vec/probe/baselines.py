@@ -15,6 +15,7 @@ import torch
 
 from emotion2vec.audio import SAMPLE_RATE, load_audio
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
+from emotion2vec.extraction.chunks import Chunking, plan_windows
 from emotion2vec.model.features import Features
 
 
@@ -38,9 +39,13 @@ def egemaps() -> tuple[Callable[[np.ndarray], np.ndarray], str]:
 class _FrozenNetwork(torch.nn.Module):
     """A speech network behind the one call that the probe makes."""
 
-    def __init__(self, network: torch.nn.Module, hidden_states: Callable[[np.ndarray], list[torch.Tensor]]):
+    def __init__(
+        self, network: torch.nn.Module, hidden_states: Callable[[np.ndarray], list[torch.Tensor]], cut: str = ""
+    ):
         super().__init__()
         self.network = network
+        self.cut = cut
+        """How long audio is cut, where it is: part of what features are kept under."""
         self._hidden_states = hidden_states
 
     @torch.inference_mode()
@@ -63,7 +68,8 @@ def hugging_face(name: str, device: str) -> _FrozenNetwork:
     """Load a Hugging Face speech encoder: wav2vec 2.0, HuBERT, WavLM, data2vec, or the encoder of Whisper.
 
     Audio goes through the model's own feature extractor, one clip at a time; layers are `hidden_states` without the
-    first, which is the input of the Transformer. Whisper pads to 30 s; only the frames of the clip are kept.
+    first, which is the input of the Transformer. Whisper hears 30 s: shorter clips are padded and only their own frames
+    kept, longer ones encoded in overlapping windows, as ours are (`plan_windows`).
 
     Args:
         name: folder, or name on the hub.
@@ -76,18 +82,29 @@ def hugging_face(name: str, device: str) -> _FrozenNetwork:
     prepare, model = load_pretrained("hf", name, "AutoFeatureExtractor", device)
     if prepare.sampling_rate != SAMPLE_RATE:
         raise CheckpointError(f"hf:{name}: takes audio at {prepare.sampling_rate} Hz, expected {SAMPLE_RATE}")
-    network = model.get_encoder() if model.config.model_type == "whisper" else model
+    whisper = model.config.model_type == "whisper"
+    network = model.get_encoder() if whisper else model
 
     def hidden_states(waveform: np.ndarray) -> list[torch.Tensor]:
         inputs = prepare(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt").to(device)
         states = network(**{network.main_input_name: inputs[network.main_input_name]}, output_hidden_states=True)
-        layers = list(states.hidden_states[1:])
-        if model.config.model_type == "whisper":
-            frames = max(1, -(-len(waveform) // (2 * prepare.hop_length)))  # its second convolution halves the rate
-            layers = [layer[:, :frames] for layer in layers]
-        return layers
+        return list(states.hidden_states[1:])
 
-    return _FrozenNetwork(network, hidden_states)
+    if not whisper:
+        return _FrozenNetwork(network, hidden_states)
+    longest, frame = prepare.n_samples, 2 * prepare.hop_length  # its second convolution halves the rate
+    chunking = Chunking(longest / SAMPLE_RATE, min(Chunking.overlap, longest / SAMPLE_RATE / 2))
+
+    def in_windows(waveform: np.ndarray) -> list[torch.Tensor]:
+        windows = plan_windows(len(waveform), chunking, kernels=[1], strides=[frame])
+        pieces = [
+            [layer[:, window.skip : window.skip + window.keep] for layer in hidden_states(heard)]
+            for window in windows
+            for heard in (waveform[window.start : window.start + longest],)
+        ]
+        return [torch.cat(layer, dim=1) for layer in zip(*pieces, strict=True)]  # (1, T, D) each
+
+    return _FrozenNetwork(network, in_windows, cut=f"windows of {chunking.seconds:g} s, {chunking.overlap:g} s shared")
 
 
 def load_pretrained(kind: str, name: str, preparing: str, device: str) -> tuple[Any, Any]:

@@ -27,7 +27,7 @@ from emotion2vec.suffixes import check_folder_name
 
 logger = logging.getLogger(__name__)
 
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 """Raised when the documents of results get other entries, so that older ones are computed anew."""
 
 REPORT_REST = 9

@@ -20,7 +20,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.probe.contexts import Contexts
 from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.folds import Fold, validation_split
-from emotion2vec.probe.goals import Goal
+from emotion2vec.probe.goals import Goal, check_tests
 from emotion2vec.probe.metrics import mean_scores, std_scores
 from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.progress import track
@@ -73,9 +73,10 @@ def evaluate(
         `head` and its settings, `task`, `metrics` (those that tables show), `main` (the one that ranks) and `unit`;
         `folds` with scores (means over seeds) and what training has `chosen` with each seed, `mean` and `std` over
         folds, `pooled` (scores of all test predictions together, mean over seeds), `intervals` (of the pooled scores,
-        see `bootstrap_intervals`), `by_speaker` (scores of each tested speaker), `by_seed` (pooled scores) and
-        `minutes`. Of classes also `AUC` and `confusion` (summed over seeds; rows are the truth), of values `points`
-        (true and predicted values of some test clips).
+        see `bootstrap_intervals`), `by_speaker` (scores of each tested speaker), `statistics` (what the folds' scores
+        are computed from, see `Goal`, per fold, seed and speaker), `by_seed` (pooled scores) and `minutes`. Of classes
+        also `AUC` and `confusion` (summed over seeds; rows are the truth), of values `points` (true and predicted
+        values of some test clips).
 
     Raises:
         ConfigError: folds without readable clips to train, validate or test on, or with nothing to learn in training;
@@ -161,6 +162,7 @@ def _tasks(
         named = {fault: [name for name, other in faults.items() if other == fault] for fault in faults.values()}
         told = [f"fold{'s' * (len(names) > 1)} {', '.join(names)}: {fault}" for fault, names in named.items()]
         raise ConfigError("; ".join(told))
+    check_tests(goal, [len(task.test) for _, task in tasks])
     return tasks
 
 
@@ -178,7 +180,7 @@ def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequenc
                 "name": fold.name,
                 "test_speakers": list(fold.test_speakers),
                 "clips": len(found[0].task.test),
-                **mean_scores(scored, names),
+                **_known_means(scored, names),
                 **_known_means(extras, extra),
                 "chosen": [item.prediction.details for item in found],
                 **goal.extra_entries(_total(found)),
@@ -210,19 +212,31 @@ def _known_means(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dic
 
 
 def _by_speaker(outcomes: Sequence[_Outcome], speakers: np.ndarray, goal: Goal, known: bool) -> dict[str, Any]:
-    """Scores of every tested speaker, and intervals from drawing speakers (clips, where speakers are unknown)."""
+    """Scores of every tested speaker, and intervals from drawing speakers (clips, where speakers are unknown).
+
+    With them stand the statistics that a comparison with another feature needs: per fold, seed and speaker, or of
+    whole folds where speakers are unknown.
+    """
     statistics: dict[str, np.ndarray] = {}
+    parts: list[dict[str, Any]] = []
     for item in outcomes:
         test, predicted = item.task.test, item.prediction.scores
+        part = {"fold": item.fold.name, "seed": item.task.seed}
         for speaker in np.unique(speakers[test]):
             own = speakers[test] == speaker
-            statistics[speaker] = statistics.get(speaker, 0) + goal.statistics(test[own], predicted[own])
+            found = goal.statistics(test[own], predicted[own])
+            statistics[speaker] = statistics.get(speaker, 0) + found
+            if known:
+                parts.append({**part, "speaker": str(speaker), "values": found.tolist()})
+        if not known:
+            parts.append({**part, "speaker": None, "values": item.statistics.tolist()})
     rows = [{"speaker": str(name), **goal.score(found)} for name, found in sorted(statistics.items())]
     drawn = bootstrap_intervals(np.stack(list(statistics.values())), goal.score)
     return {
         "intervals": {name: list(limits) for name, limits in drawn.items()},
         "intervals_over": "speakers" if known else "clips",
         "by_speaker": rows if known else [],
+        "statistics": parts,
     }
 
 

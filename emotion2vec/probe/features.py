@@ -14,6 +14,7 @@ import numpy as np
 
 from emotion2vec.assets import asset_folder
 from emotion2vec.audio import load_audio
+from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
 from emotion2vec.extraction.clips import default_workers
 from emotion2vec.probe import spectral
@@ -41,6 +42,8 @@ class WaveformExtractor:
     """
 
     reads = ("audio",)
+    heard = Heard()
+    """Nothing: it was not trained."""
 
     def __init__(self, name: str, compute: Callable[[np.ndarray], np.ndarray], settings: str):
         self.name = name
@@ -69,7 +72,11 @@ class ModelExtractor:
         from emotion2vec.extraction.models import weights_hash
 
         self.name = name
-        self.fingerprint = f"{weights_hash(model)} layer={layer} {pooling}"
+        self.fingerprint = " ".join(
+            [f"{weights_hash(model)} layer={layer} {pooling}", getattr(model, "cut", "")]
+        ).strip()
+        self.heard: Any = getattr(model, "heard", None)
+        """What the network was trained on: a record, or None where it does not say."""
         self._model = model
         self._layer = layer
         self._pooling = pooling
@@ -170,6 +177,8 @@ def make_extractor(
     if is_feature_store(Path(name)):
         return StoredFeatures(Path(name), pooling)
     network = _untrained(_config_of(source or model or DEFAULT_SHAPE)) if kind == "untrained" else _load(name)
+    if kind == "untrained":
+        network.heard = Heard()
     return ModelExtractor(name, network.to(device), layer, pooling or "mean")
 
 

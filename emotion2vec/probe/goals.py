@@ -13,9 +13,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from emotion2vec.errors import ManifestError
+from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.corpora import ClipSet, examples
-from emotion2vec.probe.metrics import METRICS, concordance_scores, confusion_matrix, moments, roc_auc, scores
+from emotion2vec.probe.metrics import (
+    METRICS,
+    concordance_scores,
+    confusion_matrix,
+    mean_scores,
+    moments,
+    roc_auc,
+    scores,
+)
 
 
 class Goal(Protocol):
@@ -45,8 +53,8 @@ class Goal(Protocol):
         """What scores are computed from; adds up over clips. `predicted` (n, K or Q) is of the clips at `rows`."""
         ...
 
-    def score(self, statistics: np.ndarray) -> dict[str, float]:
-        """All metrics of a sum of statistics."""
+    def score(self, statistics: np.ndarray) -> dict[str, Any]:
+        """All metrics of a sum of statistics; None for those that so few clips do not have."""
         ...
 
     def constant(self, rows: np.ndarray) -> np.ndarray:
@@ -88,7 +96,7 @@ class Classes:
         """The confusion matrix (K, K), rows are the truth."""
         return confusion_matrix(self.labels[rows], predicted.argmax(axis=1), len(self.names))
 
-    def score(self, statistics: np.ndarray) -> dict[str, float]:
+    def score(self, statistics: np.ndarray) -> dict[str, Any]:
         """WA, UA, WF1 and MF1 in percent."""
         return scores(statistics)
 
@@ -137,10 +145,11 @@ class Values:
         """(Q, 7), see `moments`."""
         return moments(self.labels[rows] - self._origin, predicted - self._origin)
 
-    def score(self, statistics: np.ndarray) -> dict[str, float]:
+    def score(self, statistics: np.ndarray) -> dict[str, Any]:
         """CCC, Pearson's correlation and the mean absolute error, per dimension and as means."""
         found = [concordance_scores(row) for row in statistics]
-        mean = {metric: float(np.mean([row[metric] for row in found])) for metric in found[0]}
+        names = [metric for metric, value in found[0].items() if value is not None]
+        mean = dict.fromkeys(found[0]) | mean_scores(found, names)
         each = {
             f"{metric} {name}": value
             for name, row in zip(self.names, found, strict=True)
@@ -168,6 +177,23 @@ class Values:
     def extra_entries(self, statistics: np.ndarray) -> dict[str, Any]:
         """None."""
         return {}
+
+
+def check_tests(goal: Goal, clips: Sequence[int]) -> None:
+    """Check that a score can be had of some fold.
+
+    Args:
+        goal: what is predicted.
+        clips: how many each fold tests.
+
+    Raises:
+        ConfigError: values are predicted and every fold tests a single clip, of which there is no CCC.
+    """
+    if goal.task == "regression" and max(clips) < 2:
+        raise ConfigError(
+            f"each of the {len(clips)} folds tests a single clip, which has no {goal.main}; expected folds of several "
+            "clips, such as speaker:K"
+        )
 
 
 def make_goal(clipset: ClipSet, targets: Sequence[str] = ()) -> Goal:

@@ -30,7 +30,9 @@ class LinearHead:
     """SUPERB's emotion head: Linear to 256, mean over time, Linear to classes (Yang et al., 2021; S3PRL).
 
     Adam at 1e-4, 30,000 updates of 32 clips, validated (WA) every 500, as in S3PRL's emotion task. Both layers are
-    linear, so the mean over time can be taken first: the head reads clip vectors and is exact.
+    linear, so the mean over time can be taken first: the head reads clip vectors and is exact. S3PRL does not
+    standardize features and clips gradients to norm 1; so does `linear-superb`. Where S3PRL's featurizer learns weights
+    of all layers, both read the layer that is asked for.
     """
 
     name: str = "linear"
@@ -41,6 +43,8 @@ class LinearHead:
     batch: int = 32
     updates: int = 30_000
     validate_every: int = 500
+    standardize: bool = True
+    clip_norm: float | None = None
 
     def prepare(self, table: FeatureTable, device: str) -> tuple[np.ndarray, str]:
         """The clip vectors, and where to train."""
@@ -53,24 +57,27 @@ class LinearHead:
         from emotion2vec.probe.networks import Schedule, VectorClassifier, batch_order, train
 
         vectors, device = data
-        if task.standardize:
+        if task.standardize and self.standardize:
             vectors = standardized(vectors, task.train)
         network = VectorClassifier(
             torch.from_numpy(vectors).to(device), hidden=self.hidden, outputs=task.outputs, seed=task.seed
         )
         optimizer = torch.optim.Adam(network.parameters(), lr=self.lr, fused=True)
         batches = batch_order(task.train, self.batch, task.seed)
-        return train(network, task, optimizer, Schedule(batches, self.updates, self.validate_every))
+        schedule = Schedule(batches, self.updates, self.validate_every, clip_norm=self.clip_norm)
+        return train(network, task, optimizer, schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MlpHead:
     """The paper's head: Linear to 256 and ReLU per frame, mean over time, Linear to classes (Ma et al., ACL 2024).
 
-    RMSprop with momentum 0.9, learning rate cycling between 5e-4 and 1e-3 (10 epochs up, 10 down), 100 epochs of
-    batches of 128, the epoch with the best WA on validation. `precision` is that of the products with frames: `fp32`,
-    `bf16` (several times faster where the processor has it), or `auto` for bf16 exactly there; the result says which.
-    With `patience`, training ends after so many epochs without a better one.
+    RMSprop, its learning rate cycling from 5e-4 to 1e-3 and back (10 epochs up, 10 down) and its momentum, against the
+    rate, from `momentum` down by `momentum_dip` and back, as PyTorch's CyclicLR does unless told otherwise; 100 epochs
+    of batches of 128, the epoch with the best WA on validation. The authors do not standardize features; nor does `mlp-
+    paper`. `precision` is that of the products with frames: `fp32`, `bf16` (several times faster where the processor
+    has it), or `auto` for bf16 exactly there; the result says which. With `patience`, training ends after so many
+    epochs without a better one.
     """
 
     name: str = "mlp"
@@ -81,10 +88,12 @@ class MlpHead:
     max_lr: float = 1e-3
     cycle_epochs: int = 10
     momentum: float = 0.9
+    momentum_dip: float = 0.1
     batch: int = 128
     epochs: int = 100
     patience: int | None = None
     precision: str = "auto"
+    standardize: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "fp32", "bf16"):
@@ -102,10 +111,17 @@ class MlpHead:
 
         from emotion2vec.probe.networks import FrameClassifier, Schedule, batch_order, train
 
-        shift, scale = data.moments(task.train) if task.standardize else (0.0, 1.0)
+        shift, scale = data.moments(task.train) if task.standardize and self.standardize else (0.0, 1.0)
         network = FrameClassifier(data, shift, scale, hidden=self.hidden, outputs=task.outputs, seed=task.seed)
         optimizer = torch.optim.RMSprop(network.parameters(), lr=self.lr, momentum=self.momentum)
-        cycle = torch.optim.lr_scheduler.CyclicLR(optimizer, self.lr, self.max_lr, step_size_up=self.cycle_epochs)
+        cycle = torch.optim.lr_scheduler.CyclicLR(
+            optimizer,
+            self.lr,
+            self.max_lr,
+            step_size_up=self.cycle_epochs,
+            base_momentum=max(0.0, self.momentum - self.momentum_dip),
+            max_momentum=self.momentum,
+        )
         epoch = -(-len(task.train) // self.batch)
         batches = batch_order(task.train, self.batch, task.seed)
         schedule = Schedule(batches, self.epochs * epoch, epoch, cycle.step, self.patience)
@@ -198,8 +214,10 @@ HEADS: dict[str, Head] = {
     "gru": SequenceHead(name="gru"),
     "dialogue": DialogueHead(),
     "dialogue-frames": DialogueHead(name="dialogue-frames", needs="frames"),
+    "mlp-paper": MlpHead(name="mlp-paper", standardize=False, precision="fp32"),
+    "linear-superb": LinearHead(name="linear-superb", standardize=False, clip_norm=1.0),
 }
-"""Heads by the name that `--head` takes."""
+"""Heads by the name that `--head` takes; `mlp-paper` and `linear-superb` are published protocols to the letter."""
 
 
 def make_heads(heads: Sequence[str | Head]) -> list[Head]:

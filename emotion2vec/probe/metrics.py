@@ -5,7 +5,7 @@ N: clips. K: classes. Q: dimensions of values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,22 +52,48 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
     }
 
 
-def format_score(value: float, unit: str, name: str = "") -> str:
-    """A score as messages and tables show it: percent with one digit, others with three; with its metric if named."""
+def format_score(value: float | None, unit: str, name: str = "") -> str:
+    """A score as messages and tables show it: percent with one digit, others with three; with its metric if named.
+
+    One that there is not, such as the CCC of a single clip, is a dash.
+    """
+    if value is None:
+        return "–"
     shown = f"{value:.1f}" if unit == "%" else f"{round(value, 3) + 0.0:.3f}"  # adding 0 makes a zero positive
     if not name:
         return shown
     return f"{shown} % {name}" if unit == "%" else f"{name} {shown}"
 
 
+def unweighted_accuracy(confusions: np.ndarray) -> np.ndarray:
+    """UA in percent of many confusion matrices (..., K, K) at once, (...); NaN where one is empty."""
+    truth = confusions.sum(axis=-1)  # (..., K)
+    right = np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., K)
+    recall = np.divide(right, truth, out=np.zeros(truth.shape), where=truth > 0)
+    present = (truth > 0).sum(axis=-1)  # (...)
+    return np.divide(100 * recall.sum(axis=-1), present, out=np.full(present.shape, np.nan), where=present > 0)
+
+
 def mean_scores(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = METRICS) -> dict[str, float]:
-    """Mean of each metric over some scores."""
-    return {name: float(np.mean([row[name] for row in rows])) for name in names}
+    """Mean of each metric over the scores that have it."""
+    return {name: float(np.mean(_known(rows, name))) for name in names}
 
 
 def std_scores(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = METRICS) -> dict[str, float]:
-    """Standard deviation of each metric over some scores (divided by their number, so 0 for a single one)."""
-    return {name: float(np.std([row[name] for row in rows])) for name in names}
+    """Standard deviation of each metric over the scores that have it (divided by their number, so 0 for one)."""
+    return {name: float(np.std(_known(rows, name))) for name in names}
+
+
+def _known(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """A metric of the rows that have it: a single clip has no CCC.
+
+    Raises:
+        ValueError: none has it.
+    """
+    known = [row[name] for row in rows if row[name] is not None]
+    if not known:
+        raise ValueError(f"none of {len(rows)} scores has a {name}")
+    return known
 
 
 def roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
@@ -103,11 +129,28 @@ def moments(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.stack([term.sum(axis=0) for term in terms], axis=1)  # (Q, 7)
 
 
-def concordance_scores(sums: np.ndarray) -> dict[str, float]:
+def concordances(sums: np.ndarray) -> np.ndarray:
+    """CCC of many rows (..., 7) of `moments` at once, (...), see `concordance_scores`; NaN for fewer than two clips."""
+    count = sums[..., :1]
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy, _ = np.moveaxis(sums[..., 1:] / np.maximum(count, 1), -1, 0)  # (...)
+    x, y = np.maximum(mean_xx - mean_x**2, 0), np.maximum(mean_yy - mean_y**2, 0)
+    spread = x + y + (mean_x - mean_y) ** 2
+    tiny = 1e-12 * (mean_xx + mean_yy)  # below it a variance is what rounding left
+    found = np.divide(2 * (mean_xy - mean_x * mean_y), spread, out=np.ones(spread.shape), where=spread > tiny)
+    return np.where(count[..., 0] > 1, found, np.nan)
+
+
+def mean_concordance(sums: np.ndarray) -> np.ndarray:
+    """Mean CCC over the dimensions of many sums (..., Q, 7) of `moments`, (...)."""
+    mean: np.ndarray = concordances(sums).mean(axis=-1)
+    return mean
+
+
+def concordance_scores(sums: np.ndarray) -> dict[str, float | None]:
     """CCC (Lin, 1989), Pearson's correlation and the mean absolute error from one row (7,) of `moments`.
 
     CCC is 2 s_xy / (s_x² + s_y² + (m_x − m_y)²) with population (co)variances. Two constant series that are equal agree
-    perfectly: 1. The correlation with a constant is 0.
+    perfectly: 1. The correlation with a constant is 0. A single clip has neither CCC nor correlation: None.
 
     Raises:
         ValueError: no clip was counted.
@@ -117,16 +160,18 @@ def concordance_scores(sums: np.ndarray) -> dict[str, float]:
     mean_x, mean_y, mean_xx, mean_yy, mean_xy, error = sums[1:] / sums[0]
     x, y = max(mean_xx - mean_x**2, 0.0), max(mean_yy - mean_y**2, 0.0)
     tiny = 1e-12 * (mean_xx + mean_yy)  # below it a variance is what rounding left
-    both, shift = mean_xy - mean_x * mean_y, (mean_x - mean_y) ** 2
-    spread = x + y + shift
-    return {
-        "CCC": float(2 * both / spread) if spread > tiny else 1.0,
-        "Pearson": float(both / np.sqrt(x * y)) if min(x, y) > tiny else 0.0,
-        "MAE": float(error),
-    }
+    if sums[0] < 2:
+        return {"CCC": None, "Pearson": None, "MAE": float(error)}
+    correlation = (mean_xy - mean_x * mean_y) / np.sqrt(x * y) if min(x, y) > tiny else 0.0
+    return {"CCC": float(concordances(sums)), "Pearson": float(correlation), "MAE": float(error)}
 
 
 def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """CCC of two series (N,), see `concordance_scores`."""
+    """CCC of two series (N,), see `concordance_scores`; 0 for a single clip, which agrees with nothing."""
     origin = np.mean(truth)  # shifting both changes nothing, and keeps the digits of the squares
-    return concordance_scores(moments(truth[:, None] - origin, predicted[:, None] - origin)[0])["CCC"]
+    found = concordances(moments(truth[:, None] - origin, predicted[:, None] - origin)[0])
+    return float(np.nan_to_num(found))
+
+
+MAIN_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"UA": unweighted_accuracy, "CCC": mean_concordance}
+"""The metrics that rank features, of many sums of statistics at once; NaN where there is no score."""

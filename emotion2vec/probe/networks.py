@@ -194,6 +194,7 @@ class Schedule:
         validate_every: updates between validations.
         after_validation: called after each, for a learning rate by epochs.
         patience: stop after that many validations without a better one; None never stops early.
+        clip_norm: largest norm of the gradients; None leaves them alone.
     """
 
     batches: Iterator[np.ndarray]
@@ -201,6 +202,7 @@ class Schedule:
     validate_every: int
     after_validation: Callable[[], None] | None = None
     patience: int | None = None
+    clip_norm: float | None = None
 
 
 def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule) -> Prediction:
@@ -226,6 +228,8 @@ def train(network: ClipClassifier, task: Task, optimizer: torch.optim.Optimizer,
         clips = torch.from_numpy(next(schedule.batches)).to(device)
         optimizer.zero_grad()
         objective.loss(network(clips), clips).backward()
+        if schedule.clip_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), schedule.clip_norm)
         optimizer.step()
         if update % schedule.validate_every and update != schedule.updates:
             continue

@@ -13,7 +13,9 @@ from emotion2vec.probe.corpora import ClipSet
 from emotion2vec.probe.embedding import embed
 from emotion2vec.probe.exports import (
     columns,
+    format_difference,
     format_interval,
+    format_marks,
     format_p,
     overview,
     task_name,
@@ -46,16 +48,29 @@ def write_report(
         ("results.csv", to_csv(rows)),
         ("results.md", to_markdown(rows)),
         ("results.tex", to_latex(rows)),
-        ("report.html", page(plan, documents, failures, command)),
+        ("report.html", page(plan, documents, rows, failures, command)),
     ):
         with complete_file(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
 
 
-def page(plan: BenchmarkPlan, documents: Sequence[Document], failures: Sequence[dict[str, str]], command: str) -> str:
-    """Lay out the whole page."""
+def page(
+    plan: BenchmarkPlan,
+    documents: Sequence[Document],
+    rows: Sequence[dict[str, Any]],
+    failures: Sequence[dict[str, str]],
+    command: str,
+) -> str:
+    """Lay out the whole page; `rows` are the overview of `documents`."""
     corpora = list(dict.fromkeys(document["title"] for document in documents))
-    sections = [_corpus_section(name, [row for row in documents if row["title"] == name]) for name in corpora]
+    sections = [
+        _corpus_section(
+            name,
+            [document for document in documents if document["title"] == name],
+            [row for row in rows if row["corpus"] == name],
+        )
+        for name in corpora
+    ]
     links = "".join(f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>' for name in corpora)
     return _document(
         plan.title,
@@ -124,10 +139,10 @@ def _document(title: str, body: str) -> str:
     )
 
 
-def _corpus_section(name: str, documents: Sequence[Document]) -> str:
+def _corpus_section(name: str, documents: Sequence[Document], rows: Sequence[dict[str, Any]]) -> str:
     return (
         f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2><p class="note">{escape(_facts(documents[0]))}</p>'
-        f"{_warnings(documents)}{_overview_table(documents)}{_mapping(documents[0])}{_balance(documents[0])}"
+        f"{_warnings(documents)}{_overview_table(documents, rows)}{_mapping(documents[0])}{_balance(documents[0])}"
         f"{''.join(_details(document) for document in documents)}{_embeddings(documents)}</section>"
     )
 
@@ -155,39 +170,47 @@ def _warnings(documents: Sequence[Document]) -> str:
     return f'<div class="warn"><strong>Read the scores with this in mind</strong><ul>{items}</ul></div>'
 
 
-def _overview_table(documents: Sequence[Document]) -> str:
-    rows = overview(documents)
+def _overview_table(documents: Sequence[Document], rows: Sequence[dict[str, Any]]) -> str:
     names, main = columns(rows[0]), rows[0]["main"]
     best = max(row[main] for row in rows)
     body = ""
     for row in sorted(rows, key=lambda row: -row[main]):
-        mark = "" if row["complete"] else " (incomplete)"
         body += (
-            f"<tr{' class=best' if row[main] == best else ''}><td>{escape(row['feature'])}{mark}</td>"
+            f"<tr{' class=best' if row[main] == best else ''}><td>{escape(row['feature'])}{format_marks(row)}</td>"
             f"<td>{escape(row['head'])}</td>{_numbers(row, names, row['unit'])}"
             f'<td class="n">{format_interval(row)}</td><td class="extra">{_span(row)}</td>'
-            f'<td class="n">{format_p(row["p"])}</td></tr>'
+            f'<td class="n">{_difference(row)}</td><td class="n">{format_p(row["p"])}</td></tr>'
         )
     usual = "most frequent class" if documents[0]["task"] == "classification" else "mean of training"
     for kind, label in (("speaker", "knowing only the speaker"), ("majority", usual)):
         scores = documents[0]["audit"]["baselines"][kind]
         body += (
             f'<tr class="base"><td>{label}</td><td>no audio</td>{_numbers(scores, names, rows[0]["unit"])}<td></td>'
-            '<td class="extra"></td><td></td></tr>'
+            '<td class="extra"></td><td></td><td></td></tr>'
         )
     if task_name(documents[0]) == "classification":
         heads = {document["head"] for document in documents}
-        body += published_rows(documents[0]["dataset"], documents[0]["scheme"], heads, names)
+        body += published_rows(
+            documents[0]["dataset"], documents[0]["scheme"], heads, names, documents[0]["settings"]["standardize"]
+        )
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
     return (
         f'<div class="wide"><table><thead><tr><th>feature</th><th>head</th>{head}<th class="n">{main}, 95 %</th>'
-        f'<th class="extra">0 to {100 if rows[0]["unit"] == "%" else 1}</th><th class="n">p</th></tr></thead>'
+        f'<th class="extra">0 to {100 if rows[0]["unit"] == "%" else 1}</th><th class="n">difference</th>'
+        '<th class="n">p</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         f'<p class="note">95 %: bootstrap over {documents[0]["intervals_over"]} of the {main} of all test clips '
         "together, drawn as a bar, with the mean over folds as a mark. "
-        f"p: paired permutation test of {main} over speakers (or folds) against the best feature of the same head, "
-        "which has none itself; not corrected for the number of comparisons.</p>"
+        f"difference: of the mean {main} over folds to the best feature of the same head, which has none itself, and "
+        "its interval by bootstrap over speakers (or folds). p: paired permutation test of that difference, swapping "
+        "whole speakers (or folds); not corrected for the number of comparisons.</p>"
     )
+
+
+def _difference(row: dict[str, Any]) -> str:
+    """The difference to the best feature with its interval."""
+    difference, interval = format_difference(row)
+    return f"{difference} ({interval})" if difference else ""
 
 
 def _numbers(scores: dict[str, Any], names: Sequence[str], unit: str) -> str:

@@ -20,9 +20,10 @@ from emotion2vec.probe.contexts import Contexts
 from emotion2vec.probe.corpora import ClipSet, examples, label_counts
 from emotion2vec.probe.evaluation import evaluate
 from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.folds import make_folds
-from emotion2vec.probe.goals import Goal, make_goal
+from emotion2vec.probe.folds import make_folds, selection_fold
+from emotion2vec.probe.goals import Goal, check_tests, make_goal
 from emotion2vec.probe.heads import make_heads
+from emotion2vec.probe.knowledge import Knowledge
 from emotion2vec.probe.report import check_writable, versions, write_json
 from emotion2vec.probe.request import Request, check_request
 from emotion2vec.probe.store import Extractor, FeatureTable, check_texts, extract_table
@@ -69,6 +70,7 @@ def probe(
     layer: int | str = "last",
     pooling: str | None = None,
     standardize: bool = True,
+    select: bool = False,
     cache: str | Path | None = None,
     device: str | None = None,
     output: str | Path | None = None,
@@ -94,9 +96,12 @@ def probe(
         seeds: each gives other validation speakers, weights and batches; scores are means over seeds.
         layer: of networks: `last`, `mean`, `mean:n`, `all` or an index; the head `weighted` reads all.
         pooling: `mean` or `mean+std` over time for clip vectors; by default per feature.
-        standardize: give neural heads standardized channels (statistics of the training clips). The paper does not,
-            but features of small or untrained networks and spectra have scales on which its learning rates fail,
-            which would be a comparison of scales; turn it off for the paper's exact protocol.
+        standardize: give neural heads standardized channels (statistics of the training clips). The published
+            protocols do not, and nor do the heads `mlp-paper` and `linear-superb` in any case; but features of small or
+            untrained networks and spectra have scales on which their learning rates fail, which would be a comparison
+            of scales.
+        select: score validation speakers in place of the folds' tests, to choose a checkpoint or a setting by (see
+            `selection_fold`).
         cache: folder that keeps features between runs.
         device: where networks run; by default the GPU if there is one, else the CPU.
         output: JSON file to write.
@@ -123,13 +128,17 @@ def probe(
             check_texts(clipset.clips, extractor.name)
     goal = make_goal(clipset, targets)
     splits = make_folds(clipset, folds)
+    if select:
+        splits = [selection_fold(clipset.clips, splits)]
     contexts = None
     if context:
         contexts = Contexts.of(clipset, context)
         splits = contexts.restrict(splits)
+    check_tests(goal, [len(fold.test) for fold in splits])
     audited = audit(clipset, splits, cache, goal)
     warnings = [*clipset.warnings, *(contexts.warnings(clipset, splits) if contexts else []), *audited["warnings"]]
     left_out = dict(clipset.left_out)
+    known = Knowledge.of(clipset, splits)
 
     results = []
     for feature, extractor in zip(wanted, extractors, strict=True):
@@ -155,7 +164,8 @@ def probe(
                     device=device,
                     progress=progress,
                 )
-                results.append({"feature": extractor.name, **scored})
+                results.append({"feature": extractor.name, **scored, "transductive": known.by(extractor)})
+        warnings += known.warnings(extractor)
     if left_out:
         warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
     for warning in warnings:
@@ -164,6 +174,7 @@ def probe(
         **_about(clipset, folds, goal),
         "context": context,
         **({"conversation": contexts.facts} if contexts else {}),
+        **({"selection": known.selection} if select else {}),
         **({"mapping": clipset.mapping} if clipset.mapping else {}),
         "complete": not left_out,
         "summary": clip_summary(clipset, left_out).to_dict(),

@@ -11,6 +11,9 @@ from typing import Any
 from emotion2vec.assets import asset_folder
 from emotion2vec.probe.metrics import METRICS
 
+OUR_VARIANTS = {"mlp-paper": "mlp", "linear-superb": "linear"}
+"""Heads of published protocols, and those of ours that are the same but for standardized features."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedScore:
@@ -29,15 +32,26 @@ class PublishedScore:
     independent: bool | None = None
     """Whether no speaker is in both training and test; None where that is not known."""
 
-    def differences(self, folds: str, heads: Collection[str]) -> list[str]:
-        """Why it does not simply compare with scores of ours on these folds under these heads, as sentences."""
+    def differences(self, folds: str, heads: Collection[str], standardize: bool = True) -> list[str]:
+        """Why it does not simply compare with scores of ours on these folds under these heads, as sentences.
+
+        Args:
+            folds: our fold scheme.
+            heads: names of our heads.
+            standardize: whether ours standardize features, those whose protocol says that they do not apart.
+        """
         found = []
         if self.folds != folds:
             found.append("Another protocol: does not compare with the rows above.")
         if self.independent is False:
             found.append("Speakers are shared between training and test.")
-        if self.head not in heads:
+        if self.head in heads:
+            return found
+        ours = OUR_VARIANTS.get(self.head)
+        if ours not in heads:
             found.append(f"Another head: {self.head}.")
+        elif standardize:
+            found.append(f"Features are not standardized there, and they are under our {ours}: compare {self.head}.")
         return found
 
 
@@ -72,21 +86,24 @@ def _sources() -> list[dict[str, Any]]:
     return found
 
 
-def published_rows(dataset: str, folds: str, heads: Collection[str], metrics: Sequence[str]) -> str:
+def published_rows(
+    dataset: str, folds: str, heads: Collection[str], metrics: Sequence[str], standardize: bool = True
+) -> str:
     """Table rows of a corpus's published scores: a line per protocol, which says where it differs, then its scores.
 
     Args:
         dataset: the corpus.
         folds: our fold scheme.
         heads: our heads.
-        metrics: the columns of scores; feature and head stand before them, and three columns follow.
+        metrics: the columns of scores; feature and head stand before them, and four columns follow.
+        standardize: whether our heads standardize features.
     """
     rows, last = "", ""
     for entry in published_scores(dataset):
-        about = " ".join([f"Published: {entry.protocol}.", *entry.differences(folds, heads)])
+        about = " ".join([f"Published: {entry.protocol}.", *entry.differences(folds, heads, standardize)])
         title = f"{escape(about)} <cite>{escape(entry.source)}, {escape(entry.address)}</cite>"
         if title != last:
-            rows += f'<tr class="published about"><td colspan="{len(metrics) + 5}"><div>{title}</div></td></tr>'
+            rows += f'<tr class="published about"><td colspan="{len(metrics) + 6}"><div>{title}</div></td></tr>'
         last = title
         numbers = "".join(
             f'<td class="n">{entry.scores[name]:.1f}</td>' if name in entry.scores else '<td class="n">–</td>'
@@ -95,6 +112,6 @@ def published_rows(dataset: str, folds: str, heads: Collection[str], metrics: Se
         head = entry.head if entry.head in heads else "theirs"
         rows += (
             f'<tr class="published"><td>{escape(entry.feature)}</td><td>{escape(head)}</td>{numbers}'
-            '<td></td><td class="extra"></td><td></td></tr>'
+            '<td></td><td class="extra"></td><td></td><td></td></tr>'
         )
     return rows

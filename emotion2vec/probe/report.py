@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec import __version__
 from emotion2vec.checkpoint.complete import complete_file
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.knowledge import MARK, is_transductive
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,7 +61,8 @@ def fold_table(result: dict[str, Any]) -> Table:
     """Lay out one result of `ProbeResult.results`: a row per fold, then mean ± standard deviation, then pooled."""
     from rich.table import Table
 
-    table = Table(title=f"{result['feature']} · {result['head']}", title_justify="left")
+    mark = f" ({MARK})" if is_transductive(result) else ""
+    table = Table(title=f"{result['feature']} · {result['head']}{mark}", title_justify="left")
     table.add_column("fold")
     table.add_column("test speakers", overflow="fold")
     table.add_column("clips", justify="right")
@@ -80,8 +82,10 @@ def _add_metrics(table: Table, result: dict[str, Any]) -> None:
 
 
 def _numbers(result: dict[str, Any], scores: dict[str, Any]) -> list[str]:
+    """Scores as text; the CCC of a single clip, which there is not, as a dash."""
     digits = 2 if result["unit"] == "%" else 3
-    return [f"{round(scores[metric], digits) + 0.0:.{digits}f}" for metric in result["metrics"]]
+    found = [scores[metric] for metric in result["metrics"]]
+    return ["–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}" for value in found]
 
 
 def _spread(result: dict[str, Any]) -> list[str]:
@@ -100,7 +104,8 @@ def summary_table(result: ProbeResult) -> Table:
     table.add_column("head")
     _add_metrics(table, result.results[0])
     for row in result.results:
-        table.add_row(row["feature"], row["head"], *_spread(row))
+        mark = f" ({MARK})" if is_transductive(row) else ""
+        table.add_row(row["feature"] + mark, row["head"], *_spread(row))
     return table
 
 

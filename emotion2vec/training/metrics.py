@@ -26,12 +26,14 @@ class UpdateSize:
         views: B·M.
         frames: frames in all views, masked or not.
         seconds: audio in s.
+        offered: audio in s before batches were cropped to their shortest.
     """
 
     masked: float
     views: float
     frames: float
     seconds: float
+    offered: float
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class UpdateSums:
         width = self.targets.total.shape[0]
         return metrics | {
             "masked_share": size.masked / size.frames,
+            "kept_share": size.seconds / size.offered,
             "target_std": self.targets.std(),
             "prediction_std": self.predictions.std(),
             "explained_share": 1.0 - frame_loss / math.sqrt(width) / self.targets.variance().mean(),

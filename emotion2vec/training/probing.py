@@ -1,4 +1,7 @@
-"""Probes during training, in a process of their own: training never imports `emotion2vec.probe`, and never waits."""
+"""Probes during training, in a process of their own: training never imports `emotion2vec.probe`, and never waits.
+
+They are there to choose by, so they score validation speakers (`--select`) and never the folds' tests.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,14 @@ class Prober:
     Attributes:
         update: whose probe runs, None when none does.
         command: what is run, without its options.
+        chosen_by: keys of the clips whose labels the probes have scored (`utterance_key`).
     """
 
     def __init__(self, config: PretrainConfig, file: Path, say: Callable[[str], None]):
         self.config = config
         self.file = file
         self.update: int | None = None
+        self.chosen_by: list[int] = []
         self.command = [sys.executable, "-m", "emotion2vec", "probe"]
         self._folder = file.parent / "probes"
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +64,7 @@ class Prober:
             return
         scores = model.with_suffix(".json")
         command = [*self.command, *self.config.probe.arguments]
-        command += ["--model", str(model), "--device", "cpu", "--output", str(scores)]
+        command += ["--model", str(model), "--device", "cpu", "--output", str(scores), "--select"]
         with log:
             self._process = spawn(
                 ["nice", *command] if shutil.which("nice") else command,
@@ -78,8 +83,9 @@ class Prober:
         update, code, model = self.update, self._process.wait(), self._folder / f"update_{self.update:08d}"
         self._process = self.update = None
         try:
-            mean = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))["mean"]
-            scores = {name: float(mean[name]) for name in SCORES}
+            document = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))
+            scores = {name: float(document["mean"][name]) for name in SCORES}
+            self.chosen_by = document.get("selection", {}).get("keys", [])
             with self.file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"update": update} | scores) + "\n")
         except (OSError, ValueError, KeyError, TypeError) as error:

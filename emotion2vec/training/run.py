@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 
 from emotion2vec.checkpoint.native import newest_checkpoint
-from emotion2vec.config import PretrainConfig
+from emotion2vec.config import PretrainConfig, batches_per_device, without_effect
 from emotion2vec.data.corpus import TrainingCorpus, open_corpus
 from emotion2vec.devices import is_host
 from emotion2vec.errors import TrainingError
@@ -18,7 +19,7 @@ from emotion2vec.training.computing import describe_computing
 from emotion2vec.training.loggers import build_loggers
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
-from emotion2vec.training.strategy import build_fabric
+from emotion2vec.training.strategy import build_fabric, process_grid
 from emotion2vec.training.trainer import FitResult, Trainer
 from emotion2vec.training.validation import Validation
 from emotion2vec.training.warm_start import warm_start
@@ -39,6 +40,7 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         TrainingError: training cannot go on.
     """
     folder = RunFolder(config)
+    about = describe_update(config, math.prod(process_grid(config.run)))
     fabric = build_fabric(config, build_loggers(config.log, folder.path))
     fabric.launch()
     ranks = Ranks(fabric)
@@ -54,6 +56,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         workers=config.data.workers,
     )
     _report_corpus(corpus, tell)
+    for line in about:
+        tell(line)
     tell(computing.sentence())
     validation = Validation(config, ranks, tell) if config.validation.every else None
     pretrainer = build_pretrainer(config, tell)
@@ -69,6 +73,21 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         ) from error
     tell(str(corpus.summary))
     return replace(result, missing=corpus.missing)
+
+
+def describe_update(config: PretrainConfig, devices: int) -> list[str]:
+    """What an update holds, and a warning for every setting that has no effect, a line each.
+
+    Raises:
+        ConfigError: the audio of an update cannot be shared out over the devices.
+    """
+    data, each = config.data, batches_per_device(config, devices)
+    total = devices * each * data.batch_seconds
+    parts = [f"{devices} device{'s' * (devices > 1)}", f"{each} batch{'es' * (each > 1)}", f"{data.batch_seconds:g} s"]
+    line = f"{total:g} s of audio per update at most: {' × '.join(parts)}"
+    if config.optim.accumulate and total != data.audio_per_update:
+        line += f" (as optim.accumulate says; data.audio_per_update is {data.audio_per_update:g} s)"
+    return [line, *(f"warning: {text}" for text in without_effect(config))]
 
 
 def _silent(text: str) -> None:

@@ -8,11 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion2vec.checkpoint.heard import HEARD_FILE, Heard, read_heard
 from emotion2vec.checkpoint.native import (
     CONFIG_FILE,
     STATE_FILE,
@@ -21,6 +22,7 @@ from emotion2vec.checkpoint.native import (
     WEIGHTS_FILE,
     checkpoints,
     description,
+    heard_tensors,
     newest_checkpoint,
     read_state,
     read_tensors,
@@ -66,11 +68,13 @@ class TrainingState:
         values: numbers and short lists, such as the update and the position in the data.
         weights: the student's weights, as in `model.safetensors`.
         tensors: everything else: teacher, decoder, optimizer moments, running statistics.
+        heard: which utterances the run has heard.
     """
 
     values: dict[str, Any]
     weights: Mapping[str, Tensor]
     tensors: Mapping[str, Tensor]
+    heard: Heard = field(default_factory=Heard)
 
 
 class RunFolder:
@@ -176,6 +180,7 @@ class RunFolder:
             values=read_state(folder),
             weights=read_tensors(folder / WEIGHTS_FILE),
             tensors=read_tensors(folder / TRAINING_WEIGHTS_FILE),
+            heard=read_heard(folder) or Heard(),
         )
 
     def save(self, state: TrainingState, keep: Collection[int] = ()) -> Path:
@@ -194,7 +199,11 @@ class RunFolder:
         try:
             write_folder(
                 folder,
-                {WEIGHTS_FILE: state.weights, TRAINING_WEIGHTS_FILE: state.tensors},
+                {
+                    WEIGHTS_FILE: state.weights,
+                    TRAINING_WEIGHTS_FILE: state.tensors,
+                    HEARD_FILE: heard_tensors(state.heard),
+                },
                 {CONFIG_FILE: description(self.config.model), STATE_FILE: state.values},
             )
         except (OSError, SafetensorError) as error:

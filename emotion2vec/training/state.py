@@ -89,6 +89,14 @@ def restore(
     return _under("run.", tensors)
 
 
+def forward_method(module: torch.nn.Module, name: str) -> None:
+    """Let a method be called as `forward` is, also where weights are sharded and only then put together."""
+    from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+
+    if isinstance(module, FSDPModule):
+        register_fsdp_forward_method(module, name)
+
+
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 

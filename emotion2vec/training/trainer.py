@@ -18,14 +18,15 @@ import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count
-from emotion2vec.config import PretrainConfig
+from emotion2vec.checkpoint.heard import Heard, utterance_key
+from emotion2vec.config import PretrainConfig, batches_per_device
 from emotion2vec.data.augment import build_augmenter
 from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.sources import Source
 from emotion2vec.devices import to_device
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.objective.masking import batch_masks, masked_frames
-from emotion2vec.objective.pretrainer import Pretrainer, PretrainOutput
+from emotion2vec.objective.pretrainer import Moments, Pretrainer, PretrainOutput
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.guards import SpikeGuard, check_collapse
 from emotion2vec.training.instruments import Instruments
@@ -37,7 +38,7 @@ from emotion2vec.training.probing import Prober
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder, TrainingState
 from emotion2vec.training.saver import Saver
-from emotion2vec.training.state import restore, student_tensors, training_tensors
+from emotion2vec.training.state import forward_method, restore, student_tensors, training_tensors
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -88,9 +89,11 @@ class Trainer:
         self.sources = sources
         self.folder = folder
         self.validation = validation
+        self.accumulate = batches_per_device(config, ranks.size)
         self.update = 0
         self.saved: int | None = None
         self.position = Position()
+        self.heard = Heard()
         self.guard = SpikeGuard(config.guard)
         self.optimization = Optimization(config, fabric, pretrainer)
         self.covariance = UtteranceCovariance(config.model.width, fabric.device)
@@ -144,7 +147,7 @@ class Trainer:
             max_samples=data.max_samples,
             buckets=data.buckets,
             seed=self.config.run.seed,
-            accumulate=self.config.optim.accumulate,
+            accumulate=self.accumulate,
             min_samples=data.min_samples,
             length_step=data.length_step,
             window=data.window,
@@ -167,6 +170,8 @@ class Trainer:
         for fault in [fault for batch in micro_batches for fault in batch.skipped]:
             monitor.say(f"skipped: {fault}")
 
+        if update == 1:
+            self._prime_utterance_target(micro_batches)
         outputs = self._forward_backward(update, micro_batches, size)
         sums = UpdateSums.of(outputs).reduced(self.ranks.add_up)
         norm = self.optimization.gradient_norm()
@@ -175,6 +180,7 @@ class Trainer:
         metrics |= self._step(update, metrics, sums, [name for batch in micro_batches for name in batch.ids])
 
         self.update, self.position = update, micro_batches[-1].position
+        self._keep_heard(micro_batches)
         due = update % self.config.log.every == 0 or update in (1, self.config.optim.max_updates)
         metrics |= self._validate(update)
         if due or "validation_loss" in metrics:
@@ -190,6 +196,11 @@ class Trainer:
         if update % self.config.checkpoint.every == 0 and update < self.config.optim.max_updates:
             self._save(saver, prober)
 
+    def _keep_heard(self, micro_batches: Sequence[MicroBatch]) -> None:
+        """Note whose audio this process has trained on."""
+        pairs = [pair for batch in micro_batches for pair in zip(batch.ids, batch.durations, strict=False)]
+        self.heard = self.heard.with_more(audio=[utterance_key(name, seconds) for name, seconds in pairs])
+
     def _fetch(
         self, data: Generator[MicroBatch, None, None], saver: Saver, prober: Prober
     ) -> tuple[list[MicroBatch], UpdateSize]:
@@ -201,7 +212,7 @@ class Trainer:
         error: Emotion2vecError | None = None
         micro_batches: list[MicroBatch] = []
         try:
-            micro_batches = list(islice(data, self.config.optim.accumulate))
+            micro_batches = list(islice(data, self.accumulate))
         except Emotion2vecError as raised:
             error = raised
         rows = [len(batch.ids) * self.config.mask.views for batch in micro_batches]
@@ -213,6 +224,7 @@ class Trainer:
                 sum(rows),
                 sum(count * length for count, length in zip(rows, frames, strict=True)),
                 sum(batch.seconds for batch in micro_batches),
+                sum(batch.offered for batch in micro_batches),
                 error is not None,
             ]
         )
@@ -228,7 +240,7 @@ class Trainer:
         outputs = []
         for number, batch in enumerate(micro_batches):
             mask = batch_masks(
-                batch.ids, self._frames(batch), self.config.mask, seed=self.config.run.seed, update=update
+                batch.keys, self._frames(batch), self.config.mask, seed=self.config.run.seed, update=update
             )
             self._seed(update, number)
             with self.fabric.no_backward_sync(self.optimization.module, enabled=number + 1 < len(micro_batches)):
@@ -267,10 +279,24 @@ class Trainer:
             self.optimization.leave_out()
             return self.optimization.facts(update) | {"spikes": self.guard.spikes}
         self.optimization.step(update)
-        count = sums.utterances.count
-        self.pretrainer.utterance_target.update(sums.utterances.total / count, sums.utterances.square / count)
+        self._update_utterance_target(sums.utterances)
         self.covariance.update(sums)
         return self.optimization.facts(update) | {"spikes": self.guard.spikes}
+
+    def _prime_utterance_target(self, micro_batches: Sequence[MicroBatch]) -> None:
+        """Measure the utterance target's statistics before the first update, on its utterances, whoever has them."""
+        if self.config.loss.utterance == "none":
+            return
+        forward_method(self.pretrainer, "pooled")
+        with self.fabric.autocast():
+            pooled = torch.cat([self.pretrainer.pooled(b.waveforms.to(self.fabric.device)) for b in micro_batches])
+        found = Moments.of(pooled)  # of (U, D)
+        parts = [found.count.reshape(1), found.total, found.square]
+        count, total, square = self.ranks.add_up(torch.cat(parts)).split([len(part) for part in parts])
+        self._update_utterance_target(Moments(count.reshape(()), total, square))
+
+    def _update_utterance_target(self, pooled: Moments) -> None:
+        self.pretrainer.utterance_target.update(pooled.total / pooled.count, pooled.square / pooled.count, pooled.count)
 
     def _utterance_target_std(self) -> dict[str, Tensor | float]:
         if self.config.loss.utterance == "none":
@@ -304,10 +330,16 @@ class Trainer:
             "spikes": self.guard.state(),
         }
         keep = self.ranks.is_main
+        heard = Heard()
+        for other in self.ranks.gather(self.heard):
+            heard = heard.with_more(other.audio, other.labels)
+        if self.config.checkpoint.keep_best == "probe":
+            heard = heard.with_more(labels=prober.chosen_by)
+        self.heard = heard
         weights = student_tensors(self.pretrainer, keep=keep)
         tensors = training_tensors(self.pretrainer, self.optimization.optimizer, self.covariance.state(), keep=keep)
         if keep:
-            state = TrainingState(values, weights, tensors)
+            state = TrainingState(values, weights, tensors, heard)
             probed = () if prober.update is None else (prober.update,)
             saver.save(lambda: self.folder.save(state, probed), last=last)
         self.saved = self.update
@@ -322,6 +354,7 @@ class Trainer:
             self.pretrainer, self.optimization.optimizer, state.weights, state.tensors, str(self.folder.path / name)
         )
         self.covariance.load(extra)
+        self.heard = state.heard
         self.guard.load(state.values["spikes"])
         self.optimization.load_scaler(state.values["scaler"])
         self.update = self.saved = state.values["update"]

@@ -72,6 +72,7 @@ class Validation:
             float(sum(views * len(batch.ids) for batch in self.batches)),
             float(sum(views * len(batch.ids) * n for batch, n in zip(self.batches, lengths, strict=True))),
             sum(batch.seconds for batch in self.batches),
+            sum(batch.offered for batch in self.batches),
         ]
 
     def _frames(self, batch: MicroBatch) -> int:

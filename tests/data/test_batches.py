@@ -17,6 +17,7 @@ import soundfile
 import torch
 from signals import start_child
 
+from emotion2vec.config import MaskConfig
 from emotion2vec.data import sources as module
 from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.cuts import Corpus, load_cuts
@@ -24,6 +25,7 @@ from emotion2vec.data.decoder import BatchDecoder, Cropping
 from emotion2vec.data.order import Request
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.objective.masking import batch_masks
 from emotion2vec.seeding import keyed_seed
 
 SETTINGS = {"max_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2}
@@ -146,6 +148,34 @@ def test_ranks_do_not_come_from_the_environment(corpus: Corpus, monkeypatch: pyt
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "3")
     assert same(expected, take(batches(corpus.cuts, **SETTINGS), 2))
+
+
+def rows_by_key(batches_of_update: list[MicroBatch]) -> dict[str, list[torch.Tensor]]:
+    found: dict[str, list[torch.Tensor]] = {}
+    for batch in batches_of_update:
+        for name, row in zip(batch.ids, batch.waveforms, strict=True):
+            found.setdefault(name, []).append(row[:3_000])
+    return found
+
+
+@pytest.mark.parametrize("passes", [3.0, 1.0])
+def test_an_utterance_drawn_again_in_one_update_is_cropped_and_keyed_anew(corpus: Corpus, passes: float) -> None:
+    """By a weight, and by an update that is longer than an epoch."""
+    source = CutSource(corpus.cuts, weight=passes)
+    settings = {**SETTINGS, "accumulate": 1_000, "max_samples": 9_000}
+    seen = take(batches([source], **settings), 60)
+    assert seen[-1].position.epoch >= (0 if passes > 1 else 2)
+    keys = [key for batch in seen for key in batch.keys]
+    assert len(keys) == len(set(keys))
+    first = seen[0]
+    assert first.keys[0].partition("@")[0].partition("+")[0] == first.ids[0]
+    again = [rows for rows in rows_by_key(seen).values() if len(rows) > 2]
+    assert again and any(not torch.equal(rows[0], rows[1]) for rows in again)
+    masks = batch_masks(keys, 60, MaskConfig(views=1), seed=0, update=1)
+    assert len({mask.numpy().tobytes() for mask in masks}) > 0.99 * len(keys)
+    shorter = take(batches([source], **{**settings, "accumulate": 1}), 60)
+    if passes == 1:
+        assert all(batch.keys == batch.ids for batch in shorter)  # nothing is drawn again within one update
 
 
 def test_budget_holds_where_headers_understate(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from emotion2vec.config import load_config
 from emotion2vec.data.order import BatchOrder, Packing, Position, Request, epoch_spans, in_step, pack
 from emotion2vec.data.sources import Span
 from emotion2vec.errors import ManifestError
@@ -137,16 +138,61 @@ def test_short_utterances_are_passed_over() -> None:
         next(iter(order(Listed(mixed), min_samples=9_000)))
 
 
-def test_packing_fills_the_budget_and_keeps_lengths_together() -> None:
+def test_packing_fills_the_budget_with_similar_lengths() -> None:
     long = np.array(lengths(2_000))
     packed = pack(long, 400_000, 20, np.random.default_rng(0))
     assert sorted(np.concatenate(packed).tolist()) == list(range(2_000))
     assert all(len(batch) * long[batch].max() <= 400_000 for batch in packed)
-    kept = sum(len(batch) * long[batch].min() for batch in packed)
-    assert kept / long.sum() > 0.93  # cropping to the shortest loses little
-    assert kept / (len(packed) * 400_000) > 0.88  # and batches are full
+    assert kept(long, packed) > 0.99  # cropping to the shortest loses little
+    assert sum(len(batch) * long[batch].min() for batch in packed) / (len(packed) * 400_000) > 0.9  # batches are full
     assert [b.tolist() for b in packed] != [b.tolist() for b in pack(long, 400_000, 20, np.random.default_rng(1))]
     assert pack(np.array([], dtype=np.int64), 400_000, 20, np.random.default_rng(0)) == []
+
+
+def kept(long: np.ndarray, packed: Sequence[np.ndarray]) -> float:
+    """Share of the audio that is left when every batch is cropped to its shortest."""
+    return sum(len(batch) * long[batch].min() for batch in packed) / long.sum()
+
+
+def meet_again(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
+    """Share of the pairs of utterances of one batch that are in one batch the next time too."""
+    place = {item: number for number, batch in enumerate(second) for item in batch.tolist()}
+    together = [[place[item] for item in batch.tolist()] for batch in first]
+    pairs = sum(len(batch) * (len(batch) - 1) for batch in together)
+    return sum(count * (count - 1) for batch in together for count in Counter(batch).values()) / pairs
+
+
+@pytest.mark.parametrize(
+    ("corpus", "mean", "sigma", "count", "longest"),
+    [("iemocap", 4.5, 0.65, 5_531, 34), ("meld", 3.2, 0.8, 13_000, 40), ("mosei", 7.3, 0.6, 23_000, 100)],
+)
+def test_cropping_keeps_the_audio_and_utterances_meet_others(
+    corpus: str, mean: float, sigma: float, count: int, longest: float
+) -> None:
+    drawn = np.random.default_rng(0).lognormal(np.log(mean) - sigma**2 / 2, sigma, count).clip(0.5, longest)
+    long = np.minimum((16_000 * drawn).astype(np.int64), 320_000)
+    buckets = load_config(None, ["data.train=x", "run.dir=x"]).data.buckets
+    rng = np.random.default_rng(1)
+    first, second = (pack(long, 600_000, buckets, rng) for _ in range(2))
+    assert kept(long, first) >= 0.99, corpus
+    assert meet_again(first, second) < 0.4, corpus
+    shares = np.concatenate([long[batch].min() / long[batch] for batch in first])
+    assert np.quantile(shares, 0.05) > 0.95  # nobody but the few longest loses much
+
+
+def test_utterances_of_one_length_meet_whatever_their_place_in_the_list() -> None:
+    first, second = (pack(np.full(1_000, 32_000), 320_000, 20, np.random.default_rng(seed)) for seed in (0, 1))
+    assert meet_again(first, second) < 0.02
+    assert np.mean([np.ptp(batch) for batch in first]) > 500
+
+
+def test_fewer_buckets_mix_more() -> None:
+    long = np.array(lengths(2_000))
+    found = []
+    for buckets in (2, 20):
+        rng = np.random.default_rng(0)
+        found.append(meet_again(*(pack(long, 400_000, buckets, rng) for _ in range(2))))
+    assert found[0] < 0.3 * found[1]
 
 
 def test_in_step_splits_the_largest() -> None:

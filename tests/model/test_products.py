@@ -16,6 +16,7 @@ from emotion2vec.model.attention import Alibi, CachedAttention, attend
 from emotion2vec.model.cpu import products
 from emotion2vec.model.cpu.products import FORWARD, WAYS, LearnedProduct, Way, product
 from emotion2vec.model.frontend import ConvLayer
+from emotion2vec.model.position import alibi_slopes
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
@@ -208,3 +209,20 @@ def test_no_attention_weight_is_a_subnormal_number() -> None:
     weights = attention._weights(q, k, distance, torch.ones(1))[0]
     assert weights[weights > 0].min() > 1e-20
     torch.testing.assert_close(weights, plain)
+
+
+@pytest.mark.parametrize("length", [300, 1_500])
+def test_a_rounded_bias_moves_less_than_rounded_queries_and_keys_do(length: int) -> None:
+    """What `attend` does on a GPU without gradients, where the bias has the compute precision."""
+    torch.manual_seed(0)
+    times = torch.arange(length, dtype=torch.float32)
+    bias = Alibi((times[:, None] - times).abs()[None], alibi_slopes(12)).dense
+    q, k, v = torch.randn(3, 1, 12, length, 64).bfloat16().unbind(0)
+
+    def attended(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(queries, keys, v.to(queries.dtype), attn_mask=mask)
+
+    exact = attended(q.float(), k.float(), bias)
+    by_bias = (attended(q.float(), k.float(), bias.bfloat16().float()) - exact).abs()
+    by_rounding = (attended(q, k, bias).float() - exact).abs()
+    assert by_bias.mean() < 0.4 * by_rounding.mean() and by_bias.max() < by_rounding.max()

@@ -104,11 +104,40 @@ def test_running_statistics_follow_the_closed_formula() -> None:
     data = torch.randn(50, 4, 3) * 2 + 5
     for batch in data:
         target.update(batch.mean(dim=0), batch.square().mean(dim=0))
-    weights = torch.tensor([0.1 * 0.9 ** (49 - i) for i in range(50)])
+    weights = torch.tensor([0.9 ** (49 - i) for i in range(50)])
+    weights /= weights.sum()
     mean = (weights[:, None] * data.mean(dim=1)).sum(dim=0)
-    square = 0.9**50 + (weights[:, None] * data.square().mean(dim=1)).sum(dim=0)
+    square = (weights[:, None] * data.square().mean(dim=1)).sum(dim=0)
     torch.testing.assert_close(target.mean, mean)
     torch.testing.assert_close(target.std(), (square - mean.square() + 1e-6).sqrt())
+
+
+@pytest.mark.parametrize("size", [4, 40])
+def test_standardized_targets_have_unit_deviation_from_the_first_update_on(size: int) -> None:
+    """Vectors whose channels deviate by 0.02 to 0.2 around means of up to 3, as those of an untrained teacher do."""
+    generator = torch.Generator().manual_seed(0)
+    scale, center = torch.linspace(0.02, 0.2, 64), 3 * torch.randn(64, generator=generator)
+    target, largest = UtteranceTarget("standardized", 64), 0.0
+    held_out = center + scale * torch.randn(500, 64, generator=generator)
+    for update in range(400):
+        pooled = center + scale * torch.randn(size, 64, generator=generator)
+        if update in (0, 1, 10, 300):
+            shown = target(pooled if update == 0 else held_out)
+            assert shown.std(dim=0).mean() == pytest.approx(1, abs=0.35 if update < 2 else 0.08), update
+            largest = max(largest, float(shown.abs().max()))
+        target.update(pooled.mean(dim=0), pooled.square().mean(dim=0), size)
+    torch.testing.assert_close(target(held_out).std(dim=0), torch.ones(64), atol=0.15, rtol=0)
+    assert largest < 20  # no channel whose variance was small by chance
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_standardized_targets_stay_small_when_hardly_anything_was_seen(size: int) -> None:
+    target = UtteranceTarget("standardized", 64)
+    data = 0.1 * torch.randn(5, size, 64, generator=torch.Generator().manual_seed(0)) + 2
+    for pooled in data:
+        assert target(pooled).isfinite().all() and target(pooled).abs().max() < 30
+        target.update(pooled.mean(dim=0), pooled.square().mean(dim=0), size)
+    assert target(data[:, 0]).std(dim=0).mean() > 0.5
 
 
 def test_frame_loss_formula() -> None:

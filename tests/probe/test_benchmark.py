@@ -55,6 +55,11 @@ def test_a_benchmark_survives_a_bad_corpus_and_resumes(
     assert len(json.loads((out / "results.json").read_text())["results"]) == 4
     assert (out / "results.md").read_text().count("\n| tones") == 4
     assert "Means over folds, in %." in (out / "results.md").read_text()
+    best, other = sorted(rows[:2], key=lambda row: -float(row["UA"]))
+    assert best["difference"] == best["p"] == "" and 0 < float(other["p"]) <= 1
+    assert float(other["difference"]) == pytest.approx(float(other["UA"]) - float(best["UA"]))
+    assert float(other["difference_low"]) <= float(other["difference"]) <= float(other["difference_high"])
+    assert "| p | difference | 95 % |" in (out / "results.md").read_text()
     assert r"\toprule" in (out / "results.tex").read_text()
 
     def no_more(**_: object) -> None:

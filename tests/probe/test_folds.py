@@ -9,6 +9,7 @@ import pytest
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe import folds as schemes
+from emotion2vec.probe.audit import audit
 from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.folds import Fold, balanced_groups, validation_split
 
@@ -141,6 +142,30 @@ def test_one_training_speaker_is_divided_by_clips() -> None:
     assert len(valid) == 6
     assert {clips[i].label for i in valid} == {"a", "b", "c"}
     assert not set(train) & set(valid)
+
+
+def test_a_clip_without_a_speaker_leaves_the_other_speakers_apart() -> None:
+    clips = clips_of(11, each=30, split="train") + clips_of(1, split="test")
+    unnamed = [
+        dataclasses.replace(clip, speaker=None) if number in (3, 50) else clip for number, clip in enumerate(clips)
+    ]
+    unnamed = [dataclasses.replace(clip, speaker="tested") if clip.split == "test" else clip for clip in unnamed]
+    (fold,) = make_folds(unnamed, "official")
+    for seed in range(3):
+        train, valid = validation_split(unnamed, fold, seed)
+        assert sorted([*train, *valid]) == sorted(fold.train)
+        held = {unnamed[i].speaker for i in valid}
+        assert len(held) == 2 and None not in held and not held & {unnamed[i].speaker for i in train}
+        assert {3, 50} <= set(train)
+    (said,) = [
+        text
+        for text in audit(ClipSet(name="made", root=Path(), clips=tuple(unnamed)), [fold])["warnings"]
+        if "no speaker" in text
+    ]
+    assert said.startswith("2 training clips have no speaker") and "held out for validation in 1 of 1 folds" in said
+    hardly = [dataclasses.replace(clip, speaker=None) if number > 20 else clip for number, clip in enumerate(clips)]
+    (fold,) = make_folds(hardly, "official")
+    assert len(validation_split(hardly, fold, 0)[1]) == 66  # drawn by clips: too few of them are named
 
 
 def test_folds_that_a_corpus_brings() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe.frames import FrameBank
+from emotion2vec.probe.heads import HEADS as HEADS_BY_NAME
 from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead, make_heads
 from emotion2vec.probe.networks import FrameClassifier, Schedule, VectorClassifier, batch_order, train
 from emotion2vec.probe.store import FeatureTable
@@ -175,6 +176,51 @@ def test_patience_counts_validations_without_a_better_one(table: FeatureTable, t
     schedule = Schedule(batches=batch_order(task.train, 20, seed=0), updates=50, validate_every=1, patience=4)
     assert set(train(network, task, optimizer, schedule).classes) == {2}
     assert optimizer.updates == 6  # best at update 2, then four without a better one
+
+
+@pytest.mark.parametrize(
+    ("named", "usual"),
+    [("mlp-paper", MlpHead(precision="fp32")), ("linear-superb", LinearHead(clip_norm=1.0))],
+)
+def test_published_protocols_never_standardize(named: str, usual: Head, table: FeatureTable, task: Task) -> None:
+    short = {"epochs": 3} if named == "mlp-paper" else {"updates": 60, "validate_every": 20}
+    head, usual = replace(HEADS_BY_NAME[named], **short), replace(usual, **short)
+    assert head.name == named and head.lr == usual.lr and head.batch == usual.batch
+    data = head.prepare(table, "cpu")
+    published = head.predict(data, task).scores
+    np.testing.assert_array_equal(published, usual.predict(data, replace(task, standardize=False)).scores)
+    assert np.abs(published - usual.predict(data, task).scores).max() > 0.01
+
+
+def test_momentum_cycles_against_the_learning_rate(
+    table: FeatureTable, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[float, float]] = []
+    step = torch.optim.RMSprop.step
+
+    def watched(self: torch.optim.RMSprop, *rest: object) -> object:
+        (group,) = self.param_groups
+        seen.append((group["lr"], group["momentum"]))
+        return step(self, *rest)
+
+    monkeypatch.setattr(torch.optim.RMSprop, "step", watched)
+    labels = np.random.default_rng(0).permutation(task.labels)  # nothing ends training early
+    head = MlpHead(epochs=9, batch=60, cycle_epochs=4, momentum=0.5, momentum_dip=0.2)
+    head.predict(head.prepare(table, "cpu"), replace(task, labels=labels))
+    rates, momenta = zip(*seen, strict=True)
+    assert rates == pytest.approx([5e-4 + 1.25e-4 * n for n in (0, 1, 2, 3, 4, 3, 2, 1, 0)])
+    assert momenta == pytest.approx([0.5 - 0.05 * n for n in (0, 1, 2, 3, 4, 3, 2, 1, 0)])
+
+
+def test_gradients_are_clipped_where_that_is_asked_for(table: FeatureTable, task: Task) -> None:
+    norms = {}
+    for limit in (None, 1e-3):
+        torch.manual_seed(0)
+        network = VectorClassifier(torch.from_numpy(table.vectors), hidden=8, outputs=3, seed=0)
+        schedule = Schedule(batch_order(task.train, 20, seed=0), updates=1, validate_every=1, clip_norm=limit)
+        train(network, task, torch.optim.SGD(network.parameters(), lr=0.0), schedule)
+        norms[limit] = sum(float(p.grad.square().sum()) for p in network.parameters() if p.grad is not None) ** 0.5
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3) and norms[None] > 0.1
 
 
 def test_bfloat16_is_near(table: FeatureTable, task: Task) -> None:

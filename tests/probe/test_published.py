@@ -37,7 +37,8 @@ def test_scores_find_their_feature() -> None:
 @pytest.mark.parametrize(
     ("dataset", "folds", "head", "differing", "same"),
     [
-        ("iemocap", "8-1-1", "mlp", ["20 % of training for validation. Another protocol"], "1 test). <cite>"),
+        ("iemocap", "8-1-1", "mlp-paper", ["20 % of training for validation. Another protocol"], "1 test). <cite>"),
+        ("iemocap", "8-1-1", "mlp", ["1 test). Features are not standardized there", "compare mlp-paper"], ""),
         ("iemocap", "session-80-20", "linear", ["ten-fold by speaker (8 train, 1 validation, 1 test). Another"], ""),
         ("emodb", "speaker", "mlp", ["full length. Another protocol: does not compare", "Speakers are shared"], ""),
         (
@@ -58,3 +59,12 @@ def test_the_report_marks_published_scores_of_other_protocols(
     assert same in rows
     assert "https://" in rows and "href" not in rows
     assert rows.count("<tr") - rows.count("Published: ") == len(published_scores(dataset)) > 0
+
+
+def test_standardized_features_are_a_difference_of_protocol() -> None:
+    entry = next(score for score in published_scores("iemocap") if score.folds == "session-80-20")
+    assert entry.differences("session-80-20", {"mlp-paper"}) == []
+    assert entry.differences("session-80-20", {"mlp"}, standardize=False) == []
+    (found,) = entry.differences("session-80-20", {"mlp"})
+    assert "not standardized" in found
+    assert entry.differences("session-80-20", {"linear"}) == ["Another head: mlp-paper."]

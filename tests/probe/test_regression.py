@@ -184,6 +184,28 @@ def test_a_probe_of_values(tmp_path: Path) -> None:
     assert len(document["points"]["noise"]) == 39
 
 
+def test_a_single_clip_has_no_ccc_and_folds_of_nothing_else_are_refused(tmp_path: Path) -> None:
+    table = write_values(tmp_path)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines[:-1], lines[-1].replace(",s3,", ",alone,")]))
+    output = tmp_path / "scores.json"
+    settings = ["--features", "logmel", "--features", "mfcc", "--head", "ridge", "--output", str(output)]
+    found = CliRunner().invoke(app, ["probe", "--table", str(table), "--target", "Height", *settings])
+    assert "alone" in found.output and "–" in found.output
+    for document in json.loads(output.read_text())["results"]:
+        folds = {row["name"]: row["CCC"] for row in document["folds"]}
+        assert folds.pop("alone") is None
+        assert document["mean"]["CCC"] == pytest.approx(np.mean(list(folds.values())))
+        speakers = {row["speaker"]: row["CCC"] for row in document["by_speaker"]}
+        assert speakers.pop("alone") is None and None not in speakers.values()
+        assert len(document["statistics"]) == 5
+
+    single = [f"{line.rsplit(',', 3)[0]},own{number},{line.split(',', 2)[2]}" for number, line in enumerate(lines[2:9])]
+    table.write_text("\n".join([lines[0], *single]))
+    with pytest.raises(ConfigError, match=r"each of the 7 folds tests a single clip, which has no CCC.*speaker:K"):
+        probe(table=table, targets=["Height"], features=["logmel"], heads=["ridge"])
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     table = write_values(tmp_path)
     with pytest.raises(ConfigError, match="head logreg predicts no values, expected ridge"):

@@ -138,9 +138,10 @@ def test_probes_run_beside_and_are_logged(tmp_path: Path, monkeypatch: pytest.Mo
     script.write_text(
         "import json, sys; from pathlib import Path\n"
         "words = sys.argv[1:]; model = Path(words[words.index('--model') + 1])\n"
-        "assert (model / 'model.safetensors').is_file() and '--table' in words\n"
+        "assert (model / 'model.safetensors').is_file() and '--table' in words and '--select' in words\n"
         "scores = {'WA': 1.0, 'UA': 2.0, 'WF1': 3.0}\n"
-        "Path(words[words.index('--output') + 1]).write_text(json.dumps({'mean': scores}))\n"
+        "document = {'mean': scores, 'selection': {'keys': [5, 7]}}\n"
+        "Path(words[words.index('--output') + 1]).write_text(json.dumps(document))\n"
     )
     config = tiny_config("probe.every=2", "probe.arguments=[--table, x.csv]")
     prober, said = Prober(config, tmp_path / "probes.jsonl", print), []
@@ -151,7 +152,7 @@ def test_probes_run_beside_and_are_logged(tmp_path: Path, monkeypatch: pytest.Mo
     prober.start(4, {})
     assert said == ["no probe of update 4: the one of update 2 is not done"]
     assert prober.poll(wait=True) == (2, {"WA": 1.0, "UA": 2.0, "WF1": 3.0})
-    assert prober.poll() is None
+    assert prober.poll() is None and prober.chosen_by == [5, 7]
     assert json.loads((tmp_path / "probes.jsonl").read_text()) == {"update": 2, "WA": 1.0, "UA": 2.0, "WF1": 3.0}
     assert not (tmp_path / "probes" / "update_00000002").exists()
     script.write_text("raise SystemExit(3)")

@@ -113,7 +113,7 @@ class Emotion2vecFairseqModel(BaseFairseqModel):
         if self.training and num_updates == self.num_updates + 1 and self.pooled:
             self.pretrainer.teacher.update(self.pretrainer.student, ema_decay(num_updates, self.config.ema))
             pooled = _all_ranks(torch.cat(self.pooled))  # (U, D)
-            self.pretrainer.utterance_target.update(pooled.mean(dim=0), pooled.square().mean(dim=0))
+            self.pretrainer.utterance_target.update(pooled.mean(dim=0), pooled.square().mean(dim=0), len(pooled))
         self.pooled.clear()
         self.num_updates = num_updates
 
