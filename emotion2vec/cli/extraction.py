@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import MODEL_HELP, Channel, Device, ListRoot, Segments, Sources, say, say_faults
+from emotion2vec.cli.shared import MODEL_HELP, Backend, Channel, Device, ListRoot, Segments, Sources, say, say_faults
 
 
 def extract(
@@ -34,6 +34,7 @@ def extract(
         str,
         typer.Option(help="fp32, bf16, fp16 or (on a CPU) int8; auto: the fastest here, without int8."),
     ] = "fp32",
+    backend: Backend = "auto",
     device: Device = None,
     chunk_seconds: Annotated[float, typer.Option(help="Longer audio is encoded in windows of this, in s.")] = 40.0,
     chunk_overlap: Annotated[float, typer.Option(help="What neighbouring windows share, in s.")] = 10.0,
@@ -64,6 +65,7 @@ def extract(
         dtype=dtype,
         format=format,
         precision=precision,
+        backend=backend,
         device=device,
         chunk_seconds=chunk_seconds,
         chunk_overlap=chunk_overlap,
@@ -77,6 +79,7 @@ def extract(
     )
     skipped = f", {report.skipped} were there already" if report.skipped else ""
     computed = f" in {report.precision}" if report.precision != precision else ""
+    computed += " by onnxruntime" if report.backend == "onnx" else ""
     say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) written to {output}{computed}{skipped}")
     say_faults("failed", report.failed)
     raise typer.Exit(report.exit_code)
@@ -94,6 +97,7 @@ def predict(
     channel: Channel = None,
     segments: Segments = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8 or auto.")] = "fp32",
+    backend: Backend = "auto",
     device: Device = None,
 ) -> None:
     """Label audio with a model that has a head: probabilities per utterance, or per window over time."""
@@ -109,9 +113,11 @@ def predict(
         channel=channel,
         segments=segments,
         precision=precision,
+        backend=backend,
         device=device,
         progress=True,
     )
-    say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) labelled")
+    computed = " by onnxruntime" if report.backend == "onnx" else ""
+    say(f"{report.written} utterances ({report.seconds / 3600:.2f} h) labelled{computed}")
     say_faults("failed", report.failed)
     raise typer.Exit(report.exit_code)

@@ -27,6 +27,9 @@ Segments = Annotated[
     typer.Option(help="RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
+Backend = Annotated[
+    str, typer.Option(help="torch, onnx (onnxruntime, on a CPU in fp32), or auto: the one that is faster here.")
+]
 Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
 Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
 EmoBox = Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")]

@@ -17,12 +17,13 @@ from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.choices import FeatureChoice, Layers, read_layers
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.job import FailureLog, JobRecord
-from emotion2vec.extraction.options import ExecutorOptions, check_options, extraction_faults
+from emotion2vec.extraction.options import ExecutorOptions, Workload, check_options, extraction_faults
 from emotion2vec.extraction.progress import Progress, ProgressCallback, progress_bar
 from emotion2vec.extraction.sources import AnySources, Item, read_sources
 from emotion2vec.extraction.writers import Writer, open_writer, output_folder
 
 if TYPE_CHECKING:
+    from emotion2vec.extraction.executor import Executor
     from emotion2vec.extraction.outcomes import Outcome
     from emotion2vec.model.encoder import Emotion2vec
 
@@ -38,6 +39,7 @@ class ExtractionReport:
         frames: frames of the written items.
         failed: everything that could not be extracted, with the reason.
         precision: what was computed in.
+        backend: what computed: `torch`, or `onnx` for onnxruntime.
     """
 
     written: int = 0
@@ -46,6 +48,12 @@ class ExtractionReport:
     frames: int = 0
     failed: list[Fault] = field(default_factory=list)
     precision: str = "fp32"
+    backend: str = "torch"
+
+    @classmethod
+    def by(cls, executor: Executor) -> ExtractionReport:
+        """An empty report of what an executor is going to do."""
+        return cls(precision=executor.precision, backend="torch" if executor.graph is None else "onnx")
 
     @property
     def exit_code(self) -> int:
@@ -73,6 +81,7 @@ def extract(
     dtype: str = "float32",
     format: str = "npy",
     precision: str = "fp32",
+    backend: str = "auto",
     device: str | None = None,
     chunk_seconds: float = 40.0,
     chunk_overlap: float = 10.0,
@@ -106,6 +115,7 @@ def extract(
         dtype: `float32` or `float16` on disk.
         format: `npy`, `npz`, `safetensors`, `parquet`, `hdf5`, `kaldi` or `iemocap`.
         precision: `fp32`, `bf16`, `fp16`, `int8` on a CPU, or `auto`: the fastest here without int8.
+        backend: `torch`, `onnx` for onnxruntime on a CPU, or `auto` for the faster one.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
         chunk_seconds: longer audio is encoded in windows of this length, in s.
         chunk_overlap: what neighbouring windows share, in s.
@@ -135,6 +145,7 @@ def extract(
         engine=engine,
         device=device,
         precision=precision,
+        backend=backend,
         batch_seconds=batch_seconds,
         workers=workers,
         ray_address=ray_address,
@@ -156,10 +167,11 @@ def extract(
 
     from emotion2vec.extraction.encoder import Encoder
     from emotion2vec.extraction.executor import executor_for
-    from emotion2vec.extraction.models import weights_hash
+    from emotion2vec.extraction.fingerprint import weights_hash
 
-    with executor_for(model, options) as executor:
-        encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=chunking)
+    workload = Workload.of(choice, [item.duration for item in found.items])
+    with executor_for(model, options, workload) as executor:
+        encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=chunking, graph=executor.graph)
         folder = output_folder(format, Path(output))
         facts = {"format": format, "precision": executor.precision, **asdict(choice)}
         facts |= {"chunk_seconds": chunk_seconds, "chunk_overlap": chunk_overlap, "channel": channel}
@@ -172,7 +184,7 @@ def extract(
             closing(FailureLog(folder / _beside(output, f"failed{tag}.jsonl"))) as log,
         ):
             record.write()
-            job = Job(writer, log, ExtractionReport(precision=executor.precision))
+            job = Job(writer, log, ExtractionReport.by(executor))
             for fault in found.faults:
                 job.fail(fault)
             todo = job.plan(found.items, resume)

@@ -187,8 +187,8 @@ class EncodeClips:
 
             raise ConfigError(f"output {job.folder}: not seen from {socket.gethostname()}, expected a shared folder")
         encoder = job.encoder()
-        _, precision = self._stack.enter_context(ready_model(encoder.model, job.device, job.precision))
-        encoder.dtype = DTYPES[precision]
+        ready = self._stack.enter_context(ready_model(encoder.model, job.device, job.precision))
+        encoder.dtype = DTYPES[ready.precision]
         return encoder
 
     def _work(self, table: pyarrow.Table, encoder: Encoder) -> Iterator[pyarrow.Table]:

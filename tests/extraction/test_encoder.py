@@ -163,7 +163,7 @@ def test_features_that_are_not_finite_are_a_fault(model: Emotion2vec) -> None:
 def test_a_borrowed_model_comes_back_in_its_mode(model: Emotion2vec) -> None:
     model.train()
     try:
-        with ready_model(model, None) as (ready, precision):
+        with ready_model(model, None) as (ready, precision, _):
             assert ready is model and precision == "fp32" and not model.training
         assert model.training
     finally:
