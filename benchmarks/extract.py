@@ -33,6 +33,7 @@ from emotion2vec.checkpoint.export import export
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract
+from emotion2vec.extraction.options import backend_faults, check_options
 from emotion2vec.model.encoder import Emotion2vec
 
 Run = Callable[[list[Path], Path], None]
@@ -50,11 +51,12 @@ def write_audio(folder: Path, files: int, seconds: float) -> list[Path]:
     return paths
 
 
-def ours(model: Emotion2vec, precision: str) -> Run:
+def ours(model: Emotion2vec, precision: str, backend: str = "torch") -> Run:
     """Our engine."""
+    check_options(backend_faults(backend, precision, None))
 
     def run(paths: list[Path], out: Path) -> None:
-        report = extract(paths, model=model, output=out, precision=precision, workers=1)
+        report = extract(paths, model=model, output=out, precision=precision, backend=backend, workers=1)
         assert not report.failed, report.failed
 
     return run
@@ -148,6 +150,7 @@ def competitors(folder: Path, threads: int, int8: bool) -> dict[str, Run]:
     model = load_model(folder / "native")
     runs = {"ours fp32": ours(model, "fp32"), "ours bf16": ours(model, "bf16")}
     peers: dict[str, Callable[[], Run]] = {
+        "ours by onnxruntime": partial(ours, model, "fp32", "onnx"),
         "ours ONNX": partial(our_graph, folder, threads),
         **({"ours ONNX int8": partial(our_graph, folder, threads, int8=True)} if int8 else {}),
         "FunASR": partial(funasr, folder / "funasr", threads),
@@ -166,7 +169,7 @@ def competitors(folder: Path, threads: int, int8: bool) -> dict[str, Run]:
 
 def compare(folder: Path, paths: list[Path]) -> None:
     """Say how near the features are to ours in fp32."""
-    for name in ("ours bf16", "ours ONNX", "ours ONNX int8", "FunASR", "FunASR ONNX"):
+    for name in ("ours bf16", "ours by onnxruntime", "ours ONNX", "ours ONNX int8", "FunASR", "FunASR ONNX"):
         pairs = [
             (np.load(folder / "ours fp32" / f"{path.stem}.npy"), np.load(folder / name / f"{path.stem}.npy"))
             for path in paths
