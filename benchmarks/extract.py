@@ -150,7 +150,7 @@ def competitors(folder: Path, threads: int, int8: bool) -> dict[str, Run]:
     model = load_model(folder / "native")
     runs = {"ours fp32": ours(model, "fp32"), "ours bf16": ours(model, "bf16")}
     peers: dict[str, Callable[[], Run]] = {
-        "ours by onnxruntime": partial(ours, model, "fp32", "onnx"),
+        "ours, onnxruntime": partial(ours, model, "fp32", "onnx"),
         "ours ONNX": partial(our_graph, folder, threads),
         **({"ours ONNX int8": partial(our_graph, folder, threads, int8=True)} if int8 else {}),
         "FunASR": partial(funasr, folder / "funasr", threads),
@@ -169,7 +169,7 @@ def competitors(folder: Path, threads: int, int8: bool) -> dict[str, Run]:
 
 def compare(folder: Path, paths: list[Path]) -> None:
     """Say how near the features are to ours in fp32."""
-    for name in ("ours bf16", "ours by onnxruntime", "ours ONNX", "ours ONNX int8", "FunASR", "FunASR ONNX"):
+    for name in ("ours bf16", "ours, onnxruntime", "ours ONNX", "ours ONNX int8", "FunASR", "FunASR ONNX"):
         pairs = [
             (np.load(folder / "ours fp32" / f"{path.stem}.npy"), np.load(folder / name / f"{path.stem}.npy"))
             for path in paths
