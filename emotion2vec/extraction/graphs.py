@@ -45,7 +45,7 @@ class GraphNetwork:
         Where there are several lanes, threads that wait must not spin.
         """
         threads = max(1, torch.get_num_threads() - lanes + 1)
-        logger.info("onnxruntime computes, %d at once, with %d threads", lanes, lanes + threads - 1)
+        logger.info("onnxruntime computes: batches at once %d, threads %d", lanes, lanes + threads - 1)
         self._session = open_session(str(self._path), threads, spinning=lanes == 1)
 
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
