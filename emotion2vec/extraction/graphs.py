@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emotion2vec import __version__
 from emotion2vec.checkpoint.export import PACKAGES, write_network
 from emotion2vec.extraction.fingerprint import weights_hash
 from emotion2vec.hardware import cache_folder, instruction_sets, processor
@@ -137,9 +137,18 @@ def package_version(name: str) -> str:
 
 def _key(model: Emotion2vec) -> str:
     """What a graph depends on: the model, who makes and runs it, and the processor that it was checked on."""
-    versions = [__version__, torch.__version__, *(package_version(name) for name in PACKAGES)]
+    versions = [_code(), torch.__version__, *(package_version(name) for name in PACKAGES)]
     facts = [weights_hash(model), *versions, processor(), *instruction_sets()]
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:32]
+
+
+@cache
+def _code() -> str:
+    """Hash the code that a graph comes from: in a clone it changes without the package's version."""
+    digest, package = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted([*(package / "model").rglob("*.py"), *(package / "checkpoint").glob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _digest(path: Path) -> str:
