@@ -39,6 +39,7 @@ from emotion2vec.checkpoint.export import export
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract
+from emotion2vec.extraction.options import backend_faults, check_options
 from emotion2vec.hardware import instruction_sets, processor
 from emotion2vec.model.cpu.packing import packed
 from emotion2vec.model.encoder import Emotion2vec
@@ -62,11 +63,12 @@ def write_audio(folder: Path, files: int, seconds: float) -> list[Path]:
     return paths
 
 
-def ours(model: Emotion2vec, precision: str) -> Run:
+def ours(model: Emotion2vec, precision: str, backend: str = "torch") -> Run:
     """Our engine."""
+    check_options(backend_faults(backend, precision, None))
 
     def run(paths: list[Path], out: Path) -> None:
-        report = extract(paths, model=model, output=out, precision=precision, workers=1)
+        report = extract(paths, model=model, output=out, precision=precision, backend=backend, workers=1)
         assert not report.failed, report.failed
 
     return run
@@ -186,6 +188,7 @@ def competitors(folder: Path, threads: int, precisions: list[str], against: str)
     if "fp32" in precisions:
         runs["network fp32"] = network_alone(model)
     peers: dict[str, Callable[[], Run]] = {
+        "ours, onnxruntime": partial(ours, model, "fp32", "onnx"),
         "ours ONNX": partial(our_graph, folder, threads),
         **({"ours ONNX int8": partial(our_graph, folder, threads, int8=True)} if "int8" in precisions else {}),
         FUNASR: partial(funasr, folder / "funasr", threads),
@@ -204,7 +207,8 @@ def competitors(folder: Path, threads: int, precisions: list[str], against: str)
 
 def compare(folder: Path, paths: list[Path]) -> None:
     """Say how near the features are to ours in fp32."""
-    for name in ("ours bf16", "ours int8", PLAIN, "ours ONNX", "ours ONNX int8", FUNASR, "FunASR ONNX"):
+    others = (PLAIN, "ours, onnxruntime", "ours ONNX", "ours ONNX int8", FUNASR, "FunASR ONNX")
+    for name in ("ours bf16", "ours int8", *others):
         pairs = [
             (np.load(folder / "ours fp32" / f"{path.stem}.npy"), np.load(folder / name / f"{path.stem}.npy"))
             for path in paths

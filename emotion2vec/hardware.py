@@ -111,24 +111,33 @@ def remembered(name: str, find: Callable[[], Any]) -> Any:
         name: of the choice; what is found may depend on nothing else but the machine.
         find: returns anything that JSON can hold.
     """
+    found = known(name)
+    if found is None:
+        with ThreadPoolExecutor(1) as executor:
+            found = executor.submit(find).result()
+        logger.debug("measured %s: %s", name, found)
+        file = _choice_file(name)
+        _write_first(file, {"name": name, "found": found})
+        found = _chosen[torch.get_num_threads(), name] = _read(file, name) or found
+    return found
+
+
+def known(name: str) -> Any:
+    """What was found before under a name, see `remembered`; None where nothing was."""
     key = (torch.get_num_threads(), name)
-    if key not in _chosen:
-        file = _choices_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
-        found = _read(file, name)
-        if found is None:
-            with ThreadPoolExecutor(1) as executor:
-                found = executor.submit(find).result()
-            logger.debug("measured %s: %s", name, found)
-            _write_first(file, {"name": name, "found": found})
-            found = _read(file, name) or found
+    if key not in _chosen and (found := _read(_choice_file(name), name)) is not None:
         _chosen[key] = found
-    return _chosen[key]
+    return _chosen.get(key)
 
 
 def cache_folder() -> Path:
     """Where what may be forgotten is kept: `EMOTION2VEC_CACHE`, else the user's cache."""
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "emotion2vec"
+
+
+def _choice_file(name: str) -> Path:
+    return _choices_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
 
 
 def _choices_folder() -> Path:

@@ -25,7 +25,7 @@ from emotion2vec.suffixes import check_folder_name
 if TYPE_CHECKING:
     import numpy as np
 
-    from emotion2vec.checkpoint.graph import Agreement, Graph
+    from emotion2vec.checkpoint.graph import Agreement, Graph, NetworkPath
     from emotion2vec.model.encoder import Emotion2vec
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -36,6 +36,12 @@ TOLERANCE = 1e-4
 
 INT8_COSINE = 0.99
 """Lowest cosine of a frame or an utterance of a graph with weights in int8 to the model's."""
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+"""What ONNX needs: the format, PyTorch's exporter, and what the result is compared with."""
+
+INSTALL = "pip install 'emotion2vec[onnx]'"
+"""The command that installs them."""
 
 FACTS_FILE = "emotion2vec.json"
 """The extra file of a `torch.export` program that says what it is; ONNX has metadata of its own."""
@@ -82,15 +88,37 @@ def export(
     if int8 and format != "onnx":
         raise ConfigError(f"int8 is for format onnx, found {format}")
     target = _target(Path(output), format)
-    if format == "onnx":
-        _check_packages()
+    if format == "onnx" and (missing := missing_packages()):
+        raise ConfigError(f"format onnx needs {', '.join(missing)}: {INSTALL}")
+    from emotion2vec.checkpoint.graph import WholePath
+
     network = load_model(model) if isinstance(model, str | Path) else copy.deepcopy(model).cpu().eval()
     try:
         with complete_file(target) as partial:
-            agreement = _write_onnx(network, partial, int8) if format == "onnx" else _write_program(network, partial)
+            if format == "onnx":
+                agreement = _write_onnx(network, partial, WholePath, int8=int8)
+            else:
+                agreement = _write_program(network, partial)
     except OSError as error:
         raise ConfigError(f"output {target}: cannot be written: {error.strerror or error}") from error
     return Exported(target, format, *agreement)
+
+
+def write_network(model: Emotion2vec, target: Path) -> Agreement:
+    """Write the network of a model as ONNX for our own use: normalized samples in, the last block's output out.
+
+    Args:
+        model: on the CPU and in eval mode, not packed.
+        target: the file; it gets its name when it was compared with the model.
+
+    Raises:
+        CheckpointError: the graph does not compute what the model computes.
+        OSError: the file cannot be written.
+    """
+    from emotion2vec.checkpoint.graph import NetworkPath
+
+    with complete_file(target) as partial:
+        return _write_onnx(model, partial, NetworkPath)
 
 
 def write_graph(source: Source, folder: Path) -> list[str]:
@@ -119,23 +147,22 @@ def _target(output: Path, format: str) -> Path:
     return target
 
 
-def _check_packages() -> None:
+def missing_packages() -> list[str]:
+    """Packages that an export to ONNX needs, and that are not installed."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"format onnx needs {', '.join(missing)}: pip install 'emotion2vec[onnx]'")
+    return [name for name in PACKAGES if find_spec(name) is None]
 
 
-def _write_onnx(model: Emotion2vec, path: Path, int8: bool) -> Agreement:
+def _write_onnx(model: Emotion2vec, path: Path, kind: type[NetworkPath], *, int8: bool = False) -> Agreement:
     """Write a model as ONNX, and compare the file with it."""
     import torch
 
     from emotion2vec import __version__
-    from emotion2vec.checkpoint.graph import INPUTS, facts, name_shapes, output_names, trace
+    from emotion2vec.checkpoint.graph import INPUTS, facts, name_shapes, trace
 
     with _quiet():
-        program = torch.onnx.export(trace(model), input_names=list(INPUTS), output_names=output_names(model))
+        program = torch.onnx.export(trace(model, kind), input_names=list(INPUTS), output_names=kind.outputs(model))
     assert program is not None
     graph = program.model
     graph.producer_name, graph.producer_version = "emotion2vec", __version__
@@ -144,7 +171,7 @@ def _write_onnx(model: Emotion2vec, path: Path, int8: bool) -> Agreement:
     program.save(path)
     if int8:
         _quantize(path)
-    return _check(model, _onnx_graph(path), int8=int8)
+    return _check(model, _onnx_graph(path), kind, int8=int8)
 
 
 def _quantize(path: Path) -> None:
@@ -162,14 +189,14 @@ def _write_program(model: Emotion2vec, path: Path) -> Agreement:
     """Write a model as a `torch.export` program, and compare the file with it."""
     import torch
 
-    from emotion2vec.checkpoint.graph import facts, trace
+    from emotion2vec.checkpoint.graph import WholePath, facts, trace
 
     with open(path, "wb") as stream:
         torch.export.save(trace(model), stream, extra_files={FACTS_FILE: json.dumps(facts(model), indent=2)})
-    return _check(model, _program_graph(path, model))
+    return _check(model, _program_graph(path, model), WholePath)
 
 
-def _check(model: Emotion2vec, graph: Graph, *, int8: bool = False) -> Agreement:
+def _check(model: Emotion2vec, graph: Graph, kind: type[NetworkPath], *, int8: bool = False) -> Agreement:
     """Compare a written graph with the model.
 
     Raises:
@@ -177,7 +204,7 @@ def _check(model: Emotion2vec, graph: Graph, *, int8: bool = False) -> Agreement
     """
     from emotion2vec.checkpoint.graph import compare
 
-    agreement = compare(model, graph)
+    agreement = compare(model, graph, kind)
     if int8 and not agreement.cosine >= INT8_COSINE:
         raise CheckpointError(
             f"the lowest cosine of the graph's features to the model's is {agreement.cosine:.4f}, expected at least "
@@ -207,11 +234,11 @@ def _program_graph(path: Path, model: Emotion2vec) -> Graph:
     import torch
     import torch.nn.functional as F
 
-    from emotion2vec.checkpoint.graph import output_names, shortest_waveforms
+    from emotion2vec.checkpoint.graph import WholePath, shortest_waveforms
 
     with open(path, "rb") as stream:
         module = torch.export.load(stream).module()
-    names, least = output_names(model), shortest_waveforms(model)
+    names, least = WholePath.outputs(model), shortest_waveforms(model)
 
     @torch.inference_mode()
     def run(waveforms: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,7 +21,9 @@ from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer
 
 INPUTS = ("waveforms", "lengths")
-FEATURES = ("frames", "utterance", "frame_counts")
+FRAMES = "frames"
+TOKENS = "tokens"
+FEATURES = (FRAMES, "utterance", "frame_counts")
 SCORES = "scores"
 
 CHECKED_SECONDS = ((0.05,), (1.0,), (3.3,), (10.0,), (0.7, 2.2, 1.4))
@@ -31,8 +33,8 @@ Graph = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 """A written graph, ready to run: waveforms (B, S) float32 and lengths (B,) int64 in, outputs by name out."""
 
 
-class WholePath(nn.Module):
-    """Samples in, features out: normalization, CNN, backbone and, where there is one, the head.
+class NetworkPath(nn.Module):
+    """Normalized samples in, the last block's output out: CNN and backbone.
 
     The CNN is written with plain convolutions here: the blocks of time steps that `Frontend` multiplies have lengths
     that an exporter cannot follow when S is unknown.
@@ -41,6 +43,51 @@ class WholePath(nn.Module):
     def __init__(self, model: Emotion2vec):
         super().__init__()
         self.model = model
+
+    @staticmethod
+    def outputs(model: Emotion2vec) -> list[str]:
+        """Names of the outputs, in their order."""
+        return [FRAMES, TOKENS] if model.config.tokens else [FRAMES]
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Encode utterances of different lengths; padding never shows in what belongs to an utterance.
+
+        Args:
+            waveforms: (B, S) float32 samples at 16 kHz, normalized; whatever follows an utterance is ignored.
+            lengths: (B,) int64 samples of each utterance.
+
+        Returns:
+            Frames (B, T, D), zero in the padding, and with utterance tokens what stands at them (B, N, D).
+        """
+        frames, tokens, _ = self._encode(waveforms, lengths)
+        return (frames, tokens) if self.model.config.tokens else (frames,)
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode normalized waveforms (B, S) to frames (B, T, D), tokens (B, N, D) and frame counts (B,)."""
+        local = self.model.frontend.project(self._cnn(waveforms))  # (B, T, D)
+        counts = self.model.frame_counts(lengths)  # (B,)
+        hidden = torch.arange(local.shape[1], device=local.device) >= counts.unsqueeze(1)  # (B, T)
+        x = self.model.backbone(local, padding=hidden).x  # (B, N+T, D)
+        tokens = self.model.config.tokens
+        return x[:, tokens:].masked_fill(hidden.unsqueeze(2), 0.0), x[:, :tokens], counts
+
+    def _cnn(self, waveforms: Tensor) -> Tensor:
+        """Run the CNN: (B, S) to (B, T, C)."""
+        x = waveforms.unsqueeze(1)  # (B, 1, S)
+        for layer in self.model.frontend.layers:
+            assert isinstance(layer, ConvLayer)
+            x = F.conv1d(x, layer.weight, stride=layer.stride).transpose(1, 2)  # (B, T', C)
+            x = F.gelu(layer.norm(x)).transpose(1, 2)  # (B, C, T')
+        return x.transpose(1, 2)  # (B, T, C)
+
+
+class WholePath(NetworkPath):
+    """Samples in, features out: normalization, CNN, backbone and, where there is one, the head."""
+
+    @staticmethod
+    def outputs(model: Emotion2vec) -> list[str]:
+        """Names of the outputs, in their order."""
+        return [*FEATURES, *([SCORES] if model.head is not None else [])]
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Encode utterances of different lengths; padding never shows in what belongs to an utterance.
@@ -54,24 +101,11 @@ class WholePath(nn.Module):
             with a head scores (B, C).
         """
         padding = torch.arange(waveforms.shape[1], device=waveforms.device) >= lengths.unsqueeze(1)  # (B, S)
-        local = self.model.frontend.project(self._cnn(_normalized(waveforms, padding, lengths)))  # (B, T, D)
-        counts = self.model.frame_counts(lengths)  # (B,)
-        hidden = torch.arange(local.shape[1], device=local.device) >= counts.unsqueeze(1)  # (B, T)
-        frames = self.model.backbone(local, padding=hidden).x[:, self.model.config.tokens :]  # (B, T, D)
-        frames = frames.masked_fill(hidden.unsqueeze(2), 0.0)
+        frames, _, counts = self._encode(_normalized(waveforms, padding, lengths), lengths)
         utterance = frames.sum(dim=1) / counts.unsqueeze(1)  # (B, D)
         if self.model.head is None:
             return frames, utterance, counts
         return frames, utterance, counts, self.model.head.scores(utterance)
-
-    def _cnn(self, waveforms: Tensor) -> Tensor:
-        """Run the CNN: (B, S) to (B, T, C)."""
-        x = waveforms.unsqueeze(1)  # (B, 1, S)
-        for layer in self.model.frontend.layers:
-            assert isinstance(layer, ConvLayer)
-            x = F.conv1d(x, layer.weight, stride=layer.stride).transpose(1, 2)  # (B, T', C)
-            x = F.gelu(layer.norm(x)).transpose(1, 2)  # (B, C, T')
-        return x.transpose(1, 2)  # (B, T, C)
 
 
 def _normalized(waveforms: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
@@ -83,19 +117,14 @@ def _normalized(waveforms: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
     return (centered / torch.sqrt(variance + NORMALIZE_EPS)).float()
 
 
-def output_names(model: Emotion2vec) -> list[str]:
-    """Names of the outputs, in their order."""
-    return [*FEATURES, *([SCORES] if model.head is not None else [])]
-
-
-def trace(model: Emotion2vec) -> torch.export.ExportedProgram:
+def trace(model: Emotion2vec, kind: type[NetworkPath] = WholePath) -> torch.export.ExportedProgram:
     """Trace a model for any number of utterances of any length, in waveforms of at least `shortest_waveforms`."""
     generator = torch.Generator().manual_seed(0)
     example = (torch.randn(2, SAMPLE_RATE, generator=generator), torch.tensor([SAMPLE_RATE, SAMPLE_RATE // 2]))
     batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=shortest_waveforms(model))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own machinery
-        return torch.export.export(WholePath(model), example, dynamic_shapes=({0: batch, 1: samples}, {0: batch}))
+        return torch.export.export(kind(model), example, dynamic_shapes=({0: batch, 1: samples}, {0: batch}))
 
 
 def shortest(model: Emotion2vec) -> int:
@@ -128,7 +157,8 @@ def name_shapes(graph: Any, model: Emotion2vec) -> None:
     shapes: dict[str, list[str | int]] = {
         "waveforms": ["batch", "samples"],
         "lengths": ["batch"],
-        "frames": ["batch", "frames", model.config.width],
+        FRAMES: ["batch", "frames", model.config.width],
+        TOKENS: ["batch", model.config.tokens, model.config.width],
         "utterance": ["batch", model.config.width],
         "frame_counts": ["batch"],
         SCORES: ["batch", len(model.head.labels) if model.head is not None else 0],
@@ -149,9 +179,9 @@ class Agreement(NamedTuple):
     cosine: float
 
 
-def compare(model: Emotion2vec, graph: Graph) -> Agreement:
+def compare(model: Emotion2vec, graph: Graph, kind: type[NetworkPath] = WholePath) -> Agreement:
     """Compare a graph with what the model itself extracts, on noise in bursts of several lengths."""
-    found = [agreement for waveforms in _check_batches() for agreement in _agreements(model, graph, waveforms)]
+    found = [agreement for waveforms in _check_batches() for agreement in _agreements(model, graph, kind, waveforms)]
     return Agreement(max(one.difference for one in found), min(one.cosine for one in found))
 
 
@@ -163,22 +193,25 @@ def _check_batches() -> Iterator[list[np.ndarray]]:
         yield [(0.1 + 0.3 * e * rng.standard_normal(e.size)).astype(np.float32) for e in envelopes]
 
 
-def _agreements(model: Emotion2vec, graph: Graph, waveforms: list[np.ndarray]) -> Iterator[Agreement]:
+def _agreements(
+    model: Emotion2vec, graph: Graph, kind: type[NetworkPath], waveforms: list[np.ndarray]
+) -> Iterator[Agreement]:
     lengths = np.array([waveform.size for waveform in waveforms])
     padded = np.ones((len(waveforms), int(lengths.max())), np.float32)  # padding must not show, whatever it holds
     for row, waveform in zip(padded, waveforms, strict=True):
-        row[: waveform.size] = waveform
+        row[: waveform.size] = waveform if kind is WholePath else normalize(waveform)
     found = graph(padded, lengths)
     for index, waveform in enumerate(waveforms):
-        for name, value in _expected(model, waveform).items():
-            ours = found[name][index]
-            if name == "frames":
+        expected = _expected(model, waveform)
+        for name in kind.outputs(model):
+            ours, value = found[name][index], expected[name]
+            if name == FRAMES:
                 yield Agreement(float(np.abs(ours[len(value) :]).max(initial=0.0)), 1.0)
                 ours = ours[: len(value)]
             if ours.shape != value.shape or not np.isfinite(ours).all():
                 yield Agreement(float("inf"), -1.0)
             else:
-                cosine = _lowest_cosine(ours, value) if name in ("frames", "utterance") else 1.0
+                cosine = _lowest_cosine(ours, value) if name in (FRAMES, "utterance") else 1.0
                 yield Agreement(float(np.abs(ours - value).max()), cosine)
 
 
@@ -190,10 +223,12 @@ def _lowest_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 @torch.inference_mode()
 def _expected(model: Emotion2vec, waveform: np.ndarray) -> dict[str, np.ndarray]:
-    """What the model gives for one waveform (S,) on the path that extraction takes."""
-    frames = model(torch.from_numpy(normalize(waveform)).unsqueeze(0)).frames[0]  # (T, D)
+    """What the model gives for one waveform (S,) on the path that extraction takes, by the outputs' names."""
+    encoded = model(torch.from_numpy(normalize(waveform)).unsqueeze(0))
+    frames = encoded.frames[0]  # (T, D)
     pooled = frames.mean(dim=0)  # (D,)
-    expected: dict[str, Any] = {"frames": frames, "utterance": pooled, "frame_counts": torch.tensor(len(frames))}
+    expected: dict[str, Any] = {FRAMES: frames, TOKENS: encoded.tokens[0], "utterance": pooled}
+    expected["frame_counts"] = torch.tensor(len(frames))
     if model.head is not None:
         expected[SCORES] = model.head.scores(pooled.unsqueeze(0))[0]
     return {name: value.numpy() for name, value in expected.items()}

@@ -11,6 +11,7 @@ from emotion2vec.cli.shared import (
     CHANGED,
     MODEL_HELP,
     AcceptDamaged,
+    Backend,
     Channel,
     Device,
     ListRoot,
@@ -47,6 +48,7 @@ def extract(
         str,
         typer.Option(help="fp32, bf16, fp16 or (on a CPU) int8; auto: the fastest here, without int8."),
     ] = "fp32",
+    backend: Backend = "auto",
     device: Device = None,
     chunk_seconds: Annotated[float, typer.Option(help="Longer audio is encoded in windows of this, in s.")] = 40.0,
     chunk_overlap: Annotated[float, typer.Option(help="What neighbouring windows share, in s.")] = 10.0,
@@ -78,6 +80,7 @@ def extract(
         dtype=dtype,
         format=format,
         precision=precision,
+        backend=backend,
         device=device,
         chunk_seconds=chunk_seconds,
         chunk_overlap=chunk_overlap,
@@ -92,6 +95,7 @@ def extract(
     skipped = f", {report.skipped} were there already" if report.skipped else ""
     skipped += f", {report.redone} of them anew, as their audio is not what it was" if report.redone else ""
     computed = f" in {report.precision}" if report.precision != precision else ""
+    computed += " by onnxruntime" if report.backend == "onnx" else ""
     say(f"{report.written} utterances ({duration(report.seconds)}) written to {output}{computed}{skipped}")
     say_faults(CHANGED, report.changes, shown=10)
     say_faults("failed", report.failed)
@@ -112,6 +116,7 @@ def predict(
     segments: Segments = None,
     accept_damaged: AcceptDamaged = False,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8 or auto.")] = "fp32",
+    backend: Backend = "auto",
     device: Device = None,
 ) -> None:
     """Label audio with a model that has a head: probabilities per utterance, or per window over time."""
@@ -128,10 +133,12 @@ def predict(
         segments=segments,
         accept_damaged=accept_damaged,
         precision=precision,
+        backend=backend,
         device=device,
         progress=True,
     )
-    say(f"{report.written} utterances ({duration(report.seconds)}) labelled")
+    computed = " by onnxruntime" if report.backend == "onnx" else ""
+    say(f"{report.written} utterances ({duration(report.seconds)}) labelled{computed}")
     say_faults(CHANGED, report.changes, shown=10)
     say_faults("failed", report.failed)
     say(str(report.summary))

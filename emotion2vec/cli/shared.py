@@ -42,6 +42,9 @@ Device = Annotated[
         callback=lambda name: allow_fallback(name),
     ),
 ]
+Backend = Annotated[
+    str, typer.Option(help="torch, onnx (onnxruntime, on a CPU in fp32), or auto: the one that is faster here.")
+]
 Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
 Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
 EmoBox = Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")]

@@ -23,9 +23,9 @@ from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import LongClip, Source
 from emotion2vec.extraction.encoder import EncodedClip, Encoder
-from emotion2vec.extraction.lanes import in_lanes, lanes_for
+from emotion2vec.extraction.lanes import in_lanes
 from emotion2vec.extraction.models import ready_model
-from emotion2vec.extraction.options import check_options, option_faults
+from emotion2vec.extraction.options import Workload, backend_faults, check_options, option_faults
 from emotion2vec.extraction.pipeline import ready_batches
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
@@ -48,6 +48,7 @@ def extract_features(
     model: str | Path | Emotion2vec = ...,
     layers: bool = ...,
     precision: str = ...,
+    backend: str = ...,
     device: str | None = ...,
     batch_seconds: float | None = ...,
     workers: int | None = ...,
@@ -64,6 +65,7 @@ def extract_features(
     model: str | Path | Emotion2vec = ...,
     layers: bool = ...,
     precision: str = ...,
+    backend: str = ...,
     device: str | None = ...,
     batch_seconds: float | None = ...,
     workers: int | None = ...,
@@ -79,6 +81,7 @@ def extract_features(
     model: str | Path | Emotion2vec = "tiny",
     layers: bool = False,
     precision: str = "fp32",
+    backend: str = "auto",
     device: str | None = None,
     batch_seconds: float | None = None,
     workers: int | None = None,
@@ -94,6 +97,7 @@ def extract_features(
         model: a model, or what `load_model` takes. Load it once and pass it when calling often.
         layers: keep the outputs of all blocks, (L, T, D).
         precision: `fp32`, `bf16`, `fp16` or, on a CPU, `int8` to compute in, or `auto`; features are float32.
+        backend: `torch`, `onnx` for onnxruntime on a CPU, or `auto` for the faster one.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
         batch_seconds: most audio in a batch, in s; None for the device's default.
         workers: threads that decode; None for one per processor, at most 8.
@@ -107,7 +111,9 @@ def extract_features(
         ConfigError: an argument is wrong.
         CheckpointError: the model cannot be loaded.
     """
-    check_options(option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers))
+    choice = FeatureChoice(layers="all" if layers else "last")
+    faults = option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers)
+    check_options(faults + backend_faults(backend, precision, choice))
     rate, batch = one_rate(sample_rate, sampling_rate), as_batch(source)
     items: list[AudioSource] = [source] if batch is None else batch  # type: ignore[list-item]
     names = [describe_source(items[0])] if batch is None else [f"source {index}" for index in range(len(items))]
@@ -115,9 +121,9 @@ def extract_features(
         Source(index, name, partial(audio_blocks, _rereadable(item), rate, accept_damaged=accept_damaged))
         for index, (name, item) in enumerate(zip(names, items, strict=True))
     ]
-    choice = FeatureChoice(layers="all" if layers else "last")
-    with ready_model(model, device, precision) as (ready, resolved):
-        encoder = Encoder(ready, choice, precision=resolved, chunking=Chunking())
+    workload = Workload.of(choice, [None] * len(sources))
+    with ready_model(model, device, precision, backend=backend, workload=workload) as ready:
+        encoder = Encoder(ready.model, choice, precision=ready.precision, chunking=Chunking(), graph=ready.graph)
         features = _extract_all(sources, encoder, batch_seconds, workers)
     return features[0] if batch is None else features
 
@@ -141,8 +147,7 @@ def _extract_all(
     batches = ready_batches(
         sources, encoder.model, chunking=encoder.chunking, batch_seconds=batch_seconds, workers=workers
     )
-    lanes = lanes_for(encoder.model.device, len(sources))
-    with closing(batches), closing(in_lanes(batches, encode, lanes)) as outcomes:
+    with closing(batches), closing(in_lanes(batches, encode, encoder.lanes(len(sources)))) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, Fault):
                 faults.append(outcome)

@@ -61,6 +61,11 @@ class FeatureChoice:
         """Whether a summary over time is kept."""
         return self.granularity != "frame"
 
+    @property
+    def last_block(self) -> bool:
+        """Whether the output of the last block is all that is needed, at frames or utterance tokens."""
+        return self.features == "block" and read_layers(self.layers).numbers == [-1]
+
     def faults(self) -> list[str]:
         """What is wrong with the choice, whatever the model."""
         choices = (

@@ -20,7 +20,8 @@ from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.choices import FeatureChoice, layout_of
 from emotion2vec.extraction.chunks import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, as_fault
-from emotion2vec.extraction.lanes import stop_if_closed
+from emotion2vec.extraction.graphs import GraphNetwork
+from emotion2vec.extraction.lanes import lanes_for, stop_if_closed
 from emotion2vec.extraction.models import DTYPES
 from emotion2vec.extraction.reduction import Piece, Reduction
 from emotion2vec.model.encoder import Emotion2vec
@@ -45,15 +46,39 @@ class EncodedClip:
 
 
 class Encoder:
-    """A model with the choices of one job: which features, in which precision, in which windows."""
+    """A model with the choices of one job: which features, in which precision, in which windows.
 
-    def __init__(self, model: Emotion2vec, choice: FeatureChoice, *, precision: str, chunking: Chunking):
+    Args:
+        model: computes, and tells the dimensions.
+        choice: which features.
+        precision: what to compute in.
+        chunking: which audio is cut into windows.
+        graph: computes in place of the model; only for a choice of its last block.
+    """
+
+    def __init__(
+        self,
+        model: Emotion2vec,
+        choice: FeatureChoice,
+        *,
+        precision: str,
+        chunking: Chunking,
+        graph: GraphNetwork | None = None,
+    ):
         self.model = model
+        self._graph = graph
         self.choice = choice
         self.dtype = DTYPES[precision]
         self.chunking = chunking
         self.layout, self._layers = layout_of(choice, model.config)
         self._mix = None if self._layers.mix is None else torch.from_numpy(self._layers.mix)
+
+    def lanes(self, clips: int) -> int:
+        """Make ready to encode so many clips, and tell how many batches to encode at once."""
+        lanes = lanes_for(self.model.device, clips)
+        if self._graph is not None:
+            self._graph.open(lanes)
+        return lanes
 
     def frames(self, clip: AnyClip) -> int:
         """Number of frames T of a clip."""
@@ -150,26 +175,29 @@ class Encoder:
             for row, (begin, end) in enumerate(spans)
         ]
 
-    def _collate(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
-        """Pad waveforms with zeros to (B, S), with the padding mask (B, S), None if there is no padding.
+    def _collate(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Pad waveforms with zeros to (B, S), with the samples (B,) of each.
 
         S ends with the last frame; the samples after it, which no frame sees, are left out.
         """
         kernels, strides = self.model.config.kernels, self.model.config.strides
-        step = CPU_FRAME_STEP if is_host(self.model.device) else 1
+        step = CPU_FRAME_STEP if is_host(self.model.device) and self._graph is None else 1
         frames = frame_count(max(waveform.size for waveform in waveforms), kernels, strides)
         samples = receptive_field(kernels, strides) + (-(-frames // step) * step - 1) * frame_stride(strides)
         rows = np.zeros((len(waveforms), samples), dtype=np.float32)
         for row, waveform in zip(rows, waveforms, strict=True):
             row[: waveform.size] = waveform[:samples]
-        batch = torch.from_numpy(rows).to(self.model.device)
-        lengths = torch.tensor([waveform.size for waveform in waveforms], device=self.model.device)
-        if int(lengths.min()) >= samples:
-            return batch, None
-        return batch, torch.arange(samples, device=self.model.device) >= lengths.unsqueeze(1)  # (B, S)
+        lengths = torch.tensor([min(waveform.size, samples) for waveform in waveforms])
+        return torch.from_numpy(rows).to(self.model.device), lengths.to(self.model.device)
 
-    def _run(self, waveforms: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Encode (B, S) to the chosen layers (B, L, T, D) float32, and the tokens (B, N, D)."""
+    def _run(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode (B, S) of so many samples (B,) to the chosen layers (B, L, T, D) float32, and the tokens (B, N, D)."""
+        if self._graph is not None:
+            frames, tokens = self._graph(waveforms, lengths)
+            return frames.unsqueeze(1), tokens  # (B, 1, T, D)
+        samples, padding = waveforms.shape[1], None
+        if int(lengths.min()) < samples:
+            padding = torch.arange(samples, device=self.model.device) >= lengths.unsqueeze(1)  # (B, S)
         with torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32):
             encoded = self.model(waveforms, padding)
         outputs = encoded.ffn if self.choice.features == "ffn" else encoded.layers

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from emotion2vec.extraction.choices import FeatureChoice, Layers, read_layers
 from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.job import JobRecord
-from emotion2vec.extraction.options import ExecutorOptions, check_options, extraction_faults
+from emotion2vec.extraction.options import ExecutorOptions, Workload, check_options, extraction_faults
 from emotion2vec.extraction.outputs import beside, open_outputs
 from emotion2vec.extraction.progress import ProgressCallback, progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
@@ -43,6 +43,7 @@ def extract(
     dtype: str = "float32",
     format: str = "npy",
     precision: str = "fp32",
+    backend: str = "auto",
     device: str | None = None,
     chunk_seconds: float = 40.0,
     chunk_overlap: float = 10.0,
@@ -77,6 +78,7 @@ def extract(
         dtype: `float32` or `float16` on disk.
         format: `npy`, `npz`, `safetensors`, `parquet`, `hdf5`, `kaldi` or `iemocap`.
         precision: `fp32`, `bf16`, `fp16`, `int8` on a CPU, or `auto`: the fastest here without int8.
+        backend: `torch`, `onnx` for onnxruntime on a CPU, or `auto` for the faster one.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
         chunk_seconds: longer audio is encoded in windows of this length, in s.
         chunk_overlap: what neighbouring windows share, in s.
@@ -107,6 +109,7 @@ def extract(
         engine=engine,
         device=device,
         precision=precision,
+        backend=backend,
         batch_seconds=batch_seconds,
         workers=workers,
         ray_address=ray_address,
@@ -136,10 +139,11 @@ def extract(
 
     from emotion2vec.extraction.encoder import Encoder
     from emotion2vec.extraction.executor import executor_for
-    from emotion2vec.extraction.models import weights_hash
+    from emotion2vec.extraction.fingerprint import weights_hash
 
-    with executor_for(model, options) as executor:
-        encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=chunking)
+    workload = Workload.of(choice, [item.duration for item in found.items])
+    with executor_for(model, options, workload) as executor:
+        encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=chunking, graph=executor.graph)
         folder = output_folder(format, Path(output))
         facts = {"format": format, "precision": executor.precision, **asdict(choice)}
         facts |= {"chunk_seconds": chunk_seconds, "chunk_overlap": chunk_overlap, "channel": channel}
@@ -149,7 +153,7 @@ def extract(
         resume = resume and record.check()
         with open_outputs(format, output, encoder.layout, folder, resume=resume, tag=tag) as outputs:
             record.write()
-            job = Job(outputs.writer, outputs.log, ExtractionReport(precision=executor.precision), outputs.ledger)
+            job = Job(outputs.writer, outputs.log, ExtractionReport.by(executor), outputs.ledger)
             job.begin(found)
             todo = job.plan(found.items, resume)
             with progress_bar(len(todo)) if progress is True else nullcontext(progress or None) as callback:

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from emotion2vec.extraction.clips import Source
 from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.graphs import GraphNetwork
 from emotion2vec.extraction.models import ready_model
-from emotion2vec.extraction.options import ExecutorOptions
+from emotion2vec.extraction.options import ExecutorOptions, Workload
 from emotion2vec.extraction.outcomes import Outcome, encode_and_write
 from emotion2vec.extraction.pipeline import ready_batches
 from emotion2vec.extraction.sources import Item
@@ -30,6 +31,10 @@ class Executor(Protocol):
     def precision(self) -> str:
         """What is computed in."""
 
+    @property
+    def graph(self) -> GraphNetwork | None:
+        """What computes in place of the model; None for the model itself."""
+
     def outcomes(
         self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None
     ) -> Generator[Outcome, None, None]:
@@ -42,6 +47,7 @@ class LocalExecutor:
 
     model: Emotion2vec
     precision: str
+    graph: GraphNetwork | None
     batch_seconds: float | None = None
     workers: int | None = None
 
@@ -62,21 +68,26 @@ class LocalExecutor:
 
 
 @contextmanager
-def local_executor(model: str | Path | Emotion2vec, options: ExecutorOptions) -> Iterator[LocalExecutor]:
+def local_executor(
+    model: str | Path | Emotion2vec, options: ExecutorOptions, workload: Workload
+) -> Iterator[LocalExecutor]:
     """Load or borrow a model for a job on this machine; see `ready_model`."""
-    with ready_model(model, options.device, options.precision) as (ready, precision):
-        yield LocalExecutor(ready, precision, options.batch_seconds, options.workers)
+    with ready_model(model, options.device, options.precision, backend=options.backend, workload=workload) as ready:
+        yield LocalExecutor(*ready, options.batch_seconds, options.workers)
 
 
-def executor_for(model: str | Path | Emotion2vec, options: ExecutorOptions) -> AbstractContextManager[Executor]:
+def executor_for(
+    model: str | Path | Emotion2vec, options: ExecutorOptions, workload: Workload
+) -> AbstractContextManager[Executor]:
     """The executor that the options name.
 
     Raises:
-        ConfigError: there is no such device, or the cluster or its package is missing.
+        ConfigError: there is no such device, the graph of a backend cannot be kept, or the cluster or its package is
+            missing.
         CheckpointError: the model cannot be loaded.
     """
     if options.engine == "local":
-        return local_executor(model, options)
+        return local_executor(model, options, workload)
     from emotion2vec.extraction.ray_executor import ray_executor
 
     return ray_executor(model, options)

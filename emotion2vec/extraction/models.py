@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import nn
 
-from emotion2vec.audio import SAMPLE_RATE, receptive_field
+from emotion2vec.audio import receptive_field
 from emotion2vec.checkpoint import load_model
 from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.backends import choose_graph, trial_clip
+from emotion2vec.extraction.fingerprint import dimensions_hash
+from emotion2vec.extraction.graphs import GraphNetwork
+from emotion2vec.extraction.options import Workload
 from emotion2vec.extraction.processors import threads_within_processors
 from emotion2vec.hardware import best_precision, describe_precision, multiplies, remembered, time_candidates
 from emotion2vec.model.cpu.packing import INT8_GAIN, can_pack, int8_product_gain, packed
@@ -27,19 +30,40 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, 
 """The type of what is computed by precision; of int8 that is what lies between the products of its blocks."""
 
 
+NOTHING_KNOWN = Workload(last_block=False)
+"""A job of which nothing is known: PyTorch serves every one."""
+
+
+class Ready(NamedTuple):
+    """What a job computes with: the model, the precision's name, and the graph that stands in for the model, if any."""
+
+    model: Emotion2vec
+    precision: str
+    graph: GraphNetwork | None
+
+
 @contextmanager
 def ready_model(
-    model: str | Path | Emotion2vec, device: str | None, precision: str = "fp32"
-) -> Iterator[tuple[Emotion2vec, str]]:
-    """Load a model, or borrow one in eval mode, without touching its owner's; on a CPU its weights are packed.
+    model: str | Path | Emotion2vec,
+    device: str | None,
+    precision: str = "fp32",
+    *,
+    backend: str = "torch",
+    workload: Workload = NOTHING_KNOWN,
+) -> Iterator[Ready]:
+    """Load a model, or borrow one in eval mode, without touching its owner's.
+
+    On a CPU its weights are packed, unless a graph computes in its place.
 
     Args:
         model: what `load_model` takes, or a model, which is moved if `device` is given.
         device: see `choose_device`; None leaves a model where it is.
         precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`.
+        backend: `torch`, `onnx` (onnxruntime, which computes in fp32), or `auto` for the faster one.
+        workload: what it is for; `auto` needs to know.
 
     Yields:
-        The model, or a second face of it, and the name of the precision to compute in.
+        The model, or a second face of it, the precision, and the graph.
 
     Raises:
         ConfigError: there is no such device, or `model` is neither a path nor a model.
@@ -52,10 +76,13 @@ def ready_model(
         model.to(choose_device(device))
     model = frozen(model)
     with threads_within_processors() if is_host(model.device) else nullcontext():
-        precision = _tried_precision(model, precision)
+        precision = "fp32" if backend == "onnx" else _tried_precision(model, precision)
+        if precision == "fp32" and (graph := choose_graph(backend, model, workload)) is not None:
+            yield Ready(model, precision, graph)
+            return
         dtype = torch.int8 if precision == "int8" else DTYPES[precision]
         with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
-            yield model, precision
+            yield Ready(model, precision, None)
 
 
 def _tried_precision(model: Emotion2vec, precision: str) -> str:
@@ -112,8 +139,8 @@ def _int8_if_it_pays(model: Emotion2vec) -> str:
     if not int8_product_gain():
         logger.warning("precision is int8, which this processor does not multiply exactly: computing in %s", other)
         return other
-    digest = hashlib.sha256(repr(model.config).encode()).hexdigest()[:16]
-    gain = float(remembered(f"gain of int8 over {other}, network {digest}", lambda: _int8_gain(model, DTYPES[other])))
+    name = f"gain of int8 over {other}, network {dimensions_hash(model)}"
+    gain = float(remembered(name, lambda: _int8_gain(model, DTYPES[other])))
     if gain >= INT8_GAIN:
         return "int8"
     reason = f"{gain:.2f} times as fast as {other} here, less than the {INT8_GAIN:g} that its rounding should bring"
@@ -123,8 +150,8 @@ def _int8_if_it_pays(model: Emotion2vec) -> str:
 
 @torch.inference_mode()
 def _int8_gain(model: Emotion2vec, dtype: torch.dtype) -> float:
-    """How many times faster a network is in int8 than in floating point, for one clip of 3 s."""
-    waveform = torch.randn(1, 3 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
+    """How many times faster a network is in int8 than in floating point, for one clip."""
+    waveform = trial_clip()
 
     def run() -> torch.Tensor:
         with torch.autocast(HOST.type, dtype, enabled=packed_dtype == dtype != torch.float32):
@@ -135,12 +162,3 @@ def _int8_gain(model: Emotion2vec, dtype: torch.dtype) -> float:
         with packed(model, packed_dtype):
             seconds.append(time_candidates({"network": run})["network"])
     return round(seconds[0] / seconds[1], 3)
-
-
-def weights_hash(model: nn.Module) -> str:
-    """Hash a network's configuration and weights, ours or another library's: what its features depend on."""
-    digest = hashlib.sha256(repr(getattr(model, "config", None)).encode())  # processors have instructions for it
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

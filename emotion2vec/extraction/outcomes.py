@@ -15,7 +15,7 @@ from emotion2vec.extraction.background import Later
 from emotion2vec.extraction.batching import Batch
 from emotion2vec.extraction.clips import ClipFault, LongClip
 from emotion2vec.extraction.encoder import EncodedClip, Encoder
-from emotion2vec.extraction.lanes import in_lanes, lanes_for
+from emotion2vec.extraction.lanes import in_lanes
 from emotion2vec.extraction.sources import Item
 from emotion2vec.extraction.spool import spooled
 from emotion2vec.extraction.writers import Writer
@@ -63,7 +63,7 @@ def encode_and_write(
         ConfigError: nothing more can be written.
     """
     finished: list[Outcome] = []
-    encode, lanes = partial(_encode, encoder=encoder, folder=folder), lanes_for(encoder.model.device, len(items))
+    encode, lanes = partial(_encode, encoder=encoder, folder=folder), encoder.lanes(len(items))
     with closing(Later(WRITES_BEHIND)) as later, closing(in_lanes(batches, encode, lanes)) as stream:
         for encoded in stream:
             if isinstance(encoded, ClipFault):

@@ -24,7 +24,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.choices import FeatureChoice
 from emotion2vec.extraction.chunks import Chunking
-from emotion2vec.extraction.options import ExecutorOptions, check_options, option_faults
+from emotion2vec.extraction.options import ExecutorOptions, Workload, backend_faults, check_options, option_faults
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources import AnySources, Item, read_sources
@@ -53,6 +53,7 @@ def predict(
     segments: str | Path | None = None,
     accept_damaged: bool = False,
     precision: str = "fp32",
+    backend: str = "auto",
     device: str | None = None,
     progress: bool = False,
 ) -> ExtractionReport:
@@ -69,6 +70,7 @@ def predict(
         segments: RTTM or Kaldi `segments` file that cuts the recordings, or `vad` for their stretches with speech.
         accept_damaged: take what there is of damaged files, and warn of each; otherwise they fail.
         precision: `fp32`, `bf16`, `fp16`, `int8` (on a CPU) or `auto`.
+        backend: `torch`, `onnx` for onnxruntime on a CPU, or `auto` for the faster one.
         device: `cpu`, `cuda`, ..., or `auto`; None means `auto`, or where a given model is.
         progress: show a progress bar if stderr is a terminal.
 
@@ -77,7 +79,7 @@ def predict(
         ManifestError: the sources cannot be read.
         CheckpointError: the model cannot be loaded.
     """
-    check_options(_faults(precision, window, plot, output))
+    check_options(_faults(precision, window, plot, output) + backend_faults(backend, precision, None))
     if plot is not None:
         check_folder_name(plot, "plot", "a picture for each input")
     found = read_sources(source, root=root, channel=channel, segments=segments, accept_damaged=accept_damaged)
@@ -87,18 +89,21 @@ def predict(
 
     step = 1 if window is None else _frames_of(window)
     choice = FeatureChoice(granularity="utterance" if window is None else "frame", downsample=step)
-    options = ExecutorOptions(device=device, precision=precision)
-    with local_executor(model, options) as executor:
+    options = ExecutorOptions(device=device, precision=precision, backend=backend)
+    workload = Workload.of(choice, [item.duration for item in found.items])
+    with local_executor(model, options, workload) as executor:
         head = executor.model.head
         if head is None:
             name = f"{model}: this model" if isinstance(model, str | Path) else "this model"
             raise ConfigError(f"{name} has no head, expected a fine-tuned one for predict")
-        encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=Chunking())
+        encoder = Encoder(
+            executor.model, choice, precision=executor.precision, chunking=Chunking(), graph=executor.graph
+        )
         with _open(output) as stream:
             writer = ScoreWriter(
                 head, stream, output.suffix.lower() if output else ".jsonl", step if window else None, plot
             )
-            job = Job(writer, None, ExtractionReport(precision=executor.precision))
+            job = Job(writer, None, ExtractionReport.by(executor))
             job.begin(found)
             todo = job.plan(found.items, resume=False)
             with progress_bar(len(todo)) if progress else nullcontext() as callback:

@@ -124,6 +124,7 @@ class RayExecutor:
     precision: str
     shares: Shares
     options: ExecutorOptions
+    graph: None = None
 
     def outcomes(
         self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None

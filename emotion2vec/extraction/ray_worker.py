@@ -210,8 +210,8 @@ class EncodeClips:
             name = f"{job.ledgers}{uuid4().hex}.jsonl"
             self._ledger = Ledger(job.folder, name, name, resume=False, at_once=True, stores_facts=False)
         encoder = job.encoder()
-        _, precision = self._stack.enter_context(ready_model(encoder.model, job.device, job.precision))
-        encoder.dtype = DTYPES[precision]
+        ready = self._stack.enter_context(ready_model(encoder.model, job.device, job.precision))
+        encoder.dtype = DTYPES[ready.precision]
         return encoder
 
     def _work(self, table: pyarrow.Table, encoder: Encoder) -> Iterator[pyarrow.Table]:

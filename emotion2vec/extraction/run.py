@@ -19,6 +19,7 @@ from emotion2vec.extraction.sources import Item, Items
 from emotion2vec.extraction.writers import Writer
 
 if TYPE_CHECKING:
+    from emotion2vec.extraction.executor import Executor
     from emotion2vec.extraction.outcomes import Outcome
 
 
@@ -34,6 +35,7 @@ class ExtractionReport:
         frames: frames of the written items.
         failed: everything that could not be extracted, with the reason.
         precision: what was computed in.
+        backend: what computed: `torch`, or `onnx` for onnxruntime.
         changes: items that were found otherwise than they were named.
         notes: what was done to audio on the way, by kind.
         passed_over: files of folders that are no audio by their endings, by those.
@@ -45,10 +47,16 @@ class ExtractionReport:
     frames: int = 0
     failed: list[Fault] = field(default_factory=list)
     precision: str = "fp32"
+    backend: str = "torch"
     redone: int = 0
     changes: list[Change] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def by(cls, executor: Executor) -> ExtractionReport:
+        """An empty report of what an executor is going to do."""
+        return cls(precision=executor.precision, backend="torch" if executor.graph is None else "onnx")
 
     @property
     def summary(self) -> Summary:

@@ -96,8 +96,8 @@ def stream_features(
     """
     options = options or StreamOptions()
     check_options(option_faults(precision=precision, batch_seconds=None, workers=None) + options.faults())
-    with ready_model(model, device, precision) as (ready, resolved):
-        state = _Stream(ready, DTYPES[resolved], options)
+    with ready_model(model, device, precision) as ready:
+        state = _Stream(ready.model, DTYPES[ready.precision], options)
         for block in _resampled(chunks, sample_rate):
             state.add(block)
             while (step := state.step()) is not None:

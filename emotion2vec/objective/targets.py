@@ -36,7 +36,7 @@ def deviation(mean: Tensor, square: Tensor, utterances: Tensor) -> Tensor:
         square: (D,) of their squares.
         utterances: () how many they are.
     """
-    variance = (square - mean.square()).clamp(min=0).double() / (1 - 1 / utterances)  # (D,), that of a sample
+    variance = (square - mean.square()).clamp(min=0) / (1 - 1 / utterances)  # (D,), that of a sample
     variance = variance.lerp(variance.mean(), PRIOR / (utterances + PRIOR))
     return torch.where(utterances > 1, variance, 1.0).add(STD_FLOOR**2).sqrt().to(mean)
 
@@ -65,8 +65,8 @@ class UtteranceTarget(nn.Module):
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("square", torch.ones(width))
-        self.register_buffer("updates", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("utterances", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("updates", torch.zeros(()))
+        self.register_buffer("utterances", torch.zeros(()))
 
     def pool(self, ffn: Sequence[Tensor]) -> Tensor:
         """Pool the teacher's frames (B, T, D) of each layer to one vector per utterance (B, D), in float32."""
@@ -103,6 +103,6 @@ class UtteranceTarget(nn.Module):
         """
         self.updates += 1
         self.utterances += utterances
-        share = (1 - self.momentum) / (1 - self.momentum**self.updates)
+        share = ((1 - self.momentum) / (1 - self.momentum**self.updates)).clamp(max=1.0)
         self.mean.lerp_(mean.to(self.mean), share.to(self.mean))
         self.square.lerp_(square.to(self.square), share.to(self.square))

@@ -69,7 +69,7 @@ class ModelExtractor:
     reads = ("audio",)
 
     def __init__(self, name: str, model: Any, layer: int | str, pooling: str):
-        from emotion2vec.extraction.models import weights_hash
+        from emotion2vec.extraction.fingerprint import weights_hash
 
         self.name = name
         self.fingerprint = " ".join(

@@ -147,7 +147,7 @@ def test_torch_export_is_the_model(native: Path, speech: np.ndarray, tmp_path: P
         program = torch.export.load(stream, extra_files=facts).module()
     assert json.loads(facts["emotion2vec.json"])["hop"] == "320"
     model = load_model(native)
-    names = graph.output_names(model)
+    names = graph.WholePath.outputs(model)
     for sizes in ([720], [16_001], [480_000], [16_000] * 2, [400, 20_000, 5_000]):
         clips = [speech[:size] for size in sizes]
         padded = torch.zeros(len(sizes), max(sizes))
@@ -168,7 +168,7 @@ def test_int8_weights_are_smaller_and_near(exported: Path, native: Path, speech:
     path.write_bytes(exported.read_bytes())
     exporting._quantize(path)
     model, clip = load_model(native), speech[:48_000]
-    agreement = exporting._check(model, exporting._onnx_graph(path), int8=True)
+    agreement = exporting._check(model, exporting._onnx_graph(path), graph.WholePath, int8=True)
     assert 0.99 < agreement.cosine < 0.999999 and agreement.difference > 1e-4
     assert path.stat().st_size < exported.stat().st_size
     found = run_onnx(path)(clip[None], np.array([clip.size]))
@@ -178,7 +178,7 @@ def test_int8_weights_are_smaller_and_near(exported: Path, native: Path, speech:
     session = onnxruntime.InferenceSession(str(path))
     assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == list(LABELS)
     with pytest.raises(CheckpointError, match="differ from the model's"):
-        exporting._check(model, exporting._onnx_graph(path))
+        exporting._check(model, exporting._onnx_graph(path), graph.WholePath)
 
 
 @pytest.mark.slow
@@ -192,12 +192,12 @@ def test_a_graph_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mo
 
     def write(network: Emotion2vec, path: Path) -> graph.Agreement:
         path.write_bytes(b"graph")
-        return exporting._check(network, eager)
+        return exporting._check(network, eager, graph.WholePath)
 
     @torch.inference_mode()
     def eager(waveforms: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
         outputs = graph.WholePath(model)(torch.from_numpy(waveforms), torch.from_numpy(lengths))
-        return {name: output.numpy() for name, output in zip(graph.output_names(model), outputs, strict=True)}
+        return {name: output.numpy() for name, output in zip(graph.WholePath.outputs(model), outputs, strict=True)}
 
     monkeypatch.setattr(exporting, "_write_program", write)
     done = export(model, tmp_path / "good.pt2", format="torch-export")

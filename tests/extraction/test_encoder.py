@@ -163,7 +163,7 @@ def test_features_that_are_not_finite_are_a_fault(model: Emotion2vec) -> None:
 def test_the_mode_of_a_borrowed_model_is_left_alone(model: Emotion2vec) -> None:
     model.train()
     try:
-        with ready_model(model, None) as (ready, precision):
+        with ready_model(model, None) as (ready, precision, _):
             assert precision == "fp32" and not any(module.training for module in ready.modules())
             assert all(module.training for module in model.modules())
             assert {id(one) for one in ready.parameters()} == {id(one) for one in model.parameters()}

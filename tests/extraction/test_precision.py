@@ -102,7 +102,7 @@ def test_features_in_int8_are_near_and_say_so(
 ) -> None:
     gains(monkeypatch, products=3.0, network=2.0)
     clips = sorted(sample_speech.glob("*.opus"))[:3]
-    with ready_model(model, None, "int8") as (ready, precision):
+    with ready_model(model, None, "int8") as (ready, precision, _):
         assert precision == "int8" and isinstance(ready.backbone.blocks[0].fc2._packed, Int8Weight)
     for name in ("fp32", "int8"):
         assert extract(clips, model=model, output=tmp_path / name, precision=name).precision == name

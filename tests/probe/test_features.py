@@ -10,7 +10,7 @@ from probe.stand_in import StandIn, clip_of, write_tones
 from emotion2vec.audio import load_audio
 from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.models import weights_hash
+from emotion2vec.extraction.fingerprint import weights_hash
 from emotion2vec.probe import spectral
 from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.features import make_extractor

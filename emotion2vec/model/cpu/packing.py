@@ -151,6 +151,12 @@ def choose_layout(dtype: torch.dtype, rows: int, inputs: int, outputs: int) -> s
     return fastest(name, partial(_candidates, dtype, sample_shape(*shape)), tolerance=TOLERANCES[dtype])
 
 
+def layout_candidates(x: Tensor, weight: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """Products of (R, I) and (O, I) with each layout; one that cannot be made fails when it runs."""
+    made = {name: cache(partial(layout, weight, None, x.dtype)) for name, layout in LAYOUTS.items()}
+    return {name: lambda make=make: make()(x) for name, make in made.items()}  # type: ignore[misc]
+
+
 @cache
 def _onednn_packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN lays out weights in a dtype on this processor."""
@@ -161,12 +167,11 @@ def _onednn_packs(dtype: torch.dtype) -> bool:
 
 
 def _candidates(dtype: torch.dtype, shape: tuple[int, int, int]) -> dict[str, Callable[[], Tensor]]:
-    """Products with each layout, of operands of a shape (R, I, O); one that cannot be made fails when it runs."""
+    """Products with each layout, of operands of a shape (R, I, O)."""
     rows, inputs, outputs = shape
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(size, generator=generator).to(dtype) for size in ((rows, inputs), (outputs, inputs)))
-    made = {name: cache(partial(layout, weight, None, dtype)) for name, layout in LAYOUTS.items()}
-    return {name: lambda make=make: make()(x) for name, make in made.items()}  # type: ignore[misc]
+    return layout_candidates(x, weight)
 
 
 @runtime_checkable
