@@ -14,7 +14,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -36,8 +36,6 @@ PRODUCTS = ("auto", "plain", "onednn")
 CACHE_VARIABLE = "EMOTION2VEC_CACHE"
 """Environment variable with the folder of what may be forgotten."""
 
-MARGIN = 1.05
-"""How many times faster than plain PyTorch something else must be measured to be chosen."""
 BF16_GAIN = 1.3
 """How many times faster than products in float32 those in bfloat16 must be for `auto` to choose them."""
 ROUNDS = (5, 25)
@@ -221,22 +219,30 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return clock() - started
 
 
-def fastest(name: str, candidates: Callable[[], Candidates], *, tolerance: float = 1e-3) -> str:
+def fastest(name: str, samples: Callable[[], Iterable[Candidates]], *, margin: float, tolerance: float = 1e-3) -> str:
     """Which of several ways to compute the same is the fastest here; the first, plain one unless by a margin.
 
     Args:
         name: of the choice, see `remembered`.
-        candidates: makes the ways, see `time_candidates`; runs only when nothing is known yet.
+        samples: makes the same ways for operands of several sizes; runs only when nothing is known yet.
+        margin: how many times faster than the plain one a way must be on every sample to be chosen.
         tolerance: see `time_candidates`.
     """
 
     def find() -> str:
+        least: dict[str, float] = {}
         with torch.no_grad():
-            seconds = time_candidates(candidates(), tolerance=tolerance)
-        plain, best = next(iter(seconds)), min(seconds, key=seconds.__getitem__)
-        return best if seconds[best] * MARGIN <= seconds[plain] else plain
+            for candidates in samples():
+                seconds = time_candidates(candidates, tolerance=tolerance)
+                plain = next(iter(seconds))
+                ratios = {way: seconds[plain] / took for way, took in seconds.items()}
+                least = {
+                    way: min(ratio, least.get(way, ratio)) for way, ratio in ratios.items() if way in (least or ratios)
+                }
+        best = max(least, key=least.__getitem__)
+        return best if least[best] >= margin else plain
 
-    return remembered(name, find)
+    return str(remembered(name, find))
 
 
 # Dtypes

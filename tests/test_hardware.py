@@ -54,16 +54,24 @@ def working(loops: int, result: float = 1.0) -> Callable[[], torch.Tensor]:
 
 def test_the_faster_way_is_chosen_and_remembered(nothing_known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ways = {"plain": working(400), "other": working(20), "wrong": working(1, result=2.0)}
-    assert fastest("a", lambda: ways) == "other"
+    assert fastest("a", lambda: [ways], margin=1.1) == "other"
     (file,) = nothing_known.rglob("*.json")
     assert json.loads(file.read_text()) == {"name": "a", "found": "other"}
     monkeypatch.setattr(hardware, "_chosen", {})  # another process
-    assert fastest("a", lambda: pytest.fail("measured twice")) == "other"
+    assert fastest("a", lambda: pytest.fail("measured twice"), margin=1.1) == "other"
 
 
 def test_plain_stays_unless_something_is_faster_by_a_margin() -> None:
-    assert fastest("a", lambda: {"plain": working(100), "same": working(100)}) == "plain"
-    assert fastest("b", lambda: {"plain": working(20), "slow": working(400)}) == "plain"
+    assert fastest("a", lambda: [{"plain": working(100), "same": working(100)}], margin=1.5) == "plain"
+    assert fastest("b", lambda: [{"plain": working(20), "slow": working(400)}], margin=1.1) == "plain"
+
+
+def test_a_way_must_be_faster_on_every_sample() -> None:
+    quick, even = {"plain": working(400), "other": working(20)}, {"plain": working(100), "other": working(100)}
+    assert fastest("a", lambda: [quick, quick], margin=1.5) == "other"
+    assert fastest("b", lambda: [quick, even], margin=1.5) == "plain"
+    lacking = {"plain": working(400), "third": working(20)}
+    assert fastest("c", lambda: [quick, lacking], margin=1.5) == "plain"
 
 
 def test_a_way_that_fails_or_computes_something_else_is_left_out() -> None:

@@ -16,7 +16,7 @@ from emotion2vec.model.cpu.packing import Packed, pack_weight
 from emotion2vec.model.cpu.products import product
 from emotion2vec.model.linear import Linear
 
-TALL = 4096
+TALL = 1024
 """Frames that a layer of the CNN has to multiply at once, roughly: it sees many more than the Transformer."""
 
 
