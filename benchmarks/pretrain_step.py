@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,9 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
     from emotion2vec.training.work import utterance_flops
 
     torch.set_num_threads(threads)
+    special = ExitStack()  # for as long as this function runs
     if plain:
-        plain_network().__enter__()  # for the rest of this process
+        special.enter_context(plain_network())
     own = ["model.layerdrop=0", "optim.accumulate=1", "optim.clip_norm=1", "loss.utterance=none"]
     config = load_config(None, ["data.train=unused", f"run.dir={data.parent}", *own, *settings])
     fabric = build_fabric(config)
