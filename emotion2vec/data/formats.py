@@ -103,14 +103,13 @@ def _table_row(number: int, record: Mapping[str, str]) -> Row:
     path = record.get("file", "")
     if not path.strip():
         raise ValueError("the column 'file' is empty, expected a path")
-    start, end = _seconds(record, "start"), _seconds(record, "end")
-    if end is not None and end <= (start or 0.0):
-        raise ValueError(f"the segment ends at {end:g} s, expected an end after its start at {start or 0:g} s")
+    start, duration = _span(record)
     return Row(
         line=number,
         path=path,
-        start=0.0 if start is None and end is not None else start,
-        duration=None if end is None else end - (start or 0.0),
+        start=start,
+        duration=duration,
+        channel=_channel(record),
         label=_text(record, LABEL_FIELDS),
         speaker=_text(record, SPEAKER_FIELDS),
     )
@@ -139,20 +138,55 @@ def _json_row(number: int, record: Mapping[str, Any]) -> Row:
     path = next((record[name] for name in AUDIO_FIELDS if record.get(name)), None)
     if not isinstance(path, str):
         raise ValueError(f"no path: expected text in one of {', '.join(AUDIO_FIELDS)}, found the fields {list(record)}")
-    start = _seconds(record, "offset")
-    # A duration without an offset describes the whole file, so nothing is cut out.
-    duration = None if start is None else _seconds(record, "duration")
-    if duration is not None and duration == 0:
-        raise ValueError("the field 'duration' is 0, expected a positive number of seconds")
+    start, duration = _span(record)
     return Row(
         line=number,
         path=path,
         key=_text(record, ("key", "id")),
         start=start,
         duration=duration,
+        channel=None if "wav" in record else _channel(record),  # EmoBox's `channel` is how many there are
         label=_text(record, LABEL_FIELDS),
         speaker=_text(record, SPEAKER_FIELDS),
     )
+
+
+START_FIELDS, END_FIELDS = ("start", "offset", "start_time", "begin"), ("end", "end_time", "stop")
+"""Fields and columns of where a segment starts and ends, in s."""
+
+
+def _span(record: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Start and duration of a row's segment, in s; None for the file's own.
+
+    A duration without a start describes the whole file, so nothing is cut out.
+    """
+    start, end = (_first_seconds(record, names) for names in (START_FIELDS, END_FIELDS))
+    duration = None if start is None else _seconds(record, "duration")
+    if duration == 0:
+        raise ValueError("the field 'duration' is 0, expected a positive number of seconds")
+    if end is None:
+        return start, duration
+    start = start or 0.0
+    if end <= start:
+        raise ValueError(f"the segment ends at {end:g} s, expected an end after its start at {start:g} s")
+    if duration is not None and not math.isclose(duration, end - start, abs_tol=0.02):
+        raise ValueError(f"the segment lasts {duration:g} s and ends {end - start:g} s after its start, expected one")
+    return start, end - start
+
+
+def _first_seconds(record: Mapping[str, Any], names: Sequence[str]) -> float | None:
+    return next((value for name in names if (value := _seconds(record, name)) is not None), None)
+
+
+def _channel(record: Mapping[str, Any]) -> int | None:
+    """A row's channel, counted from 0 as `--channel` is."""
+    value = record.get("channel")
+    text = "" if value is None else str(value).strip()
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]+", text):
+        raise ValueError(f"the field 'channel' is {text!r}, expected a number, from 0 on")
+    return int(text)
 
 
 def _lhotse_row(number: int, record: dict[str, Any]) -> Row:

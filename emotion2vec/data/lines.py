@@ -19,7 +19,7 @@ Lines = list[tuple[int, str]]
 
 WIDE_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
-SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """First line of tables from Excel, which names the character between fields."""
 
 
@@ -139,7 +139,8 @@ def parse_records(source: Path, lines: Lines) -> Table:
         place += 1
         if any(field.strip() for field in fields[len(columns) :]):
             reason = f"the row has {len(fields)} fields and the header {len(columns)}, expected a field for each column"
-            table.faults.append(Fault(f"{source}:{number}", reason + ": put text with separators in quotes"))
+            hint = "" if delimiter == "\t" else ": put text with separators in quotes"
+            table.faults.append(Fault(f"{source}:{number}", reason + hint))
         elif any(field.strip() for field in fields):
             table.records.append((number, dict(zip(columns, fields, strict=False))))
     return table

@@ -9,9 +9,10 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 from emotion2vec.decode.suffixes import AUDIO_SUFFIXES
 
-CONTAINERS = frozenset(suffix[1:] for suffix in AUDIO_SUFFIXES) | {
-    "audio", "audios", "clips", "data", "downloads", "files", "recordings", "sounds", "speech", "wavs",
-}  # fmt: skip
+CONTAINERS = frozenset({
+    "aac", "aiff", "audio", "audios", "clips", "data", "downloads", "files", "flac", "m4a", "mp3", "mp4", "ogg", "opus",
+    "recordings", "sounds", "speech", "sph", "wav", "wave", "wavs", "webm",
+})  # fmt: skip
 """Folders whose names say only that audio is in them, or of which kind: these change when it is converted or moved."""
 
 

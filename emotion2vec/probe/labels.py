@@ -5,7 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 SYNONYMS = {
-    "angry": "anger", "anger": "anger",
+    "angry": "anger", "anger": "anger", "ang": "anger",
+    "hap": "happiness", "sur": "surprise", "fea": "fear", "dis": "disgust", "neu": "neutral",
+    "exc": "excitement", "fru": "frustration",
     "happy": "happiness", "happiness": "happiness", "joy": "happiness", "joyful": "happiness",
     "sad": "sadness", "sadness": "sadness",
     "neutral": "neutral",

@@ -136,7 +136,7 @@ def _in_pairs(readers: Mapping[str, list[Callable[[], Arrays]]], about: Path) ->
     """Join `NAME.frames` and `NAME.utterance`, where the job wrote both, or where every array has its other."""
     ends = tuple(f".{key}" for key in BOTH)
     halves = {name for name in readers if name.endswith(ends)}
-    names = {name.removesuffix(ends[0]).removesuffix(ends[1]) for name in halves}
+    names = {name[: -len(end)] for name in halves for end in ends if name.endswith(end)}
     complete = halves == readers.keys() == {name + end for name in names for end in ends}
     paired = bool(halves) and _fact(about, "granularity") in ("both", None) and complete
     if not paired:

@@ -19,6 +19,8 @@ from emotion2vec.errors import ManifestError
 from emotion2vec.probe.corpora import SHOWN, Clip, ClipSet, audio_files
 
 LABEL_COLUMNS = ("label", "emotion")
+SEGMENT_COLUMNS = ("start", "offset", "start_time", "end", "end_time", "channel")
+"""Columns that cut a recording in lists of other verbs; a probe hears whole files, and must not pass them over."""
 OPTIONAL_COLUMNS = (
     "speaker",
     "gender",
@@ -106,6 +108,8 @@ class _Rows:
             missing.append(f"{file} is already on line {self._lines[file]}")
         cells = {column: cell.strip() for column, cell in row.items()}
         values, turn, wrong = _numbers(cells, self._targets, self._conversations)
+        cuts = [column for column in SEGMENT_COLUMNS if cells.get(column)]
+        wrong += [f"{column} is {cells[column]!r}, but whole files are probed: cut the audio first" for column in cuts]
         if missing or wrong:
             self.faults.append(f"line {line}: " + ", ".join(missing[:1] + wrong))
             return None

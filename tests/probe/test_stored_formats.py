@@ -19,7 +19,7 @@ from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.stored import StoredFeatures
 from emotion2vec.probe.stored_files import is_feature_store
 
-NAMES = ["X", "X.orig", "X.orig.v2", "s1/a", "s2/a", "s1/a.frames", "Zo\u00eb", "s1/a b", "-x#1"]
+NAMES = ["X", "X.orig", "X.orig.v2", "s1/a", "s2/a", "s1/a.frames", "Zo\u00eb", "s1/a b", "-x#1", "e.utterance"]
 CANNOT = {("kaldi", "both"), ("iemocap", "both"), ("iemocap", "utterance")}
 
 

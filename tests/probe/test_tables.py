@@ -97,3 +97,25 @@ def test_a_file_is_never_taken_from_another_speaker_or_of_two(folder: Path) -> N
     assert [clip.path.name for clip in found.clips] == ["X.opus", "X.orig.opus"]
     assert [change.kind for change in found.changes] == ["searched by stem"] * 2
     assert "only in other folders" in found.left_out["s1/sad.opus"] and "2 files" in found.left_out["twice.wav"]
+
+
+@pytest.mark.parametrize("column", ["start", "end", "channel"])
+def test_segments_are_refused_and_not_passed_over(folder: Path, column: str) -> None:
+    """A probe hears whole files: rows that cut them would be scored on audio that they do not mean."""
+    table = folder / "t.csv"
+    table.write_text(f"file,label,{column}\na.wav,x,1\nb.wav,y,\n")
+    with pytest.raises(
+        ManifestError, match=f"line 2: {column} is '1', but whole files are probed: cut the audio first"
+    ):
+        read_table(table)
+
+
+def test_folders_called_like_rare_suffixes_are_no_containers(folder: Path) -> None:
+    for name in ("au/x.opus", "flac/y.opus"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(b"")
+    table = folder / "t.csv"
+    table.write_text("file,label\nra/x.opus,x\nwav/y.wav,y\n")
+    found = read_table(table)
+    assert [clip.path.name for clip in found.clips] == ["y.opus"]
+    assert "only in other folders" in found.left_out["ra/x.opus"]
