@@ -5,6 +5,8 @@ K: classes. Q: dimensions of values.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -162,9 +164,16 @@ def _alike_labels(clips: Sequence[Clip]) -> list[str]:
 
 
 def _alike_speakers(clips: Sequence[Clip]) -> list[str]:
-    """Speakers whose names differ only in case, spaces or Unicode form are mostly one person, whom folds take apart."""
-    alike = _alike((clip.speaker for clip in clips if clip.speaker), lambda name: "".join(folded(name).split()))
+    """Speakers whose names differ only in how they are written are mostly one person, whom folds take apart."""
+    alike = _alike((clip.speaker for clip in clips if clip.speaker), _person)
     return [f"speakers that look like the same person count as different ones: {alike}"] if alike else []
+
+
+def _person(name: str) -> str:
+    """A speaker's name without case, spaces, invisible characters, leading zeros, and the `.0` of spreadsheets."""
+    visible = "".join(c for c in folded(name) if not c.isspace() and unicodedata.category(c) != "Cf")
+    whole = re.sub(r"^([0-9]+)\.0+$", r"\1", visible)
+    return re.sub(r"(?<![0-9])0+(?=[0-9])", "", whole)
 
 
 def _alike(names: Iterable[str], meaning: Callable[[str], str]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion2vec.probe.audit import audit
+from emotion2vec.probe.audit import _person, audit
 from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.folds import Fold, make_folds
 
@@ -76,3 +76,9 @@ def test_shared_audio_texts_and_missing_classes(tmp_path: Path) -> None:
         "fold x: the test has no clip of b",
     ):
         assert part in told
+
+
+def test_numbers_of_speakers_that_are_written_differently_are_one_person() -> None:
+    pairs = [("1", "01"), ("3", "3.0"), ("en1", "en1\u200b"), ("s1", "s001")]
+    assert all(_person(one) == _person(other) for one, other in pairs)
+    assert len({_person(name) for name in ("1", "10", "100", "s_1_1", "s_11", "3.5", "35")}) == 7
