@@ -42,6 +42,8 @@ ROUNDS = (5, 25)
 """Least and most times that each candidate of a choice runs; the best counts, since other work only slows one down."""
 ENOUGH = 0.03
 """Seconds of work of a candidate after which the least number of rounds suffices."""
+PLENTY = 0.3
+"""Seconds of work after which a candidate is not timed again, as two rounds tell enough of what takes so long."""
 HOPELESS = 4.0
 """A candidate that takes so many times the best one's time in its first round is not timed again."""
 
@@ -201,7 +203,8 @@ def time_candidates(candidates: Candidates, device: torch.device = HOST, toleran
     for number in range(ROUNDS[1]):
         fastest = min(best.values())
         due = [name for name in best if number == 0 or best[name] <= HOPELESS * fastest]
-        if number >= ROUNDS[0] and all(spent[name] > ENOUGH for name in due):
+        due = [name for name in due if number < 2 or spent[name] < PLENTY]
+        if not due or (number >= ROUNDS[0] and all(spent[name] > ENOUGH for name in due)):
             break
         for name in due:
             seconds = _seconds(candidates[name], device)
@@ -263,11 +266,14 @@ def bf16_gain(device: torch.device) -> float:
     def find() -> float:
         if not multiplies(torch.bfloat16, device):
             return 0.0
+        gain = 0.0
         with torch.no_grad():
-            single, half = (
-                best_rate(device, dtype, 512 if is_host(device) else 4096) for dtype in (torch.float32, torch.bfloat16)
-            )
-        return round(half / single, 3)
+            for size in (256, 512) if is_host(device) else (4096,):
+                single, half = (best_rate(device, dtype, size) for dtype in (torch.float32, torch.bfloat16))
+                gain = half / single
+                if gain < 1:  # emulated, and slow enough to be asked once
+                    break
+        return round(gain, 3)
 
     return float(remembered(f"bf16 gain on {device.type}", find))
 

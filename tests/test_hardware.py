@@ -99,6 +99,26 @@ def test_a_hopeless_way_is_timed_once() -> None:
     assert len(runs) == 2  # once for its numbers, once for its time
 
 
+def test_what_takes_long_is_not_timed_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "PLENTY", 0.001)
+    runs: list[int] = []
+
+    def slow() -> torch.Tensor:
+        runs.append(0)
+        return working(400)()
+
+    time_candidates({"plain": slow})
+    assert len(runs) == 3  # once for its numbers, and two rounds
+
+
+def test_ways_of_emulated_bfloat16_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (products, packing):
+        monkeypatch.setattr(module, "bf16_gain", lambda device: 0.2)
+        monkeypatch.setattr(module, "fastest", lambda *_, **__: pytest.fail("measured"))
+    assert set(products.choices(torch.bfloat16).values()) == {"plain"}
+    assert packing.choose_layout(torch.bfloat16, 256, 768, 768) == "plain"
+
+
 def test_a_damaged_or_unwritable_cache_costs_a_measurement_and_nothing_else(
     nothing_known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,13 +9,14 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from emotion2vec.audio import frame_count
 from emotion2vec.config import PretrainConfig
 from emotion2vec.data.batches import MicroBatch
 from emotion2vec.devices import is_host, peak_memory
-from emotion2vec.hardware import best_rate
+from emotion2vec.hardware import best_rate, bf16_gain
 from emotion2vec.training.computing import compute_dtype
 from emotion2vec.training.metrics import UpdateSize, UtteranceCovariance, channel_std, effective_rank
 from emotion2vec.training.work import utterance_flops
@@ -50,8 +51,10 @@ class Instruments:
 
     def _measure_peak(self) -> float:
         """Operations per second of this device's products in the compute precision."""
-        size = 1024 if is_host(self.fabric.device) else 8192
-        return best_rate(self.fabric.device, compute_dtype(self.fabric), size)
+        device, dtype = self.fabric.device, compute_dtype(self.fabric)
+        native = dtype == torch.float32 or (dtype == torch.bfloat16 and bf16_gain(device) >= 1)
+        size = 8192 if not is_host(device) else 1024 if native else 256  # what is emulated takes long
+        return best_rate(device, dtype, size)
 
     def features(self, cnn: Tensor, covariance: UtteranceCovariance) -> dict[str, float]:
         """Effective ranks of CNN output (B, T, C) and utterance embeddings, and the CNN output's deviation."""

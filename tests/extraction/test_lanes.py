@@ -132,6 +132,7 @@ def test_files_do_not_depend_on_lanes(
 ) -> None:
     """Clips of many lengths, long audio and broken files, in one job."""
     monkeypatch.setattr(processors, "available_processors", lambda: 3)
+    monkeypatch.setenv("EMOTION2VEC_PRODUCTS", "plain")  # the library may differ with the number of threads
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     for number, samples in enumerate([*rng.integers(4_000, 20_000, 12), 40_000, 50_000]):

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotion2vec.devices import is_host
-from emotion2vec.hardware import fastest, has_onednn, products_choice, remembered, time_candidates
+from emotion2vec.devices import HOST, is_host
+from emotion2vec.hardware import bf16_gain, fastest, has_onednn, products_choice, remembered, time_candidates
 from emotion2vec.model.cpu.products import TOLERANCES
 
 MARGIN = 1.05
@@ -148,6 +148,8 @@ def choose_layout(dtype: torch.dtype, rows: int, inputs: int, outputs: int) -> s
         return "plain"
     if wanted == "onednn":
         return "onednn" if _onednn_packs(dtype) else "plain"
+    if dtype == torch.bfloat16 and bf16_gain(HOST) < 1:
+        return "plain"
     name = f"layout for {rows} x {inputs} x {outputs} in {str(dtype).removeprefix('torch.')}"
     samples = (partial(_candidates, dtype, (size, inputs, outputs)) for size in (rows // 2, rows * 2))
     return fastest(name, lambda: (make() for make in samples), margin=MARGIN, tolerance=TOLERANCES[dtype])

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from emotion2vec.devices import HOST, is_host
-from emotion2vec.hardware import fastest, has_onednn, products_choice
+from emotion2vec.hardware import bf16_gain, fastest, has_onednn, products_choice
 
 NARROW = 256
 """Products whose smaller side has at most so many channels are measured as narrow ones, the others as wide ones."""
@@ -93,6 +93,8 @@ def choose(kind: str, dtype: torch.dtype, rows: int, inputs: int, outputs: int) 
         return "plain"
     if wanted == "onednn":
         return "onednn"
+    if dtype == torch.bfloat16 and bf16_gain(HOST) < 1:
+        return "plain"  # emulated: no way of it is fast, and timing them would take long
     return _measured(kind, dtype, shape_class(rows, inputs, outputs))
 
 
