@@ -10,7 +10,7 @@ R: rows. I: input channels. O: output channels. The leading dimensions (...) of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -44,6 +44,15 @@ Way = Callable[..., Tensor]
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear` by oneDNN; operands that it would multiply by its slow reference kernel are copied first."""
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")
+
+
+@cache
+def _onednn_multiplies(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's operator takes a dtype on this processor; some have no bfloat16."""
+    try:
+        return bool(onednn_linear(torch.ones(2, 32, dtype=dtype), torch.eye(32, dtype=dtype)).sum().item() == 64)
+    except (RuntimeError, NotImplementedError):
+        return False
 
 
 def _input_gradient(grads: Tensor, weight: Tensor) -> Tensor:
@@ -92,7 +101,7 @@ def choose(kind: str, dtype: torch.dtype, rows: int, inputs: int, outputs: int) 
     if wanted == "plain" or not has_onednn() or dtype not in TOLERANCES:
         return "plain"
     if wanted == "onednn":
-        return "onednn"
+        return "onednn" if _onednn_multiplies(dtype) else "plain"
     if dtype == torch.bfloat16 and bf16_gain(HOST) < 1:
         return "plain"  # emulated: no way of it is fast, and timing them would take long
     return _measured(kind, dtype, shape_class(rows, inputs, outputs))
