@@ -112,8 +112,8 @@ def test_what_takes_long_is_not_timed_often(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_ways_of_emulated_bfloat16_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "bf16_gain", lambda device: 0.2)
     for module in (products, packing):
-        monkeypatch.setattr(module, "bf16_gain", lambda device: 0.2)
         monkeypatch.setattr(module, "fastest", lambda *_, **__: pytest.fail("measured"))
     assert set(products.choices(torch.bfloat16).values()) == {"plain"}
     assert packing.choose_layout(torch.bfloat16, 256, 768, 768) == "plain"

@@ -153,12 +153,9 @@ def _int8_gain(model: Emotion2vec, dtype: torch.dtype) -> float:
     """How many times faster a network is in int8 than in floating point, for one clip."""
     waveform = trial_clip()
 
-    def run() -> torch.Tensor:
-        with torch.autocast(HOST.type, dtype, enabled=packed_dtype == dtype != torch.float32):
-            return model(waveform).frames
+    def seconds(packed_dtype: torch.dtype, compute_dtype: torch.dtype) -> float:
+        mixed = compute_dtype != torch.float32
+        with packed(model, packed_dtype), torch.autocast(HOST.type, compute_dtype, enabled=mixed):
+            return float(time_candidates({"network": lambda: model(waveform).frames})["network"])
 
-    seconds = []
-    for packed_dtype in (dtype, torch.int8):
-        with packed(model, packed_dtype):
-            seconds.append(time_candidates({"network": run})["network"])
-    return round(seconds[0] / seconds[1], 3)
+    return round(seconds(dtype, dtype) / seconds(torch.int8, torch.float32), 3)

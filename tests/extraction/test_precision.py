@@ -65,6 +65,7 @@ def test_int8_is_taken_where_it_is_right_and_pays(
     assert (said in caplog.text) if said else not caplog.text
 
 
+@pytest.mark.skipif(not int8_product_gain(), reason="int8 products are not exact on this processor")
 def test_sums_that_overflow_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on processors whose oneDNN adds pairs of products in 16 bits."""
 
@@ -72,7 +73,7 @@ def test_sums_that_overflow_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None
         def __call__(self, x: torch.Tensor, **options: object) -> torch.Tensor:
             return super().__call__(x).clamp(max=97_920.0)
 
-    assert packing._measure_int8() == 0.0 or int8_product_gain() > 0
+    assert packing._measure_int8() > 0
     monkeypatch.setattr(packing, "Int8Weight", Saturated)
     assert packing._measure_int8() == 0.0
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from emotion2vec.model.cpu import packing
 from emotion2vec.model.cpu.packing import LAYOUTS, Int8Weight, int8_product_gain, packed
+from emotion2vec.model.cpu.products import onednn_multiplies
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.linear import Linear
 
@@ -19,7 +20,7 @@ exact_int8 = pytest.mark.skipif(not int8_product_gain(), reason="int8 products a
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each layout of packed weights in turn, whatever is the fastest here; bfloat16 takes what there is."""
     name = str(request.param)
-    available = {dtype: name != "onednn" or packing._onednn_packs(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    available = {dtype: name != "onednn" or onednn_multiplies(dtype) for dtype in (torch.float32, torch.bfloat16)}
     monkeypatch.setattr(packing, "choose_layout", lambda dtype, *_: name if available[dtype] else "plain")
     return name
 

@@ -14,7 +14,7 @@ from emotion2vec.hardware import has_onednn
 from emotion2vec.model import attention
 from emotion2vec.model.attention import Alibi, CachedAttention, attend
 from emotion2vec.model.cpu import products
-from emotion2vec.model.cpu.products import FORWARD, WAYS, LearnedProduct, Way, product
+from emotion2vec.model.cpu.products import FORWARD, WAYS, LearnedProduct, Way, onednn_multiplies, product
 from emotion2vec.model.frontend import ConvLayer
 from emotion2vec.model.position import alibi_slopes
 
@@ -23,7 +23,7 @@ from emotion2vec.model.position import alibi_slopes
 @pytest.mark.parametrize(("inputs", "outputs"), [(48, 96), (96, 48)])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("gelu_first", [True, False])
-@pytest.mark.usefixtures("products")
+@pytest.mark.parametrize("way", ["plain", "copied", "onednn"])
 def test_learned_product(
     dtype: torch.dtype,
     error: float,
@@ -31,14 +31,18 @@ def test_learned_product(
     outputs: int,
     bias: bool,
     gelu_first: bool,
+    way: str,
 ) -> None:
+    if way == "onednn" and not (has_onednn() and onednn_multiplies(dtype)):
+        pytest.skip("oneDNN does not multiply this dtype here")
     torch.manual_seed(0)
     x = torch.randn(2, 30, inputs).to(dtype).requires_grad_()
     weight = torch.randn(outputs, inputs).to(dtype).requires_grad_()
     offset = torch.randn(outputs).to(dtype).requires_grad_() if bias else None
     leaves = [leaf for leaf in (x, weight, offset) if leaf is not None]
     exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    ours = LearnedProduct.apply(x, weight, offset, gelu_first)
+    chosen = [way if way in ways else "plain" for ways in WAYS.values()]
+    ours = LearnedProduct.apply(x, weight, offset, gelu_first, chosen)
     expected = F.linear(F.gelu(exact[0]) if gelu_first else exact[0], *exact[1:])
     grad = torch.randn(2, 30, outputs).to(dtype)
     ours.backward(grad)

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotion2vec.devices import HOST, is_host
-from emotion2vec.hardware import bf16_gain, fastest, has_onednn, products_choice, remembered, time_candidates
-from emotion2vec.model.cpu.products import TOLERANCES
+from emotion2vec.devices import is_host
+from emotion2vec.hardware import fastest, has_onednn, remembered, time_candidates
+from emotion2vec.model.cpu.products import TOLERANCES, settled_choice
 
 MARGIN = 1.05
 """How many times faster than PyTorch's layout another must be, for half and for twice the typical rows, to be taken."""
@@ -143,31 +143,21 @@ def pack_weight(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, rows
 
 def choose_layout(dtype: torch.dtype, rows: int, inputs: int, outputs: int) -> str:
     """Name of the layout in `LAYOUTS` for a product of this size."""
-    wanted = products_choice()
-    if wanted == "plain" or not has_onednn():
-        return "plain"
-    if wanted == "onednn":
-        return "onednn" if _onednn_packs(dtype) else "plain"
-    if dtype == torch.bfloat16 and bf16_gain(HOST) < 1:
-        return "plain"
+    if (settled := settled_choice(dtype)) is not None:
+        return settled
     name = f"layout for {rows} x {inputs} x {outputs} in {str(dtype).removeprefix('torch.')}"
-    samples = (partial(_candidates, dtype, (size, inputs, outputs)) for size in (rows // 2, rows * 2))
-    return fastest(name, lambda: (make() for make in samples), margin=MARGIN, tolerance=TOLERANCES[dtype])
+    return fastest(
+        name,
+        lambda: (_candidates(dtype, (size, inputs, outputs)) for size in (rows // 2, rows * 2)),
+        margin=MARGIN,
+        tolerance=TOLERANCES[dtype],
+    )
 
 
 def layout_candidates(x: Tensor, weight: Tensor) -> dict[str, Callable[[], Tensor]]:
     """Products of (R, I) and (O, I) with each layout; one that cannot be made fails when it runs."""
     made = {name: cache(partial(layout, weight, None, x.dtype)) for name, layout in LAYOUTS.items()}
     return {name: lambda make=make: make()(x) for name, make in made.items()}  # type: ignore[misc]
-
-
-@cache
-def _onednn_packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN lays out weights in a dtype on this processor."""
-    try:
-        return OnednnWeight(torch.eye(32), None, dtype)(torch.ones(1, 32)).sum().item() == 32
-    except (RuntimeError, NotImplementedError):
-        return False
 
 
 def _candidates(dtype: torch.dtype, shape: tuple[int, int, int]) -> dict[str, Callable[[], Tensor]]:

@@ -9,7 +9,7 @@ R: rows. I: input channels. O: output channels. The leading dimensions (...) of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -47,7 +47,7 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 @cache
-def _onednn_multiplies(dtype: torch.dtype) -> bool:
+def onednn_multiplies(dtype: torch.dtype) -> bool:
     """Whether oneDNN's operator takes a dtype on this processor; some have no bfloat16."""
     try:
         return bool(onednn_linear(torch.ones(2, 32, dtype=dtype), torch.eye(32, dtype=dtype)).sum().item() == 64)
@@ -97,20 +97,32 @@ def choose(kind: str, dtype: torch.dtype, rows: int, inputs: int, outputs: int) 
     Raises:
         ConfigError: the environment variable that overrides the choice is no choice.
     """
+    if (settled := settled_choice(dtype)) is not None:
+        return settled
+    shape = shape_class(rows, inputs, outputs)
+    name = f"{kind} of {' '.join(shape)} products in {str(dtype).removeprefix('torch.')}"
+    samples = SAMPLES[shape]
+    return fastest(
+        name,
+        lambda: (_candidates(kind, dtype, sample) for sample in samples),
+        margin=MARGIN,
+        tolerance=TOLERANCES[dtype],
+    )
+
+
+def settled_choice(dtype: torch.dtype) -> str | None:
+    """`plain` or `onednn` where nothing has to be measured for products in a dtype, else None.
+
+    Raises:
+        ConfigError: the environment variable that overrides the choice is no choice.
+    """
     wanted = products_choice()
     if wanted == "plain" or not has_onednn() or dtype not in TOLERANCES:
         return "plain"
     if wanted == "onednn":
-        return "onednn" if _onednn_multiplies(dtype) else "plain"
-    if dtype == torch.bfloat16 and bf16_gain(HOST) < 1:
-        return "plain"  # emulated: no way of it is fast, and timing them would take long
-    return _measured(kind, dtype, shape_class(rows, inputs, outputs))
-
-
-def _measured(kind: str, dtype: torch.dtype, shape: tuple[str, str]) -> str:
-    name = f"{kind} of {' '.join(shape)} products in {str(dtype).removeprefix('torch.')}"
-    samples = (partial(_candidates, kind, dtype, sample) for sample in SAMPLES[shape])
-    return fastest(name, lambda: (make() for make in samples), margin=MARGIN, tolerance=TOLERANCES[dtype])
+        return "onednn" if onednn_multiplies(dtype) else "plain"
+    # Where bfloat16 is emulated no way of it is fast, and timing them would take long.
+    return "plain" if dtype == torch.bfloat16 and bf16_gain(HOST) < 1 else None
 
 
 def _candidates(kind: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> dict[str, Callable[[], Tensor]]:
@@ -150,33 +162,29 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu_first: bool 
     if not learned or not is_host(x.device) or torch.compiler.is_compiling():
         return F.linear(F.gelu(x) if gelu_first else x, weight, bias)
     dtype = torch.get_autocast_dtype(HOST.type) if torch.is_autocast_enabled(HOST.type) else x.dtype
-    if gelu_first or any(way != "plain" for way in _ways(x, weight, dtype)):
+    outputs, inputs = weight.shape
+    ways = [choose(kind, dtype, x.numel() // inputs, inputs, outputs) for kind in WAYS]
+    if gelu_first or any(way != "plain" for way in ways):
         bias = None if bias is None else bias.to(dtype)
-        return LearnedProduct.apply(x.to(dtype), weight.to(dtype), bias, gelu_first)
+        return LearnedProduct.apply(x.to(dtype), weight.to(dtype), bias, gelu_first, ways)
     return F.linear(x, weight, bias)
 
 
-def _ways(x: Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[str, str, str]:
-    """Names of the ways of a product, of its input's gradient, and of its weight's."""
-    outputs, inputs = weight.shape
-    rows = x.numel() // inputs
-    forward, grad_input, grad_weight = (choose(kind, dtype, rows, inputs, outputs) for kind in WAYS)
-    return forward, grad_input, grad_weight
-
-
 class LearnedProduct(torch.autograd.Function):
-    """A product and its two gradients on a CPU, each in its own way."""
+    """A product and its two gradients on a CPU, each in its own way: `ways` are their names, in the order of `WAYS`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, gelu_first: bool) -> Tensor:  # noqa: D102
+    def forward(  # noqa: D102
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, gelu_first: bool, ways: Sequence[str]
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias, ctx.gelu_first = bias is not None, gelu_first
-        forward, *ctx.ways = _ways(x, weight, x.dtype)
+        forward, *ctx.ways = ways
         return FORWARD[forward](F.gelu(x) if gelu_first else x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # noqa: D102
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: D102
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
         grads = grad.reshape(-1, grad.shape[-1])  # (R, O)
@@ -188,4 +196,4 @@ class LearnedProduct(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             rows = (F.gelu(x) if ctx.gelu_first else x).reshape(-1, x.shape[-1])  # (R, I)
             grad_weight = WEIGHT_GRADIENT[ctx.ways[1]](grads, rows)
-        return grad_x, grad_weight, grads.sum(dim=0) if ctx.has_bias else None, None
+        return grad_x, grad_weight, grads.sum(dim=0) if ctx.has_bias else None, None, None
