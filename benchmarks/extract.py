@@ -185,8 +185,7 @@ def competitors(folder: Path, threads: int, precisions: list[str], against: str)
     convert(folder / "native", folder / "funasr", to="funasr")
     model = load_model(folder / "native")
     runs = {f"ours {precision}": ours(model, precision) for precision in precisions} | {PLAIN: plain(model)}
-    if "fp32" in precisions:
-        runs["network fp32"] = network_alone(model)
+    runs["network fp32"] = network_alone(model)
     peers: dict[str, Callable[[], Run]] = {
         "ours, onnxruntime": partial(ours, model, "fp32", "onnx"),
         "ours ONNX": partial(our_graph, folder, threads),
@@ -264,6 +263,8 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="of ours: fp32, bf16, int8")
     parser.add_argument("--against", choices=["peers", "plain"], default="peers")
     options = parser.parse_args()
+    if "fp32" not in options.precisions:
+        parser.error("--precisions needs fp32, which the others are compared with")
     torch.set_num_threads(options.threads)
     reference = PLAIN if options.against == "plain" else FUNASR
     with tempfile.TemporaryDirectory() as name:

@@ -1,6 +1,6 @@
 """Time every product of our networks against PyTorch's own, and fail where ours is slower.
 
-OMP_NUM_THREADS=1 python benchmarks/products.py [--models tiny small base large] [--rounds 7] [--least 0.95]
+OMP_NUM_THREADS=1 python benchmarks/products.py [--models tiny small base large] [--rounds 9] [--least 0.95]
 
 For each shape that the CNN, the projection, the decoder's Linear layer and the Transformer's blocks multiply: the
 forward product and both gradients as training computes them, and the forward product with packed weights as extraction

@@ -92,8 +92,8 @@ def extract(
         ray_address=ray_address,
         actors=actors,
     )
-    skipped = f", {report.skipped} were there already" if report.skipped else ""
-    skipped += f", {report.redone} of them anew, as their audio is not what it was" if report.redone else ""
+    skipped = f", {report.redone} of them anew, as their audio is not what it was" if report.redone else ""
+    skipped += f", {report.skipped} were there already" if report.skipped else ""
     computed = f" in {report.precision}" if report.precision != precision else ""
     computed += " by onnxruntime" if report.backend == "onnx" else ""
     say(f"{report.written} utterances ({duration(report.seconds)}) written to {output}{computed}{skipped}")

@@ -55,7 +55,7 @@ class ChannelMeter:
         for rows in stretches:
             centered = rows - rows.mean(axis=1, keepdims=True)
             found.append(np.einsum("ws,ws->w", centered, centered))
-        return np.nan_to_num(np.concatenate(found).astype(np.float64), posinf=0.0)
+        return np.nan_to_num(np.concatenate([np.zeros(0), *found]), posinf=0.0)
 
     def louder(self) -> int | None:
         """The channel with most energy where the channels cancel each other; None where their mean is to be taken."""

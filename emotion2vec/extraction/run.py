@@ -151,8 +151,8 @@ class Job:
             for outcome in outcomes:
                 if outcome.reason is None:
                     report.written += 1
-                    report.notes.update(note.kind for note in outcome.notes)
-                    if self._ledger is not None:  # processes elsewhere have no ledger
+                    report.notes.update({note.kind for note in outcome.notes})
+                    if self._ledger is not None:  # again, where the one of a process elsewhere has it
                         self._ledger.add(todo[outcome.index])
                     report.seconds += outcome.seconds
                     report.frames += outcome.frames

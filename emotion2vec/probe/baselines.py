@@ -98,9 +98,8 @@ def hugging_face(name: str, device: str) -> _FrozenNetwork:
     def in_windows(waveform: np.ndarray) -> list[torch.Tensor]:
         windows = plan_windows(len(waveform), chunking, kernels=[1], strides=[frame])
         pieces = [
-            [layer[:, window.skip : window.skip + window.keep] for layer in hidden_states(heard)]
-            for window in windows
-            for heard in (waveform[window.start : window.start + longest],)
+            [layer[:, w.skip : w.skip + w.keep] for layer in hidden_states(waveform[w.start : w.start + longest])]
+            for w in windows
         ]
         return [torch.cat(layer, dim=1) for layer in zip(*pieces, strict=True)]  # (1, T, D) each
 

@@ -166,6 +166,8 @@ class _Pairs:
         """
         total, parts = np.zeros(len(weights)), np.zeros(len(weights))
         for numbers, ours, theirs in self.parts:
+            if not np.isfinite(score(ours.sum(axis=0)) - score(theirs.sum(axis=0))):
+                continue  # drawing a single clip twice gives it no score
             own = weights[:, numbers]  # (R, P)
             if swap:
                 moved = np.tensordot(own, ours - theirs, axes=1)  # (R, ...)

@@ -10,7 +10,7 @@ from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import SingleDeviceStrategy
 
 from emotion2vec.config import RunConfig
-from emotion2vec.devices import HOST, accelerator, choose_device, devices_here
+from emotion2vec.devices import HOST, accelerator, choose_device, devices_here, is_host
 from emotion2vec.errors import ConfigError
 
 KNOWN = ("cpu", "cuda", "mps")
@@ -47,7 +47,7 @@ def training_device(run: RunConfig, devices: int, processes: int) -> torch.devic
             f"run.accelerator is {run.accelerator}, one device, but the run has {processes} processes; expected "
             f"run.accelerator={device.type}"
         )
-    if device != HOST and devices > (count := torch.accelerator.device_count()):
+    if not is_host(device) and devices > (count := torch.accelerator.device_count()):
         raise ConfigError(f"run.devices is {devices}, but this machine has {count} {accelerator()} devices")
     return device
 
@@ -61,7 +61,7 @@ def fabric_arguments(device: torch.device, devices: int, precision: Any) -> dict
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
     """
     if device.type in KNOWN:
-        chosen = devices if device.index is None else [device.index]
+        chosen = devices if device.index is None or is_host(device) else [device.index]
         return {"accelerator": device.type, "devices": chosen, "precision": precision}
     mixed = {} if precision == "32-true" else {"plugins": [MixedPrecision(precision, device.type)]}
     return {"accelerator": OtherAccelerator(), "devices": 1, "strategy": SingleDeviceStrategy(device), **mixed}

@@ -34,14 +34,17 @@ class Instruments:
         self.config = config
         self.fabric = fabric
         self._peak = 0.0
+        self._settled = False
 
     def utilization(self, flops: float, seconds: float) -> float:
         """Share of the peak of this device's matrix products that so many operations in so many seconds are.
 
         The peak is measured once, and once more where the share says that it was measured too low.
         """
-        share = flops / seconds / self._peak if self._peak else float("inf")
-        if share > 1:
+        self._peak = self._peak or self._measure_peak()
+        share = flops / seconds / self._peak
+        if share > 1 and not self._settled:
+            self._settled = True
             self._peak = max(self._peak, self._measure_peak())
             share = flops / seconds / self._peak
             if share > 1:

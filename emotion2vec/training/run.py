@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import torch
 
+from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.checkpoint.native import newest_checkpoint
 from emotion2vec.config import PretrainConfig, batches_per_device, without_effect
 from emotion2vec.data.corpus import TrainingCorpus, open_corpus
+from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.devices import is_host
 from emotion2vec.errors import TrainingError
 from emotion2vec.objective.pretrainer import Pretrainer
@@ -60,9 +62,11 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         tell(line)
     tell(computing.sentence())
     validation = Validation(config, ranks, tell) if config.validation.every else None
-    pretrainer = build_pretrainer(config, tell)
+    pretrainer, heard = build_pretrainer(config, tell)
+    if not named_by_files(corpus.sources):
+        heard = None  # the record is by the files' names
     try:
-        result = Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation).fit()
+        result = Trainer(config, fabric, ranks, pretrainer, corpus.sources, folder, validation, heard).fit()
     except NotImplementedError as error:
         if is_host(fabric.device):
             raise
@@ -94,8 +98,11 @@ def _silent(text: str) -> None:
     """Say nothing: only the main process speaks."""
 
 
-def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print) -> Pretrainer:
+def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print) -> tuple[Pretrainer, Heard | None]:
     """Initialize the network from the seed, then from `init.from` if the run is new.
+
+    Returns:
+        The network, and which utterances trained it already; None where `init.from` does not say.
 
     Raises:
         CheckpointError: `init.from` cannot be read or does not fit the configured network.
@@ -105,8 +112,17 @@ def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print)
         torch.manual_seed(keyed_seed(config.run.seed, "init"))
         pretrainer = Pretrainer(config)
     if config.init.from_ and newest_checkpoint(RunFolder(config).path) is None:
-        warm_start(pretrainer, config.init, say)
-    return pretrainer
+        return pretrainer, warm_start(pretrainer, config.init, say).heard
+    return pretrainer, Heard()
+
+
+def named_by_files(sources: Sequence[Source]) -> bool:
+    """Whether lists name their utterances by their files, and not by keys or as segments of them.
+
+    Of shards nothing is known but the ids, which are the files' names unless a list gave others.
+    """
+    cuts = (cut for source in sources if isinstance(source, CutSource) for cut in source.cuts)
+    return all(utterance_key(cut.id, 1.0) == utterance_key(cut.recording.sources[0].source, 1.0) for cut in cuts)
 
 
 def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:

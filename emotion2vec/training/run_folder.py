@@ -6,9 +6,9 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,13 +68,13 @@ class TrainingState:
         values: numbers and short lists, such as the update and the position in the data.
         weights: the student's weights, as in `model.safetensors`.
         tensors: everything else: teacher, decoder, optimizer moments, running statistics.
-        heard: which utterances the run has heard.
+        heard: which utterances the run has heard; None where that cannot be told.
     """
 
     values: dict[str, Any]
     weights: Mapping[str, Tensor]
     tensors: Mapping[str, Tensor]
-    heard: Heard = field(default_factory=Heard)
+    heard: Heard | None = None
 
 
 class RunFolder:
@@ -180,7 +180,7 @@ class RunFolder:
             values=read_state(folder),
             weights=read_tensors(folder / WEIGHTS_FILE),
             tensors=read_tensors(folder / TRAINING_WEIGHTS_FILE),
-            heard=read_heard(folder) or Heard(),
+            heard=read_heard(folder),
         )
 
     def save(self, state: TrainingState, keep: Collection[int] = ()) -> Path:
@@ -196,14 +196,13 @@ class RunFolder:
         from safetensors import SafetensorError
 
         folder = self.path / CHECKPOINTS / f"update_{state.values['update']:08d}"
+        tensors = {WEIGHTS_FILE: state.weights, TRAINING_WEIGHTS_FILE: state.tensors}
+        if state.heard is not None:
+            tensors[HEARD_FILE] = heard_tensors(state.heard)
         try:
             write_folder(
                 folder,
-                {
-                    WEIGHTS_FILE: state.weights,
-                    TRAINING_WEIGHTS_FILE: state.tensors,
-                    HEARD_FILE: heard_tensors(state.heard),
-                },
+                tensors,
                 {CONFIG_FILE: description(self.config.model), STATE_FILE: state.values},
             )
         except (OSError, SafetensorError) as error:
@@ -212,6 +211,20 @@ class RunFolder:
             raise CheckpointError(f"{folder}: could not be written ({error}); {rest}") from error
         self._prune(keep)
         return folder
+
+    def note_labels(self, update: int, keys: Sequence[int]) -> None:
+        """Add to the record of a checkpoint that the labels of these utterances chose it, see `Heard`.
+
+        A checkpoint that is gone, or has no record, is left alone.
+        """
+        from safetensors.numpy import save
+
+        folder = self.path / CHECKPOINTS / f"update_{update:08d}"
+        heard = read_heard(folder)
+        if heard is not None:
+            partial = folder / f".{HEARD_FILE}.partial"
+            partial.write_bytes(save(heard.with_more(labels=keys).tensors()))
+            partial.replace(folder / HEARD_FILE)
 
     def _prune(self, keep: Collection[int]) -> None:
         """Remove checkpoints that are neither among the last, nor an n-th, nor the best, nor in `keep`."""

@@ -70,6 +70,7 @@ class Trainer:
         sources: what to train on.
         folder: the run folder, prepared.
         validation: held-out speech, or None.
+        heard: what the student knows before the first update; None where that cannot be told.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Trainer:
         sources: Sequence[Source],
         folder: RunFolder,
         validation: Validation | None = None,
+        heard: Heard | None = None,
     ):
         self.config = config
         self.fabric = fabric
@@ -93,7 +95,8 @@ class Trainer:
         self.update = 0
         self.saved: int | None = None
         self.position = Position()
-        self.heard = Heard()
+        self.heard = heard
+        self._newly_heard: set[int] = set()
         self.guard = SpikeGuard(config.guard)
         self.optimization = Optimization(config, fabric, pretrainer)
         self.covariance = UtteranceCovariance(config.model.width, fabric.device)
@@ -198,8 +201,9 @@ class Trainer:
 
     def _keep_heard(self, micro_batches: Sequence[MicroBatch]) -> None:
         """Note whose audio this process has trained on."""
-        pairs = [pair for batch in micro_batches for pair in zip(batch.ids, batch.durations, strict=False)]
-        self.heard = self.heard.with_more(audio=[utterance_key(name, seconds) for name, seconds in pairs])
+        if self.heard is not None:
+            pairs = [pair for batch in micro_batches for pair in zip(batch.ids, batch.durations, strict=True)]
+            self._newly_heard.update(utterance_key(name, seconds) for name, seconds in pairs)
 
     def _fetch(
         self, data: Generator[MicroBatch, None, None], saver: Saver, prober: Prober
@@ -279,7 +283,8 @@ class Trainer:
             self.optimization.leave_out()
             return self.optimization.facts(update) | {"spikes": self.guard.spikes}
         self.optimization.step(update)
-        self._update_utterance_target(sums.utterances)
+        if update > 1:  # those of the first were taken in before it
+            self._update_utterance_target(sums.utterances)
         self.covariance.update(sums)
         return self.optimization.facts(update) | {"spikes": self.guard.spikes}
 
@@ -316,7 +321,9 @@ class Trainer:
     def _log_probe(self, monitor: Monitor, prober: Prober, *, wait: bool = False) -> None:
         found = prober.poll(wait=wait)
         if found is not None:
-            _, scores = found
+            probed, scores = found
+            if self.config.checkpoint.keep_best == "probe":  # that checkpoint was written before its probe chose
+                self.folder.note_labels(probed, prober.chosen_by)
             self.fabric.log_dict({f"probe_{name}": value for name, value in scores.items()}, step=self.update)
 
     def _save(self, saver: Saver, prober: Prober, *, last: bool = False) -> None:
@@ -330,19 +337,24 @@ class Trainer:
             "spikes": self.guard.state(),
         }
         keep = self.ranks.is_main
-        heard = Heard()
-        for other in self.ranks.gather(self.heard):
-            heard = heard.with_more(other.audio, other.labels)
-        if self.config.checkpoint.keep_best == "probe":
-            heard = heard.with_more(labels=prober.chosen_by)
-        self.heard = heard
+        self.heard = self._all_heard(prober)
         weights = student_tensors(self.pretrainer, keep=keep)
         tensors = training_tensors(self.pretrainer, self.optimization.optimizer, self.covariance.state(), keep=keep)
         if keep:
-            state = TrainingState(values, weights, tensors, heard)
+            state = TrainingState(values, weights, tensors, self.heard)
             probed = () if prober.update is None else (prober.update,)
             saver.save(lambda: self.folder.save(state, probed), last=last)
         self.saved = self.update
+
+    def _all_heard(self, prober: Prober) -> Heard | None:
+        """What all processes have trained on, and whose labels choose among the checkpoints."""
+        heard = self.heard
+        for more in self.ranks.gather(self._newly_heard):
+            heard = None if heard is None else heard.with_more(audio=more)
+        self._newly_heard.clear()
+        if heard is not None and self.config.checkpoint.keep_best == "probe":
+            heard = heard.with_more(labels=prober.chosen_by)
+        return heard
 
     def _resume(self) -> None:
         """Take up the newest checkpoint of the run folder, if there is one."""

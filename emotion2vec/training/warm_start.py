@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.checkpoint.loading import chosen_weights
 from emotion2vec.checkpoint.source import read_source
 from emotion2vec.config import Emotion2vecConfig, InitConfig
@@ -34,6 +35,7 @@ class WarmStart:
         taken: names that were taken, decoder included.
         new: names that keep their initialization.
         left: what the file holds beyond that.
+        heard: which utterances trained it, where it says so.
     """
 
     source: str
@@ -41,6 +43,7 @@ class WarmStart:
     taken: list[str]
     new: list[str]
     left: list[str]
+    heard: Heard | None = None
 
     def lines(self) -> list[str]:
         """The report, a line each."""
@@ -91,6 +94,7 @@ def warm_start(pretrainer: Pretrainer, config: InitConfig, say: Callable[[str], 
         new=[name for name in numbers if name not in taken]
         + [f"decoder.{name}" for name in decoder if name not in decoder_taken],
         left=left + source.left,
+        heard=source.heard,
     )
     for line in [*result.lines(), *source.notes]:
         say(line)

@@ -12,6 +12,7 @@ import soundfile
 
 from emotion2vec.audio import load_audio
 from emotion2vec.decode import LOUDER_CHANNEL, Note, reading
+from emotion2vec.errors import AudioError
 
 RATE = 16_000
 
@@ -103,3 +104,10 @@ def test_long_audio_that_is_read_once_more_is_not_judged_again(
         assert again[1] == first[1]
     soundfile.write(tmp_path / "a.wav", np.stack([0.5 * sound, 0.5 * sound]).T, RATE, subtype="PCM_24")
     assert heard(tmp_path / "a.wav")[1] == []  # it is another file now
+
+
+@pytest.mark.parametrize("samples", [0, 10])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_next_to_nothing_is_too_short_with_any_number_of_channels(channels: int, samples: int) -> None:
+    with pytest.raises(AudioError, match="too short"):
+        load_audio(np.zeros((channels, samples), np.float32), RATE)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from signals import start_child
 
 from emotion2vec.checkpoint import load_model
+from emotion2vec.checkpoint.heard import read_heard
 from emotion2vec.checkpoint.source import read_source
 from emotion2vec.config import GuardConfig, load_config
 from emotion2vec.errors import ConfigError, TrainingError
@@ -24,6 +26,7 @@ from emotion2vec.objective.pretrainer import Pretrainer
 from emotion2vec.objective.targets import UtteranceTarget
 from emotion2vec.training.guards import check_collapse
 from emotion2vec.training.run import build_pretrainer, pretrain
+from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import Trainer
 
 TIMINGS = {"seconds", "data_wait", "audio_seconds_per_second", "mfu", "memory_gb"}
@@ -186,7 +189,7 @@ def test_warm_start(speech: Path, tmp_path: Path) -> None:
     pretrain(load_config(None, overrides(speech, tmp_path / "first")))
     said: list[str] = []
     config = load_config(None, overrides(speech, tmp_path / "second", f"init.from={tmp_path / 'first'}"))
-    started = build_pretrainer(config, said.append)
+    started, _ = build_pretrainer(config, said.append)
     trained = load_model(tmp_path / "first").state_dict()
     assert all(torch.equal(value, trained[name]) for name, value in started.student.state_dict().items())
     backbone = {n.removeprefix("backbone."): v for n, v in trained.items() if n.startswith("backbone.")}
@@ -213,3 +216,35 @@ def test_golden_loss_curve(speech: Path, tmp_path: Path) -> None:
     assert header.split() == list(names)
     expected = [[float(value) for value in row.split()] for row in rows]
     torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_every_utterance_enters_the_target_once(speech: Path, tmp_path: Path, accumulate: int) -> None:
+    """The first update's are taken in before it, so that its targets are standardized too."""
+    settings = ["optim.max_updates=3", f"optim.accumulate={accumulate}", "loss.utterance=chunk"]
+    sizes: list[int] = []
+    fetch = Trainer._fetch
+
+    def counting(self: Trainer, *rest: Any) -> Any:
+        batches, size = fetch(self, *rest)
+        sizes.append(sum(len(batch.ids) for batch in batches))
+        return batches, size
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_fetch", counting)
+        pretrain(load_config(None, overrides(speech, tmp_path, *settings)))
+    folder = sorted((tmp_path / "checkpoints").glob("update_*"))[-1]
+    state = load_file(folder / "training.safetensors")
+    (updates,) = [value for name, value in state.items() if name.endswith("utterance_target.updates")]
+    (utterances,) = [value for name, value in state.items() if name.endswith("utterance_target.utterances")]
+    assert updates.item() == 3 and utterances.item() == sum(sizes)
+
+
+def test_a_probe_adds_the_labels_that_chose_to_the_checkpoint_that_they_chose(speech: Path, tmp_path: Path) -> None:
+    config = load_config(None, overrides(speech, tmp_path, "optim.max_updates=2"))
+    pretrain(config)
+    folder = RunFolder(config)
+    folder.note_labels(2, [7, 3])
+    folder.note_labels(1, [9])  # which is gone
+    heard = read_heard(sorted((tmp_path / "checkpoints").glob("update_*"))[-1])
+    assert heard is not None and heard.labels.tolist() == [3, 7] and len(heard.audio)

@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 from golden import Golden
+from lhotse import MonoCut, Recording
+from lhotse.audio import AudioSource
 from networks import tiny_config
 
 from emotion2vec.checkpoint import save_model
+from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.checkpoint.source import read_source
 from emotion2vec.config import PretrainConfig
+from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.training.run import build_pretrainer
+from emotion2vec.training.run import build_pretrainer, named_by_files
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def config_from(folder: Path, source: Path) -> PretrainConfig:
 def test_everything_of_a_pretraining_checkpoint_is_taken(golden: Path) -> None:
     said: list[str] = []
     config = config_from(golden, golden / "fairseq_checkpoint.pt")
-    started = build_pretrainer(config, said.append)
+    started, _ = build_pretrainer(config, said.append)
     there = read_source(golden / "fairseq_checkpoint.pt")
     assert all(torch.equal(value, there.student[name]) for name, value in started.student.state_dict().items())
     assert all(torch.equal(value, there.decoder[name]) for name, value in started.decoder.state_dict().items())
@@ -41,7 +45,7 @@ def test_everything_of_a_pretraining_checkpoint_is_taken(golden: Path) -> None:
     assert said[0].endswith("(fairseq, student): 100.0 % of the network's weights")
     assert any(line == "  left there: the teacher (86 weights)" for line in said)
     config.init.use = "teacher"
-    started = build_pretrainer(config, said.append)
+    started, _ = build_pretrainer(config, said.append)
     assert torch.equal(started.student.backbone.prenet_norm.weight, there.teacher["backbone.prenet_norm.weight"])
 
 
@@ -50,7 +54,7 @@ def test_blocks_are_renumbered_and_tokens_decoder_and_head_reported(golden: Path
     config = config_from(golden, golden / "fairseq_finetuned.pt")
     config.model.prenet_depth, config.model.depth, config.model.tokens = 3, 3, 1
     config.loss.top_k, config.decoder.width = 2, 48
-    started = build_pretrainer(config, said.append)
+    started, _ = build_pretrainer(config, said.append)
     there = read_source(golden / "fairseq_finetuned.pt").student
     assert torch.equal(started.student.backbone.prenet[2].fc1.weight, there["backbone.blocks.0.fc1.weight"])
     assert torch.equal(started.student.backbone.blocks[2].fc1.weight, there["backbone.blocks.3.fc1.weight"])
@@ -83,3 +87,24 @@ def test_dimensions_that_shapes_do_not_show_must_agree(tmp_path: Path) -> None:
         build_pretrainer(tiny_config(f"init.from={tmp_path / 'model'}"), lambda line: None)
     assert "model.strides is [5, 2, 2, 2, 2, 2, 1] there and [5, 2, 2, 2, 2, 2, 2] here" in str(raised.value)
     assert "model.heads is 2 there and 4 here" in str(raised.value)
+
+
+def test_what_the_weights_have_heard_is_known_to_the_run(tmp_path: Path) -> None:
+    """And nothing is claimed of weights that do not say."""
+    config = tiny_config()
+    network, heard = build_pretrainer(config, lambda line: None)
+    assert heard is not None and not heard
+    for name, known in (("knowing", Heard().with_more(audio=[1, 2])), ("silent", None)):
+        save_model(tmp_path / name, config.model, network.student.state_dict(), heard=known)
+        _, found = build_pretrainer(tiny_config(f"init.from={tmp_path / name}"), lambda line: None)
+        assert (found is None) if known is None else (found is not None and found.audio.tolist() == [1, 2])
+
+
+def test_lists_that_give_other_names_than_the_files_are_told_apart() -> None:
+    def source(name: str, path: str) -> CutSource:
+        recording = Recording(name, [AudioSource("file", [0], path)], 16_000, 16_000, 1.0, [0])
+        return CutSource([MonoCut(id=name, start=0.0, duration=1.0, channel=0, recording=recording)])
+
+    assert named_by_files([source("a/clip.7.wav", "/data/a/clip.7.wav"), source("clip.7.wav#2", "/data/b/clip.7.flac")])
+    assert not named_by_files([source("a.wav", "/data/a.wav"), source("ased-a5-02", "/data/a5-02.wav")])
+    assert not named_by_files([source("a_0.2_1.0", "/data/a.wav")])

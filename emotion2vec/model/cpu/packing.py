@@ -87,8 +87,6 @@ class Int8Weight:
     A row's scale is its own, so an utterance's features do not depend on what else is in its batch. Sums are int32.
     """
 
-    dtype = torch.float32
-
     def __init__(self, weight: Tensor, bias: Tensor | None):
         weight = weight.detach().float()
         self._scales = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)  # (O,)
@@ -198,7 +196,7 @@ def _measure_int8() -> float:
         if not torch.allclose(largest, torch.tensor(127.0 * 127.0 * inputs), rtol=1e-5):
             return 0.0
         rounded = Int8Weight(weight, None)
-        ways = {name: partial(layout(weight, None, torch.float32), x) for name, layout in LAYOUTS.items()}
+        ways = layout_candidates(x, weight)
         seconds = time_candidates({**ways, "int8": lambda: rounded(x)}, tolerance=0.05)
     floating = min(value for name, value in seconds.items() if name != "int8")
     return round(floating / seconds["int8"], 3) if "int8" in seconds else 0.0

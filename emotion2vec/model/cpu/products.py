@@ -10,7 +10,7 @@ R: rows. I: input channels. O: output channels. The leading dimensions (...) of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from emotion2vec.devices import HOST, is_host
-from emotion2vec.hardware import bf16_gain, fastest, has_onednn, products_choice
+from emotion2vec.hardware import bf16_gain, fastest, has_onednn, products_choice, remembered
 
 NARROW = 256
 """Products whose smaller side has at most so many channels are measured as narrow ones, the others as wide ones."""
@@ -46,13 +46,16 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")
 
 
-@cache
 def onednn_multiplies(dtype: torch.dtype) -> bool:
     """Whether oneDNN's operator takes a dtype on this processor; some have no bfloat16."""
-    try:
-        return bool(onednn_linear(torch.ones(2, 32, dtype=dtype), torch.eye(32, dtype=dtype)).sum().item() == 64)
-    except (RuntimeError, NotImplementedError):
-        return False
+
+    def find() -> bool:
+        try:
+            return onednn_linear(torch.ones(2, 32, dtype=dtype), torch.eye(32, dtype=dtype)).sum().item() == 64
+        except (RuntimeError, NotImplementedError):
+            return False
+
+    return bool(remembered(f"oneDNN multiplies {dtype}", find))
 
 
 def _input_gradient(grads: Tensor, weight: Tensor) -> Tensor:
