@@ -1,8 +1,8 @@
 """What this machine multiplies fast, found by measuring: which library for a product, and which dtype.
 
-Nothing here goes by a vendor's name. A choice is measured the first time that it is needed, in milliseconds, and kept
-on disk for the processor, the version of PyTorch and the number of threads, so that every later process chooses the
-same. `EMOTION2VEC_PRODUCTS` overrides the choice of library, `EMOTION2VEC_CACHE` says where choices are kept.
+Nothing here goes by a vendor's name. A choice is measured when it is first needed, mostly in milliseconds, and kept on
+disk for the processor, the version of PyTorch and the number of threads, so that every later process chooses the same.
+`EMOTION2VEC_PRODUCTS` overrides the choice of library, `EMOTION2VEC_CACHE` says where choices are kept.
 """
 
 from __future__ import annotations

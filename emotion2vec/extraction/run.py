@@ -62,7 +62,8 @@ class ExtractionReport:
     def summary(self) -> Summary:
         """The counts of all inputs."""
         found = self.written + self.skipped + len(self.failed)
-        counts = {"changed": Counter(self.notes), "passed_over": self.passed_over}
+        changed = Counter(self.notes) + Counter({"done anew": self.redone})
+        counts = {"changed": changed, "passed_over": self.passed_over}
         summary = Summary(found=found, done=self.written, there=self.skipped, **counts)
         summary.change(self.changes)
         summary.leave_out(self.failed)

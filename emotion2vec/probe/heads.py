@@ -74,10 +74,10 @@ class MlpHead:
 
     RMSprop, its learning rate cycling from 5e-4 to 1e-3 and back (10 epochs up, 10 down) and its momentum, against the
     rate, from `momentum` down by `momentum_dip` and back, as PyTorch's CyclicLR does unless told otherwise; 100 epochs
-    of batches of 128, the epoch with the best WA on validation. The authors do not standardize features; nor does `mlp-
-    paper`. `precision` is that of the products with frames: `fp32`, `bf16` (several times faster where the processor
-    has it), or `auto` for bf16 exactly there; the result says which. With `patience`, training ends after so many
-    epochs without a better one.
+    of batches of 128, the epoch with the best WA on validation. The authors do not standardize features; nor does
+    `mlp-paper`. `precision` is that of the products with frames: `fp32`, `bf16` (faster where the processor has it), or
+    `auto` for bf16 exactly there; the result says which. With `patience`, training ends after so many epochs without a
+    better one.
     """
 
     name: str = "mlp"
@@ -217,7 +217,8 @@ HEADS: dict[str, Head] = {
     "mlp-paper": MlpHead(name="mlp-paper", standardize=False, precision="fp32"),
     "linear-superb": LinearHead(name="linear-superb", standardize=False, clip_norm=1.0),
 }
-"""Heads by the name that `--head` takes; `mlp-paper` and `linear-superb` are published protocols to the letter."""
+"""Heads by the name that `--head` takes; `mlp-paper` and `linear-superb` standardize as little as the
+published ones; S3PRL's also learns weights of all layers, ours reads the one that is asked for."""
 
 
 def make_heads(heads: Sequence[str | Head]) -> list[Head]:

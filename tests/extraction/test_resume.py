@@ -40,6 +40,7 @@ def test_resume_does_again_what_was_made_of_other_audio(model: Emotion2vec, tmp_
     assert (report.written, report.skipped, report.redone) == (0, 3, 0)
     report = extract(second, **options, resume=True)
     assert (report.written, report.skipped, report.redone, report.exit_code) == (2, 1, 2, 0)
+    assert report.summary.changed["done anew"] == 2
     clips = [Clip(file=f"{name}.wav", path=second / f"{name}.wav", label="") for name in "abc"]
     found = StoredFeatures(out, "mean").extract(clips)
     for clip, features in zip(clips, found, strict=True):
