@@ -10,7 +10,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 # Where numbers are made: run again as they are made elsewhere.
-NUMERIC := tests/model tests/objective tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
+NUMERIC := tests/model tests/pretrain tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
 
 .PHONY: help setup test test-slow test-variants test-ray test-interop lint demo clean
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from emotion2vec.audio import SAMPLE_RATE, frame_count
-from emotion2vec.config import PretrainConfig, load_config
-from emotion2vec.objective.masking import masked_frames
+from emotion2vec.audio.frames import SAMPLE_RATE, frame_count
+from emotion2vec.pretrain.config import PretrainConfig, load_config
+from emotion2vec.pretrain.masking import masked_frames
 from emotion2vec.training.work import utterance_flops
 
 BYTES = 2

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion2vec.config import DataConfig
 from emotion2vec.data.batches import batches
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.order import BatchOrder, Packing, Position
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX, INDEX_FILE, SUMMARY_FILE

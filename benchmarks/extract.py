@@ -32,15 +32,15 @@ import soundfile
 import torch
 from plain import plain_network
 
-from emotion2vec.audio import load_audio, normalize
+from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.checkpoint import load_model, save_model
 from emotion2vec.checkpoint.convert import convert
-from emotion2vec.checkpoint.export import export
-from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
+from emotion2vec.export.exporting import export
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.options import backend_faults, check_options
 from emotion2vec.hardware import instruction_sets, processor
+from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.cpu.packing import packed
 from emotion2vec.model.encoder import Emotion2vec
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from emotion2vec.audio import KERNELS, STRIDES
+from emotion2vec.audio.frames import KERNELS, STRIDES
 from emotion2vec.model.frontend import Frontend
 
 

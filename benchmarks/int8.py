@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from emotion2vec import load_model
-from emotion2vec.audio import load_audio, normalize
+from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.extraction import extract
 from emotion2vec.hardware import instruction_sets, processor
 from emotion2vec.model.cpu.packing import int8_product_gain, packed

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 import emotion2vec
-from emotion2vec.audio import load_audio
-from emotion2vec.data.manifests import read_manifest
+from emotion2vec.audio.samples import load_audio
+from emotion2vec.audio.windows import Chunking
+from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import LongClip, Source, Statistics
 from emotion2vec.extraction.encoder import Encoder
 from emotion2vec.extraction.streaming import StreamOptions, stream_features

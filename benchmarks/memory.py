@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from emotion2vec.audio import SAMPLE_RATE, load_audio
-from emotion2vec.data.manifests import read_manifest
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.samples import load_audio
+from emotion2vec.corpora.lists.manifests import read_manifest
 
 JOB = """
 import json, resource, sys
@@ -34,7 +35,7 @@ source, model, output, options = sys.argv[1], sys.argv[2], sys.argv[3], json.loa
 small = dict(channels=16, heads=1, ffn_width=16, prenet_depth=0, depth=1, position_layers=1, position_width=3)
 untrained = {"base-size": {}, "base-width": small}
 if model in untrained:
-    from emotion2vec.config import Emotion2vecConfig
+    from emotion2vec.model.config import Emotion2vecConfig
     from emotion2vec.model.encoder import Emotion2vec
     model = Emotion2vec(Emotion2vecConfig(**untrained[model]))
 report = extract(source, model=model, output=output, **options)

@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from emotion2vec.config import DataConfig
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.order import pack
 
 CORPORA = {"IEMOCAP": (4.5, 0.65, 10_039), "MELD": (3.2, 0.8, 13_000), "CMU-MOSEI": (7.3, 0.6, 23_000)}

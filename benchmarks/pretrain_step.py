@@ -35,10 +35,10 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
     from lhotse import CutSet
     from plain import plain_network
 
-    from emotion2vec.config import load_config
     from emotion2vec.data.batches import MicroBatch, Position
     from emotion2vec.hardware import best_rate
-    from emotion2vec.objective.pretrainer import Pretrainer
+    from emotion2vec.pretrain.config import load_config
+    from emotion2vec.pretrain.objective import Pretrainer
     from emotion2vec.training.metrics import UpdateSums, to_host
     from emotion2vec.training.ranks import Ranks
     from emotion2vec.training.run_folder import RunFolder
@@ -92,9 +92,10 @@ def write_batch(folder: Path, utterances: int, length: float) -> Path:
     """Normalized noise and the masks that our trainer draws for the first update, for both sides."""
     import numpy as np
 
-    from emotion2vec.audio import SAMPLE_RATE, frame_count, normalize
-    from emotion2vec.config import MaskConfig
-    from emotion2vec.objective.masking import batch_masks
+    from emotion2vec.audio.frames import SAMPLE_RATE, frame_count
+    from emotion2vec.audio.samples import normalize
+    from emotion2vec.pretrain.config import MaskConfig
+    from emotion2vec.pretrain.masking import batch_masks
 
     samples, rng = round(length * SAMPLE_RATE), np.random.default_rng(0)
     waveforms = np.stack([normalize(rng.normal(size=samples).astype(np.float32)) for _ in range(utterances)])

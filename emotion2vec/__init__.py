@@ -6,30 +6,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec.plugins import install as _install_plugins
+from emotion2vec.version import __version__
 
 if TYPE_CHECKING:
     from emotion2vec.checkpoint.convert import convert as convert
-    from emotion2vec.checkpoint.export import export as export
     from emotion2vec.checkpoint.loading import load_model as load_model
-    from emotion2vec.config import Emotion2vecConfig as Emotion2vecConfig
-    from emotion2vec.config import PretrainConfig as PretrainConfig
-    from emotion2vec.config import load_config as load_config
+    from emotion2vec.export.exporting import export as export
     from emotion2vec.extraction.api import extract_features as extract_features
     from emotion2vec.extraction.streaming import stream_features as stream_features
+    from emotion2vec.model.config import Emotion2vecConfig as Emotion2vecConfig
     from emotion2vec.model.encoder import Emotion2vec as Emotion2vec
     from emotion2vec.model.features import Features as Features
-
-__version__ = "0.1.0"
+    from emotion2vec.pretrain.config import PretrainConfig as PretrainConfig
+    from emotion2vec.pretrain.config import load_config as load_config
 
 _HOMES = {
     "convert": "emotion2vec.checkpoint.convert",
-    "export": "emotion2vec.checkpoint.export",
+    "export": "emotion2vec.export.exporting",
     "load_model": "emotion2vec.checkpoint.loading",
     "extract_features": "emotion2vec.extraction.api",
     "stream_features": "emotion2vec.extraction.streaming",
-    "load_config": "emotion2vec.config",
-    "PretrainConfig": "emotion2vec.config",
-    "Emotion2vecConfig": "emotion2vec.config",
+    "load_config": "emotion2vec.pretrain.config",
+    "PretrainConfig": "emotion2vec.pretrain.config",
+    "Emotion2vecConfig": "emotion2vec.model.config",
     "Emotion2vec": "emotion2vec.model.encoder",
     "Features": "emotion2vec.model.features",
 }

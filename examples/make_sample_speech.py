@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from emotion2vec.audio import SAMPLE_RATE, load_audio
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.samples import load_audio
 from emotion2vec.seeding import keyed_seed
 
 OPUS_COMPRESSION = 0.94

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 # A test must not behave differently because a developer is logged in to a tracker.
 os.environ["WANDB_MODE"] = "disabled"
+
+import numpy as np  # noqa: E402 (after the variables that it reads)
+import soundfile  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 # What this processor was measured to be fast at; the processes of a test must all find the same.
@@ -42,3 +46,30 @@ def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Each library in turn for products on a CPU, whatever is the faster one here."""
     monkeypatch.setenv("EMOTION2VEC_PRODUCTS", request.param)
     return str(request.param)
+
+
+@pytest.fixture
+def write_audio(tmp_path: Path) -> Callable[..., Path]:
+    """Write noise: write_audio("a/b.wav", seconds, rate, channels, seed); the folder is made."""
+
+    def write(name: str, seconds: float = 0.5, rate: int = 16_000, channels: int = 1, seed: int = 0) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples = np.random.default_rng(seed).normal(0, 0.1, (round(seconds * rate), channels))
+        opus = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".opus" else {}
+        soundfile.write(path, samples, rate, **opus)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ten clips of 0.6 to 1.5 s: tones under noise, all different."""
+    folder = tmp_path_factory.mktemp("speech")
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        samples = rng.integers(9_600, 24_000)
+        tone = np.sin(2 * np.pi * (100 + 40 * number) * np.arange(samples) / 16_000)
+        soundfile.write(folder / f"clip{number}.wav", 0.3 * tone + 0.05 * rng.normal(size=samples), 16_000)
+    return folder

@@ -9,9 +9,9 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from emotion2vec.checkpoint.names import state_from_fairseq
-from emotion2vec.config import PretrainConfig
-from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.checkpoint.formats.names import state_from_fairseq
+from emotion2vec.pretrain.config import PretrainConfig
+from emotion2vec.pretrain.objective import Pretrainer
 
 
 class Golden:

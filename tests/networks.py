@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from emotion2vec.config import PretrainConfig, load_config
+from emotion2vec.pretrain.config import PretrainConfig, load_config
 
 TINY = [
     "model.channels=16",

@@ -13,9 +13,9 @@ import torch
 
 from emotion2vec import load_model
 from emotion2vec.cli.shared import allow_fallback
-from emotion2vec.config import load_config
 from emotion2vec.devices import HOST, choose_device, devices_here, exact_device, is_out_of_memory, peak_memory
 from emotion2vec.errors import ConfigError
+from emotion2vec.pretrain.config import load_config
 from emotion2vec.training.strategy import build_fabric
 
 TESTS = Path(__file__).parent
@@ -212,10 +212,10 @@ TRAINING = """
 import json
 from pathlib import Path
 from networks import TINY
-from emotion2vec.config import load_config
+from emotion2vec.pretrain.config import load_config
 from emotion2vec.errors import TrainingError
 from emotion2vec.training import instruments
-from emotion2vec.training.run import pretrain
+from emotion2vec.pretrain.run import pretrain
 instruments.best_rate = lambda *wanted: 1e9  # 8192 x 8192 are for accelerators that are some
 speech, out = map(Path, sys.argv[1:])
 words = [*TINY, f"data.train={speech}", "log.every=1", "validation.every=2", f"validation.data={speech}"]

@@ -10,9 +10,10 @@ import pytest
 import torch
 from golden import Golden, relative_error
 
-from emotion2vec.config import MaskConfig, OptimConfig
-from emotion2vec.objective.masking import time_mask, visible_indices
-from emotion2vec.objective.pretrainer import Pretrainer, PretrainOutput
+from emotion2vec.pretrain.config import MaskConfig
+from emotion2vec.pretrain.masking import time_mask, visible_indices
+from emotion2vec.pretrain.objective import Pretrainer, PretrainOutput
+from emotion2vec.training.config import OptimConfig
 from emotion2vec.training.optimizer import build_optimizer
 from emotion2vec.training.schedules import ema_decay
 
@@ -61,7 +62,7 @@ def test_student_decoder_and_targets(golden: Golden) -> None:
     model.student.backbone.register_forward_hook(lambda module, inputs, output: seen.update(student=output.x))
     model(golden["input/source"], golden.mask)
     ffn = model.teacher(golden["input/source"], model.student.frontend(golden["input/source"])).ffn
-    from emotion2vec.objective.targets import frame_targets
+    from emotion2vec.pretrain.targets import frame_targets
 
     count = golden.config.model.tokens
     targets = frame_targets([layer[:, count:] for layer in ffn[-golden.config.loss.top_k :]])
@@ -95,7 +96,7 @@ def test_optimizer_and_ema_step(golden: Golden) -> None:
     config = OptimConfig(lr=1e-3, eps=1e-6 / (1 - 0.98) ** 0.5)
     optimizer = build_optimizer(model, config)
     undecayed = {id(p) for group in optimizer.param_groups if not group["weight_decay"] for p in group["params"]}
-    from emotion2vec.checkpoint.names import from_fairseq
+    from emotion2vec.checkpoint.formats.names import from_fairseq
 
     expected = {from_fairseq(name) for name in golden.facts["no_weight_decay"]}
     assert {name for name, p in named_parameters(model).items() if id(p) in undecayed} == expected

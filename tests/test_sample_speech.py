@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from emotion2vec.audio import SAMPLE_RATE, load_audio
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.samples import load_audio
 
 Rows = list[dict[str, str]]
 

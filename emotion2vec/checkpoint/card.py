@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from emotion2vec.audio import SAMPLE_RATE, frame_stride
+from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
 from emotion2vec.checkpoint.provenance import licence, licence_text, sha256
-from emotion2vec.config import Emotion2vecConfig
+from emotion2vec.model.config import Emotion2vecConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emotion2vec.checkpoint.export import write_graph
+from emotion2vec.checkpoint.formats.write_fairseq import write_fairseq
+from emotion2vec.checkpoint.formats.write_funasr import write_funasr
+from emotion2vec.checkpoint.formats.write_huggingface import write_huggingface
 from emotion2vec.checkpoint.loading import chosen_weights
 from emotion2vec.checkpoint.native import save_model
 from emotion2vec.checkpoint.source import Source, read_source
-from emotion2vec.checkpoint.write_fairseq import write_fairseq
-from emotion2vec.checkpoint.write_funasr import write_funasr
-from emotion2vec.checkpoint.write_huggingface import write_huggingface
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.suffixes import check_folder_name
+from emotion2vec.export.exporting import write_graph
+from emotion2vec.files import check_folder_name
 
 
 @dataclass(frozen=True)

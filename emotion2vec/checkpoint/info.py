@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion2vec.audio import SAMPLE_RATE, frame_stride
+from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
 from emotion2vec.checkpoint.hub import full_name
 from emotion2vec.checkpoint.native import FORMAT_VERSION, check_weights
 from emotion2vec.checkpoint.provenance import licence, licence_text, sha256
 from emotion2vec.checkpoint.source import read_source
-from emotion2vec.strict import to_dict
+from emotion2vec.settings import to_dict
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion2vec import __version__
-from emotion2vec.checkpoint.complete import complete_folder
 from emotion2vec.checkpoint.heard import HEARD_FILE, Heard, read_heard
-from emotion2vec.checkpoint.mapped import map_safetensors
+from emotion2vec.checkpoint.pickle.mapped import map_safetensors
 from emotion2vec.checkpoint.source import Source
-from emotion2vec.config import Emotion2vecConfig, model_config
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.strict import to_dict
+from emotion2vec.files import complete_folder
+from emotion2vec.model.config import Emotion2vecConfig, model_config
+from emotion2vec.settings import to_dict
+from emotion2vec.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ def read_native(folder: Path) -> Source:
     Raises:
         CheckpointError: it is truncated, or of another format or version.
     """
-    from emotion2vec.checkpoint.fairseq_weights import decoder_dimensions
+    from emotion2vec.checkpoint.formats.fairseq_weights import decoder_dimensions
 
     known, weights = read_description(folder), folder / WEIGHTS_FILE
     tensors, file = map_safetensors(weights)

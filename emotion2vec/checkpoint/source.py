@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotion2vec.checkpoint.heard import Heard
-from emotion2vec.config import DecoderConfig, Emotion2vecConfig
 from emotion2vec.errors import CheckpointError
+from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +102,8 @@ def find(source: str | Path) -> Path:
 
 def _read_folder(folder: Path) -> Source:
     """Tell a folder's kind by the configuration that lies in it."""
-    from emotion2vec.checkpoint import funasr, huggingface, native
+    from emotion2vec.checkpoint import native
+    from emotion2vec.checkpoint.formats import funasr, huggingface
 
     if (folder / native.CONFIG_FILE).is_file():
         return native.read_native(folder)
@@ -123,7 +124,8 @@ def _read_folder(folder: Path) -> Source:
 
 
 def _read_file(path: Path) -> Source:
-    from emotion2vec.checkpoint import fairseq, native
+    from emotion2vec.checkpoint import native
+    from emotion2vec.checkpoint.formats import fairseq
 
     if path.name == native.WEIGHTS_FILE and (path.parent / native.CONFIG_FILE).is_file():
         return native.read_native(path.parent)

@@ -47,7 +47,7 @@ def export(
     ] = False,
 ) -> None:
     """Write the path from 16 kHz samples to features and scores as one graph, which runs without this package."""
-    from emotion2vec.checkpoint.export import export as run
+    from emotion2vec.export.exporting import export as run
 
     done = run(model, output, format=format, int8=int8)
     say(

@@ -27,11 +27,11 @@ def pretrain(
 
     The same command continues an interrupted run.
     """
-    from emotion2vec.config import load_config
+    from emotion2vec.pretrain.config import load_config
 
     settings = load_config(find_config(config), overrides or [])
     allow_fallback(settings.run.accelerator)
-    from emotion2vec.training.run import pretrain as run
+    from emotion2vec.pretrain.run import pretrain as run
 
     result = run(settings, say=say)
     if not result.is_main:

@@ -71,10 +71,10 @@ def probe(
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
 ) -> None:
     """Train small heads on frozen features and score them on held-out speakers."""
-    from emotion2vec.data.summary import Summary
+    from emotion2vec.corpora.summary import Summary
     from emotion2vec.probe.probing import probe as run
-    from emotion2vec.probe.report import show
     from emotion2vec.probe.stopping import leaving_at_once
+    from emotion2vec.report.tables import show
 
     kept = f"features are kept in {cache}" if cache else "nothing is kept; --cache DIR would keep features"
     with leaving_at_once(lambda: kept):
@@ -162,11 +162,11 @@ def visualize(
 ) -> None:
     """Draw features in two dimensions, by emotion, arousal and speaker."""
     from emotion2vec.devices import choose_device
-    from emotion2vec.probe.embedding import MOST_POINTS
-    from emotion2vec.probe.page import write_plots
     from emotion2vec.probe.probing import clip_summary
     from emotion2vec.probe.request import Request
     from emotion2vec.probe.stopping import leaving_at_once
+    from emotion2vec.report.embedding import MOST_POINTS
+    from emotion2vec.report.page import write_plots
 
     clipset = Request(dataset=dataset, table=table, emobox=emobox, root=root).checked().read()
     names, place = features or ["tiny"], str(choose_device(device))

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emotion2vec.audio import MIN_SAMPLES, SAMPLE_RATE, normalize
-from emotion2vec.config import AugmentConfig
+from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
+from emotion2vec.audio.samples import normalize
+from emotion2vec.data.config import AugmentConfig
 from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.sources import Source
 from emotion2vec.errors import AudioError

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from emotion2vec.audio import SAMPLE_RATE
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.corpora.lists.manifests import Fault
 from emotion2vec.data.augment import Augmenter
 from emotion2vec.data.decoder import BatchDecoder, Cropping, MicroBatch
-from emotion2vec.data.manifests import Fault
 from emotion2vec.data.order import BatchOrder, Packing, Position
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.data.workers import outlive_signals, signals_held

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.summary import Summary
 from emotion2vec.data.cuts import load_cuts
-from emotion2vec.data.faults import Change, Fault
 from emotion2vec.data.shards import ShardSource, is_prepared
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.data.storage import with_retries
-from emotion2vec.data.summary import Summary
 from emotion2vec.errors import ConfigError
 
 

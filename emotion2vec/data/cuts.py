@@ -1,7 +1,7 @@
 """The corpus to pretrain on: a Lhotse CutSet whose durations come from the files' headers.
 
-S: samples. Lhotse keeps the metadata; audio is decoded by `emotion2vec.audio` alone, so that training and extraction
-hear the same samples and neither torchaudio nor Lhotse's backends are needed.
+S: samples. Lhotse keeps the metadata; audio is decoded by `emotion2vec.audio.samples` alone, so that training and
+extraction hear the same samples and neither torchaudio nor Lhotse's backends are needed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from emotion2vec.audio import MIN_SAMPLES, SAMPLE_RATE
-from emotion2vec.data.faults import Change
-from emotion2vec.data.manifests import DURATION_TOLERANCE, Fault, Utterance, load_utterance, read_manifest
-from emotion2vec.decode import Note
-from emotion2vec.decode.reading import Header, read_header
+from emotion2vec.audio.decode import Note
+from emotion2vec.audio.decode.reading import Header, read_header
+from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
+from emotion2vec.corpora.faults import Change
+from emotion2vec.corpora.lists.manifests import DURATION_TOLERANCE, Fault, Utterance, load_utterance, read_manifest
 from emotion2vec.errors import AudioError, ManifestError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from emotion2vec.audio import SAMPLE_RATE
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.data.sources import Source, Span
 from emotion2vec.data.storage import with_retries
 from emotion2vec.errors import ManifestError

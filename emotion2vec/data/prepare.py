@@ -24,16 +24,16 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.data.faults import Change, Fault
-from emotion2vec.data.manifests import Manifest, Utterance, read_manifest
+from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.lists.manifests import Manifest, Utterance, read_manifest
+from emotion2vec.corpora.summary import Summary
 from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.shard_writer import WORK_FOLDER, ShardOptions, ShardSummary, read_shard_summary, write_shard
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
 from emotion2vec.data.storage import is_remote
-from emotion2vec.data.summary import Summary
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
+from emotion2vec.files import check_folder_name
 from emotion2vec.seeding import keyed_seed
-from emotion2vec.suffixes import check_folder_name
 
 FAULTS_FILE = "faults.tsv"
 
@@ -51,7 +51,7 @@ class PrepareReport:
         channels: utterances by the channels of their file.
         faults: entries that cannot be used.
         resumed: shards that an interrupted preparation had completed.
-        notes: utterances whose audio something is to be said of, by kind; see `emotion2vec.decode.notes`.
+        notes: utterances whose audio something is to be said of, by kind; see `emotion2vec.audio.decode.notes`.
         changed: entries that are used otherwise than they were listed, by what was done.
         changes: the same one by one, in the preparation that made the corpus.
         passed_over: files of folders that are no audio by their endings, by those.

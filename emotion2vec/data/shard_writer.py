@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emotion2vec.audio import MIN_SAMPLES, SAMPLE_RATE
+from emotion2vec.audio.decode import Note, describe_content
+from emotion2vec.audio.decode.reading import read_header
+from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
+from emotion2vec.corpora.lists.manifests import Fault, Utterance
 from emotion2vec.data.cuts import load_cut, make_cut
-from emotion2vec.data.manifests import Fault, Utterance
 from emotion2vec.data.shards import INDEX, SHAR_FOLDER, shard_name
-from emotion2vec.decode import Note, describe_content
-from emotion2vec.decode.reading import read_header
 from emotion2vec.errors import AudioError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.audio import load_audio
+from emotion2vec.audio.samples import load_audio
 from emotion2vec.data.cuts import load_cut
 from emotion2vec.data.sources import Loaded, Span
 from emotion2vec.data.storage import Range, Unreachable, is_remote, join, read_file, read_ranges, storage_lost

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from emotion2vec.audio import SAMPLE_RATE
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.data.cuts import load_cut
 from emotion2vec.data.storage import Unreachable, storage_lost
 from emotion2vec.errors import AudioError

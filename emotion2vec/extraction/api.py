@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 
-from emotion2vec.audio import audio_blocks, describe_source
-from emotion2vec.data.manifests import Fault
-from emotion2vec.decode.samples import as_batch, one_rate
+from emotion2vec.audio.decode.memory import as_batch, one_rate
+from emotion2vec.audio.samples import audio_blocks, describe_source
+from emotion2vec.audio.windows import Chunking
+from emotion2vec.corpora.lists.manifests import Fault
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.batching import Batch
 from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import LongClip, Source
 from emotion2vec.extraction.encoder import EncodedClip, Encoder
 from emotion2vec.extraction.lanes import in_lanes
@@ -31,7 +31,7 @@ from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
 
 if TYPE_CHECKING:
-    from emotion2vec.audio import AudioSource
+    from emotion2vec.audio.samples import AudioSource
 
 AnySource = TypeVar("AnySource", bound="AudioSource")
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emotion2vec.audio import SAMPLE_RATE
-from emotion2vec.checkpoint.export import missing_packages
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.devices import is_host
 from emotion2vec.errors import ConfigError
+from emotion2vec.export.exporting import missing_packages
 from emotion2vec.extraction.fingerprint import dimensions_hash
 from emotion2vec.extraction.graphs import GraphNetwork, build_graph, find_graph, open_session, package_version
 from emotion2vec.extraction.options import Workload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 
-from emotion2vec.audio import SAMPLE_RATE
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip
 
 Batch = list[Clip] | LongClip | ClipFault

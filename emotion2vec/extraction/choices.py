@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import ArraySpec, Layout
+from emotion2vec.model.config import Emotion2vecConfig
 
 GRANULARITIES = ("frame", "utterance", "both")
 OUTPUTS = ("block", "ffn")

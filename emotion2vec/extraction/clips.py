@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emotion2vec.audio import NORMALIZE_EPS, SAMPLE_RATE, normalize
-from emotion2vec.data.manifests import Fault
-from emotion2vec.decode import Note
+from emotion2vec.audio.decode import Note
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.samples import NORMALIZE_EPS, normalize
+from emotion2vec.corpora.lists.manifests import Fault
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.processors import available_processors
 
@@ -143,7 +144,7 @@ class Statistics:
 
     @property
     def scale(self) -> float:
-        """1 / √(variance + ε), as `emotion2vec.audio.normalize` has it."""
+        """1 / √(variance + ε), as `emotion2vec.audio.samples.normalize` has it."""
         return 1.0 / math.sqrt(self.variance + NORMALIZE_EPS)
 
 

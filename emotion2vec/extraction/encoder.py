@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion2vec.audio import frame_count, frame_stride, receptive_field
+from emotion2vec.audio.frames import frame_count, frame_stride, receptive_field
+from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.devices import exact_device, is_host, is_out_of_memory
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.choices import FeatureChoice, layout_of
-from emotion2vec.extraction.chunks import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, as_fault
 from emotion2vec.extraction.graphs import GraphNetwork
 from emotion2vec.extraction.lanes import lanes_for, stop_if_closed

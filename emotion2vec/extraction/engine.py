@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emotion2vec.audio.windows import Chunking
 from emotion2vec.extraction.choices import FeatureChoice, Layers, read_layers
-from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.job import JobRecord
 from emotion2vec.extraction.options import ExecutorOptions, Workload, check_options, extraction_faults
 from emotion2vec.extraction.outputs import beside, open_outputs

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emotion2vec.checkpoint.export import PACKAGES, write_network
+from emotion2vec.export.exporting import PACKAGES, write_network
 from emotion2vec.extraction.fingerprint import weights_hash
 from emotion2vec.hardware import cache_folder, instruction_sets, processor
 from emotion2vec.model.encoder import Emotion2vec

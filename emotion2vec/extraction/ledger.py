@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from emotion2vec.data.contents import content_key
+from emotion2vec.corpora.contents import content_key
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.sources import Item

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from emotion2vec.audio import receptive_field
+from emotion2vec.audio.frames import receptive_field
 from emotion2vec.checkpoint import load_model
 from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from emotion2vec.decode import Note
+from emotion2vec.audio.decode import Note
 from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.background import Later

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
-from emotion2vec.audio import receptive_field
+from emotion2vec.audio.frames import receptive_field
+from emotion2vec.audio.windows import Chunking
 from emotion2vec.devices import is_host
 from emotion2vec.extraction.background import in_background
 from emotion2vec.extraction.batching import Batch, make_batches
-from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import AnyClip, ClipFault, Source, decode, default_workers
 from emotion2vec.model.encoder import Emotion2vec
 

@@ -19,22 +19,22 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotion2vec.audio import SAMPLE_RATE, frame_stride
+from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
+from emotion2vec.audio.windows import Chunking
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.options import ExecutorOptions, Workload, backend_faults, check_options, option_faults
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources import AnySources, Item, read_sources
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
-from emotion2vec.suffixes import check_folder_name
+from emotion2vec.files import check_folder_name
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.outcomes import Outcome
     from emotion2vec.model.encoder import Emotion2vec
-    from emotion2vec.model.head import Head
+    from emotion2vec.model.heads import Head
 
 
 COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from emotion2vec.audio import receptive_field
+from emotion2vec.audio.frames import receptive_field
 from emotion2vec.checkpoint import load_model
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from emotion2vec.decode import Note
+from emotion2vec.audio.decode import Note
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
 from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, Source, decode_one

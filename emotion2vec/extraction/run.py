@@ -9,8 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emotion2vec.data.faults import Change, Fault
-from emotion2vec.data.summary import Summary
+from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.summary import Summary
 from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.job import FailureLog
 from emotion2vec.extraction.ledger import Ledger

@@ -17,17 +17,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from emotion2vec.audio import audio_blocks
-from emotion2vec.data.faults import Change, Fault
-from emotion2vec.data.lines import narrow, split_lines
-from emotion2vec.data.locate import Located, Locator
-from emotion2vec.data.manifests import Manifest, Utterance, read_manifest, tell_apart, unique_ids
-from emotion2vec.data.names import normal, stem, without_suffix
-from emotion2vec.decode import AUDIO_SUFFIXES, Note
+from emotion2vec.audio.decode import AUDIO_SUFFIXES, Note
+from emotion2vec.audio.samples import audio_blocks
+from emotion2vec.audio.vad import cut_at_silence
+from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.lists.lines import narrow, split_lines
+from emotion2vec.corpora.lists.locate import Located, Locator
+from emotion2vec.corpora.lists.manifests import Manifest, Utterance, read_manifest, tell_apart, unique_ids
+from emotion2vec.corpora.lists.segments import Segment, read_segments
+from emotion2vec.corpora.names import normal, stem, without_suffix
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.clips import default_workers
-from emotion2vec.extraction.segments import Segment, read_segments
-from emotion2vec.extraction.vad import cut_at_silence
 
 VAD = "vad"
 """The name that `segments` has for stretches with speech, in place of a file's."""
@@ -53,7 +53,7 @@ class Item:
         return str(self.audio) if self.start is None else f"{self.audio} from {self.start:g} s"
 
     def blocks(self, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
-        """Decode it block by block; see `emotion2vec.audio.audio_blocks`."""
+        """Decode it block by block; see `emotion2vec.audio.samples.audio_blocks`."""
         return audio_blocks(
             self.audio,
             channel=self.channel,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emotion2vec.audio import SAMPLE_RATE, frame_count, frame_stride, receptive_field
+from emotion2vec.audio.frames import SAMPLE_RATE, frame_count, frame_stride, receptive_field
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction.clips import Statistics
 from emotion2vec.extraction.models import DTYPES, ready_model

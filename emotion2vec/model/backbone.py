@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from emotion2vec.config import Emotion2vecConfig
 from emotion2vec.model.attention import Alibi
+from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.dropout import dropout
 from emotion2vec.model.position import ConvPositions, alibi_distance, alibi_slopes
 from emotion2vec.model.transformer import Block

@@ -13,18 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emotion2vec.audio import frame_count, load_audio, normalize
-from emotion2vec.config import Emotion2vecConfig
-from emotion2vec.decode.samples import as_batch, one_rate
+from emotion2vec.audio.decode.memory import as_batch, one_rate
+from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.backbone import Backbone
+from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.features import Features
 from emotion2vec.model.frontend import Frontend
 from emotion2vec.model.frozen import frozen
-from emotion2vec.model.head import Head
+from emotion2vec.model.heads import Head
 
 if TYPE_CHECKING:
-    from emotion2vec.audio import AudioSource
+    from emotion2vec.audio.samples import AudioSource
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Emotion2vec(nn.Module):
         """Encode normalized waveforms.
 
         Args:
-            waveforms: (B, S) float at 16 kHz, each normalized over its own samples (`emotion2vec.audio.normalize`).
+            waveforms: (B, S) float at 16 kHz, each normalized over its own samples (`audio.samples.normalize`).
             padding: (B, S), True = padding after the end of an utterance; None when all have S samples.
         """
         frame_padding = None if padding is None else self.frame_padding(padding)

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion2vec.audio import SAMPLE_RATE, load_audio
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.samples import load_audio
+from emotion2vec.audio.windows import Chunking, plan_windows
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
-from emotion2vec.extraction.chunks import Chunking, plan_windows
 from emotion2vec.model.features import Features
 
 

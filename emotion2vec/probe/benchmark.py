@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.data.summary import Summary
+from emotion2vec.corpora.clips import ClipSet
+from emotion2vec.corpora.contents import combined_key
+from emotion2vec.corpora.joining import Part, join_corpora
+from emotion2vec.corpora.summary import Summary
 from emotion2vec.errors import ConfigError, Emotion2vecError, ManifestError
-from emotion2vec.probe.contents import combined_key
-from emotion2vec.probe.corpora import ClipSet
-from emotion2vec.probe.joining import Part, join_corpora
+from emotion2vec.files import check_folder_name
 from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
 from emotion2vec.probe.probing import logger as probing_logger
 from emotion2vec.probe.probing import probe
-from emotion2vec.probe.report import versions, write_json
 from emotion2vec.probe.request import Request
 from emotion2vec.probe.store import check_texts
-from emotion2vec.suffixes import check_folder_name
+from emotion2vec.report.tables import versions, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class _Reports:
         self._due = 0.0
 
     def write(self) -> None:
-        from emotion2vec.probe.page import write_report
+        from emotion2vec.report.page import write_report
 
         begin = time.monotonic()
         write_report(self._plan, self._result.documents, self._result.failures, self._command)
@@ -235,8 +235,8 @@ def _probe_feature(
 ) -> Iterator[dict[str, Any]]:
     """Yield the documents of one feature on one corpus head by head, from disk or probed now, and report these."""
     from emotion2vec.devices import choose_device
-    from emotion2vec.probe.embedding import embed
     from emotion2vec.probe.features import make_extractor
+    from emotion2vec.report.embedding import embed
 
     device = str(choose_device(plan.device))
     extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling, device=device)

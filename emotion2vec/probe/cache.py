@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.checkpoint.complete import complete_file
+from emotion2vec.files import complete_file
 
 CACHE_VERSION = 2
 """Raised when the same fingerprint would give other numbers."""

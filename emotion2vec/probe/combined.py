@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emotion2vec.corpora.clips import Clip
 from emotion2vec.probe.cache import ClipFeatures
-from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.store import Extractor
 
 JOINT = "+"

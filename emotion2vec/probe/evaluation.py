@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from emotion2vec.corpora.clips import ClipSet
+from emotion2vec.corpora.conversations import Contexts
+from emotion2vec.corpora.folds import Fold, validation_split
 from emotion2vec.devices import HOST, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.contexts import Contexts
-from emotion2vec.probe.corpora import ClipSet
-from emotion2vec.probe.folds import Fold, validation_split
-from emotion2vec.probe.goals import Goal, check_tests
-from emotion2vec.probe.metrics import mean_scores, std_scores
 from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.progress import track
-from emotion2vec.probe.significance import bootstrap_intervals
 from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Head, Prediction, Task
+from emotion2vec.tasks.metrics import mean_scores, std_scores
+from emotion2vec.tasks.significance import bootstrap_intervals
+from emotion2vec.tasks.targets import Goal, check_tests
 
 MOST_POINTS = 500
 """Test clips whose values and predictions a result keeps, to be drawn."""

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emotion2vec.assets import asset_folder
-from emotion2vec.audio import load_audio
+from emotion2vec.audio import spectral
+from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint.heard import Heard
+from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
 from emotion2vec.extraction.clips import default_workers
-from emotion2vec.probe import spectral
 from emotion2vec.probe.cache import ClipFeatures
 from emotion2vec.probe.combined import JOINT, CombinedFeatures
-from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.layers import at_layer, check_layer, check_pooling
 from emotion2vec.probe.stored import StoredFeatures, pool
 from emotion2vec.probe.stored_files import is_feature_store
 
 if TYPE_CHECKING:
-    from emotion2vec.config import Emotion2vecConfig
+    from emotion2vec.model.config import Emotion2vecConfig
     from emotion2vec.model.features import Features
     from emotion2vec.probe.store import Extractor
 
@@ -228,7 +228,7 @@ def _read_shape(path: Path) -> Emotion2vecConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from emotion2vec.config import model_config
+    from emotion2vec.model.config import model_config
 
     try:
         sections = OmegaConf.to_container(OmegaConf.load(path), resolve=True)

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from emotion2vec.checkpoint.heard import utterance_key
+from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.folds import Fold
 from emotion2vec.probe.combined import CombinedFeatures
-from emotion2vec.probe.corpora import Clip, ClipSet
-from emotion2vec.probe.folds import Fold
 from emotion2vec.probe.store import Extractor
 
 MARK = "transductive"

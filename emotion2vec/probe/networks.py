@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emotion2vec.probe.frames import FrameBank
-from emotion2vec.probe.objectives import Objective, objective_of
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.tasks import Prediction, Task
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.losses import Objective, objective_of
 
 EVALUATION_CLIPS = 256
 """Clips per batch when predicting."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.folds import scheme_fault
 from emotion2vec.probe.heads import HEADS
 from emotion2vec.probe.layers import check_layer, check_pooling
 from emotion2vec.probe.request import frame_faults, head_faults

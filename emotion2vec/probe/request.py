@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.corpora.clips import ClipSet
+from emotion2vec.corpora.conversations import with_turns
+from emotion2vec.corpora.lists.emobox import read_emobox
+from emotion2vec.corpora.lists.tables import read_class_folders, read_table
+from emotion2vec.corpora.named.datasets import read_corpus
+from emotion2vec.corpora.named.utterances import read_utterances
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.contexts import with_turns
-from emotion2vec.probe.corpora import ClipSet
-from emotion2vec.probe.datasets import read_corpus
-from emotion2vec.probe.emobox import read_emobox
-from emotion2vec.probe.goals import with_values
-from emotion2vec.probe.tables import read_class_folders, read_table
 from emotion2vec.probe.tasks import Head, task_kind
-from emotion2vec.probe.utterances import read_utterances
+from emotion2vec.tasks.targets import with_values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emotion2vec.probe.metrics import concordance
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Prediction, Task, inner_splits, standardized
+from emotion2vec.tasks.metrics import concordance
 
 
 @dataclass(frozen=True, kw_only=True)

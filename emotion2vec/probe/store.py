@@ -13,10 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
+from emotion2vec.corpora.clips import Clip, examples
+from emotion2vec.corpora.contents import content_keys
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.cache import ClipFeatures, FeatureCache
-from emotion2vec.probe.contents import content_keys
-from emotion2vec.probe.corpora import Clip, examples
 from emotion2vec.probe.progress import progress_counter
 
 CHUNK = 256

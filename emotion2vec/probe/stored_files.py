@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.data.names import without_suffix
+from emotion2vec.corpora.names import without_suffix
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.stored_parts import hdf5_entries, kaldi_entries, parquet_entries
 

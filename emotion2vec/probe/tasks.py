@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from emotion2vec.probe.contexts import Contexts
+from emotion2vec.corpora.conversations import Contexts
 from emotion2vec.probe.store import FeatureTable, nonzero_scale
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
+from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.features import Features
 from emotion2vec.probe.baselines import load_pretrained
 from emotion2vec.probe.cache import ClipFeatures
-from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.layers import at_layer
 
 UNLIMITED = 10**20

@@ -9,9 +9,9 @@ from lightning.fabric.accelerators import Accelerator
 from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import SingleDeviceStrategy
 
-from emotion2vec.config import RunConfig
 from emotion2vec.devices import HOST, accelerator, choose_device, devices_here, is_host
 from emotion2vec.errors import ConfigError
+from emotion2vec.training.config import RunConfig
 
 KNOWN = ("cpu", "cuda", "mps")
 """Kinds that Fabric has accelerators of its own for."""

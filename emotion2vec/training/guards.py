@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from emotion2vec.config import GuardConfig
 from emotion2vec.errors import TrainingError
-from emotion2vec.objective.targets import STD_FLOOR
+from emotion2vec.pretrain.targets import STD_FLOOR
+from emotion2vec.training.config import GuardConfig
 
 
 @dataclass

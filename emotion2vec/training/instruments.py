@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from emotion2vec.audio import frame_count
-from emotion2vec.config import PretrainConfig
+from emotion2vec.audio.frames import frame_count
 from emotion2vec.data.batches import MicroBatch
 from emotion2vec.devices import is_host, peak_memory
 from emotion2vec.hardware import best_rate, bf16_gain
+from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.training.computing import compute_dtype
 from emotion2vec.training.metrics import UpdateSize, UtteranceCovariance, channel_std, effective_rank
 from emotion2vec.training.work import utterance_flops

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.config import LogConfig
 from emotion2vec.errors import ConfigError
+from emotion2vec.training.config import LogConfig
 
 
 def build_loggers(config: LogConfig, run: Path) -> list[Any]:

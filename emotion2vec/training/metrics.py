@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emotion2vec.config import LossConfig
 from emotion2vec.devices import exact_device
-from emotion2vec.objective.pretrainer import Moments, PretrainOutput
+from emotion2vec.pretrain.config import LossConfig
+from emotion2vec.pretrain.objective import Moments, PretrainOutput
 
 
 @dataclass(frozen=True)

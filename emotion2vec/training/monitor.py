@@ -14,7 +14,7 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from emotion2vec.config import LogConfig
+from emotion2vec.training.config import LogConfig
 from emotion2vec.units import ESTIMATED_FROM, digits
 
 SPEED_SECONDS = 30.0

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from emotion2vec.config import OptimConfig, PretrainConfig
 from emotion2vec.model.frontend import ConvLayer
 from emotion2vec.model.transformer import Block
-from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.pretrain.config import PretrainConfig
+from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.training.config import OptimConfig
 from emotion2vec.training.schedules import ema_decay, learning_rate
 from emotion2vec.training.strategy import whole
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emotion2vec.audio.decode.process import spawn
 from emotion2vec.checkpoint.native import save_model
-from emotion2vec.config import PretrainConfig
-from emotion2vec.decode.process import spawn
+from emotion2vec.pretrain.config import PretrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -28,10 +28,10 @@ from emotion2vec.checkpoint.native import (
     read_tensors,
     write_folder,
 )
-from emotion2vec.config import PretrainConfig, load_config, to_yaml
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.strict import to_dict
-from emotion2vec.suffixes import check_folder_name
+from emotion2vec.files import check_folder_name
+from emotion2vec.pretrain.config import PretrainConfig, load_config
+from emotion2vec.settings import to_dict, to_yaml
 from emotion2vec.training.schedules import learning_rate
 
 if TYPE_CHECKING:

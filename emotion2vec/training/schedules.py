@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from emotion2vec.config import EmaConfig, OptimConfig
+from emotion2vec.pretrain.config import EmaConfig
+from emotion2vec.training.config import OptimConfig
 
 
 def learning_rate(update: int, config: OptimConfig) -> float:

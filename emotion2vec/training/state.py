@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.native import load_weights
 from emotion2vec.errors import CheckpointError
-from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.pretrain.objective import Pretrainer
 from emotion2vec.training.strategy import whole
 
 if TYPE_CHECKING:

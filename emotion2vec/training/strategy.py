@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from emotion2vec.config import PretrainConfig, RunConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.hardware import best_precision, multiplies
+from emotion2vec.pretrain.config import PretrainConfig
+from emotion2vec.training.config import RunConfig
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from emotion2vec.audio import frame_count
+from emotion2vec.audio.frames import frame_count
 from emotion2vec.checkpoint.heard import Heard, utterance_key
-from emotion2vec.config import PretrainConfig, batches_per_device
 from emotion2vec.data.augment import build_augmenter
 from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.sources import Source
 from emotion2vec.devices import to_device
 from emotion2vec.errors import Emotion2vecError
-from emotion2vec.objective.masking import batch_masks, masked_frames
-from emotion2vec.objective.pretrainer import Moments, Pretrainer, PretrainOutput
+from emotion2vec.pretrain.config import PretrainConfig, batches_per_device
+from emotion2vec.pretrain.masking import batch_masks, masked_frames
+from emotion2vec.pretrain.objective import Moments, Pretrainer, PretrainOutput
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.guards import SpikeGuard, check_collapse
 from emotion2vec.training.instruments import Instruments
@@ -43,7 +43,7 @@ from emotion2vec.training.state import forward_method, restore, student_tensors,
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from emotion2vec.training.validation import Validation
+    from emotion2vec.pretrain.validation import Validation
 
 
 @dataclass(frozen=True)

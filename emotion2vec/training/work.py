@@ -6,8 +6,9 @@ M: views.
 
 from __future__ import annotations
 
-from emotion2vec.config import Emotion2vecConfig, PretrainConfig
-from emotion2vec.objective.masking import masked_frames
+from emotion2vec.model.config import Emotion2vecConfig
+from emotion2vec.pretrain.config import PretrainConfig
+from emotion2vec.pretrain.masking import masked_frames
 
 
 def cnn_flops(model: Emotion2vecConfig, samples: int) -> int:

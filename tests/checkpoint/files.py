@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emotion2vec.checkpoint.names import state_to_fairseq
-from emotion2vec.config import Emotion2vecConfig, PretrainConfig
+from emotion2vec.checkpoint.formats.names import state_to_fairseq
+from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.objective.decoder import Decoder
+from emotion2vec.pretrain.config import PretrainConfig
+from emotion2vec.pretrain.decoder import Decoder
 
 LABELS = ["生气/angry", "厌恶/disgusted", "恐惧/fearful", "开心/happy", "中立/neutral", "其他/other", "难过/sad",
           "吃惊/surprised", "<unk>"]  # fmt: skip

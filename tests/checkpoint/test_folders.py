@@ -22,7 +22,7 @@ from emotion2vec.checkpoint import hub, load_model, save_model
 from emotion2vec.checkpoint.info import describe_model
 from emotion2vec.checkpoint.source import read_source
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.strict import to_dict
+from emotion2vec.settings import to_dict
 
 LABELS = ("angry", "unuse_0", "happy")
 

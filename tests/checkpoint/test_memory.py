@@ -11,8 +11,8 @@ import torch
 from checkpoint.files import state
 
 from emotion2vec.checkpoint import save_model
-from emotion2vec.config import load_config
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.pretrain.config import load_config
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from networks import tiny_config
 from safetensors.torch import load_file, save_file
 
 from emotion2vec.checkpoint import load_model, save_model
+from emotion2vec.checkpoint.formats.names import state_from_fairseq
 from emotion2vec.checkpoint.info import describe_model
-from emotion2vec.checkpoint.names import state_from_fairseq
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.encoder import Emotion2vec
 

@@ -9,8 +9,7 @@ import soundfile
 import torch
 from scipy.signal import fftconvolve
 
-from emotion2vec.audio import normalize
-from emotion2vec.config import AugmentConfig
+from emotion2vec.audio.samples import normalize
 from emotion2vec.data.augment import (
     Augmenter,
     add_noise,
@@ -22,6 +21,7 @@ from emotion2vec.data.augment import (
     synthetic_impulse_response,
 )
 from emotion2vec.data.batches import MicroBatch, batches
+from emotion2vec.data.config import AugmentConfig
 from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.sources import Source
 

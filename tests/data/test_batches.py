@@ -17,7 +17,6 @@ import soundfile
 import torch
 from signals import start_child
 
-from emotion2vec.config import MaskConfig
 from emotion2vec.data import sources as module
 from emotion2vec.data.batches import MicroBatch, Position, batches
 from emotion2vec.data.cuts import Corpus, load_cuts
@@ -25,7 +24,8 @@ from emotion2vec.data.decoder import BatchDecoder, Cropping
 from emotion2vec.data.order import Request
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.objective.masking import batch_masks
+from emotion2vec.pretrain.config import MaskConfig
+from emotion2vec.pretrain.masking import batch_masks
 from emotion2vec.seeding import keyed_seed
 
 SETTINGS = {"max_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emotion2vec.audio import load_audio
+from emotion2vec.audio.samples import load_audio
 from emotion2vec.data.cuts import load_cut, load_cuts
 from emotion2vec.errors import AudioError, ManifestError
 

@@ -7,10 +7,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from emotion2vec.config import load_config
 from emotion2vec.data.order import BatchOrder, Packing, Position, Request, epoch_spans, in_step, pack
 from emotion2vec.data.sources import Span
 from emotion2vec.errors import ManifestError
+from emotion2vec.pretrain.config import load_config
 
 
 class Listed:

@@ -13,9 +13,9 @@ import pytest
 import soundfile
 from signals import start_child
 
-from emotion2vec.audio import load_audio
+from emotion2vec.audio.samples import load_audio
+from emotion2vec.corpora.lists.manifests import Utterance
 from emotion2vec.data import prepare as module
-from emotion2vec.data.manifests import Utterance
 from emotion2vec.data.prepare import prepare
 from emotion2vec.data.shard_writer import write_shard
 from emotion2vec.data.shards import ShardSource

@@ -13,10 +13,10 @@ import soundfile
 from data.test_prepare import contents
 from extraction.helpers import tiny_model
 
-from emotion2vec.audio import load_audio
+from emotion2vec.audio.decode import find_ffmpeg
+from emotion2vec.audio.samples import load_audio
 from emotion2vec.data.cuts import load_cuts
 from emotion2vec.data.prepare import prepare
-from emotion2vec.decode import find_ffmpeg
 from emotion2vec.errors import ConfigError, ManifestError
 
 WriteAudio = Callable[..., Path]

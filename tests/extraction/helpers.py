@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from emotion2vec.audio import normalize
-from emotion2vec.config import Emotion2vecConfig
+from emotion2vec.audio.samples import normalize
 from emotion2vec.extraction.clips import Clip
+from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
 
 WIDTH, DEPTH = 24, 3

@@ -17,14 +17,14 @@ from typer.testing import CliRunner
 
 import emotion2vec
 from emotion2vec import hardware
-from emotion2vec.checkpoint import export as exporting
-from emotion2vec.checkpoint.graph import Agreement, NetworkPath
+from emotion2vec.audio.windows import Chunking
 from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.export import exporting as exporting
+from emotion2vec.export.graph import Agreement, NetworkPath
 from emotion2vec.extraction import backends, extract, graphs
 from emotion2vec.extraction.backends import choose_graph
 from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import ClipFault
 from emotion2vec.extraction.encoder import Encoder
 from emotion2vec.extraction.graphs import GraphNetwork, build_graph, find_graph
@@ -32,7 +32,7 @@ from emotion2vec.extraction.models import ready_model
 from emotion2vec.extraction.options import Workload
 from emotion2vec.extraction.predict import predict
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.head import Head
+from emotion2vec.model.heads import Head
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -8,11 +8,11 @@ import torch
 from extraction.helpers import DEPTH, WIDTH, clip, speech
 from torch import Tensor
 
-from emotion2vec.audio import frame_count
+from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.windows import Chunking
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.choices import FeatureChoice, Layers, choose_layers
-from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.clips import Clip, ClipFault
 from emotion2vec.extraction.encoder import EncodedClip, Encoder
 from emotion2vec.extraction.models import ready_model

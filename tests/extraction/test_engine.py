@@ -18,7 +18,7 @@ from extraction.helpers import DEPTH, WIDTH, speech, tiny_model
 from signals import start_child
 
 from emotion2vec.checkpoint import save_model
-from emotion2vec.data.manifests import Fault, Manifest, Utterance
+from emotion2vec.corpora.lists.manifests import Fault, Manifest, Utterance
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.extraction import ExtractionReport, extract
 from emotion2vec.extraction.choices import Layers

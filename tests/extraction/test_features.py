@@ -11,7 +11,7 @@ import soundfile
 import torch
 from extraction.helpers import DEPTH, WIDTH, speech
 
-from emotion2vec.audio import normalize
+from emotion2vec.audio.samples import normalize
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract
 from emotion2vec.model.encoder import Emotion2vec, Encoded

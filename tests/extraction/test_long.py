@@ -11,11 +11,12 @@ import soundfile
 import torch
 from extraction.helpers import WIDTH, speech
 
-from emotion2vec.audio import KERNELS, STRIDES, frame_count, load_audio, normalize
+from emotion2vec.audio.frames import KERNELS, STRIDES, frame_count
+from emotion2vec.audio.samples import load_audio, normalize
+from emotion2vec.audio.windows import Chunking, cut_windows, plan_windows
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.chunks import Chunking, cut_windows, plan_windows
 from emotion2vec.extraction.clips import LongClip, Source, Statistics, decode
 from emotion2vec.extraction.encoder import Encoder
 from emotion2vec.extraction.streaming import StreamOptions, stream_features

@@ -17,12 +17,12 @@ import pytest
 import soundfile
 from extraction.helpers import speech
 
-from emotion2vec.audio import frame_count
+from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.windows import Chunking
 from emotion2vec.checkpoint import save_model
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract, ray_executor, ray_worker
 from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.chunks import Chunking
 from emotion2vec.extraction.encoder import Encoder
 from emotion2vec.extraction.progress import Progress
 from emotion2vec.extraction.ray_executor import share_out

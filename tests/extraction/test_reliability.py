@@ -22,9 +22,9 @@ import pytest
 import soundfile
 from extraction.helpers import WIDTH, speech
 
-from emotion2vec.audio import frame_count
+from emotion2vec.audio.decode import Note
+from emotion2vec.audio.frames import frame_count
 from emotion2vec.checkpoint import save_model
-from emotion2vec.decode import Note
 from emotion2vec.extraction import ExtractionReport, extract
 from emotion2vec.extraction.clips import LongClip
 from emotion2vec.extraction.sources import Item

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 from extraction.helpers import speech
 
-from emotion2vec.data.manifests import Manifest, Utterance
+from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.lists.manifests import Manifest, Utterance
 from emotion2vec.extraction import extract
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.stored import StoredFeatures
 
 RESUMED = ["npy", "npz", "safetensors", "parquet", "hdf5", "kaldi"]

@@ -11,12 +11,12 @@ import pytest
 import soundfile
 from extraction.helpers import speech
 
-from emotion2vec.audio import load_audio
-from emotion2vec.data.manifests import Fault
-from emotion2vec.decode import AUDIO_SUFFIXES, find_ffmpeg
+from emotion2vec.audio.decode import AUDIO_SUFFIXES, find_ffmpeg
+from emotion2vec.audio.samples import load_audio
+from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.lists.segments import read_segments
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.extraction import extract
-from emotion2vec.extraction.segments import read_segments
 from emotion2vec.extraction.sources import Items, read_sources, take_shard
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -232,7 +232,7 @@ def test_shards_are_disjoint_and_complete(tmp_path: Path) -> None:
 
 
 def test_without_ffmpeg_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion2vec.decode.ffmpeg.find_ffmpeg", lambda: None)
+    monkeypatch.setattr("emotion2vec.audio.decode.ffmpeg.find_ffmpeg", lambda: None)
     (tmp_path / "clip.m4a").write_bytes(b"\0\0\0\x1cftypM4A \0\0\2\0" + bytes(100))
     wav(tmp_path / "a.wav")
     with pytest.raises(AudioError, match=r"clip\.m4a: it is MP4 or M4A .*needs ffmpeg: .*pip install imageio-ffmpeg"):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from networks import TINY, tiny_config, waveforms
 
-from emotion2vec.audio import frame_count
-from emotion2vec.objective.masking import batch_masks
+from emotion2vec.audio.frames import frame_count
+from emotion2vec.pretrain.masking import batch_masks
 
 
 @pytest.fixture

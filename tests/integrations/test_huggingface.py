@@ -15,7 +15,7 @@ import torch
 from networks import tiny_config
 from safetensors.torch import load_file
 
-from emotion2vec.audio import load_audio
+from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model, save_model
 from emotion2vec.checkpoint.convert import convert
 from emotion2vec.checkpoint.source import read_source

@@ -8,7 +8,7 @@ from networks import tiny_config
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.head import Head
+from emotion2vec.model.heads import Head
 
 
 def test_scores_are_a_softmax_over_the_used_labels() -> None:

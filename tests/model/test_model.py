@@ -11,15 +11,16 @@ import pytest
 import torch
 from networks import tiny_config, waveforms
 
-from emotion2vec.audio import frame_count, normalize
-from emotion2vec.config import load_config
+from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.samples import normalize
 from emotion2vec.model.attention import Alibi
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer, GradScale
 from emotion2vec.model.frozen import frozen
 from emotion2vec.model.position import FrameConv, alibi_distance, alibi_slopes
 from emotion2vec.model.shapes import shapes_alone
-from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.objective import Pretrainer
 
 RUN = ["data.train=x", "run.dir=x"]
 

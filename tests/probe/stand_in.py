@@ -8,9 +8,9 @@ import numpy as np
 import soundfile
 import torch
 
-from emotion2vec.audio import load_audio
+from emotion2vec.audio.samples import load_audio
+from emotion2vec.corpora.clips import Clip
 from emotion2vec.model.features import Features
-from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.tasks import Task
 
 PITCHES = {"high": 900.0, "low": 300.0}

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from probe.stand_in import clip_of
 
-from emotion2vec.audio import load_audio
+from emotion2vec.audio.samples import load_audio
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.probe.features import make_extractor
 

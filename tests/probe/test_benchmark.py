@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from probe.stand_in import write_tones
 
+from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe import benchmark, page, probe
-from emotion2vec.probe.exports import to_latex, to_markdown
-from emotion2vec.probe.page import write_plots
+from emotion2vec.probe import benchmark, probe
 from emotion2vec.probe.plan import CorpusPlan, FeaturePlan, heads_of, load_plan
-from emotion2vec.probe.tables import read_table
+from emotion2vec.report import page
+from emotion2vec.report.exports import to_latex, to_markdown
+from emotion2vec.report.page import write_plots
 
 
 @pytest.fixture

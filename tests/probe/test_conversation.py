@@ -20,16 +20,16 @@ from torch import nn
 from typer.testing import CliRunner
 
 from emotion2vec.cli import app
+from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.conversations import Contexts, with_turns
+from emotion2vec.corpora.folds import Fold
+from emotion2vec.corpora.named.utterances import read_utterances
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import probe
-from emotion2vec.probe.contexts import Contexts, with_turns
-from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.dialogue_network import DialogueClassifier
 from emotion2vec.probe.dialogues import DialogueHead, Rows, heard_rows
-from emotion2vec.probe.folds import Fold
 from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Task
-from emotion2vec.probe.utterances import read_utterances
 
 QUICK = DialogueHead(hidden=16, lr=1e-2, batch=16, epochs=8)
 

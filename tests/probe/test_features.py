@@ -7,12 +7,12 @@ import pytest
 import torch
 from probe.stand_in import StandIn, clip_of, write_tones
 
-from emotion2vec.audio import load_audio
-from emotion2vec.config import Emotion2vecConfig
+from emotion2vec.audio import spectral
+from emotion2vec.audio.samples import load_audio
+from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.fingerprint import weights_hash
-from emotion2vec.probe import spectral
-from emotion2vec.probe.corpora import Clip
+from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.probe.features import make_extractor
 
 TINY = {

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.cli import app
-from emotion2vec.config import load_config
+from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.folds import make_folds, selection_fold
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.run import pretrain
 from emotion2vec.probe import benchmark, probe
-from emotion2vec.probe.corpora import Clip, ClipSet
-from emotion2vec.probe.folds import make_folds, selection_fold
 from emotion2vec.probe.plan import load_plan
-from emotion2vec.probe.report import fold_table
-from emotion2vec.training.run import pretrain
+from emotion2vec.report.tables import fold_table
 
 
 @pytest.fixture(scope="module")

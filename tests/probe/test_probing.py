@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score
 
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import LogisticRegressionHead, MlpHead, probe
-from emotion2vec.probe.report import fold_table, summary_table, write_json
+from emotion2vec.report.tables import fold_table, summary_table, write_json
 
 
 @pytest.fixture

@@ -19,20 +19,20 @@ from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 from emotion2vec.cli import app
+from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.lists.tables import read_table
+from emotion2vec.corpora.named.utterances import read_utterances
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import benchmark, probe
-from emotion2vec.probe.corpora import Clip, ClipSet
-from emotion2vec.probe.goals import Values
 from emotion2vec.probe.heads import LinearHead, MlpHead, SequenceHead, WeightedHead
-from emotion2vec.probe.metrics import concordance_scores, moments
-from emotion2vec.probe.objectives import ValueObjective
 from emotion2vec.probe.plan import load_plan
 from emotion2vec.probe.ridge import RidgeHead
-from emotion2vec.probe.significance import bootstrap_intervals
 from emotion2vec.probe.store import FeatureTable
-from emotion2vec.probe.tables import read_table
 from emotion2vec.probe.tasks import Head, Task
-from emotion2vec.probe.utterances import read_utterances
+from emotion2vec.tasks.losses import ValueObjective
+from emotion2vec.tasks.metrics import concordance_scores, moments
+from emotion2vec.tasks.significance import bootstrap_intervals
+from emotion2vec.tasks.targets import Values
 
 HEADS = [
     RidgeHead(),

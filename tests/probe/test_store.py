@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from probe.stand_in import StandIn, write_tones
 
-from emotion2vec.probe.corpora import Clip
+from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.store import extract_table
-from emotion2vec.probe.tables import read_table
 
 
 @pytest.fixture

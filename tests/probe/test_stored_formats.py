@@ -9,12 +9,12 @@ import pytest
 import soundfile
 from extraction.helpers import speech, tiny_model
 
-from emotion2vec.data.manifests import Manifest, Utterance
+from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.lists.manifests import Manifest, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.writers import FORMATS
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.probe.corpora import Clip
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.stored import StoredFeatures
 from emotion2vec.probe.stored_files import is_feature_store

@@ -11,13 +11,13 @@ import pytest
 import torch
 from probe.conversations import write_tone
 
+from emotion2vec.corpora.audit import audit
+from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.folds import Fold
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.probe import probe
-from emotion2vec.probe.audit import audit
-from emotion2vec.probe.corpora import Clip, ClipSet
 from emotion2vec.probe.dialogues import DialogueHead
 from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.folds import Fold
 from emotion2vec.probe.store import extract_table
 from emotion2vec.probe.transcripts import TextEncoder, text_encoder
 

@@ -11,12 +11,12 @@ import torch
 from training.helpers import overrides
 
 from emotion2vec import hardware
-from emotion2vec.config import load_config
 from emotion2vec.errors import ConfigError
 from emotion2vec.hardware import has_onednn
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.run import pretrain
 from emotion2vec.training import strategy
 from emotion2vec.training.instruments import Instruments
-from emotion2vec.training.run import pretrain
 from emotion2vec.training.strategy import build_fabric, resolve_precision
 
 

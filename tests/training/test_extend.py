@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from training.helpers import metrics, overrides
 
-from emotion2vec.config import load_config
 from emotion2vec.errors import ConfigError
-from emotion2vec.training.run import pretrain
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.run import pretrain
 from emotion2vec.training.schedules import learning_rate
 
 

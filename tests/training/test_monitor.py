@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from emotion2vec.config import LogConfig
 from emotion2vec.training import monitor as module
+from emotion2vec.training.config import LogConfig
 from emotion2vec.training.monitor import Monitor
 
 METRICS = {"loss": 2.0, "frame_loss": 1.5, "utterance_loss": 0.5, "explained_share": 0.25}

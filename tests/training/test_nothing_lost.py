@@ -22,9 +22,9 @@ from networks import tiny_config
 from training.helpers import Run, assert_same_run, finish, metrics, overrides
 
 from emotion2vec.checkpoint.native import checkpoints
-from emotion2vec.config import load_config
 from emotion2vec.errors import CheckpointError, StorageError
-from emotion2vec.training.run import pretrain
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.run import pretrain
 from emotion2vec.training.run_folder import RunFolder, TrainingState
 from emotion2vec.training.saver import Saver
 from emotion2vec.training.trainer import Trainer

@@ -6,8 +6,9 @@ import pytest
 import torch
 from networks import tiny_config
 
-from emotion2vec.config import EmaConfig, OptimConfig
-from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.pretrain.config import EmaConfig
+from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.training.config import OptimConfig
 from emotion2vec.training.optimizer import build_optimizer, set_learning_rate
 from emotion2vec.training.schedules import ema_decay, learning_rate
 

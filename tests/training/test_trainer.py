@@ -20,12 +20,13 @@ from signals import start_child
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.heard import read_heard
 from emotion2vec.checkpoint.source import read_source
-from emotion2vec.config import GuardConfig, load_config
 from emotion2vec.errors import ConfigError, TrainingError
-from emotion2vec.objective.pretrainer import Pretrainer
-from emotion2vec.objective.targets import UtteranceTarget
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.run import build_pretrainer, pretrain
+from emotion2vec.pretrain.targets import UtteranceTarget
+from emotion2vec.training.config import GuardConfig
 from emotion2vec.training.guards import check_collapse
-from emotion2vec.training.run import build_pretrainer, pretrain
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import Trainer
 
@@ -35,8 +36,8 @@ CURVE = Path(__file__).with_name("loss_curve.txt")
 # Runs `pretrain` in a process of its own that dies, as by SIGKILL, in the middle of the update given first.
 CHILD = """
 import os, sys
-from emotion2vec.config import load_config
-from emotion2vec.training.run import pretrain
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.run import pretrain
 from emotion2vec.training.trainer import Trainer
 step, die = Trainer._step, int(sys.argv[1])
 Trainer._step = lambda self, update, *rest: os._exit(9) if update == die else step(self, update, *rest)

@@ -13,17 +13,18 @@ from networks import TINY, tiny_config, waveforms
 from torch.utils.flop_counter import FlopCounterMode
 from training.helpers import assert_same_run, metrics, overrides
 
-from emotion2vec.audio import frame_count
+from emotion2vec.audio.frames import frame_count
 from emotion2vec.cli import main
-from emotion2vec.config import GuardConfig, load_config
 from emotion2vec.errors import ConfigError, TrainingError
-from emotion2vec.objective.masking import batch_masks, masked_frames
-from emotion2vec.objective.pretrainer import Moments, Pretrainer
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.masking import batch_masks, masked_frames
+from emotion2vec.pretrain.objective import Moments, Pretrainer
+from emotion2vec.pretrain.run import pretrain
+from emotion2vec.training.config import GuardConfig
 from emotion2vec.training.guards import SpikeGuard
 from emotion2vec.training.metrics import UpdateSums, UtteranceCovariance, covariance_rank, effective_rank
 from emotion2vec.training.plot import curves, plot_run, smooth
 from emotion2vec.training.probing import Prober
-from emotion2vec.training.run import pretrain
 from emotion2vec.training.trainer import Trainer
 from emotion2vec.training.work import block_flops, cnn_flops, decoder_flops, position_flops, utterance_flops
 
@@ -214,7 +215,7 @@ def test_fp16_loss_scale_is_saved_and_overflows_are_left_out(
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-20, growth_interval=2)
         return Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
 
-    monkeypatch.setattr("emotion2vec.training.run.build_fabric", fp16)
+    monkeypatch.setattr("emotion2vec.pretrain.run.build_fabric", fp16)
     settings = ["optim.max_updates=7", "checkpoint.every=2", "model.dropout=0.1"]
     pretrain(load_config(None, overrides(speech, tmp_path / "whole", *settings)))
     scales = [line["loss_scale"] for line in metrics(tmp_path / "whole")]

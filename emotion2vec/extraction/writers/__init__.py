@@ -14,7 +14,7 @@ from emotion2vec.extraction.writers.iemocap import IemocapWriter
 from emotion2vec.extraction.writers.npz import NpzWriter
 from emotion2vec.extraction.writers.parts import PartsWriter
 from emotion2vec.extraction.writers.tables import Hdf5Part, KaldiPart, ParquetPart
-from emotion2vec.suffixes import check_folder_name
+from emotion2vec.files import check_folder_name
 
 __all__ = ["FORMATS", "SEPARATE", "Output", "Writer", "open_writer", "output_folder"]
 

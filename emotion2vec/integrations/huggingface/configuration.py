@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from emotion2vec.checkpoint.huggingface import MODEL_TYPE
-from emotion2vec.config import Emotion2vecConfig, model_config
-from emotion2vec.strict import to_dict
+from emotion2vec.checkpoint.formats.huggingface import MODEL_TYPE
+from emotion2vec.model.config import Emotion2vecConfig, model_config
+from emotion2vec.settings import to_dict
 
 _DIMENSIONS = [field.name for field in dataclasses.fields(Emotion2vecConfig)]
 

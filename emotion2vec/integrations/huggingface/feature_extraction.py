@@ -12,7 +12,8 @@ import numpy as np
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
-from emotion2vec.audio import SAMPLE_RATE, load_audio, normalize
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.samples import load_audio, normalize
 
 
 class Emotion2vecFeatureExtractor(SequenceFeatureExtractor):

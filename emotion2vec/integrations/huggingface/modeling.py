@@ -15,11 +15,11 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 from emotion2vec.checkpoint.card import card_text
-from emotion2vec.checkpoint.write_huggingface import CODE, CODE_FILE, auto_map
+from emotion2vec.checkpoint.formats.write_huggingface import CODE, CODE_FILE, auto_map
 from emotion2vec.integrations.huggingface.configuration import Emotion2vecHFConfig
 from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.encoder import Emotion2vec, Encoded
-from emotion2vec.model.head import UNUSED, Head
+from emotion2vec.model.heads import UNUSED, Head
 from emotion2vec.model.position import alibi_slopes
 
 

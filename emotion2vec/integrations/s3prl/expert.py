@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from emotion2vec.audio import frame_stride, receptive_field
+from emotion2vec.audio.frames import frame_stride, receptive_field
 from emotion2vec.checkpoint import load_model
 
 

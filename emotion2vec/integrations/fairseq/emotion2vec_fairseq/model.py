@@ -19,17 +19,17 @@ from omegaconf import II
 from torch import Tensor
 
 from emotion2vec.assets import asset_folder
-from emotion2vec.audio import frame_count
-from emotion2vec.checkpoint.data2vec import model_settings
-from emotion2vec.checkpoint.names import state_from_fairseq, state_to_fairseq
+from emotion2vec.audio.frames import frame_count
+from emotion2vec.checkpoint.formats.data2vec import model_settings
+from emotion2vec.checkpoint.formats.names import state_from_fairseq, state_to_fairseq
 from emotion2vec.checkpoint.source import Source
-from emotion2vec.config import load_config
 from emotion2vec.errors import ConfigError
-from emotion2vec.objective.masking import batch_masks
-from emotion2vec.objective.pretrainer import Pretrainer
+from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.masking import batch_masks
+from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.warm_start import warm_start
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.schedules import ema_decay
-from emotion2vec.training.warm_start import warm_start
 
 logger = logging.getLogger(__name__)
 

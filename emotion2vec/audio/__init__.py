@@ -1,0 +1,1 @@
+"""Sound: decoding, mixing, resampling, frame arithmetic, windows of long audio, voice activity."""

@@ -1,0 +1,106 @@
+"""Long audio in overlapping windows: where they lie, and which frames each gives.
+
+Windows start on the frame grid of the whole file, so every frame sees the samples that it would see in one pass; only
+what the Transformer attends to, and the positional convolutions near an edge, end at the window. Each frame is taken
+from the window that it is deepest inside of.
+
+S: samples of the file. T: frames of the file. W: frames of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from emotion2vec.audio.frames import SAMPLE_RATE, frame_count, frame_stride, receptive_field
+from emotion2vec.errors import AudioError, ConfigError
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How long audio is cut.
+
+    Attributes:
+        seconds: length of a window; audio up to this length is encoded in one pass.
+        overlap: what neighbouring windows share, in s.
+    """
+
+    seconds: float = 40.0
+    overlap: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the lengths.
+
+        Raises:
+            ConfigError: windows are shorter than a second, or do not advance by at least a tenth of their length.
+        """
+        if not 1 <= self.seconds < float("inf"):
+            raise ConfigError(f"chunk_seconds is {self.seconds!r}, expected at least 1 s")
+        if not 0 <= self.overlap <= 0.9 * self.seconds:
+            raise ConfigError(f"chunk_overlap is {self.overlap!r}, expected 0 to 0.9 of chunk_seconds ({self.seconds})")
+
+    @property
+    def samples(self) -> int:
+        """Longest audio that is encoded in one pass, in samples."""
+        return int(self.seconds * SAMPLE_RATE)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of a file.
+
+    Attributes:
+        start: first sample.
+        samples: length in samples.
+        skip: frames at its start that an earlier window gives.
+        keep: frames that it gives.
+    """
+
+    start: int
+    samples: int
+    skip: int
+    keep: int
+
+
+def plan_windows(samples: int, chunking: Chunking, kernels: Sequence[int], strides: Sequence[int]) -> list[Window]:
+    """Lay windows of equal length over S samples; together they give each of the T frames once."""
+    stride, field = frame_stride(strides), receptive_field(kernels, strides)
+    total = frame_count(samples, kernels, strides)
+    width = max(2, frame_count(chunking.samples, kernels, strides))  # W
+    if total <= width:
+        return [Window(0, samples, 0, total)]
+    step = max(1, width - int(chunking.overlap * SAMPLE_RATE) // stride)
+    starts = [*range(0, total - width, step), total - width]
+    cuts = [0, *((left + width + right) // 2 for left, right in pairwise(starts)), total]
+    return [
+        Window(first * stride, (width - 1) * stride + field, begin - first, end - begin)
+        for first, begin, end in zip(starts, cuts, cuts[1:], strict=False)
+    ]
+
+
+def cut_windows(blocks: Iterable[np.ndarray], windows: Iterable[Window]) -> Iterator[np.ndarray]:
+    """Cut the samples of each window (S,) out of a stream of blocks, holding only what the next windows need.
+
+    Raises:
+        AudioError: the stream ends before the last window.
+    """
+    held = np.zeros(0, np.float32)
+    offset = 0
+    stream = iter(blocks)
+    for window in windows:
+        end = window.start + window.samples
+        parts = [held[max(0, window.start - offset) :]]
+        at = max(offset, window.start)
+        position = offset + held.size
+        while position < end:
+            block = next(stream, None)
+            if block is None:
+                raise AudioError(f"ends after {position} samples, but had at least {end} before; did the file change?")
+            parts.append(block[max(0, at - position) :])
+            position += block.size
+        held = np.concatenate(parts)
+        offset = at
+        yield held[: window.samples]

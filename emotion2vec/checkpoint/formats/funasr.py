@@ -1,0 +1,101 @@
+"""FunASR's and ModelScope's folders of emotion2vec models, read without FunASR."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from emotion2vec.checkpoint.formats.fairseq import assemble, open_weights
+from emotion2vec.checkpoint.formats.fairseq_settings import find_settings
+from emotion2vec.checkpoint.source import Source
+from emotion2vec.errors import CheckpointError
+
+CONFIG_FILE = "config.yaml"
+CONFIGURATION_FILE = "configuration.json"
+WEIGHTS_FILES = ("model.pt", "emotion2vec_base.pt")
+TOKENS_FILE = "tokens.txt"
+
+
+def read_funasr(folder: Path) -> Source:
+    """Read a folder with `config.yaml`, the weights, and `tokens.txt` where there is a head.
+
+    Raises:
+        CheckpointError: it is another kind of model, or incomplete, or does not fit itself.
+    """
+    config = read_yaml(folder / CONFIG_FILE)
+    if str(config.get("model")) != "Emotion2vec":
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: model is {config.get('model')!r}, expected a FunASR folder of model Emotion2vec"
+        )
+    model = config.get("model_conf")
+    if not isinstance(model, dict):
+        raise CheckpointError(f"{folder / CONFIG_FILE}: model_conf is missing, expected the settings of the network")
+    settings = find_settings({"cfg": {"model": model, "task": {"normalize": model.get("normalize", True)}}})
+    file = open_weights(_weights_file(folder))
+    source = assemble(file, settings, "funasr", _scope(config, folder))
+    source.path = folder
+    head = source.student.get("head.weight")
+    if head is not None:
+        source.labels = _labels(folder, len(head))
+    return source
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of plain containers.
+
+    Raises:
+        CheckpointError: it is no such file.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a mapping of settings")
+    return content
+
+
+def _scope(config: dict[str, Any], folder: Path) -> dict[str, str]:
+    """`scope_map`: prefixes in the file and what they become, alternating; `none` is no prefix."""
+    flat = config.get("scope_map") or []
+    if not isinstance(flat, list) or len(flat) % 2:
+        raise CheckpointError(f"{folder / CONFIG_FILE}: scope_map is {flat!r}, expected pairs of prefixes")
+    prefixes = ["" if str(prefix).lower() == "none" else str(prefix) for prefix in flat]
+    return {old: new for old, new in zip(prefixes[::2], prefixes[1::2], strict=True) if old}
+
+
+def _weights_file(folder: Path) -> Path:
+    """The file that `configuration.json` names inside the folder, or one of the usual names."""
+    names = list(WEIGHTS_FILES)
+    try:
+        metas = json.loads((folder / CONFIGURATION_FILE).read_text(encoding="utf-8")).get("file_path_metas") or {}
+        named = metas.get("init_param")
+    except FileNotFoundError:
+        named = None
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder / CONFIGURATION_FILE}: cannot be read as JSON: {error}") from error
+    if isinstance(named, str):
+        if Path(named).name != named:
+            raise CheckpointError(f"{folder / CONFIGURATION_FILE}: init_param is {named!a}, expected a file beside it")
+        names.insert(0, named)
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"{folder}: holds no weights, expected one of {', '.join(dict.fromkeys(names))}")
+
+
+def _labels(folder: Path, outputs: int) -> tuple[str, ...]:
+    path = folder / TOKENS_FILE
+    try:
+        labels = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read, expected the {outputs} labels of the head: {error}") from error
+    labels = [label.rstrip() for label in labels]
+    while labels and not labels[-1]:
+        labels.pop()
+    if len(labels) != outputs:
+        raise CheckpointError(f"{path}: {len(labels)} labels, expected {outputs}, one for each output of the head")
+    return tuple(labels)

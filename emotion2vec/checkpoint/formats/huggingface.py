@@ -1,0 +1,107 @@
+"""Hugging Face folders of our own model type, read without transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from emotion2vec.checkpoint.pickle.mapped import MappedFile, map_safetensors
+from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
+from emotion2vec.checkpoint.source import Source
+from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.model.config import Emotion2vecConfig, model_config
+from emotion2vec.settings import to_dict
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLE_FILE = "pytorch_model.bin"
+MODEL_TYPE = "emotion2vec"
+PREFIX = "network."
+"""In front of every weight: the attribute that holds our network in the Hugging Face classes."""
+
+
+def read_huggingface(folder: Path) -> Source:
+    """Read a folder with `config.json` and `model.safetensors` (or its shards, or `pytorch_model.bin`).
+
+    Raises:
+        CheckpointError: it is another kind of model, or incomplete, or does not fit itself.
+    """
+    document = read_json(folder / CONFIG_FILE)
+    if document.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: model_type is {document.get('model_type')!r}, expected {MODEL_TYPE!r}"
+        )
+    # transformers writes settings of its own beside the dimensions; these are named, and must all be there.
+    names = to_dict(Emotion2vecConfig())
+    missing = [name for name in names if name not in document]
+    if missing:
+        raise CheckpointError(f"{folder / CONFIG_FILE}: lacks {', '.join(missing)}")
+    try:
+        config = model_config({name: document[name] for name in names}, str(folder / CONFIG_FILE))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    source = Source("huggingface", folder, _files(folder), config, {})
+    opened = []
+    for path in source.files:
+        tensors, file = map_safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
+        source.student |= {name.removeprefix(PREFIX): value for name, value in tensors.items()}
+        source.pickle |= path.suffix != ".safetensors"
+        opened.append(file)
+
+    def release() -> None:
+        for file in opened:
+            file.release()
+
+    source.release = release
+    if "head.weight" in source.student:
+        source.labels = _labels(document, folder, len(source.student["head.weight"]))
+    return source
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        CheckpointError: it is no such file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected an object")
+    return content
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS_FILE).is_file():
+        return [folder / WEIGHTS_FILE]
+    if (folder / INDEX_FILE).is_file():
+        shards = read_json(folder / INDEX_FILE).get("weight_map")
+        names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+        if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
+            raise CheckpointError(f"{folder / INDEX_FILE}: weight_map names no safetensors files beside it")
+        return [folder / name for name in names]
+    if (folder / PICKLE_FILE).is_file():
+        return [folder / PICKLE_FILE]
+    raise CheckpointError(f"{folder}: holds no weights, expected {WEIGHTS_FILE}")
+
+
+def _unpickled(path: Path) -> tuple[dict[str, Tensor], MappedFile]:
+    content, file = (found := read_torch_file(path)).content, found.file
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: holds no state of a model, expected names and tensors")
+    return {str(name): value for name, value in content.items()}, file
+
+
+def _labels(document: dict[str, Any], folder: Path, outputs: int) -> tuple[str, ...]:
+    labels = document.get("id2label") or {str(number): f"LABEL_{number}" for number in range(outputs)}
+    if not isinstance(labels, dict) or set(labels) != {str(number) for number in range(outputs)}:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: id2label is {labels!r}, expected labels 0 to {outputs - 1}, one for each output"
+        )
+    return tuple(str(labels[str(number)]) for number in range(outputs))

@@ -1,0 +1,1 @@
+"""The safe reader of files that hold pickles."""

@@ -1,0 +1,200 @@
+"""EmoBox's metadata (Ma et al., Interspeech 2024): lists of clips, label maps and folds, with the faults they have."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emotion2vec.corpora.clips import Clip, ClipSet, audio_files, examples
+from emotion2vec.corpora.faults import Change
+from emotion2vec.corpora.lists.lines import read_lines
+from emotion2vec.corpora.lists.locate import Locator
+from emotion2vec.corpora.named.datasets import facts_of_name, native_name
+from emotion2vec.errors import ManifestError
+
+MAP_NAMES = ("label_map.json", "label_dict.json")
+FOLD_FILE = re.compile(r".*_(?P<part>train|valid|test)_fold_?(?P<number>\d+)\.jsonl")
+
+
+@dataclass
+class _Findings:
+    """What was repaired or left out, by what was wrong."""
+
+    repaired: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, str] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+
+    def warnings(self) -> list[str]:
+        return [f"EmoBox metadata: {what} ({count} times)" for what, count in sorted(self.repaired.items())]
+
+
+def read_emobox(data: str | Path, audio_root: str | Path) -> ClipSet:
+    """Read one corpus of EmoBox's `data` folder.
+
+    Rows name audio by `wav` or `audio`, with a root and an ending of their own: a clip is the audio file below
+    `audio_root` that `emotion2vec.corpora.lists.locate` finds for it. Labels come as `emo` or
+    `label`, and are mapped by `label_map.json` or `label_dict.json`, exactly or but for upper and lower case; a label
+    that the map lacks keeps its own name. Speakers, which EmoBox does not list, come from the corpus's native reader
+    where there is one. The same fold under two file names is read once.
+
+    Args:
+        data: folder of the corpus, such as `data/emodb`.
+        audio_root: folder of its audio.
+
+    Returns:
+        The clips and their folds, for the scheme `emobox`; warnings say what was repaired.
+
+    Raises:
+        ManifestError: the folder is not one of EmoBox's, a line is no JSON, or no audio is found.
+    """
+    data, audio_root = Path(data), Path(audio_root)
+    for folder, what in ((data, "a corpus of EmoBox, such as data/emodb"), (audio_root, "its audio")):
+        if not folder.is_dir():
+            raise ManifestError(f"{folder}: no such folder, expected {what}")
+    findings = _Findings()
+    rows = _read_lines(_list_file(data))
+    labels = _label_map(data, findings)
+    name = native_name(str(rows[0].get("dataset") or data.name))
+    clips, positions = _match(rows, labels, name, audio_root, findings)
+    splits = _read_folds(data, rows, positions, findings)
+    if not clips:
+        raise ManifestError(
+            f"{audio_root}: audio of none of the {len(rows)} clips of {data} was found, such as {_file_of(rows[0])}; "
+            f"it holds {len(audio_files(audio_root))} audio files"
+        )
+    return ClipSet(
+        name=name,
+        root=audio_root,
+        clips=tuple(clips),
+        left_out=findings.left_out,
+        warnings=tuple(findings.warnings()),
+        changes=tuple(findings.changes),
+        splits=splits,
+    )
+
+
+def _list_file(data: Path) -> Path:
+    listed = sorted(data.glob("*.jsonl"))
+    if not listed:
+        raise ManifestError(f"{data}: found no .jsonl file, expected a corpus of EmoBox, such as data/emodb")
+    return next((path for path in listed if path.stem == data.name), listed[0])
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON Lines file; all lines that are none are named at once."""
+    lines, unreadable = read_lines(path)
+    rows, faults = [], [str(fault) for fault in unreadable]
+    for number, line in lines:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            faults.append(f"line {number}: {error.msg}")
+            continue
+        if isinstance(row, dict) and row.get("key"):
+            rows.append(row)
+        else:
+            faults.append(f"line {number}: expected an object with a key")
+    if faults or not rows:
+        raise ManifestError(f"{path}: {examples(faults) or 'it is empty'}")
+    return rows
+
+
+def _label_map(data: Path, findings: _Findings) -> dict[str, str]:
+    path = next((data / name for name in MAP_NAMES if (data / name).is_file()), None)
+    if path is None:
+        findings.repaired[f"no {' or '.join(MAP_NAMES)}, so labels keep their names"] += 1
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ManifestError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ManifestError(f"{path}: holds a {type(found).__name__}, expected an object of labels and their names")
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _label(row: dict[str, Any], labels: dict[str, str], findings: _Findings) -> str | None:
+    raw = str(row.get("emo") or row.get("label") or "").strip()
+    if not raw or raw in labels:
+        return labels.get(raw)
+    for key, label in labels.items():
+        if key.lower() == raw.lower():
+            findings.repaired[f"label {raw!r} is {key!r} in the label map"] += 1
+            return label
+    if labels:
+        findings.repaired[f"label {raw!r} is not in the label map and keeps its name"] += 1
+    return raw.capitalize()
+
+
+def _file_of(row: dict[str, Any]) -> str:
+    """The path that a row lists, or the name in its key."""
+    return str(row.get("wav") or row.get("audio") or str(row["key"]).removeprefix(f"{row.get('dataset')}-"))
+
+
+def _match(
+    rows: list[dict[str, Any]], labels: dict[str, str], name: str, root: Path, findings: _Findings
+) -> tuple[list[Clip], dict[str, int]]:
+    """Clips of the rows whose audio and label are there, and their positions by key."""
+    root = Path(os.path.abspath(root))
+    locator = Locator(root, lambda: audio_files(root))
+    clips: list[Clip] = []
+    positions: dict[str, int] = {}
+    owners: dict[Path, str] = {}
+    for row in rows:
+        key, file = str(row["key"]), _file_of(row)
+        if key in positions or key in findings.left_out:
+            findings.repaired["key listed twice, taken once"] += 1
+            continue
+        place = locator.find(file)
+        label = _label(row, labels, findings)
+        if isinstance(place, str) or label is None:
+            findings.left_out[key] = "no label" if label is None else str(place)
+            continue
+        if place.path in owners:
+            findings.left_out[key] = f"{file!r} is {place.path}, as that of {owners[place.path]} is already"
+            continue
+        found = place.path
+        owners[found] = key
+        if place.how is not None:
+            findings.changes.append(Change(key, place.how, f"{file} is {found}"))
+        if found.suffix != Path(file).suffix:
+            findings.repaired[f"audio is {found.suffix} in place of {Path(file).suffix}"] += 1
+        facts = facts_of_name(name, found)
+        positions[key] = len(clips)
+        known: dict[str, Any] = {**_listed(row), **facts, "label": label}
+        clips.append(Clip(file=found.relative_to(root).as_posix(), path=found, **known))
+    return clips, positions
+
+
+def _listed(row: dict[str, Any]) -> dict[str, str]:
+    return {name: str(row[name]) for name in ("speaker", "gender", "session", "text") if row.get(name)}
+
+
+def _read_folds(
+    data: Path, rows: list[dict[str, Any]], positions: dict[str, int], findings: _Findings
+) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Folds by name, `fold_1` and on; of a fold under two names the one with an underscore before its number counts."""
+    files: dict[tuple[int, str], list[Path]] = {}
+    for path in sorted(data.rglob("*.jsonl")):
+        if match := FOLD_FILE.fullmatch(path.name):
+            files.setdefault((int(match["number"]), match["part"]), []).append(path)
+    listed = {str(row["key"]) for row in rows}
+    splits: dict[str, dict[str, tuple[int, ...]]] = {}
+    for (number, part), paths in sorted(files.items()):
+        chosen = next((path for path in paths if f"_fold_{number}" in path.name), paths[0])
+        keys = [str(row["key"]) for row in _read_lines(chosen)]
+        for other in paths:
+            if other is not chosen:
+                same = {str(row["key"]) for row in _read_lines(other)} == set(keys)
+                how = "with the same clips" if same else "with other clips"
+                findings.repaired[f"a fold under two file names, {how}; {chosen.name} counts"] += 1
+        if unknown := set(keys) - listed:
+            findings.repaired[f"{chosen.name} names clips that the list lacks: {examples(sorted(unknown))}"] += 1
+        found = tuple(sorted({positions[key] for key in keys if key in positions}))
+        splits.setdefault(f"fold_{number}", {})[part] = found
+    return splits

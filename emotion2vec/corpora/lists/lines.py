@@ -1,0 +1,185 @@
+"""Text of a list -> its lines, in whatever encoding and with whatever line ends it was saved; tables -> records."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotion2vec.corpora.faults import Fault
+from emotion2vec.errors import ManifestError
+
+Lines = list[tuple[int, str]]
+"""Lines that are not empty, with their numbers from 1."""
+
+WIDE_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""First line of tables from Excel, which names the character between fields."""
+
+
+def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]]:
+    """Read the non-empty lines of a text file, UTF-8 or, as Excel saves it, UTF-16; `.gz` is unpacked.
+
+    Args:
+        source: the file.
+        errors: `strict`, or `replace` where it matters more that a line is read than what its text says.
+
+    Returns:
+        The lines, and a fault for each that is no UTF-8.
+
+    Raises:
+        ManifestError: the file cannot be opened or unpacked.
+    """
+    try:
+        raw = source.read_bytes()
+        if source.suffix.lower() == ".gz":
+            raw = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    lines: Lines = []
+    faults: list[Fault] = []
+    for number, line in enumerate(split_lines(narrow(raw, str(source))), start=1):
+        if not line.strip():
+            continue
+        try:
+            lines.append((number, line.decode("utf-8", errors)))
+        except UnicodeDecodeError as error:
+            other = line.decode("cp1252", "replace").strip()
+            reason = f"not UTF-8 text (byte {error.start + 1} of the line), expected UTF-8: save the list as UTF-8"
+            faults.append(Fault(f"{source}:{number}", f"{reason}; as Windows-1252 it reads {other[:80]!r}"))
+    return lines, faults
+
+
+def narrow(raw: bytes, name: str) -> bytes:
+    """Text as UTF-8 without a byte order mark, where it was UTF-16, with or without one.
+
+    Raises:
+        ManifestError: it is no whole UTF-16; `name` is for the message.
+    """
+    encoding = next((found for mark, found in WIDE_MARKS.items() if raw.startswith(mark)), None)
+    if (
+        encoding is None
+        and len(raw) >= 4
+        and (raw[0] == 0) != (raw[1] == 0)
+        and raw[0::2].count(0) != raw[1::2].count(0)
+    ):
+        encoding = "utf-16-be" if raw[0] == 0 else "utf-16-le"  # ASCII in pairs of bytes
+    if encoding is None:
+        return raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        return raw.decode(encoding).removeprefix("\ufeff").encode("utf-8", "surrogateescape")
+    except UnicodeError as error:
+        raise ManifestError(f"{name}: cannot be read as UTF-16 text: {error}; save the list as UTF-8") from error
+
+
+def split_lines(raw: bytes) -> list[bytes]:
+    """Lines without their ends: those of Unix, Windows, or, where there are no others, of old Macs.
+
+    Nothing else ends a line: names and texts may hold the further characters that `str.splitlines` knows.
+    """
+    if b"\n" not in raw:
+        return raw.split(b"\r")
+    return [line.removesuffix(b"\r") for line in raw.split(b"\n")]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table holds.
+
+    Attributes:
+        columns: names of the header, without spaces around them.
+        records: number of each line, and its cells by column, as they are written; a row of empty cells is none.
+        faults: rows that cannot be read. Records and faults together are all rows.
+    """
+
+    columns: list[str]
+    records: list[tuple[int, dict[str, str]]]
+    faults: list[Fault]
+
+
+def parse_records(source: Path, lines: Lines) -> Table:
+    """Read a comma-, semicolon- or tab-separated table; every line is a row.
+
+    Tab-separated tables have no quoting: a quote is a character like any other. Elsewhere a field in quotes may hold
+    the separator, but no end of line; a row that goes on is one fault, which names its first and last line.
+
+    Raises:
+        ManifestError: the header is broken, or names a column twice.
+    """
+    delimiter, lines = _delimiter(source, lines)
+    if not lines:
+        return Table([], [], [])
+    header, *rows = lines
+    try:
+        columns = [column.strip() for column in _fields(header[1], delimiter)]
+    except csv.Error as error:
+        raise ManifestError(f"{source}:{header[0]}: the header cannot be read: {error}") from error
+    lower = [column.lower() for column in columns if column]
+    if twice := sorted({column for column in lower if lower.count(column) > 1}):
+        raise ManifestError(
+            f"{source}:{header[0]}: the header names {', '.join(twice)} twice, expected each column once"
+        )
+    table = Table(columns, [], [])
+    place = 0
+    while place < len(rows):
+        number, line = rows[place]
+        try:
+            fields = _fields(line, delimiter)
+        except csv.Error as error:
+            last = _last_of_open_field(rows, place) if "unexpected end" in str(error) else place
+            table.faults.append(_broken(source, number, rows[last][0], str(error)))
+            place = last + 1
+            continue
+        place += 1
+        if any(field.strip() for field in fields[len(columns) :]):
+            reason = f"the row has {len(fields)} fields and the header {len(columns)}, expected a field for each column"
+            hint = "" if delimiter == "\t" else ": put text with separators in quotes"
+            table.faults.append(Fault(f"{source}:{number}", reason + hint))
+        elif any(field.strip() for field in fields):
+            table.records.append((number, dict(zip(columns, fields, strict=False))))
+    return table
+
+
+def _delimiter(source: Path, lines: Lines) -> tuple[str, Lines]:
+    """The character between fields, and the lines from the header on."""
+    if lines and (match := SEPARATOR_LINE.fullmatch(lines[0][1])):
+        return match[1], lines[1:]
+    header = lines[0][1] if lines else ""
+    usual = ",\t;" if source.suffix.lower() == ".csv" else "\t,;"  # the first wins a tie: a header of one column
+    return max(usual, key=header.count), lines
+
+
+def _fields(line: str, delimiter: str) -> list[str]:
+    """Cells of one line.
+
+    Raises:
+        csv.Error: its quotes do not fit.
+    """
+    if delimiter == "\t":
+        return line.split("\t")
+    csv.field_size_limit(max(csv.field_size_limit(), len(line)))
+    return next(csv.reader([line], delimiter=delimiter, strict=True))
+
+
+def _last_of_open_field(rows: Sequence[tuple[int, str]], first: int) -> int:
+    """Place of the line that closes a field which a line opened; that line itself where none does."""
+    closing = (place for place in range(first + 1, len(rows)) if rows[place][1].count('"') % 2)
+    return next(closing, first)
+
+
+def _broken(source: Path, first: int, last: int, error: str) -> Fault:
+    if last > first:
+        return Fault(
+            f"{source}:{first}-{last}",
+            f"a field in quotes goes from line {first} to line {last}, expected every row on one line: close the quote "
+            f'on line {first}, or write "" for a quote within a field',
+        )
+    if "unexpected end" in error:
+        error = 'a quote is opened and never closed, expected " at the end of the field'
+    return Fault(f"{source}:{first}", f"broken row: {error}")

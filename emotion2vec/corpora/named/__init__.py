@@ -1,0 +1,1 @@
+"""Corpora by name, and how each tells its labels and speakers."""

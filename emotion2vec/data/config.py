@@ -1,0 +1,58 @@
+"""Audio to train on, how it is batched, and how it is distorted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emotion2vec.settings import option
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Audio to train on and how it is batched."""
+
+    train: list[str] = option([], "prepared corpora (folders or URLs), folders or manifests of audio; required")
+    weights: list[float] = option([], "how often each of data.train is seen per epoch; empty for once each", gt=0)
+    window: int = option(100_000, "utterances shuffled together, whose shards are read at the same time", ge=1)
+    min_samples: int = option(8_000, "shorter utterances are left out, in samples at 16 kHz", ge=800)
+    max_samples: int = option(320_000, "longer utterances are cropped at random to this, in samples", ge=800)
+    length_step: int = option(1, "batches are cropped to a multiple of this, in samples, so that shapes recur", ge=1)
+    batch_seconds: float = option(37.5, "audio per batch at most, in seconds", gt=0)
+    audio_per_update: float = option(900.0, "audio per update at most, of all devices together, in seconds", gt=0)
+    buckets: int = option(20, "how finely batches sort by length: buckets from a length to a third more", ge=1)
+    workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
+    cache: bool = option(False, "keep decoded audio in memory (0.23 GB an hour; needs workers: 0)")
+    patience: float = option(600.0, "how long a data source that went away is waited for, in seconds", ge=0)
+    max_bad_share: float = option(0.01, "stop when more than this share of the files cannot be used", ge=0, le=1)
+
+
+@dataclass(kw_only=True)
+class AugmentConfig:
+    """Distortions of the audio, drawn anew at every update; a probability of 0 turns one off."""
+
+    noise: list[str] = option([], "noise to add: prepared corpora, folders or manifests")
+    noise_prob: float = option(0.0, "share of utterances with noise", ge=0, le=1)
+    noise_snr_low: float = option(5.0, "lowest ratio of speech to noise, in dB", ge=-50, le=100)
+    noise_snr_high: float = option(20.0, "highest ratio of speech to noise, in dB", ge=-50, le=100)
+    reverb: list[str] = option([], "impulse responses of rooms: as augment.noise; empty for synthetic ones")
+    reverb_prob: float = option(0.0, "share of utterances with reverberation", ge=0, le=1)
+    reverb_seconds: float = option(0.6, "longest reverberation time (T60) of synthetic rooms, in seconds", ge=0.1, le=5)
+    speed_prob: float = option(0.0, "share of utterances with another speed, pitch included", ge=0, le=1)
+    speed_low: float = option(0.9, "lowest factor on the speed", ge=0.5, le=2)
+    speed_high: float = option(1.1, "highest factor on the speed", ge=0.5, le=2)
+    clip_prob: float = option(0.0, "share of utterances that are clipped", ge=0, le=1)
+    clip_db: float = option(12.0, "clipping level below the peak at most, in dB", ge=0, le=60)
+    gain_prob: float = option(0.0, "share of utterances with a gain, after normalization", ge=0, le=1)
+    gain_db: float = option(6.0, "gain up or down at most, in dB", ge=0, le=60)
+
+
+def check_augment(augment: AugmentConfig) -> list[str]:
+    """List combinations of distortions that cannot work."""
+    faults = []
+    if augment.noise_prob and not augment.noise:
+        faults.append(f"augment.noise_prob is {augment.noise_prob:g} and augment.noise empty, expected a list of noise")
+    for name in ("noise_snr", "speed"):
+        low, high = getattr(augment, f"{name}_low"), getattr(augment, f"{name}_high")
+        if low > high:
+            faults.append(f"augment.{name}_low is {low:g}, expected at most augment.{name}_high ({high:g})")
+    return faults

@@ -1,0 +1,1 @@
+"""The network as a graph: ONNX and torch.export."""

@@ -1,0 +1,80 @@
+"""Dimensions of the networks: what checkpoints carry and all that inference needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emotion2vec.audio.frames import KERNELS, STRIDES
+from emotion2vec.errors import ConfigError
+from emotion2vec.settings import build, check_ranges, fault_list, option
+
+
+@dataclass(kw_only=True)
+class Emotion2vecConfig:
+    """Dimensions of the network; what a checkpoint carries and all that inference needs."""
+
+    channels: int = option(512, "CNN channels", ge=1)
+    kernels: list[int] = option(list(KERNELS), "CNN kernels, in each layer's input steps", ge=1)
+    strides: list[int] = option(list(STRIDES), "CNN strides, in each layer's input steps", ge=1)
+    width: int = option(768, "model width D", ge=1)
+    heads: int = option(12, "attention heads", ge=1)
+    ffn_width: int = option(3072, "inner width of the feed-forward layers", ge=1)
+    prenet_depth: int = option(4, "blocks of the context encoder, which are never targets", ge=0)
+    depth: int = option(8, "main blocks", ge=1)
+    tokens: int = option(10, "utterance tokens in front of the frames", ge=0)
+    position_layers: int = option(5, "stacked positional convolutions", ge=1)
+    position_width: int = option(95, "frames that the positional convolutions share out as kernels", ge=1)
+    position_groups: int = option(16, "groups of the positional convolutions", ge=1)
+    dropout: float = option(0.1, "dropout after attention, after the FFN and before the prenet", ge=0, lt=1)
+    attention_dropout: float = option(0.1, "dropout on attention weights", ge=0, lt=1)
+    layerdrop: float = option(0.05, "probability of leaving a block out of an update", ge=0, lt=1)
+
+
+@dataclass(kw_only=True)
+class DecoderConfig:
+    """Convolutional decoder that predicts the targets at masked frames."""
+
+    width: int = option(384, "channels of the decoder's convolutions", ge=1)
+    layers: int = option(4, "convolutions", ge=1)
+    kernel: int = option(7, "kernel in frames, odd", ge=1)
+    groups: int = option(16, "groups of the convolutions", ge=1)
+    input_dropout: float = option(0.1, "dropout on the student's outputs", ge=0, lt=1)
+    mask_noise: float = option(0.01, "standard deviation of the noise in place of masked frames", ge=0)
+
+
+def model_config(values: Mapping[str, Any], source: str) -> Emotion2vecConfig:
+    """Build and check the network's configuration from a checkpoint's plain mapping; `source` is for messages.
+
+    Raises:
+        ConfigError: all faults at once: unknown keys, wrong types, values out of range, combinations that cannot work.
+    """
+    faults: list[str] = []
+    config: Emotion2vecConfig = build(Emotion2vecConfig, dict(values), faults)
+    faults += check_ranges(config) + check_model(config, "")
+    if faults:
+        raise ConfigError(fault_list(source, faults))
+    return config
+
+
+def check_model(model: Emotion2vecConfig, prefix: str) -> list[str]:
+    """List combinations of dimensions that cannot work; `prefix` is of the names in messages."""
+    faults = []
+    if model.width % model.heads:
+        faults.append(f"{prefix}width is {model.width}, expected a multiple of {prefix}heads ({model.heads})")
+    if model.width % model.position_groups:
+        faults.append(
+            f"{prefix}width is {model.width}, expected a multiple of {prefix}position_groups ({model.position_groups})"
+        )
+    if (model.position_width // model.position_layers) % 2 == 0:
+        faults.append(
+            f"{prefix}position_width // {prefix}position_layers is {model.position_width // model.position_layers}, "
+            "expected an odd kernel"
+        )
+    if len(model.kernels) != len(model.strides) or not model.kernels:
+        faults.append(
+            f"{prefix}kernels has {len(model.kernels)} layers and {prefix}strides {len(model.strides)}, "
+            "expected the same number, at least 1"
+        )
+    return faults

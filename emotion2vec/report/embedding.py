@@ -1,0 +1,113 @@
+"""Features in two dimensions, for the eye: PCA, and UMAP where umap-learn is installed.
+
+N: clips. P: channels of a clip's vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.errors import ManifestError
+from emotion2vec.probe.store import Extractor, extract_table
+from emotion2vec.probe.tasks import standardized
+from emotion2vec.seeding import keyed_seed
+
+UMAP_NEIGHBOURS = 15
+
+MOST_POINTS = 1500
+"""Clips drawn at most; more are sampled, the same ones for every feature."""
+
+AROUSAL = {
+    "high": {
+        "anger",
+        "angry",
+        "fear",
+        "fearful",
+        "anxiety",
+        "happiness",
+        "happy",
+        "joy",
+        "surprise",
+        "surprised",
+        "excited",
+    },
+    "low": {"neutral", "calm", "sadness", "sad", "boredom", "bored"},
+}
+"""Classes whose arousal is commonly taken as high or low; others are drawn as neither."""
+
+
+def embed(
+    clipset: ClipSet,
+    extractor: Extractor,
+    cache: str | Path | None = None,
+    progress: bool = False,
+    targets: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Project the clips' standardized vectors to the plane.
+
+    Returns:
+        `groups`, what each point is by `emotion`, `arousal` and `speaker`, by `corpus` where several are joined, or by
+        the thirds of the `targets` where values are predicted; `pca` and, where umap-learn is installed, `umap` with
+        coordinates (N, 2), `explained`, the share of variance in the two principal components, and `unread`, files of
+        clips that could not be read, with reasons.
+
+    Raises:
+        ManifestError: fewer than three clips can be read.
+    """
+    from sklearn.decomposition import PCA
+
+    clips = clipset.clips
+    if len(clips) > MOST_POINTS:
+        random = np.random.default_rng(keyed_seed("points", len(clips)))
+        clips = tuple(clips[i] for i in np.sort(random.choice(len(clips), MOST_POINTS, replace=False)))
+    table = extract_table(clips, extractor, frames=False, cache=cache, progress=progress)
+    unread = {clips[place].file: reason for place, reason in table.failures.items()}
+    clips = tuple(clip for clip, read in zip(clips, table.usable, strict=True) if read)
+    if len(clips) < 3:
+        raise ManifestError(f"{clipset.root}: {len(clips)} clips can be read, expected at least 3 to draw")
+    vectors = standardized(table.vectors[table.usable], np.arange(len(clips)))  # (N, P)
+    pca = PCA(n_components=2, random_state=0).fit(vectors)
+    found: dict[str, Any] = {
+        "groups": _groups(clips, targets),
+        "unread": unread,
+        "explained": float(pca.explained_variance_ratio_.sum()),
+        "pca": np.round(pca.transform(vectors), 3).tolist(),
+    }
+    if find_spec("umap") and len(clips) > UMAP_NEIGHBOURS:
+        from umap import UMAP
+
+        umap = UMAP(n_neighbors=UMAP_NEIGHBOURS, random_state=0, n_jobs=1)  # a seed allows one thread only
+        found["umap"] = np.round(umap.fit_transform(vectors).astype(float), 3).tolist()
+    return found
+
+
+def _groups(clips: Sequence[Clip], targets: Sequence[str]) -> dict[str, list[str]]:
+    """What each clip is, by every way of colouring it."""
+    if targets:
+        groups = {name: _thirds([clip.values[name] for clip in clips]) for name in targets}
+    else:
+        groups = {"emotion": [clip.label or "unlabelled" for clip in clips]}
+        if any(clip.corpus for clip in clips):
+            groups["corpus"] = [clip.corpus or "unknown" for clip in clips]
+        else:
+            groups["arousal"] = [arousal_of(clip.label) for clip in clips]
+    return {**groups, "speaker": [clip.speaker or "unknown" for clip in clips]}
+
+
+def _thirds(values: Sequence[float]) -> list[str]:
+    """Which third of the values each belongs to, and where the thirds end."""
+    low, high = np.quantile(values, [1 / 3, 2 / 3])
+    # "top" and not "high", so that the legend, which is alphabetical, stays in the order of the values
+    names = (f"low: up to {low:.2f}", f"middle: up to {high:.2f}", f"top: above {high:.2f}")
+    return [names[int(value > low) + int(value > high)] for value in values]
+
+
+def arousal_of(label: str) -> str:
+    """`high`, `low` or `neither`."""
+    return next((level for level, labels in AROUSAL.items() if label.lower() in labels), "neither")

@@ -1,0 +1,1 @@
+"""What is to be predicted, and how it is judged: targets, losses, metrics, intervals and significance."""

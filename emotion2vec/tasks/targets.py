@@ -1,0 +1,221 @@
+"""What a probe predicts and how that is scored: classes by WA, UA and F1, or values by CCC.
+
+Scores come from statistics that add up over clips, so that folds, speakers and bootstrap draws are sums of them.
+
+N: clips. K: classes. Q: dimensions of values. n: clips that are scored.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from emotion2vec.corpora.clips import ClipSet, examples
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.tasks.metrics import (
+    METRICS,
+    concordance_scores,
+    confusion_matrix,
+    mean_scores,
+    moments,
+    roc_auc,
+    scores,
+)
+
+
+class Goal(Protocol):
+    """What is predicted of each clip.
+
+    Attributes:
+        task: `classification` or `regression`.
+        unit: of the scores, `%` or nothing.
+        shown: metrics that tables show.
+        main: the metric that ranks features.
+        names: of the outputs, classes or dimensions.
+        labels: (N,) class numbers, −1 where unknown, or (N, Q) values.
+    """
+
+    task: str
+    unit: str
+    shown: tuple[str, ...]
+    main: str
+    names: tuple[str, ...]
+    labels: np.ndarray
+
+    def fault(self, rows: np.ndarray) -> str | None:
+        """Why nothing can be learned from these clips, or None."""
+        ...
+
+    def statistics(self, rows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """What scores are computed from; adds up over clips. `predicted` (n, K or Q) is of the clips at `rows`."""
+        ...
+
+    def score(self, statistics: np.ndarray) -> dict[str, Any]:
+        """All metrics of a sum of statistics; None for those that so few clips do not have."""
+        ...
+
+    def constant(self, rows: np.ndarray) -> np.ndarray:
+        """The answer (K or Q,) of one who has only seen the labels of these clips."""
+        ...
+
+    def describe(self, rows: np.ndarray) -> dict[str, Any]:
+        """What the labels of these clips are like, per class that occurs or per dimension."""
+        ...
+
+    def extra_scores(self, rows: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
+        """Scores that statistics do not give."""
+        ...
+
+    def extra_entries(self, statistics: np.ndarray) -> dict[str, Any]:
+        """What else a report shows of statistics."""
+        ...
+
+
+class Classes:
+    """One of K classes per clip."""
+
+    task = "classification"
+    unit = "%"
+    shown: tuple[str, ...] = METRICS
+    main = "UA"
+
+    def __init__(self, clipset: ClipSet):
+        self.names = clipset.classes
+        number = {label: position for position, label in enumerate(self.names)}
+        self.labels = np.array([number.get(clip.label, -1) for clip in clipset.clips], np.int64)  # (N,)
+
+    def fault(self, rows: np.ndarray) -> str | None:
+        """See `Goal`."""
+        found = len(set(self.labels[rows]))
+        return f"training has clips of {found} class, expected at least 2" if found < 2 else None
+
+    def statistics(self, rows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """The confusion matrix (K, K), rows are the truth."""
+        return confusion_matrix(self.labels[rows], predicted.argmax(axis=1), len(self.names))
+
+    def score(self, statistics: np.ndarray) -> dict[str, Any]:
+        """WA, UA, WF1 and MF1 in percent."""
+        return scores(statistics)
+
+    def constant(self, rows: np.ndarray) -> np.ndarray:
+        """(K,), 1 for the most frequent class."""
+        counts = np.bincount(self.labels[rows], minlength=len(self.names))  # (K,)
+        answer: np.ndarray = np.eye(len(self.names))[counts.argmax()]
+        return answer
+
+    def describe(self, rows: np.ndarray) -> dict[str, Any]:
+        """Number of clips per class."""
+        return dict(sorted(Counter(self.names[number] for number in self.labels[rows]).items()))
+
+    def extra_scores(self, rows: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
+        """The area under the ROC curve."""
+        return {"AUC": roc_auc(self.labels[rows], predicted)}
+
+    def extra_entries(self, statistics: np.ndarray) -> dict[str, Any]:
+        """The confusion matrix."""
+        return {"confusion": statistics.tolist()}
+
+
+class Values:
+    """Q values per clip, such as arousal and valence.
+
+    Every metric is given per dimension (`CCC arousal`) and as their mean (`CCC`).
+    """
+
+    task = "regression"
+    unit = ""
+    main = "CCC"
+
+    def __init__(self, clipset: ClipSet, targets: Sequence[str]):
+        self.names = tuple(targets)
+        self.labels = np.array([[clip.values[name] for name in targets] for clip in clipset.clips])  # (N, Q)
+        several = tuple(f"CCC {name}" for name in targets)
+        self.shown = ("CCC", *several) if len(targets) > 1 else ("CCC", "Pearson", "MAE")
+        self._origin = self.labels.mean(axis=0)  # (Q,), so that sums of squares keep their digits
+
+    def fault(self, rows: np.ndarray) -> str | None:
+        """See `Goal`."""
+        still = [name for name, spread in zip(self.names, np.ptp(self.labels[rows], axis=0), strict=True) if not spread]
+        return f"{' and '.join(still)} has a single value in training, expected at least 2" if still else None
+
+    def statistics(self, rows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """(Q, 7), see `moments`."""
+        return moments(self.labels[rows] - self._origin, predicted - self._origin)
+
+    def score(self, statistics: np.ndarray) -> dict[str, Any]:
+        """CCC, Pearson's correlation and the mean absolute error, per dimension and as means."""
+        found = [concordance_scores(row) for row in statistics]
+        names = [metric for metric, value in found[0].items() if value is not None]
+        mean = dict.fromkeys(found[0]) | mean_scores(found, names)
+        each = {
+            f"{metric} {name}": value
+            for name, row in zip(self.names, found, strict=True)
+            for metric, value in row.items()
+        }
+        return mean | each
+
+    def constant(self, rows: np.ndarray) -> np.ndarray:
+        """(Q,), the means."""
+        answer: np.ndarray = self.labels[rows].mean(axis=0)
+        return answer
+
+    def describe(self, rows: np.ndarray) -> dict[str, Any]:
+        """Mean and standard deviation per dimension."""
+        labels = self.labels[rows]
+        return {
+            name: {"mean": float(mean), "std": float(std)}
+            for name, mean, std in zip(self.names, labels.mean(axis=0), labels.std(axis=0), strict=True)
+        }
+
+    def extra_scores(self, rows: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
+        """None."""
+        return {}
+
+    def extra_entries(self, statistics: np.ndarray) -> dict[str, Any]:
+        """None."""
+        return {}
+
+
+def check_tests(goal: Goal, clips: Sequence[int]) -> None:
+    """Check that a score can be had of some fold.
+
+    Args:
+        goal: what is predicted.
+        clips: how many each fold tests.
+
+    Raises:
+        ConfigError: values are predicted and every fold tests a single clip, of which there is no CCC.
+    """
+    if goal.task == "regression" and max(clips) < 2:
+        raise ConfigError(
+            f"each of the {len(clips)} folds tests a single clip, which has no {goal.main}; expected folds of several "
+            "clips, such as speaker:K"
+        )
+
+
+def make_goal(clipset: ClipSet, targets: Sequence[str] = ()) -> Goal:
+    """Classes, or the values of these names."""
+    return Values(clipset, targets) if targets else Classes(clipset)
+
+
+def with_values(clipset: ClipSet, targets: Sequence[str]) -> ClipSet:
+    """Keep the clips that have all these values; the others are named as left out.
+
+    Raises:
+        ManifestError: no clip has one of them.
+    """
+    known = sorted({name for clip in clipset.clips for name in clip.values})
+    if absent := [name for name in targets if name not in known]:
+        raise ManifestError(
+            f"{clipset.name}: no clip has a value of {examples(absent)}, expected one of {', '.join(known) or 'none'}"
+        )
+    lacking = [[name for name in targets if name not in clip.values] for clip in clipset.clips]
+    reasons = {
+        clip.file: f"no value of {', '.join(names)}"
+        for clip, names in zip(clipset.clips, lacking, strict=True)
+        if names
+    }
+    return clipset.keep([not names for names in lacking], reasons)

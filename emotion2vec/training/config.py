@@ -1,0 +1,126 @@
+"""How a run trains, whatever its objective: optimization, devices, saving, logging and guards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emotion2vec.settings import option
+
+
+@dataclass(kw_only=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    lr: float = option(7.5e-5, "peak learning rate", gt=0)
+    warmup_updates: int = option(5_000, "updates of linear warm-up", ge=0)
+    max_updates: int = option(100_000, "updates of the whole run", ge=1)
+    accumulate: int = option(0, "batches per update on each device; 0: as data.audio_per_update needs", ge=0)
+    beta1: float = option(0.9, "Adam's first moment decay", ge=0, lt=1)
+    beta2: float = option(0.98, "Adam's second moment decay", ge=0, lt=1)
+    eps: float = option(1e-6, "Adam's epsilon", gt=0)
+    weight_decay: float = option(0.01, "decoupled weight decay, none on 1-d parameters", ge=0)
+    clip_norm: float = option(0.0, "largest gradient norm; 0 leaves gradients alone", ge=0)
+    cnn_grad_scale: float = option(1.0, "factor on the CNN's gradients; 0 freezes it", ge=0)
+    cnn_lr_scale: float = option(
+        1.0, "factor on the CNN's learning rate (Adam undoes one on gradients); 0 freezes it", ge=0
+    )
+
+
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+STRATEGIES = ("ddp", "fsdp")
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """Where and how the run happens."""
+
+    dir: str = option("", "run folder for config, log and checkpoints; required")
+    seed: int = option(0, "key of all randomness", ge=0)
+    precision: str = option(
+        "auto",
+        "compute precision; auto: bf16 where its products are measured to be faster; losses and EMA are always fp32",
+        choices=PRECISIONS,
+    )
+    accelerator: str = option("auto", "device: auto (cuda or cpu), cpu, cuda, cuda:1, mps, xpu, npu, ...")
+    devices: int = option(1, "devices of each machine, one process each; under torchrun or SLURM these say it", ge=1)
+    nodes: int = option(1, "machines; under torchrun or SLURM these say it", ge=1)
+    strategy: str = option(
+        "ddp",
+        "ddp: every device holds all; fsdp: model, optimizer and teacher are sharded",
+        choices=STRATEGIES,
+    )
+    checkpoint_activations: bool = option(False, "recompute blocks in the backward pass: less memory, more work")
+    compile: bool = option(False, "compile the network with torch.compile")
+    extend: bool = option(False, "go on with a finished run to a larger optim.max_updates, on a new schedule")
+
+
+@dataclass(kw_only=True)
+class InitConfig:
+    """Where the weights start from."""
+
+    from_: str = option("", "checkpoint or hub name to warm-start from; empty starts from scratch")
+    use: str = option(
+        "student", "whose weights of it: the student's or the EMA teacher's", choices=("student", "teacher")
+    )
+    min_share: float = option(0.5, "share of the network's weights that must be in it, decoder not counted", ge=0, le=1)
+
+
+@dataclass(kw_only=True)
+class LogConfig:
+    """What is logged, and how often."""
+
+    every: int = option(10, "updates between lines of metrics.jsonl", ge=1)
+    progress: bool = option(True, "progress bar on a terminal")
+    wandb: bool = option(False, "log to Weights & Biases too")
+    tensorboard: bool = option(False, "log to TensorBoard too")
+
+
+BEST_BY = ("none", "validation", "probe")
+
+
+@dataclass(kw_only=True)
+class CheckpointConfig:
+    """When the run is saved, and what is kept."""
+
+    every: int = option(1_000, "updates between checkpoints", ge=1)
+    keep_last: int = option(2, "newest checkpoints kept", ge=1)
+    keep_every: int = option(0, "checkpoints of every multiple of this many updates are kept too; 0 keeps none", ge=0)
+    keep_best: str = option(
+        "none", "keep the best checkpoint too, by validation loss or by probes of validation speakers", choices=BEST_BY
+    )
+    background: bool = option(True, "write while training goes on, from a copy of the state in host memory")
+
+
+SPIKE_POLICIES = ("stop", "skip")
+
+
+@dataclass(kw_only=True)
+class GuardConfig:
+    """When a run counts as collapsed, and what becomes of an update that is out of line."""
+
+    after_updates: int = option(5_000, "updates before the check for collapse starts", ge=0)
+    min_target_std: float = option(0.1, "smallest standard deviation of the targets", ge=0)
+    min_prediction_std: float = option(0.01, "smallest standard deviation of the predictions", ge=0)
+    spike: str = option("stop", "what a spike does: stop the run, or skip the update", choices=SPIKE_POLICIES)
+    spike_factor: float = option(
+        0.0, "a gradient norm over this many times its running mean is a spike; 0: only one that is not finite", ge=0
+    )
+    max_spikes: int = option(10, "spikes in a row that are skipped before the run stops", ge=1)
+
+
+@dataclass(kw_only=True)
+class ValidationConfig:
+    """Loss on held-out speech, with the same crops and masks every time."""
+
+    data: list[str] = option([], "folders, manifests or cut files of held-out audio")
+    every: int = option(0, "updates between validations; 0 never validates", ge=0)
+    seconds: float = option(600.0, "held-out audio at most, kept decoded in memory, in seconds", gt=0)
+
+
+@dataclass(kw_only=True)
+class ProbeConfig:
+    """A small probe during training, in a process of its own beside it."""
+
+    every: int = option(0, "updates between probes; 0 never probes", ge=0)
+    arguments: list[str] = option([], "options of `emotion2vec probe`, such as [--dataset, emodb, --root, EMODB]")
+    threads: int = option(1, "threads of the probing process", ge=1)
