@@ -61,6 +61,17 @@ def complete_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     partial.chmod(mode)
+    publish(partial, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, complete or not at all; odd names in it (surrogates of bytes) are written as those bytes."""
+    with complete_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give a closed file that is complete its name, in place of what was there; it is on disk before and after."""
     _sync(partial)
     os.replace(partial, path)
     _sync(path.parent)
