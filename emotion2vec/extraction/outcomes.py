@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from emotion2vec.audio.decode import Note
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.arrays import Arrays
 from emotion2vec.extraction.background import Later
@@ -16,7 +17,6 @@ from emotion2vec.extraction.batching import Batch
 from emotion2vec.extraction.clips import ClipFault, LongClip
 from emotion2vec.extraction.encoder import EncodedClip, Encoder
 from emotion2vec.extraction.lanes import in_lanes
-from emotion2vec.extraction.sources import Item
 from emotion2vec.extraction.spool import spooled
 from emotion2vec.extraction.writers import Writer
 
@@ -45,7 +45,7 @@ class Outcome:
 
 def encode_and_write(
     batches: Iterable[Batch],
-    items: Sequence[Item] | Mapping[int, Item],
+    items: Sequence[Utterance] | Mapping[int, Utterance],
     encoder: Encoder,
     writer: Writer,
     folder: Path | None,
@@ -76,7 +76,7 @@ def encode_and_write(
         yield from _drain(finished)
 
 
-def write_item(writer: Writer, item: Item, arrays: Arrays) -> str | None:
+def write_item(writer: Writer, item: Utterance, arrays: Arrays) -> str | None:
     """Write one item's features, or say why they cannot be written.
 
     Raises:
@@ -92,7 +92,7 @@ def write_item(writer: Writer, item: Item, arrays: Arrays) -> str | None:
     return None
 
 
-def _write(writer: Writer, item: Item, encoded: EncodedClip, frames: int) -> Outcome:
+def _write(writer: Writer, item: Utterance, encoded: EncodedClip, frames: int) -> Outcome:
     clip = encoded.clip
     reason = write_item(writer, item, encoded.features)
     if reason is not None:

@@ -16,7 +16,7 @@ from emotion2vec.assets import asset_folder
 from emotion2vec.audio import spectral
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint.heard import Heard
-from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
 from emotion2vec.extraction.clips import default_workers
 from emotion2vec.probe.cache import ClipFeatures
@@ -50,7 +50,7 @@ class WaveformExtractor:
         self.fingerprint = f"{name} {settings}"
         self._compute = compute
 
-    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Extract clips; see `Extractor`."""
         with ThreadPoolExecutor(default_workers()) as pool:
             return list(pool.map(self._extract_one, [clip.path for clip in clips]))
@@ -81,7 +81,7 @@ class ModelExtractor:
         self._layer = layer
         self._pooling = pooling
 
-    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Extract clips; see `Extractor`. ConfigError: the network has no such layer."""
         paths = [clip.path for clip in clips]
         outcomes: list[ClipFeatures | str] = []

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
-from emotion2vec.corpora.clips import Clip, examples
 from emotion2vec.corpora.contents import content_keys
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.cache import ClipFeatures, FeatureCache
 from emotion2vec.probe.progress import progress_counter
@@ -40,7 +41,7 @@ class Extractor(Protocol):
         """See the class."""
         ...
 
-    def extract(self, clips: Sequence[Clip]) -> Sequence[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> Sequence[ClipFeatures | str]:
         """Features of each clip in order, or the reason why a clip has none."""
         ...
 
@@ -70,7 +71,7 @@ class FeatureTable:
 
 
 def extract_table(
-    clips: Sequence[Clip],
+    clips: Sequence[Utterance],
     extractor: Extractor,
     *,
     frames: bool,
@@ -115,7 +116,7 @@ def extract_table(
     return _pack(outcomes, frames)
 
 
-def check_texts(clips: Sequence[Clip], name: str) -> None:
+def check_texts(clips: Sequence[Utterance], name: str) -> None:
     """Find out before hours of work whether clips have the text that features are made of.
 
     Args:
@@ -133,7 +134,7 @@ def check_texts(clips: Sequence[Clip], name: str) -> None:
         )
 
 
-def _clip_keys(clips: Sequence[Clip], extractor: Extractor, cache: str | Path | None) -> list[str | None]:
+def _clip_keys(clips: Sequence[Utterance], extractor: Extractor, cache: str | Path | None) -> list[str | None]:
     """What a clip's features are found by again: hashes of what is read of it; None where its audio cannot be read."""
     keys: list[str | None] = [""] * len(clips)
     if "audio" in extractor.reads:
@@ -144,7 +145,7 @@ def _clip_keys(clips: Sequence[Clip], extractor: Extractor, cache: str | Path | 
     return keys
 
 
-def _check_widths(clips: Sequence[Clip], outcomes: Sequence[ClipFeatures | str], name: str) -> None:
+def _check_widths(clips: Sequence[Utterance], outcomes: Sequence[ClipFeatures | str], name: str) -> None:
     """Raise when clips have vectors of different widths, as features from several runs may."""
     widths: dict[int, list[str]] = {}
     for clip, item in zip(clips, outcomes, strict=True):

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.clips import ClipSet
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.files import check_file_name, complete_file
 from emotion2vec.probe.features import make_extractor
 from emotion2vec.probe.plan import BenchmarkPlan
@@ -96,7 +96,7 @@ def _introduction(documents: Sequence[Document]) -> str:
 
 
 def write_plots(
-    clipset: ClipSet,
+    clipset: Corpus,
     features: Sequence[str],
     output: Path,
     *,
