@@ -18,7 +18,7 @@ from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
-from emotion2vec.extraction.clips import default_workers
+from emotion2vec.extraction.sources.decoding import default_workers
 from emotion2vec.probe.cache import ClipFeatures
 from emotion2vec.probe.combined import JOINT, CombinedFeatures
 from emotion2vec.probe.layers import at_layer, check_layer, check_pooling
@@ -69,7 +69,7 @@ class ModelExtractor:
     reads = ("audio",)
 
     def __init__(self, name: str, model: Any, layer: int | str, pooling: str):
-        from emotion2vec.extraction.fingerprint import weights_hash
+        from emotion2vec.model.fingerprint import weights_hash
 
         self.name = name
         self.fingerprint = " ".join(

@@ -39,7 +39,7 @@ class TextEncoder(torch.nn.Module):
     """
 
     def __init__(self, network: Any, tokenizer: Any):
-        from emotion2vec.extraction.fingerprint import weights_hash
+        from emotion2vec.model.fingerprint import weights_hash
 
         super().__init__()
         self.network = network

@@ -11,8 +11,8 @@ from emotion2vec.audio import spectral
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.fingerprint import weights_hash
 from emotion2vec.model.config import Emotion2vecConfig
+from emotion2vec.model.fingerprint import weights_hash
 from emotion2vec.probe.features import make_extractor
 
 TINY = {
