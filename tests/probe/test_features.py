@@ -12,9 +12,9 @@ from emotion2vec.audio import spectral
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.fingerprint import weights_hash
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.fingerprint import weights_hash
 from emotion2vec.probe.features.extractor import ClipFeatures
 from emotion2vec.probe.features.names import make_extractor
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.fingerprint import weights_hash
+from emotion2vec.model.fingerprint import weights_hash
 from emotion2vec.probe.features import baselines
 from emotion2vec.probe.features.combined import JOINT, CombinedFeatures
 from emotion2vec.probe.features.extractor import Extractor

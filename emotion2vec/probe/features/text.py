@@ -16,8 +16,8 @@ import torch
 
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import CheckpointError
-from emotion2vec.extraction.fingerprint import weights_hash
 from emotion2vec.model.features import Features
+from emotion2vec.model.fingerprint import weights_hash
 from emotion2vec.probe.features.baselines import load_pretrained
 from emotion2vec.probe.features.extractor import ClipFeatures
 from emotion2vec.probe.features.layers import at_layer

@@ -16,7 +16,7 @@ from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.clips import default_workers
+from emotion2vec.extraction.sources.decoding import default_workers
 from emotion2vec.probe.features.extractor import ClipFeatures, pool
 
 SPECTRA = {"logmel": spectral.log_mel, "mfcc": spectral.mfcc}

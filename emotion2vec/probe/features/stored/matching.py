@@ -15,7 +15,7 @@ import numpy as np
 from emotion2vec.corpora.clips import Clip, examples
 from emotion2vec.corpora.contents import combined_key
 from emotion2vec.corpora.names import folders_agree, normal, stem, without_suffix
-from emotion2vec.extraction.ledger import read_origins
+from emotion2vec.extraction.writers.ledger import read_origins
 from emotion2vec.probe.features.extractor import ClipFeatures, pool
 from emotion2vec.probe.features.stored.opening import open_store
 

@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterable
 from emotion2vec.audio.frames import receptive_field
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.devices import is_host
-from emotion2vec.extraction.background import in_background
-from emotion2vec.extraction.batching import Batch, make_batches
-from emotion2vec.extraction.clips import AnyClip, ClipFault, Source, decode, default_workers
+from emotion2vec.extraction.encode.background import in_background
+from emotion2vec.extraction.encode.batching import Batch, make_batches
+from emotion2vec.extraction.sources.decoding import AnyWaveform, AudioFault, Undecoded, decode, default_workers
 from emotion2vec.model.encoder import Emotion2vec
 
 CPU_BATCH_SECONDS = 16.0
@@ -23,7 +23,7 @@ BATCHES_AHEAD = 2
 
 
 def ready_batches(
-    sources: Iterable[Source],
+    sources: Iterable[Undecoded],
     model: Emotion2vec,
     *,
     chunking: Chunking,
@@ -51,7 +51,7 @@ def ready_batches(
 
 
 def batches_for(
-    model: Emotion2vec, clips: Iterable[AnyClip | ClipFault], batch_seconds: float | None
+    model: Emotion2vec, clips: Iterable[AnyWaveform | AudioFault], batch_seconds: float | None
 ) -> Generator[Batch, None, None]:
     """Batch decoded clips as the model's device has it best; None for its default of `batch_seconds`."""
     on_cpu = is_host(model.device)

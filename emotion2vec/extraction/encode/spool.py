@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from emotion2vec.extraction.arrays import Arrays, FeatureArray
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
 
 READ_BYTES = 16 * 1024 * 1024
 """What is read back at once."""

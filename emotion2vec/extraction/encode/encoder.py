@@ -17,13 +17,13 @@ from emotion2vec.audio.frames import frame_count, frame_stride, receptive_field
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.devices import exact_device, is_host, is_out_of_memory
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.arrays import Arrays, FeatureArray
-from emotion2vec.extraction.choices import FeatureChoice, layout_of
-from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, as_fault
-from emotion2vec.extraction.graphs import GraphNetwork
-from emotion2vec.extraction.lanes import lanes_for, stop_if_closed
-from emotion2vec.extraction.models import DTYPES
-from emotion2vec.extraction.reduction import Piece, Reduction
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
+from emotion2vec.extraction.encode.choices import FeatureChoice, layout_of
+from emotion2vec.extraction.encode.graphs import GraphNetwork
+from emotion2vec.extraction.encode.lanes import lanes_for, stop_if_closed
+from emotion2vec.extraction.encode.ready import DTYPES
+from emotion2vec.extraction.encode.reduction import Piece, Reduction
+from emotion2vec.extraction.sources.decoding import AnyWaveform, AudioFault, LongWaveform, Waveform, as_fault
 from emotion2vec.model.encoder import Emotion2vec
 
 GPU_WINDOW_SECONDS = 300.0
@@ -38,10 +38,10 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedClip:
+class EncodedAudio:
     """A clip with its features; those of a long clip are computed as their parts are taken."""
 
-    clip: AnyClip
+    clip: AnyWaveform
     features: Arrays
 
 
@@ -80,11 +80,11 @@ class Encoder:
             self._graph.open(lanes)
         return lanes
 
-    def frames(self, clip: AnyClip) -> int:
+    def frames(self, clip: AnyWaveform) -> int:
         """Number of frames T of a clip."""
         return frame_count(clip.samples, self.model.config.kernels, self.model.config.strides)
 
-    def encode(self, clips: Sequence[Clip]) -> list[Arrays]:
+    def encode(self, clips: Sequence[Waveform]) -> list[Arrays]:
         """Encode a batch; padding never shows in the features."""
         counts = [self.frames(clip) for clip in clips]
         pieces = self._pieces([clip.waveform for clip in clips], [(0, count) for count in counts])
@@ -93,16 +93,16 @@ class Encoder:
             for piece, count in zip(pieces, counts, strict=True)
         ]
 
-    def encode_long(self, clip: LongClip) -> EncodedClip:
+    def encode_long(self, clip: LongWaveform) -> EncodedAudio:
         """Encode long audio in windows, several at once where that pays, as its features are taken.
 
         Taking them raises AudioError when the audio cannot be read a second time.
         """
         batch = 1 if is_host(self.model.device) else max(1, int(GPU_WINDOW_SECONDS / self.chunking.seconds))
         windows = plan_windows(clip.samples, self.chunking, self.model.config.kernels, self.model.config.strides)
-        return EncodedClip(clip, self._reduce(self._window_pieces(clip, windows, batch), self.frames(clip)))
+        return EncodedAudio(clip, self._reduce(self._window_pieces(clip, windows, batch), self.frames(clip)))
 
-    def encode_safely(self, clips: Sequence[Clip]) -> Iterator[EncodedClip | ClipFault]:
+    def encode_safely(self, clips: Sequence[Waveform]) -> Iterator[EncodedAudio | AudioFault]:
         """Encode a batch, in halves when memory does not suffice; a clip that cannot be encoded gives a fault."""
         encoded: list[Arrays] | None = None
         try:
@@ -113,16 +113,16 @@ class Encoder:
         if encoded is not None:
             for clip, arrays in zip(clips, encoded, strict=True):
                 finite = all(np.isfinite(part).all() for array in arrays.values() for part in array.parts)
-                yield EncodedClip(clip, arrays) if finite else _not_finite(clip, self.dtype)
+                yield EncodedAudio(clip, arrays) if finite else _not_finite(clip, self.dtype)
         elif len(clips) == 1:
             (clip,) = clips
-            yield ClipFault(clip.where, f"{clip.seconds:.0f} s of audio do not fit into memory at once", clip.index)
+            yield AudioFault(clip.where, f"{clip.seconds:.0f} s of audio do not fit into memory at once", clip.index)
         else:  # outside the except clause, whose traceback would hold the memory of the failed attempt
             middle = len(clips) // 2
             yield from self.encode_safely(clips[:middle])
             yield from self.encode_safely(clips[middle:])
 
-    def encode_long_safely(self, clip: LongClip, keep: Callable[[Arrays], Arrays]) -> EncodedClip | ClipFault:
+    def encode_long_safely(self, clip: LongWaveform, keep: Callable[[Arrays], Arrays]) -> EncodedAudio | AudioFault:
         """Encode long audio and keep its features; audio that cannot be encoded gives a fault.
 
         Args:
@@ -130,7 +130,7 @@ class Encoder:
             keep: takes the features as they are computed; raises FloatingPointError where they are not finite.
         """
         try:
-            return EncodedClip(clip, keep(self.encode_long(clip).features))
+            return EncodedAudio(clip, keep(self.encode_long(clip).features))
         except FloatingPointError:
             return _not_finite(clip, self.dtype)
         except (AudioError, OSError) as error:
@@ -139,9 +139,9 @@ class Encoder:
             if not is_out_of_memory(error):
                 raise
             reason = f"a window of {self.chunking.seconds:g} s does not fit into memory; a smaller chunk_seconds may"
-            return ClipFault(clip.where, reason, clip.index)
+            return AudioFault(clip.where, reason, clip.index)
 
-    def _window_pieces(self, clip: LongClip, windows: list[Window], batch: int) -> Iterator[Piece]:
+    def _window_pieces(self, clip: LongWaveform, windows: list[Window], batch: int) -> Iterator[Piece]:
         stream = zip(windows, cut_windows(clip.blocks(), windows), strict=True)
         while group := list(islice(stream, batch)):
             stop_if_closed()
@@ -218,7 +218,7 @@ def _hide_outside(frames: Tensor, spans: Sequence[Span]) -> Tensor:
     return frames.masked_fill(~inside[:, None, :, None], 0.0)
 
 
-def _not_finite(clip: AnyClip, dtype: torch.dtype) -> ClipFault:
+def _not_finite(clip: AnyWaveform, dtype: torch.dtype) -> AudioFault:
     """The fault of a clip whose features are NaN or infinite."""
     hint = "" if dtype == torch.float32 else "; precision fp32 may help"
-    return ClipFault(clip.where, f"the model's features of it are not finite{hint}", clip.index)
+    return AudioFault(clip.where, f"the model's features of it are not finite{hint}", clip.index)

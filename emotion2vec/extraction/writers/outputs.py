@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Layout
-from emotion2vec.extraction.job import FailureLog
-from emotion2vec.extraction.ledger import Ledger, RecordingWriter
+from emotion2vec.extraction.encode.arrays import Layout
 from emotion2vec.extraction.writers import Writer, open_writer
+from emotion2vec.extraction.writers.job import FailureLog
+from emotion2vec.extraction.writers.ledger import Ledger, RecordingWriter
 
 
 @dataclass(frozen=True)

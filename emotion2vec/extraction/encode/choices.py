@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import ArraySpec, Layout
+from emotion2vec.extraction.encode.arrays import ArraySpec, Layout
 from emotion2vec.model.config import Emotion2vecConfig
 
 GRANULARITIES = ("frame", "utterance", "both")

@@ -17,12 +17,12 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.devices import is_host
 from emotion2vec.errors import ConfigError
 from emotion2vec.export.exporting import missing_packages
-from emotion2vec.extraction.fingerprint import dimensions_hash
-from emotion2vec.extraction.graphs import GraphNetwork, build_graph, find_graph, open_session, package_version
+from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph, open_session, package_version
 from emotion2vec.extraction.options import Workload
 from emotion2vec.hardware import CACHE_VARIABLE, cache_folder, known, remembered, time_candidates
 from emotion2vec.model.cpu.packing import layout_candidates, packed
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.fingerprint import dimensions_hash
 
 logger = logging.getLogger(__name__)
 

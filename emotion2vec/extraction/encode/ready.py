@@ -14,15 +14,15 @@ from emotion2vec.audio.frames import receptive_field
 from emotion2vec.checkpoint import load_model
 from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.backends import choose_graph, trial_clip
-from emotion2vec.extraction.fingerprint import dimensions_hash
-from emotion2vec.extraction.graphs import GraphNetwork
+from emotion2vec.extraction.encode.backends import choose_graph, trial_clip
+from emotion2vec.extraction.encode.graphs import GraphNetwork
 from emotion2vec.extraction.options import Workload
-from emotion2vec.extraction.processors import threads_within_processors
 from emotion2vec.hardware import best_precision, describe_precision, multiplies, remembered, time_candidates
 from emotion2vec.model.cpu.packing import INT8_GAIN, can_pack, int8_product_gain, packed
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.fingerprint import dimensions_hash
 from emotion2vec.model.frozen import frozen
+from emotion2vec.processors import threads_within_processors
 
 logger = logging.getLogger(__name__)
 

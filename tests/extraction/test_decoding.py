@@ -9,34 +9,34 @@ import pytest
 import torch
 
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.background import in_background
-from emotion2vec.extraction.clips import Clip, ClipFault, Source, decode
+from emotion2vec.extraction.encode.background import in_background
+from emotion2vec.extraction.sources.decoding import AudioFault, Undecoded, Waveform, decode
 
 
-def source(index: int, samples: int = 500, delay: float = 0.0) -> Source:
+def source(index: int, samples: int = 500, delay: float = 0.0) -> Undecoded:
     def blocks(notes: object = None) -> Iterator[np.ndarray]:
         time.sleep(delay)
         yield from np.array_split(np.random.default_rng(index).standard_normal(samples).astype(np.float32), 3)
 
-    return Source(index, f"file {index}", blocks)
+    return Undecoded(index, f"file {index}", blocks)
 
 
-def failing(index: int, error: Exception) -> Source:
+def failing(index: int, error: Exception) -> Undecoded:
     def blocks(notes: object = None) -> Iterator[np.ndarray]:
         raise error
 
-    return Source(index, f"file {index}", blocks)
+    return Undecoded(index, f"file {index}", blocks)
 
 
 def test_results_come_in_the_order_of_the_sources() -> None:
     sources = [source(index, delay=0.02 * (index % 3 == 0)) for index in range(10)]
     clips = list(decode(sources, workers=3, min_samples=400, max_samples=10_000))
-    assert [clip.index for clip in clips if isinstance(clip, Clip)] == list(range(10))
+    assert [clip.index for clip in clips if isinstance(clip, Waveform)] == list(range(10))
 
 
 def test_clips_are_normalized() -> None:
     (clip,) = decode([source(3)], workers=1, min_samples=400, max_samples=10_000)
-    assert isinstance(clip, Clip)
+    assert isinstance(clip, Waveform)
     expected = torch.nn.functional.layer_norm(torch.from_numpy(np.concatenate(list(source(3).blocks()))), (500,))
     np.testing.assert_allclose(clip.waveform, expected.numpy(), atol=1e-5)
     assert clip.seconds == 500 / 16_000
@@ -52,17 +52,17 @@ def test_every_kind_of_failure_is_a_fault_of_its_file_alone() -> None:
         source(5),
     ]
     results = list(decode(sources, workers=2, min_samples=400, max_samples=10_000))
-    assert [type(result) for result in results] == [Clip, ClipFault, ClipFault, ClipFault, ClipFault, Clip]
-    assert results[1] == ClipFault("file 1", "cannot be decoded", 1)
-    assert results[2] == ClipFault("file 2", "cannot be decoded: ValueError: embedded null byte", 2)
+    assert [type(result) for result in results] == [Waveform, AudioFault, AudioFault, AudioFault, AudioFault, Waveform]
+    assert results[1] == AudioFault("file 1", "cannot be decoded", 1)
+    assert results[2] == AudioFault("file 2", "cannot be decoded: ValueError: embedded null byte", 2)
     assert "MemoryError" in str(results[3])
-    assert results[4] == ClipFault("file 4", "too short, 399 samples at 16000 Hz, expected at least 400", 4)
+    assert results[4] == AudioFault("file 4", "too short, 399 samples at 16000 Hz, expected at least 400", 4)
 
 
 def test_decoding_runs_only_a_little_ahead() -> None:
     asked: list[int] = []
 
-    def sources() -> Generator[Source, None, None]:
+    def sources() -> Generator[Undecoded, None, None]:
         for index in range(100):
             asked.append(index)
             yield source(index)
@@ -80,8 +80,10 @@ def test_decoding_uses_several_threads() -> None:
         barrier.wait()
         yield np.zeros(400, np.float32)
 
-    sources = [Source(index, "", blocks) for index in range(3)]
-    assert all(isinstance(result, Clip) for result in decode(sources, workers=3, min_samples=400, max_samples=10_000))
+    sources = [Undecoded(index, "", blocks) for index in range(3)]
+    assert all(
+        isinstance(result, Waveform) for result in decode(sources, workers=3, min_samples=400, max_samples=10_000)
+    )
 
 
 def test_the_background_keeps_order_and_depth() -> None:

@@ -18,11 +18,11 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import NORMALIZE_EPS, normalize
 from emotion2vec.corpora.lists.manifests import Fault
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.processors import available_processors
+from emotion2vec.processors import available_processors
 
 
 @dataclass(frozen=True)
-class Source:
+class Undecoded:
     """Audio that can be decoded when its turn comes, more than once if it is long.
 
     Attributes:
@@ -38,7 +38,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class Waveform:
     """A decoded source.
 
     Attributes:
@@ -65,7 +65,7 @@ class Clip:
 
 
 @dataclass(frozen=True, eq=False)
-class LongClip:
+class LongWaveform:
     """A source that is too long to be held: measured in one pass, to be decoded again in another.
 
     Attributes:
@@ -76,7 +76,7 @@ class LongClip:
         notes: what is to be said of its audio.
     """
 
-    source: Source
+    source: Undecoded
     samples: int
     mean: float
     scale: float
@@ -103,11 +103,11 @@ class LongClip:
             yield ((block.astype(np.float64) - self.mean) * self.scale).astype(np.float32)
 
 
-AnyClip = Clip | LongClip
+AnyWaveform = Waveform | LongWaveform
 
 
 @dataclass(frozen=True)
-class ClipFault(Fault):
+class AudioFault(Fault):
     """A source that cannot be used, and why.
 
     Attributes:
@@ -154,8 +154,8 @@ def default_workers() -> int:
 
 
 def decode(
-    sources: Iterable[Source], *, workers: int, min_samples: int, max_samples: int
-) -> Generator[AnyClip | ClipFault, None, None]:
+    sources: Iterable[Undecoded], *, workers: int, min_samples: int, max_samples: int
+) -> Generator[AnyWaveform | AudioFault, None, None]:
     """Decode sources in threads, a few clips ahead, and yield the results in the order of the sources.
 
     libsndfile and soxr release Python's lock, so threads decode in parallel.
@@ -166,7 +166,7 @@ def decode(
         min_samples: shortest clip that the model can use, in samples at 16 kHz.
         max_samples: longest clip that is held in memory; of longer ones only the statistics are.
     """
-    waiting: deque[Future[AnyClip | ClipFault]] = deque()
+    waiting: deque[Future[AnyWaveform | AudioFault]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         try:
             for source in sources:
@@ -179,7 +179,7 @@ def decode(
             pool.shutdown(cancel_futures=True)
 
 
-def decode_one(source: Source, min_samples: int, max_samples: int) -> AnyClip | ClipFault:
+def decode_one(source: Undecoded, min_samples: int, max_samples: int) -> AnyWaveform | AudioFault:
     """Decode one source, whatever is wrong with it; the arguments are those of `decode`."""
     try:
         notes: list[Note] = []
@@ -189,13 +189,13 @@ def decode_one(source: Source, min_samples: int, max_samples: int) -> AnyClip | 
                 f"too short, {statistics.count} samples at {SAMPLE_RATE} Hz, expected at least {min_samples}"
             )
         if held is None:
-            return LongClip(source, statistics.count, statistics.mean, statistics.scale, tuple(notes))
-        return Clip(source.index, source.where, normalize(held), tuple(notes))
+            return LongWaveform(source, statistics.count, statistics.mean, statistics.scale, tuple(notes))
+        return Waveform(source.index, source.where, normalize(held), tuple(notes))
     except Exception as error:  # whatever one file does to a decoder must not end a job of many
         return as_fault(error, source)
 
 
-def _read(source: Source, max_samples: int, notes: list[Note]) -> tuple[Statistics, np.ndarray | None]:
+def _read(source: Undecoded, max_samples: int, notes: list[Note]) -> tuple[Statistics, np.ndarray | None]:
     """Decode a source: its statistics, and its samples (S,) unless there are more than `max_samples`."""
     statistics, held, bad = Statistics(), [], 0
     for block in source.blocks(notes=notes):
@@ -215,8 +215,8 @@ def _read(source: Source, max_samples: int, notes: list[Note]) -> tuple[Statisti
     return statistics, held[0] if len(held) == 1 else np.concatenate(held or [np.zeros(0, np.float32)])
 
 
-def as_fault(error: Exception, source: Source | LongClip) -> ClipFault:
+def as_fault(error: Exception, source: Undecoded | LongWaveform) -> AudioFault:
     """What to report of an error that one source caused."""
     if isinstance(error, AudioError):
-        return ClipFault(source.where, str(error).removeprefix(f"{source.where}: "), source.index)
-    return ClipFault(source.where, f"cannot be decoded: {type(error).__name__}: {error}", source.index)
+        return AudioFault(source.where, str(error).removeprefix(f"{source.where}: "), source.index)
+    return AudioFault(source.where, f"cannot be decoded: {type(error).__name__}: {error}", source.index)

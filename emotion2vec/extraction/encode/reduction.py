@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
-from emotion2vec.extraction.choices import FeatureChoice
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
+from emotion2vec.extraction.encode.choices import FeatureChoice
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip
+from emotion2vec.extraction.sources.decoding import AnyWaveform, AudioFault, LongWaveform, Waveform
 
-Batch = list[Clip] | LongClip | ClipFault
+Batch = list[Waveform] | LongWaveform | AudioFault
 """Clips that the model takes at once; or what passes by itself."""
 
 POOL_BATCHES = 8
@@ -15,7 +15,7 @@ POOL_BATCHES = 8
 
 
 def make_batches(
-    clips: Iterable[AnyClip | ClipFault], *, batch_seconds: float, padded: bool
+    clips: Iterable[AnyWaveform | AudioFault], *, batch_seconds: float, padded: bool
 ) -> Generator[Batch, None, None]:
     """Batch a stream of clips, holding only a small pool of them.
 
@@ -28,10 +28,10 @@ def make_batches(
             clips of equal length share a batch.
     """
     limit = int(batch_seconds * SAMPLE_RATE)
-    pool: list[Clip] = []
+    pool: list[Waveform] = []
     held = 0
     for clip in clips:
-        if isinstance(clip, ClipFault | LongClip):
+        if isinstance(clip, AudioFault | LongWaveform):
             yield clip
             continue
         pool.append(clip)
@@ -45,9 +45,9 @@ def make_batches(
     yield from _cut(pool, limit, padded)
 
 
-def _cut(pool: list[Clip], limit: int, padded: bool) -> Iterator[list[Clip]]:
+def _cut(pool: list[Waveform], limit: int, padded: bool) -> Iterator[list[Waveform]]:
     """Cut a pool, longest clip first, into batches of at most `limit` samples."""
-    batch: list[Clip] = []
+    batch: list[Waveform] = []
     for clip in sorted(pool, key=lambda clip: clip.samples, reverse=True):
         fits = batch and (len(batch) + 1) * batch[0].samples <= limit
         if batch and not (fits and (padded or clip.samples == batch[0].samples)):

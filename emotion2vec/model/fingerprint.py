@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor, nn
 
-from emotion2vec.extraction.processors import available_processors
+from emotion2vec.processors import available_processors
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from emotion2vec.export.exporting import PACKAGES, write_network
-from emotion2vec.extraction.fingerprint import weights_hash
 from emotion2vec.hardware import cache_folder, instruction_sets, processor
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.fingerprint import weights_hash
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def _key(model: Emotion2vec) -> str:
 @cache
 def _code() -> str:
     """Hash the code that a graph comes from: in a clone it changes without the package's version."""
-    digest, package = hashlib.sha256(), Path(__file__).parents[1]
+    digest, package = hashlib.sha256(), Path(__file__).parents[2]
     for path in sorted([*(package / "model").rglob("*.py"), *(package / "checkpoint").glob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

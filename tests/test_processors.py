@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from extraction.helpers import tiny_model
 
-from emotion2vec.extraction import processors
-from emotion2vec.extraction.models import ready_model
-from emotion2vec.extraction.processors import available_processors
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec import processors
+from emotion2vec.extraction.encode.ready import ready_model
+from emotion2vec.processors import available_processors
 
 ALLOWED = 8
 
@@ -42,8 +42,9 @@ def test_quotas_of_containers_count(tmp_path: Path, own: str, limits: dict[str, 
 
 
 def test_threads_are_capped_for_a_job_and_given_back(
-    model: Emotion2vec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    model = tiny_model()
     monkeypatch.setattr(processors, "available_processors", lambda: 1)
     torch.set_num_threads(2)
     try:

@@ -19,15 +19,22 @@ import numpy as np
 
 from emotion2vec.audio.decode import Note
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
-from emotion2vec.extraction.clips import AnyClip, Clip, ClipFault, LongClip, Source, decode_one
-from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.ledger import Ledger, RecordingWriter
-from emotion2vec.extraction.models import DTYPES, ready_model
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
+from emotion2vec.extraction.encode.encoder import Encoder
+from emotion2vec.extraction.encode.pipeline import batches_for
+from emotion2vec.extraction.encode.ready import DTYPES, ready_model
 from emotion2vec.extraction.outcomes import Outcome, encode_and_write
-from emotion2vec.extraction.pipeline import batches_for
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.sources.decoding import (
+    AnyWaveform,
+    AudioFault,
+    LongWaveform,
+    Undecoded,
+    Waveform,
+    decode_one,
+)
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
+from emotion2vec.extraction.writers.ledger import Ledger, RecordingWriter
 
 if TYPE_CHECKING:
     import pyarrow
@@ -72,19 +79,20 @@ class DecodeItems:
             decode_one(_source(index, item), self.min_samples, self.max_samples)
             for index, item in _unpack_items(table).items()
         ]
-        long = [clip if isinstance(clip, LongClip) else None for clip in clips]
+        long = [clip if isinstance(clip, LongWaveform) else None for clip in clips]
         columns = {
             "waveform": pyarrow.array(
-                [clip.waveform.tobytes() if isinstance(clip, Clip) else None for clip in clips], pyarrow.large_binary()
+                [clip.waveform.tobytes() if isinstance(clip, Waveform) else None for clip in clips],
+                pyarrow.large_binary(),
             ),
             "samples": pyarrow.array([clip.samples if clip else 0 for clip in long], pyarrow.int64()),
             "mean": pyarrow.array([clip.mean if clip else 0.0 for clip in long], pyarrow.float64()),
             "scale": pyarrow.array([clip.scale if clip else 0.0 for clip in long], pyarrow.float64()),
             "notes": pyarrow.array(
-                [json.dumps([] if isinstance(clip, ClipFault) else clip.notes) for clip in clips], pyarrow.string()
+                [json.dumps([] if isinstance(clip, AudioFault) else clip.notes) for clip in clips], pyarrow.string()
             ),
             "reason": pyarrow.array(
-                [clip.reason if isinstance(clip, ClipFault) else None for clip in clips], pyarrow.string()
+                [clip.reason if isinstance(clip, AudioFault) else None for clip in clips], pyarrow.string()
             ),
         }
         for name, column in columns.items():
@@ -92,16 +100,16 @@ class DecodeItems:
         return table
 
 
-def _unpack_clips(table: pyarrow.Table, items: Mapping[int, Item]) -> Iterator[AnyClip | ClipFault]:
+def _unpack_clips(table: pyarrow.Table, items: Mapping[int, Item]) -> Iterator[AnyWaveform | AudioFault]:
     others = (table[name].to_pylist() for name in ("samples", "mean", "scale", "notes", "reason"))
     for waveform, index, samples, mean, scale, text, reason in zip(table["waveform"], items, *others, strict=True):
         source, notes = _source(index, items[index]), _notes(text)
         if reason is not None:
-            yield ClipFault(source.where, reason, index)
+            yield AudioFault(source.where, reason, index)
         elif waveform.is_valid:
-            yield Clip(index, source.where, np.frombuffer(waveform.as_buffer(), np.float32), notes)
+            yield Waveform(index, source.where, np.frombuffer(waveform.as_buffer(), np.float32), notes)
         else:
-            yield LongClip(source, samples, mean, scale, notes)
+            yield LongWaveform(source, samples, mean, scale, notes)
 
 
 def _notes(text: str) -> tuple[Note, ...]:
@@ -109,8 +117,8 @@ def _notes(text: str) -> tuple[Note, ...]:
     return tuple(Note(*pair) for pair in json.loads(text))
 
 
-def _source(index: int, item: Item) -> Source:
-    return Source(index, item.where, item.blocks)
+def _source(index: int, item: Item) -> Undecoded:
+    return Undecoded(index, item.where, item.blocks)
 
 
 class Courier:

@@ -23,12 +23,11 @@ from emotion2vec.audio.frames import receptive_field
 from emotion2vec.checkpoint import load_model
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.ledger import RecordingWriter
-from emotion2vec.extraction.models import check_model, choose_precision
+from emotion2vec.extraction.encode.encoder import Encoder
+from emotion2vec.extraction.encode.ready import check_model, choose_precision
 from emotion2vec.extraction.options import ExecutorOptions
 from emotion2vec.extraction.outcomes import Outcome, write_item
-from emotion2vec.extraction.ray_worker import (
+from emotion2vec.extraction.ray.worker import (
     Assignment,
     DecodeItems,
     EncodeClips,
@@ -36,8 +35,9 @@ from emotion2vec.extraction.ray_worker import (
     pack_items,
     unpack_outcome,
 )
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import SEPARATE, Writer
+from emotion2vec.extraction.writers.ledger import RecordingWriter
 from emotion2vec.model.encoder import Emotion2vec
 
 CPU_BLOCK, GPU_BLOCK = 32, 256

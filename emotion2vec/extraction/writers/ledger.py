@@ -12,8 +12,8 @@ from typing import IO
 
 from emotion2vec.corpora.contents import content_key
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.encode.arrays import Arrays
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
 
 
