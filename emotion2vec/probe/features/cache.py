@@ -11,35 +11,16 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emotion2vec.files import complete_file
+from emotion2vec.probe.features.extractor import ClipFeatures
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Raised when the same fingerprint would give other numbers."""
-
-
-@dataclass(frozen=True)
-class ClipFeatures:
-    """Features of one clip.
-
-    Attributes:
-        vector: (P,) float32.
-        frames: (T, D) float32, or None where the extractor gives none or they are not wanted.
-        layers: number of layers whose vectors are joined in `vector`.
-    """
-
-    vector: np.ndarray
-    frames: np.ndarray | None
-    layers: int = 1
-
-    def without_frames(self) -> ClipFeatures:
-        """The same vector alone."""
-        return ClipFeatures(self.vector, None, self.layers)
 
 
 class FeatureCache:

@@ -11,8 +11,7 @@ import numpy as np
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.features import Features
-from emotion2vec.probe.cache import ClipFeatures
-from emotion2vec.probe.stored import pool
+from emotion2vec.probe.features.extractor import ClipFeatures, pool
 
 POOLINGS = ("mean", "mean+std")
 

@@ -18,11 +18,11 @@ from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.errors import ConfigError, Emotion2vecError, ManifestError
 from emotion2vec.files import check_folder_name
-from emotion2vec.probe.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
+from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
+from emotion2vec.probe.features.table import check_texts
 from emotion2vec.probe.probing import logger as probing_logger
 from emotion2vec.probe.probing import probe
 from emotion2vec.probe.request import Request
-from emotion2vec.probe.store import check_texts
 from emotion2vec.report.tables import versions, write_json
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def _with_texts(
     plan: BenchmarkPlan, corpus: CorpusPlan, clipset: ClipSet, result: BenchmarkResult
 ) -> list[FeaturePlan]:
     """The features that the corpus has all texts for; the others fail now and not hours later."""
-    from emotion2vec.probe.features import reads_text
+    from emotion2vec.probe.features.names import reads_text
 
     features = []
     for feature in plan.features:
@@ -235,7 +235,7 @@ def _probe_feature(
 ) -> Iterator[dict[str, Any]]:
     """Yield the documents of one feature on one corpus head by head, from disk or probed now, and report these."""
     from emotion2vec.devices import choose_device
-    from emotion2vec.probe.features import make_extractor
+    from emotion2vec.probe.features.names import make_extractor
     from emotion2vec.report.embedding import embed
 
     device = str(choose_device(plan.device))

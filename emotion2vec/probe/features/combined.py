@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emotion2vec.corpora.clips import Clip
-from emotion2vec.probe.cache import ClipFeatures
-from emotion2vec.probe.store import Extractor
+from emotion2vec.probe.features.extractor import ClipFeatures, Extractor
 
 JOINT = "+"
 """Stands between the names of features that are read side by side."""

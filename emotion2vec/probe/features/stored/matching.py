@@ -16,12 +16,12 @@ from emotion2vec.corpora.clips import Clip, examples
 from emotion2vec.corpora.contents import combined_key
 from emotion2vec.corpora.names import folders_agree, normal, stem, without_suffix
 from emotion2vec.extraction.writers.ledger import read_origins
-from emotion2vec.probe.cache import ClipFeatures
-from emotion2vec.probe.stored_files import open_store
+from emotion2vec.probe.features.extractor import ClipFeatures, pool
+from emotion2vec.probe.features.stored.opening import open_store
 
 
 class StoredFeatures:
-    """Features that `extract` wrote, in any of its formats, or arrays of others: see `stored_files.open_store`.
+    """Features that `extract` wrote, in any of its formats, or arrays of others: see `open_store`.
 
     Arrays are frames (T, D) or vectors (P,); where there are both, the vector is the stored one unless a pooling is
     asked for. A clip's features are those that were made from its file, as far as `inputs.jsonl` beside them says;
@@ -104,11 +104,3 @@ def _ends(name: str) -> tuple[str, str]:
 def _distinct(index: dict[str, list[str]], keys: Iterable[str]) -> list[str]:
     """Names under any of the keys, each once."""
     return list(dict.fromkeys(name for key in keys for name in index.get(normal(key), [])))
-
-
-def pool(frames: np.ndarray, pooling: str) -> np.ndarray:
-    """Summarize frames (T, D) over time: their mean (D,), or mean and standard deviation (2 D,), float32."""
-    mean = frames.mean(axis=0, dtype=np.float64)
-    if pooling == "mean":
-        return mean.astype(np.float32)
-    return np.concatenate([mean, frames.std(axis=0, dtype=np.float64)]).astype(np.float32)

@@ -17,9 +17,10 @@ import torch
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.features import Features
-from emotion2vec.probe.baselines import load_pretrained
-from emotion2vec.probe.cache import ClipFeatures
-from emotion2vec.probe.layers import at_layer
+from emotion2vec.model.fingerprint import weights_hash
+from emotion2vec.probe.features.baselines import load_pretrained
+from emotion2vec.probe.features.extractor import ClipFeatures
+from emotion2vec.probe.features.layers import at_layer
 
 UNLIMITED = 10**20
 """Tokens; tokenizers that know no limit say 10^30."""
@@ -39,8 +40,6 @@ class TextEncoder(torch.nn.Module):
     """
 
     def __init__(self, network: Any, tokenizer: Any):
-        from emotion2vec.model.fingerprint import weights_hash
-
         super().__init__()
         self.network = network
         self._tokenizer = tokenizer
@@ -100,7 +99,8 @@ class TextExtractor:
 
     reads = ("text",)
 
-    def __init__(self, name: str, encoder: TextEncoder, layer: int | str, pooling: str):
+    def __init__(self, name: str, encoder: TextEncoder, layer: int | str, pooling: str | None):
+        pooling = pooling or "mean"
         self.name = name
         self.fingerprint = f"text {encoder.fingerprint} layer={layer} {pooling}"
         self._encoder = encoder

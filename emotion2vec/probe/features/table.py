@@ -9,40 +9,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from emotion2vec.corpora.clips import Clip, examples
 from emotion2vec.corpora.contents import content_keys
 from emotion2vec.errors import ManifestError
-from emotion2vec.probe.cache import ClipFeatures, FeatureCache
+from emotion2vec.probe.features.cache import FeatureCache
+from emotion2vec.probe.features.extractor import ClipFeatures, Extractor
 from emotion2vec.probe.progress import progress_counter
 
 CHUNK = 256
 """Clips between two writes to the cache: what an interrupt loses at most."""
-
-
-class Extractor(Protocol):
-    """Turns clips into features.
-
-    Attributes:
-        name: in tables and JSON.
-        fingerprint: names all that its numbers depend on beside what it reads.
-        reads: of every clip, `audio`, `text` or both.
-    """
-
-    name: str
-    fingerprint: str
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """See the class."""
-        ...
-
-    def extract(self, clips: Sequence[Clip]) -> Sequence[ClipFeatures | str]:
-        """Features of each clip in order, or the reason why a clip has none."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
