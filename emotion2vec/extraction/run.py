@@ -13,10 +13,10 @@ from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ManifestError
-from emotion2vec.extraction.job import FailureLog
-from emotion2vec.extraction.ledger import Ledger
 from emotion2vec.extraction.progress import Progress, ProgressCallback
 from emotion2vec.extraction.writers import Writer
+from emotion2vec.extraction.writers.job import FailureLog
+from emotion2vec.extraction.writers.ledger import Ledger
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.executor import Executor

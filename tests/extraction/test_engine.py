@@ -22,7 +22,7 @@ from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.extraction import ExtractionReport, extract
-from emotion2vec.extraction.choices import Layers
+from emotion2vec.extraction.encode.choices import Layers
 from emotion2vec.extraction.progress import Progress
 from emotion2vec.model.encoder import Emotion2vec
 

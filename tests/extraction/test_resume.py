@@ -14,7 +14,7 @@ from extraction.helpers import speech
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.extraction import extract
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.probe.stored import StoredFeatures
+from emotion2vec.probe.features.stored.matching import StoredFeatures
 
 RESUMED = ["npy", "npz", "safetensors", "parquet", "hdf5", "kaldi"]
 

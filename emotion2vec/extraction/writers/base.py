@@ -15,7 +15,7 @@ import numpy as np
 
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 

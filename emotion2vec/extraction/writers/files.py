@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion2vec.corpora.utterance import Utterance
-from emotion2vec.extraction.arrays import Arrays
+from emotion2vec.extraction.encode.arrays import Arrays
 from emotion2vec.extraction.writers.base import (
     Output,
     SafeFolder,

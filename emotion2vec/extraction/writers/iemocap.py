@@ -13,7 +13,7 @@ import numpy as np
 
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.arrays import Arrays, FeatureArray
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.writers.base import Output, utf8_name, whole_file, write_npy
 
 READ_FRAMES = 65_536

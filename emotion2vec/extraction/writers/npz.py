@@ -14,7 +14,7 @@ import numpy as np
 
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays
+from emotion2vec.extraction.encode.arrays import Arrays
 from emotion2vec.extraction.writers.base import Output, array_names, utf8_name, write_npy
 
 

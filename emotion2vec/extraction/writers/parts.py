@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays, Layout
+from emotion2vec.extraction.encode.arrays import Arrays, Layout
 from emotion2vec.extraction.writers.base import Output
 
 PART_BYTES = 256 * 1024 * 1024
