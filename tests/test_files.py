@@ -143,8 +143,8 @@ OPEN_ENDED = {
 """What is no file that has to be whole, with its reason."""
 
 TO_BE_MOVED = {
-    "extraction/graphs.py os.replace",
-    "extraction/job.py os.replace",
+    "extraction/encode/graphs.py os.replace",
+    "extraction/writers/job.py os.replace",
     "extraction/writers/base.py os.replace",
     "extraction/writers/npz.py os.replace",
     "extraction/writers/parts.py os.replace",

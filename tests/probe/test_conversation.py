@@ -28,7 +28,7 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import probe
 from emotion2vec.probe.dialogue_network import DialogueClassifier
 from emotion2vec.probe.dialogues import DialogueHead, Rows, heard_rows
-from emotion2vec.probe.store import FeatureTable
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.tasks import Task
 
 QUICK = DialogueHead(hidden=16, lr=1e-2, batch=16, epochs=8)
