@@ -98,8 +98,6 @@ TO_BE_TURNED = {
     "emotion2vec.probe.__init__ imports emotion2vec.report.tables",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.embedding",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.page",
-    "emotion2vec.probe.benchmark.run imports emotion2vec.report.tables",
-    "emotion2vec.probe.probing imports emotion2vec.report.tables",
     "emotion2vec.tasks.losses imports emotion2vec.probe.features.table",
     "emotion2vec.tasks.losses imports emotion2vec.probe.tasks",
     "emotion2vec.training.guards imports emotion2vec.pretrain.targets",
@@ -134,8 +132,6 @@ TO_BE_CUT = {
     "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.formats.huggingface",
     "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.native",
     "emotion2vec.extraction.sources.named imports emotion2vec.audio.vad",
-    "emotion2vec.probe.probing imports emotion2vec.report.tables",
-    "emotion2vec.report.tables imports emotion2vec.probe.probing",
 }
 """Circles that are left."""
 

@@ -33,7 +33,7 @@ from emotion2vec.data.shard_writer import WORK_FOLDER, ShardOptions, ShardSummar
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
 from emotion2vec.data.storage import is_remote
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
-from emotion2vec.files import check_folder_name
+from emotion2vec.files import check_folder_name, publish, write_text
 from emotion2vec.seeding import keyed_seed
 
 FAULTS_FILE = "faults.tsv"
@@ -216,7 +216,7 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
         raise ConfigError(f"output {folder} holds other files, expected a new or empty folder")
     for path in (folder / SHAR_FOLDER, work):
         path.mkdir(parents=True, exist_ok=True)
-    _write_json(file, plan)
+    write_text(file, json.dumps(plan))
     return False
 
 
@@ -304,23 +304,21 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Listing) ->
     Raises:
         ManifestError: nothing is usable.
     """
+    work = folder / WORK_FOLDER
     report, counts = PrepareReport(faults=list(listed.faults), passed_over=listed.left_out), []
     report.changed.update(change.kind for change in listed.changes)
-    with open(folder / WORK_FOLDER / INDEX_FILE, "wb") as index:
+    partial = work / INDEX_FILE
+    with open(partial, "wb") as index:
         for number in range(shards):
             summary = read_shard_summary(folder, number)
             assert summary is not None
             report.add(summary)
             counts.append(len(summary.seconds))
-            index.write((folder / WORK_FOLDER / f"{number:06d}.index").read_bytes())
-        index.flush()
-        os.fsync(index.fileno())
+            index.write((work / f"{number:06d}.index").read_bytes())
     if not report.utterances:
         named = "; ".join(str(fault) for fault in report.faults[:5])
         raise ManifestError(f"none of {len(report.faults)} entries can be used: {named}")
-    os.replace(folder / WORK_FOLDER / INDEX_FILE, folder / INDEX_FILE)
     lines = ["\t".join(_on_one_line(part) for part in (fault.where, fault.reason)) for fault in report.faults]
-    (folder / FAULTS_FILE).write_text("".join(f"{line}\n" for line in ["where\treason", *lines]), encoding="utf-8")
     summary_values = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -336,8 +334,15 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Listing) ->
         "plan": plan,
         "counts": counts,
     }
-    _write_json(folder / SUMMARY_FILE, summary_values)
-    shutil.rmtree(folder / WORK_FOLDER)
+    publish(partial, folder / INDEX_FILE)
+    for name, text in (
+        (FAULTS_FILE, "".join(f"{line}\n" for line in ["where\treason", *lines])),
+        (SUMMARY_FILE, json.dumps(summary_values)),  # last: the folder is complete
+    ):
+        partial = work / name
+        partial.write_text(text, encoding="utf-8")
+        publish(partial, folder / name)
+    shutil.rmtree(work)
 
 
 def _on_one_line(text: str) -> str:
@@ -361,12 +366,3 @@ def _report(folder: Path) -> PrepareReport:
         changed=Counter(values["changed"]),
         passed_over=Counter(values["summary"]["passed_over"]),
     )
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    partial = path.parent / (path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as stream:
-        json.dump(values, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.data.cuts import load_cut, make_cut
 from emotion2vec.data.shards import INDEX, SHAR_FOLDER, shard_name
 from emotion2vec.errors import AudioError
+from emotion2vec.files import publish, write_bytes
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -116,14 +116,15 @@ def write_shard(
             summary.seconds.append(waveform.size / SAMPLE_RATE)
         if options.audio == "tar":
             stream.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of an archive
-        _sync(stream)
     if options.audio == "tar":
-        _write(output / SHAR_FOLDER / f"cuts.{number:06d}.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
+        partial_cuts = work / f"{number:06d}.cuts"
+        partial_cuts.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+        publish(partial_cuts, output / SHAR_FOLDER / f"cuts.{number:06d}.jsonl.gz")
         summary.size = end
-    os.replace(partial, output / shard_name(number, options.audio))
-    _write(work / f"{number:06d}.index", np.array(rows, dtype=INDEX).tobytes())
+    publish(partial, output / shard_name(number, options.audio))
+    write_bytes(work / f"{number:06d}.index", np.array(rows, dtype=INDEX).tobytes())
     values = {**vars(summary), "faults": [asdict(fault) for fault in summary.faults]}
-    _write(work / f"{number:06d}.json", json.dumps(values).encode())  # last: the shard is complete
+    write_bytes(work / f"{number:06d}.json", json.dumps(values).encode())  # last: the shard is complete
     return summary
 
 
@@ -232,17 +233,3 @@ def _member(name: str, data: bytes) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     return info.tobuf(format=tarfile.PAX_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.parent / (path.name + ".partial")
-    with open(partial, "wb") as stream:
-        stream.write(data)
-        _sync(stream)
-    os.replace(partial, path)
-
-
-def _sync(stream: io.BufferedWriter) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())

@@ -20,7 +20,7 @@ from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.files import check_file_name
+from emotion2vec.files import check_file_name, check_writable, write_json
 from emotion2vec.probe.evaluation import evaluate
 from emotion2vec.probe.features.combined import CombinedFeatures
 from emotion2vec.probe.features.extractor import Extractor
@@ -31,8 +31,8 @@ from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.knowledge import Knowledge
 from emotion2vec.probe.request import Request, check_request
 from emotion2vec.probe.tasks import Head
-from emotion2vec.report.tables import check_writable, versions, write_json
 from emotion2vec.tasks.targets import Goal, check_tests, make_goal
+from emotion2vec.version import PROBED_WITH, versions
 
 logger = logging.getLogger(__name__)
 
@@ -188,11 +188,11 @@ def probe(
         "left_out": [{"file": file, "reason": reason} for file, reason in left_out.items()],
         "changes": [vars(change) for change in clipset.changes],
         "warnings": warnings,
-        "versions": versions(),
+        "versions": versions(*PROBED_WITH),
     }
     result = ProbeResult(about=about, results=results)
     if output is not None:
-        write_json(result.to_dict(), output)
+        write_json(Path(output), result.to_dict())
     return result
 
 

@@ -191,7 +191,9 @@ def test_a_killed_preparation_leaves_no_process_and_continues(
     options = ["--shard-size", "1", "--workers", "1", "--resample"]
     child = start_child([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "out").glob("shar/*.tar")) and time.monotonic() < deadline and child.poll() is None:
+    while (
+        not list((tmp_path / "out").glob(".prepare/0*.json")) and time.monotonic() < deadline and child.poll() is None
+    ):
         time.sleep(0.01)
     child.send_signal(number)  # to the main process alone
     _, errors = child.communicate(timeout=60)  # ends when no worker holds the pipe any more

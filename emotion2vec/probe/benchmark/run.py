@@ -18,13 +18,13 @@ from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError, Emotion2vecError, ManifestError
-from emotion2vec.files import check_folder_name
+from emotion2vec.files import check_folder_name, write_json
 from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
 from emotion2vec.probe.features.table import check_texts
 from emotion2vec.probe.probing import logger as probing_logger
 from emotion2vec.probe.probing import probe
 from emotion2vec.probe.request import Request
-from emotion2vec.report.tables import versions, write_json
+from emotion2vec.version import PROBED_WITH, versions
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +266,7 @@ def _probe_feature(
             "head": head,
             "seeds": list(plan.seeds),
             "standardize": plan.standardize,
-            "versions": versions(),
+            "versions": versions(*PROBED_WITH),
         }
         key = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=12).hexdigest()
         path = Path(plan.output) / "results" / f"{key}.json"
@@ -291,7 +291,7 @@ def _probe_feature(
             )
             embedding = embed(clipset, extractor, cache, progress, targets=corpus.targets)
             document = {**found.to_dict(), "request": request, "embedding": embedding}
-            write_json(document, path)
+            write_json(path, document)
         yield {**document, "title": corpus.name, "feature": feature.label}
         if is_new:
             reports.keep_up()
