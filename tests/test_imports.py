@@ -102,8 +102,6 @@ TO_BE_TURNED = {
     "emotion2vec.probe.benchmark imports emotion2vec.report.page",
     "emotion2vec.probe.benchmark imports emotion2vec.report.tables",
     "emotion2vec.probe.probing imports emotion2vec.report.tables",
-    "emotion2vec.tasks.losses imports emotion2vec.probe.store",
-    "emotion2vec.tasks.losses imports emotion2vec.probe.tasks",
     "emotion2vec.training.guards imports emotion2vec.pretrain.targets",
     "emotion2vec.training.instruments imports emotion2vec.pretrain.config",
     "emotion2vec.training.metrics imports emotion2vec.pretrain.config",

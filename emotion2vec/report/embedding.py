@@ -15,8 +15,8 @@ import numpy as np
 from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.store import Extractor, extract_table
-from emotion2vec.probe.tasks import standardized
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.scaling import Scaling
 
 UMAP_NEIGHBOURS = 15
 
@@ -71,7 +71,8 @@ def embed(
     clips = tuple(clip for clip, read in zip(clips, table.usable, strict=True) if read)
     if len(clips) < 3:
         raise ManifestError(f"{clipset.root}: {len(clips)} clips can be read, expected at least 3 to draw")
-    vectors = standardized(table.vectors[table.usable], np.arange(len(clips)))  # (N, P)
+    read = table.vectors[table.usable]
+    vectors = Scaling.of(read).apply(read)  # (N, P)
     pca = PCA(n_components=2, random_state=0).fit(vectors)
     found: dict[str, Any] = {
         "groups": _groups(clips, targets),
