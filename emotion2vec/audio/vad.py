@@ -17,7 +17,7 @@ from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import ConfigError
 
 if TYPE_CHECKING:
-    from emotion2vec.extraction.sources import Item
+    from emotion2vec.extraction.sources.named import Item
 
 FRAME, CONTEXT, STATE = 512, 64, 128
 """Samples of a frame and before it, and the size of its state, as the network has them."""

@@ -128,8 +128,8 @@ def benchmark(
 
     for kind in FALLBACK:  # the plan says which, and what reads it loads torch
         allow_fallback(kind)
-    from emotion2vec.probe.benchmark import run_benchmark
-    from emotion2vec.probe.plan import load_plan
+    from emotion2vec.probe.benchmark.plan import load_plan
+    from emotion2vec.probe.benchmark.run import run_benchmark
     from emotion2vec.probe.stopping import leaving_at_once
 
     plan = load_plan(find_config(config, "benchmark"), overrides or [])

@@ -22,12 +22,12 @@ import numpy as np
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays
-from emotion2vec.extraction.choices import FeatureChoice
+from emotion2vec.extraction.encode.arrays import Arrays
+from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.options import ExecutorOptions, Workload, backend_faults, check_options, option_faults
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
-from emotion2vec.extraction.sources import AnySources, Item, read_sources
+from emotion2vec.extraction.sources.named import AnySources, Item, read_sources
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
 from emotion2vec.files import check_folder_name
 
@@ -84,7 +84,7 @@ def predict(
         check_folder_name(plot, "plot", "a picture for each input")
     found = read_sources(source, root=root, channel=channel, segments=segments, accept_damaged=accept_damaged)
 
-    from emotion2vec.extraction.encoder import Encoder
+    from emotion2vec.extraction.encode.encoder import Encoder
     from emotion2vec.extraction.executor import local_executor
 
     step = 1 if window is None else _frames_of(window)

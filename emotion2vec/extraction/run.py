@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.errors import ManifestError
-from emotion2vec.extraction.job import FailureLog
-from emotion2vec.extraction.ledger import Ledger
 from emotion2vec.extraction.progress import Progress, ProgressCallback
-from emotion2vec.extraction.sources import Item, Items
+from emotion2vec.extraction.sources.named import Item, Items
 from emotion2vec.extraction.writers import Writer
+from emotion2vec.extraction.writers.job import FailureLog
+from emotion2vec.extraction.writers.ledger import Ledger
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.executor import Executor

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emotion2vec.corpora.conversations import Contexts, Turn
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.problem import Fitted, Problem
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.tasks.scaling import Scaling
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from emotion2vec.corpora.conversations import Contexts
 from emotion2vec.corpora.folds import Fold, validation_split
 from emotion2vec.devices import HOST, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
 from emotion2vec.probe.progress import track
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.tasks.metrics import mean_scores, std_scores
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Goal, check_tests

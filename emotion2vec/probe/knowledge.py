@@ -10,8 +10,8 @@ from typing import Any
 from emotion2vec.checkpoint.heard import utterance_key
 from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.folds import Fold
-from emotion2vec.probe.combined import CombinedFeatures
-from emotion2vec.probe.store import Extractor
+from emotion2vec.probe.features.combined import CombinedFeatures
+from emotion2vec.probe.features.extractor import Extractor
 
 MARK = "transductive"
 """Stands beside scores of a model that knew some of the tests."""

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from emotion2vec.devices import is_host
 from emotion2vec.hardware import best_precision
-from emotion2vec.probe.store import FeatureTable
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.tasks.scaling import Scaling
 
 BLOCK_FRAMES = 2048

@@ -19,15 +19,16 @@ from emotion2vec.corpora.summary import Summary
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import check_file_name
-from emotion2vec.probe.combined import CombinedFeatures
 from emotion2vec.probe.evaluation import evaluate
-from emotion2vec.probe.features import make_extractor
+from emotion2vec.probe.features.combined import CombinedFeatures
+from emotion2vec.probe.features.extractor import Extractor
+from emotion2vec.probe.features.names import make_extractor
+from emotion2vec.probe.features.stored.matching import StoredFeatures
+from emotion2vec.probe.features.table import FeatureTable, check_texts, extract_table
 from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.knowledge import Knowledge
 from emotion2vec.probe.problem import HeadRecipe
 from emotion2vec.probe.request import Request, check_request
-from emotion2vec.probe.store import Extractor, FeatureTable, check_texts, extract_table
-from emotion2vec.probe.stored import StoredFeatures
 from emotion2vec.report.tables import check_writable, versions, write_json
 from emotion2vec.tasks.targets import Goal, check_tests, make_goal
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from emotion2vec.corpora.conversations import Contexts
-from emotion2vec.probe.store import FeatureTable
+from emotion2vec.probe.features.table import FeatureTable
 
 if TYPE_CHECKING:
     from emotion2vec.model.heads import Head

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.problem import Fitted, Problem, inner_splits
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.tasks.metrics import concordance
 from emotion2vec.tasks.scaling import Scaling
 

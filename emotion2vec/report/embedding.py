@@ -14,7 +14,8 @@ import numpy as np
 
 from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.errors import ManifestError
-from emotion2vec.probe.store import Extractor, extract_table
+from emotion2vec.probe.features.extractor import Extractor
+from emotion2vec.probe.features.table import extract_table
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.scaling import Scaling
 

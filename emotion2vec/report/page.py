@@ -9,8 +9,8 @@ from typing import Any
 
 from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.files import check_file_name, complete_file
-from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.plan import BenchmarkPlan
+from emotion2vec.probe.benchmark.plan import BenchmarkPlan
+from emotion2vec.probe.features.names import make_extractor
 from emotion2vec.report.charts import agreement, confusion_table, layer_bars, mapping_table, scatter
 from emotion2vec.report.embedding import embed
 from emotion2vec.report.exports import (

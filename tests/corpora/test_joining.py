@@ -15,8 +15,8 @@ from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.folds import make_folds, validation_split
 from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe import benchmark
-from emotion2vec.probe.plan import load_plan
+from emotion2vec.probe.benchmark import run as benchmark
+from emotion2vec.probe.benchmark.plan import load_plan
 
 
 def corpus(name: str, *labels: str, speakers: int = 3, warnings: tuple[str, ...] = ()) -> ClipSet:

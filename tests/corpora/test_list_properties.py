@@ -19,7 +19,7 @@ from emotion2vec.corpora.lists.manifests import Manifest, read_manifest
 from emotion2vec.corpora.lists.segments import read_segments
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.corpora.names import normal
-from emotion2vec.extraction.sources import _from_list
+from emotion2vec.extraction.sources.named import _from_list
 
 HOSTILE = [
     '"', "'", "#", "-", "--", " ", "  ", ".", "..", ",", ";", "\\", "%s", "|", "=", "<NA>", "~", "$HOME", "*", "?",

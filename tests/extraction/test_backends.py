@@ -22,15 +22,16 @@ from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.export import exporting as exporting
 from emotion2vec.export.graph import Agreement, NetworkPath
-from emotion2vec.extraction import backends, extract, graphs
-from emotion2vec.extraction.backends import choose_graph
-from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.clips import ClipFault
-from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.graphs import GraphNetwork, build_graph, find_graph
-from emotion2vec.extraction.models import ready_model
+from emotion2vec.extraction import extract
+from emotion2vec.extraction.encode import backends, graphs
+from emotion2vec.extraction.encode.backends import choose_graph
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.encoder import Encoder
+from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph
+from emotion2vec.extraction.encode.ready import ready_model
 from emotion2vec.extraction.options import Workload
 from emotion2vec.extraction.predict import predict
+from emotion2vec.extraction.sources.decoding import AudioFault
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.heads import MeanLinear
 
@@ -187,7 +188,7 @@ def test_memory_that_does_not_suffice_costs_a_clip(kept: Path, model: Emotion2ve
     graph._session = Full()
     encoder = Encoder(model, FeatureChoice(), precision="fp32", chunking=Chunking(), graph=graph)
     (fault,) = encoder.encode_safely([clip(16_000)])
-    assert isinstance(fault, ClipFault) and "do not fit into memory" in fault.reason
+    assert isinstance(fault, AudioFault) and "do not fit into memory" in fault.reason
 
 
 def test_subnormal_numbers_are_flushed_only_in_the_graph(kept: Path) -> None:

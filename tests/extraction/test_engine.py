@@ -21,7 +21,7 @@ from emotion2vec.checkpoint import save_model
 from emotion2vec.corpora.lists.manifests import Fault, Manifest, Utterance
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.extraction import ExtractionReport, extract
-from emotion2vec.extraction.choices import Layers
+from emotion2vec.extraction.encode.choices import Layers
 from emotion2vec.extraction.progress import Progress
 from emotion2vec.model.encoder import Emotion2vec
 

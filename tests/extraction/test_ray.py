@@ -21,14 +21,16 @@ from emotion2vec.audio.frames import frame_count
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.checkpoint import save_model
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction import extract, ray_executor, ray_worker
-from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction import extract
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.progress import Progress
-from emotion2vec.extraction.ray_executor import share_out
-from emotion2vec.extraction.ray_worker import Assignment, DecodeItems, EncodeClips, pack_items, unpack_outcome
+from emotion2vec.extraction.ray import executor as ray_executor
+from emotion2vec.extraction.ray import worker as ray_worker
+from emotion2vec.extraction.ray.executor import share_out
+from emotion2vec.extraction.ray.worker import Assignment, DecodeItems, EncodeClips, pack_items, unpack_outcome
 from emotion2vec.extraction.run import ExtractionReport
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer, open_writer
 from emotion2vec.model.encoder import Emotion2vec
 

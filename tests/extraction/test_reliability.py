@@ -26,8 +26,8 @@ from emotion2vec.audio.decode import Note
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.checkpoint import save_model
 from emotion2vec.extraction import ExtractionReport, extract
-from emotion2vec.extraction.clips import LongClip
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.sources.decoding import LongWaveform
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.model.encoder import Emotion2vec
 
 FORMATS = {
@@ -269,13 +269,13 @@ def test_a_long_file_that_grows_between_the_passes_keeps_its_first_length(
 ) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(encoded("wav", speech(60_000)))
-    original = LongClip.blocks
+    original = LongWaveform.blocks
 
-    def grow(self: LongClip) -> Iterator[np.ndarray]:
+    def grow(self: LongWaveform) -> Iterator[np.ndarray]:
         path.write_bytes(encoded("wav", speech(90_000)))
         return original(self)
 
-    monkeypatch.setattr(LongClip, "blocks", grow)
+    monkeypatch.setattr(LongWaveform, "blocks", grow)
     report = extract(path, model=model, output=tmp_path / "out", chunk_seconds=2, chunk_overlap=1)
     assert report.written == 1 and len(np.load(tmp_path / "out" / "x.npy")) == frame_count(60_000)
 
@@ -291,7 +291,7 @@ def test_files_without_permission(model: Emotion2vec, tmp_path: Path) -> None:
 
 def test_an_hour_is_read_in_constant_memory(model: Emotion2vec, tmp_path: Path) -> None:
     """Only decoding and statistics: digital silence of an hour at 8 kHz, 230 MB as floats at 16 kHz."""
-    from emotion2vec.extraction.clips import Source, decode
+    from emotion2vec.extraction.sources.decoding import Undecoded, decode
 
     path = tmp_path / "long.wav"
     size = 3_600 * 8_000 * 2
@@ -299,8 +299,8 @@ def test_an_hour_is_read_in_constant_memory(model: Emotion2vec, tmp_path: Path) 
     os.truncate(path, size + 44)
     before = peak_memory()
     item = Item(id="x", audio=path)
-    (clip,) = decode([Source(0, "x", item.blocks)], workers=1, min_samples=400, max_samples=640_000)
-    assert isinstance(clip, LongClip) and clip.samples == 3_600 * 16_000
+    (clip,) = decode([Undecoded(0, "x", item.blocks)], workers=1, min_samples=400, max_samples=640_000)
+    assert isinstance(clip, LongWaveform) and clip.samples == 3_600 * 16_000
     assert peak_memory() - before < 100e6
 
 

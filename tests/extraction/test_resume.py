@@ -15,7 +15,7 @@ from emotion2vec.corpora.clips import Clip
 from emotion2vec.corpora.lists.manifests import Manifest, Utterance
 from emotion2vec.extraction import extract
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.probe.stored import StoredFeatures
+from emotion2vec.probe.features.stored.matching import StoredFeatures
 
 RESUMED = ["npy", "npz", "safetensors", "parquet", "hdf5", "kaldi"]
 

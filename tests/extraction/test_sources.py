@@ -17,7 +17,7 @@ from emotion2vec.corpora.lists.manifests import Fault
 from emotion2vec.corpora.lists.segments import read_segments
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.extraction import extract
-from emotion2vec.extraction.sources import Items, read_sources, take_shard
+from emotion2vec.extraction.sources.named import Items, read_sources, take_shard
 from emotion2vec.model.encoder import Emotion2vec
 
 

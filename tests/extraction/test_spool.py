@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from emotion2vec.extraction import spool
-from emotion2vec.extraction.arrays import ArraySpec, FeatureArray, Layout
-from emotion2vec.extraction.sources import Item
-from emotion2vec.extraction.spool import spooled
+from emotion2vec.extraction.encode import spool
+from emotion2vec.extraction.encode.arrays import ArraySpec, FeatureArray, Layout
+from emotion2vec.extraction.encode.spool import spooled
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Output
 from emotion2vec.extraction.writers.files import NpyWriter, SafetensorsWriter
 from emotion2vec.extraction.writers.parts import PartsWriter

@@ -13,8 +13,9 @@ import torch
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.audio.vad import FRAMES_AT_ONCE, SpeechDetector
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction import extract, sources
-from emotion2vec.extraction.sources import read_sources
+from emotion2vec.extraction import extract
+from emotion2vec.extraction.sources import named as sources
+from emotion2vec.extraction.sources.named import read_sources
 from emotion2vec.model.encoder import Emotion2vec
 
 SILENCE = 2.0

@@ -17,8 +17,8 @@ import pytest
 from signals import interruptible
 
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.arrays import ArraySpec, FeatureArray
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.encode.arrays import ArraySpec, FeatureArray
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
 from emotion2vec.extraction.writers import open_writer as open_real_writer
 from emotion2vec.extraction.writers.base import write_npy

@@ -28,8 +28,8 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.model.dialogue import Dialogue
 from emotion2vec.probe import probe
 from emotion2vec.probe.dialogues import DialogueHead, Rows, heard_turns
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.problem import Problem
-from emotion2vec.probe.store import FeatureTable
 
 QUICK = DialogueHead(hidden=16, lr=1e-2, batch=16, epochs=8)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from probe.stand_in import StandIn, clip_of, write_tones
 
@@ -11,9 +12,11 @@ from emotion2vec.audio import spectral
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.fingerprint import weights_hash
 from emotion2vec.model.config import Emotion2vecConfig
-from emotion2vec.probe.features import make_extractor
+from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.fingerprint import weights_hash
+from emotion2vec.probe.features.extractor import ClipFeatures
+from emotion2vec.probe.features.names import make_extractor
 
 TINY = {
     "channels": 16,
@@ -97,9 +100,23 @@ def test_untrained_takes_the_shape_and_is_the_same_every_time(tmp_path: Path, cl
     np.testing.assert_array_equal(first.extract([clip])[0].vector, second.extract([clip])[0].vector)
 
 
-def test_untrained_takes_the_shape_of_the_model_at_hand(clip: Clip) -> None:
-    from emotion2vec.model.encoder import Emotion2vec
+@pytest.mark.parametrize("layer", ["last", "all"])
+def test_a_neighbour_that_fails_does_not_change_the_features_of_long_clips(tmp_path: Path, layer: str) -> None:
+    """Long audio is encoded in windows, together with other clips or alone."""
+    long, broken = tmp_path / "long.wav", tmp_path / "broken.wav"
+    samples = np.random.default_rng(0).standard_normal(45 * 16_000)
+    soundfile.write(long, 0.1 * samples * np.linspace(0, 1, len(samples)), 16_000)
+    broken.write_bytes(b"not audio")
+    extractor = make_extractor(Emotion2vec(Emotion2vecConfig(**TINY)).eval(), layer=layer)
+    (expected,) = extractor.extract([clip_of(long)])
+    found, reason = extractor.extract([clip_of(long), clip_of(broken)])
+    assert isinstance(expected, ClipFeatures) and isinstance(found, ClipFeatures)
+    np.testing.assert_array_equal(found.vector, expected.vector)
+    np.testing.assert_array_equal(found.frames, expected.frames)
+    assert reason.startswith(f"{broken}: ")
 
+
+def test_untrained_takes_the_shape_of_the_model_at_hand(clip: Clip) -> None:
     torch.manual_seed(5)
     model = Emotion2vec(Emotion2vecConfig(**TINY)).eval()
     found = make_extractor("untrained", model=model)

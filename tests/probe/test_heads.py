@@ -14,11 +14,11 @@ from torch import nn
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.heads import FrameMlp, MeanTwoLayers
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import HEADS as HEADS_BY_NAME
 from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead, make_heads
 from emotion2vec.probe.packed import FrameBank, mean_hidden
 from emotion2vec.probe.problem import HeadRecipe, Problem, inner_splits
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.training import Schedule, batch_order, train
 from emotion2vec.tasks.scaling import Scaling
 

@@ -20,8 +20,9 @@ from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.folds import make_folds, selection_fold
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.run import pretrain
-from emotion2vec.probe import benchmark, probe
-from emotion2vec.probe.plan import load_plan
+from emotion2vec.probe import probe
+from emotion2vec.probe.benchmark import run as benchmark
+from emotion2vec.probe.benchmark.plan import load_plan
 from emotion2vec.report.tables import fold_table
 
 

@@ -23,12 +23,13 @@ from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.corpora.named.utterances import read_utterances
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe import benchmark, probe
+from emotion2vec.probe import probe
+from emotion2vec.probe.benchmark import run as benchmark
+from emotion2vec.probe.benchmark.plan import load_plan
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import LinearHead, MlpHead, SequenceHead, WeightedHead
-from emotion2vec.probe.plan import load_plan
 from emotion2vec.probe.problem import HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.tasks.losses import ValueCriterion
 from emotion2vec.tasks.metrics import concordance_scores, moments
 from emotion2vec.tasks.significance import bootstrap_intervals

@@ -9,8 +9,8 @@ from probe.stand_in import StandIn, write_tones
 
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.corpora.lists.tables import read_table
-from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.store import extract_table
+from emotion2vec.probe.features.names import make_extractor
+from emotion2vec.probe.features.table import extract_table
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.writers import FORMATS
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.stored import StoredFeatures
-from emotion2vec.probe.stored_files import is_feature_store
+from emotion2vec.probe.features.names import make_extractor
+from emotion2vec.probe.features.stored.matching import StoredFeatures
+from emotion2vec.probe.features.stored.opening import is_feature_store
 
 NAMES = ["X", "X.orig", "X.orig.v2", "s1/a", "s2/a", "s1/a.frames", "Zo\u00eb", "s1/a b", "-x#1", "e.utterance"]
 CANNOT = {("kaldi", "both"), ("iemocap", "both"), ("iemocap", "utterance")}

@@ -17,9 +17,9 @@ from emotion2vec.corpora.folds import Fold
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.probe import probe
 from emotion2vec.probe.dialogues import DialogueHead
-from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.store import extract_table
-from emotion2vec.probe.transcripts import TextEncoder, text_encoder
+from emotion2vec.probe.features.names import make_extractor
+from emotion2vec.probe.features.table import extract_table
+from emotion2vec.probe.features.text import TextEncoder, text_encoder
 
 WORDS = ("good", "bad", "day", "night", "and")
 

@@ -12,7 +12,7 @@ import pytest
 
 from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.errors import ManifestError
-from emotion2vec.probe.cache import ClipFeatures
+from emotion2vec.probe.features.extractor import ClipFeatures
 from emotion2vec.report import embedding
 from emotion2vec.report.charts import PALETTE, agreement, layer_bars, scatter
 from emotion2vec.report.embedding import embed

@@ -14,8 +14,8 @@ from uuid import uuid4
 import numpy as np
 
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.arrays import Arrays, FeatureArray, Layout
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
+from emotion2vec.extraction.sources.named import Item
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion2vec.extraction.arrays import Arrays
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.encode.arrays import Arrays
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import (
     Output,
     SafeFolder,

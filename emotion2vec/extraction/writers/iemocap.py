@@ -12,8 +12,8 @@ from uuid import uuid4
 import numpy as np
 
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.arrays import Arrays, FeatureArray
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import Output, utf8_name, whole_file, write_npy
 
 READ_FRAMES = 65_536

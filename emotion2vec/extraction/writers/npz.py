@@ -13,8 +13,8 @@ from uuid import uuid4
 import numpy as np
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.encode.arrays import Arrays
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import Output, array_names, utf8_name, write_npy
 
 

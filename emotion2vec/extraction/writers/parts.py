@@ -10,8 +10,8 @@ from typing import Protocol
 from uuid import uuid4
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays, Layout
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.encode.arrays import Arrays, Layout
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import Output
 
 PART_BYTES = 256 * 1024 * 1024

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.arrays import Arrays, Layout
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.encode.arrays import Arrays, Layout
+from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import printable, utf8_name
 
 ROW_BYTES = 1 << 30
