@@ -91,8 +91,6 @@ def sources() -> dict[str, str]:
 
 
 TO_BE_TURNED = {
-    "emotion2vec.audio.vad imports emotion2vec.corpora.faults",
-    "emotion2vec.audio.vad imports emotion2vec.extraction.sources.named",
     "emotion2vec.checkpoint.convert imports emotion2vec.export.exporting",
     "emotion2vec.checkpoint.formats.data2vec imports emotion2vec.pretrain.config",
     "emotion2vec.corpora.audit imports emotion2vec.tasks.metrics",
@@ -100,8 +98,6 @@ TO_BE_TURNED = {
     "emotion2vec.probe.__init__ imports emotion2vec.report.tables",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.embedding",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.page",
-    "emotion2vec.probe.benchmark.run imports emotion2vec.report.tables",
-    "emotion2vec.probe.probing imports emotion2vec.report.tables",
     "emotion2vec.training.guards imports emotion2vec.pretrain.targets",
     "emotion2vec.training.instruments imports emotion2vec.pretrain.config",
     "emotion2vec.training.metrics imports emotion2vec.pretrain.config",
@@ -134,8 +130,6 @@ TO_BE_CUT = {
     "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.formats.huggingface",
     "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.native",
     "emotion2vec.extraction.sources.named imports emotion2vec.audio.vad",
-    "emotion2vec.probe.probing imports emotion2vec.report.tables",
-    "emotion2vec.report.tables imports emotion2vec.probe.probing",
 }
 """Circles that are left."""
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +30,7 @@ from emotion2vec.files import check_folder_name
 from emotion2vec.pretrain.config import PretrainConfig, load_config
 from emotion2vec.settings import to_dict, to_yaml
 from emotion2vec.training.schedules import learning_rate
+from emotion2vec.version import TRAINED_WITH, git_commit, versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,7 +104,8 @@ class RunFolder:
             raise ConfigError(f"run.dir is {self.path}, which is a file, expected a folder") from error
         notes = self._check_same_run() if newest_checkpoint(self.path) is not None else []
         self.config_file.write_text(to_yaml(self.config), encoding="utf-8")
-        (self.path / VERSIONS_FILE).write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+        found = versions(*TRAINED_WITH) | {"git_commit": git_commit()}
+        (self.path / VERSIONS_FILE).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         return [*notes, *self._note_computing(computing)]
 
     def _note_computing(self, computing: Computing) -> list[str]:
@@ -273,28 +272,6 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
         if line.endswith("\n") and isinstance(values, dict) and isinstance(values.get("update"), int):
             found.append(values)
     return found
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that decide numbers, and the git commit of a clone."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "git_commit": _git_commit()}
-    for name in ("emotion2vec", "torch", "lightning", "lhotse", "numpy", "soundfile", "soxr"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def _git_commit() -> str | None:
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(source), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _fixed_values(config: PretrainConfig) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from emotion2vec.extraction.predict import predict
 from emotion2vec.extraction.sources.decoding import AudioFault
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.heads import MeanLinear
+from emotion2vec.version import library_version
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -215,7 +216,7 @@ def test_a_graph_is_built_once_and_said(
     assert find_graph(model) is None and not path.exists()
     assert build_graph(model) == path and len(written) == 2
     assert find_graph(tiny_model()) is None  # without a head it is another model
-    for name in ("_code", "processor", "package_version"):
+    for name in ("_code", "processor", "library_version"):
         with monkeypatch.context() as patch:
             patch.setattr(graphs, name, lambda *_: "9")
             assert find_graph(model) is None
@@ -359,7 +360,7 @@ def test_products_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(hardware, "_chosen", {})
     assert 0.01 < backends.product_gain(64, 96) < 100
     assert backends.product_gain(64, 96) == hardware.known(
-        f"gain of onnxruntime {graphs.package_version('onnxruntime')} for products of 64 and 96 channels"
+        f"gain of onnxruntime {library_version('onnxruntime')} for products of 64 and 96 channels"
     )
     one = backends._one_product(torch.zeros(96, 64))  # other numbers than the weight's
     monkeypatch.setattr(backends, "_one_product", lambda weight: one)
