@@ -91,8 +91,6 @@ def sources() -> dict[str, str]:
 
 
 TO_BE_TURNED = {
-    "emotion2vec.audio.vad imports emotion2vec.corpora.faults",
-    "emotion2vec.audio.vad imports emotion2vec.extraction.sources.named",
     "emotion2vec.checkpoint.convert imports emotion2vec.export.exporting",
     "emotion2vec.checkpoint.formats.data2vec imports emotion2vec.pretrain.config",
     "emotion2vec.corpora.audit imports emotion2vec.tasks.metrics",

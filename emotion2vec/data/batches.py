@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.data.augment import Augmenter
 from emotion2vec.data.decoder import BatchDecoder, Cropping, MicroBatch
 from emotion2vec.data.order import BatchOrder, Packing, Position

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.corpora.faults import Change, Fault
-from emotion2vec.corpora.lists.manifests import Manifest, Utterance, read_manifest
+from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.summary import Summary
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.shard_writer import WORK_FOLDER, ShardOptions, ShardSummary, read_shard_summary, write_shard
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
@@ -36,6 +37,9 @@ from emotion2vec.files import check_folder_name, publish, write_text
 from emotion2vec.seeding import keyed_seed
 
 FAULTS_FILE = "faults.tsv"
+
+PLANNED = ("id", "audio", "start", "duration", "channel", "label", "speaker")
+"""What shards hold of an utterance; the digest of a plan is made of it."""
 
 
 @dataclass
@@ -174,7 +178,9 @@ def _plan(utterances: Sequence[Utterance], **settings: Any) -> dict[str, Any]:
     """What decides the shards; a preparation is only continued by one with the same plan, of unchanged files."""
     digest = hashlib.blake2b(digest_size=16)
     for utterance in utterances:
-        digest.update(f"{utterance!r} {_state(utterance.audio)}\n".encode("utf-8", "surrogateescape"))
+        facts = ", ".join(f"{name}={getattr(utterance, name)!r}" for name in PLANNED)
+        line = f"Utterance({facts}) {_state(utterance.path)}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return {**settings, "listed": len(utterances), "digest": digest.hexdigest()}
 
 
@@ -292,7 +298,7 @@ def _next_or_stop() -> bool:
     return _stop.is_set()
 
 
-def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Manifest) -> None:
+def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Listing) -> None:
     """Join the shards' indexes, write the summary, and remove what was only needed on the way.
 
     Raises:

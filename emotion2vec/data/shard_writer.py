@@ -17,7 +17,8 @@ import numpy as np
 from emotion2vec.audio.decode import Note, describe_content
 from emotion2vec.audio.decode.reading import read_header
 from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
-from emotion2vec.corpora.lists.manifests import Fault, Utterance
+from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.data.cuts import load_cut, make_cut
 from emotion2vec.data.shards import INDEX, SHAR_FOLDER, shard_name
 from emotion2vec.errors import AudioError
@@ -152,7 +153,7 @@ def _validated(utterance: Utterance, accept_damaged: bool) -> tuple[Cut, np.ndar
     from lhotse import SupervisionSegment
 
     notes: list[Note] = []
-    cut = make_cut(utterance, read_header(utterance.audio, str(utterance.audio), accept_damaged=accept_damaged))
+    cut = make_cut(utterance, read_header(utterance.path, str(utterance.audio), accept_damaged=accept_damaged))
     if round(cut.duration * SAMPLE_RATE) < MIN_SAMPLES:
         raise AudioError(f"too short, {cut.duration:g} s, expected at least {MIN_SAMPLES / SAMPLE_RATE:g} s")
     waveform = load_cut(cut, accept_damaged=accept_damaged, notes=notes)
@@ -175,7 +176,7 @@ def _is_plain(utterance: Utterance) -> bool:
     """Whether an utterance is a whole file that libsndfile decodes, so that every reader of the shards does."""
     if utterance.start is not None or utterance.duration is not None or utterance.channel is not None:
         return False
-    kind = describe_content(utterance.audio)
+    kind = describe_content(utterance.path)
     return kind is not None and kind.decoder == "libsndfile"
 
 
@@ -187,7 +188,7 @@ def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, recode: bool)
         encoded, suffix = _stored(waveform)
         cut = _mono(cut, waveform.size)
     else:
-        encoded, suffix = utterance.audio.read_bytes(), utterance.audio.suffix.lower()
+        encoded, suffix = utterance.path.read_bytes(), utterance.path.suffix.lower()
     cut.recording = to_shar_placeholder(cut.recording)
     record = json.dumps(cut.recording.to_dict()).encode()
     return _member(cut.id + suffix, encoded), _member(f"{cut.id}.json", record), cut

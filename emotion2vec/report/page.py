@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.clips import ClipSet
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.files import check_file_name, check_writable, write_json, write_text
 from emotion2vec.probe.benchmark.plan import BenchmarkPlan
 from emotion2vec.probe.features.names import make_extractor
@@ -94,7 +94,7 @@ def _introduction(documents: Sequence[Document]) -> str:
 
 
 def write_plots(
-    clipset: ClipSet,
+    clipset: Corpus,
     features: Sequence[str],
     output: Path,
     *,

@@ -16,7 +16,7 @@ import numpy as np
 from emotion2vec.audio.decode import Note
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import NORMALIZE_EPS, normalize
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import AudioError
 from emotion2vec.processors import available_processors
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.contents import combined_key
 from emotion2vec.corpora.joining import Part, join_corpora
+from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.corpora.summary import Summary
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError, Emotion2vecError, ManifestError
 from emotion2vec.files import check_folder_name, write_json
 from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
@@ -29,6 +30,21 @@ logger = logging.getLogger(__name__)
 
 RESULT_FORMAT = 3
 """Raised when the documents of results get other entries, so that older ones are computed anew."""
+
+DIGESTED: tuple[str, ...] = (
+    "speaker",
+    "gender",
+    "session",
+    "text",
+    "sentence",
+    "intensity",
+    "fold",
+    "split",
+    "corpus",
+    "language",
+)
+DIGESTED += ("values", "dialogue", "turn")
+"""What a result on disk depends on beside the audio, the files' names and labels."""
 
 REPORT_REST = 9
 """While a benchmark runs no report is written for this many times what the last one took: hundreds of results take
@@ -130,9 +146,7 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
     return result
 
 
-def _with_texts(
-    plan: BenchmarkPlan, corpus: CorpusPlan, clipset: ClipSet, result: BenchmarkResult
-) -> list[FeaturePlan]:
+def _with_texts(plan: BenchmarkPlan, corpus: CorpusPlan, clipset: Corpus, result: BenchmarkResult) -> list[FeaturePlan]:
     """The features that the corpus has all texts for; the others fail now and not hours later."""
     from emotion2vec.probe.features.names import reads_text
 
@@ -140,7 +154,7 @@ def _with_texts(
     for feature in plan.features:
         try:
             if reads_text(feature.name):
-                check_texts(clipset.clips, feature.name)
+                check_texts(clipset.utterances, feature.name)
         except ManifestError as error:
             result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": str(error)})
         else:
@@ -167,7 +181,7 @@ def _warnings_once(corpus: str) -> Iterator[None]:
         probing_logger.removeFilter(is_new)
 
 
-def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> ClipSet:
+def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> Corpus:
     """Read a corpus of a plan, or join its parts; paths start at the plan's `data`.
 
     Raises:
@@ -189,7 +203,7 @@ def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> ClipSet:
     parts = [
         Part(
             name=part.name,
-            clipset=request.read(),
+            corpus=request.read(),
             language=part.language,
             split=part.split,
             labels=part.labels,
@@ -209,17 +223,17 @@ def _located(plan: BenchmarkPlan, source: CorpusPlan | PartPlan, **wanted: Any) 
     """The request for a corpus, paths joined to the plan's `data`."""
     paths = {name: getattr(source, name) for name in ("table", "emobox", "root")}
     found = {name: Path(plan.data) / path for name, path in paths.items() if path}
-    return Request(dataset=source.dataset, **found, **wanted)
+    return Request(corpus=CorpusOptions(dataset=source.dataset, **found), **wanted)
 
 
 def _cache(plan: BenchmarkPlan) -> str | Path:
     return plan.cache or Path(plan.output) / "features"
 
 
-def _corpus_digest(clipset: ClipSet, cache: str | Path) -> str:
+def _corpus_digest(clipset: Corpus, cache: str | Path) -> str:
     """Hash of the clips, what is said about them, and their audio."""
-    facts = [[value for name, value in vars(clip).items() if name != "path"] for clip in clipset.clips]
-    audio = combined_key((clip.path for clip in clipset.clips), cache)
+    facts = [[clip.file, clip.label or "", *(getattr(clip, name) for name in DIGESTED)] for clip in clipset.utterances]
+    audio = combined_key((clip.path for clip in clipset.utterances), cache)
     described = repr(facts) + repr(clipset.splits) + repr(clipset.mapping)
     return hashlib.blake2b((described + audio).encode(), digest_size=12).hexdigest()
 
@@ -227,7 +241,7 @@ def _corpus_digest(clipset: ClipSet, cache: str | Path) -> str:
 def _probe_feature(
     plan: BenchmarkPlan,
     corpus: CorpusPlan,
-    clipset: ClipSet,
+    clipset: Corpus,
     feature: FeaturePlan,
     digest: str,
     progress: bool,
