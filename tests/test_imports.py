@@ -98,8 +98,6 @@ TO_BE_TURNED = {
     "emotion2vec.probe.__init__ imports emotion2vec.report.tables",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.embedding",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.page",
-    "emotion2vec.tasks.losses imports emotion2vec.probe.features.table",
-    "emotion2vec.tasks.losses imports emotion2vec.probe.tasks",
     "emotion2vec.training.guards imports emotion2vec.pretrain.targets",
     "emotion2vec.training.instruments imports emotion2vec.pretrain.config",
     "emotion2vec.training.metrics imports emotion2vec.pretrain.config",
