@@ -93,8 +93,6 @@ def sources() -> dict[str, str]:
 TO_BE_TURNED = {
     "emotion2vec.checkpoint.convert imports emotion2vec.export.exporting",
     "emotion2vec.checkpoint.formats.data2vec imports emotion2vec.pretrain.config",
-    "emotion2vec.corpora.audit imports emotion2vec.tasks.metrics",
-    "emotion2vec.corpora.audit imports emotion2vec.tasks.targets",
     "emotion2vec.probe.__init__ imports emotion2vec.report.tables",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.embedding",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.page",
