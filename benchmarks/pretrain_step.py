@@ -34,7 +34,8 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
     import torch
     from plain import plain_network
 
-    from emotion2vec.data.batches import MicroBatch, Position
+    from emotion2vec.data.micro_batch import MicroBatch
+    from emotion2vec.data.order import Position
     from emotion2vec.hardware import best_rate
     from emotion2vec.pretrain.config import load_config
     from emotion2vec.pretrain.network import Pretrainer

@@ -22,8 +22,6 @@ TO_BE_SPLIT = {
     "cli/probing.py visualize",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "data/batches.py _argument_faults",
-    "data/batches.py batches",
     "data/prepare.py",
     "data/prepare.py prepare",
     "extraction/api.py extract_features",

@@ -26,6 +26,11 @@ class DataConfig:
     patience: float = option(600.0, "how long a data source that went away is waited for, in seconds", ge=0)
     max_bad_share: float = option(0.01, "stop when more than this share of the files cannot be used", ge=0, le=1)
 
+    @property
+    def budget(self) -> int:
+        """Bound on utterances × length of a batch, in samples."""
+        return int(self.batch_seconds * SAMPLE_RATE)
+
 
 @dataclass(kw_only=True)
 class AugmentConfig:

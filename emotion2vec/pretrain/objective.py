@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from emotion2vec.audio.frames import frame_count
-from emotion2vec.data.batches import MicroBatch
+from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.pretrain.ema import ema_decay
 from emotion2vec.pretrain.masking import batch_masks, masked_frames
-from emotion2vec.pretrain.metrics import UpdateSums, UtteranceCovariance, channel_std, refuse_collapse, effective_rank
+from emotion2vec.pretrain.metrics import UpdateSums, UtteranceCovariance, channel_std, effective_rank, refuse_collapse
 from emotion2vec.pretrain.network import Pretrainer, PretrainOutput
 from emotion2vec.pretrain.work import utterance_flops
 from emotion2vec.seeding import keyed_seed

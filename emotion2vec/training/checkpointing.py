@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from emotion2vec.checkpoint.heard import Heard, utterance_key
-from emotion2vec.data.batches import MicroBatch, Position
+from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.data.order import Position
 from emotion2vec.training.guards import SpikeGuard
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.optimizer import Optimization

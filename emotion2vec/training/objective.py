@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from emotion2vec.checkpoint.native import description
-from emotion2vec.data.batches import MicroBatch
+from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.devices import to_device
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.training.metrics import UpdateSize

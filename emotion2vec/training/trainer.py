@@ -14,7 +14,9 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.data.augment import build_augmenter
-from emotion2vec.data.batches import MicroBatch, Position, batches
+from emotion2vec.data.batches import batches
+from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.data.order import Position, Stream
 from emotion2vec.data.sources import Source
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.seeding import keyed_seed
@@ -142,25 +144,15 @@ class Trainer:
         return int(signal.SIGTERM) if terminated else int(signal.SIGINT) if interrupted else None
 
     def _batches(self, interrupts: Interrupts) -> Generator[MicroBatch, None, None]:
-        data = self.config.data
+        data, ranks = self.config.data, self.ranks
+        seed = self.config.run.seed
         return batches(
             self.sources,
-            max_seconds=data.batch_seconds,
-            max_samples=data.max_samples,
-            buckets=data.buckets,
-            seed=self.config.run.seed,
-            accumulate=self.accumulate,
-            min_samples=data.min_samples,
-            length_step=data.length_step,
-            window=data.window,
+            data,
+            Stream(seed=seed, accumulate=self.accumulate, rank=ranks.rank, world_size=ranks.size),
             augmenter=build_augmenter(self.config.augment, max_bad_share=data.max_bad_share, workers=data.workers),
             start=self.position,
-            workers=data.workers,
-            cache=data.cache,
-            patience=data.patience,
             stopping=lambda: interrupts.caught is not None,
-            rank=self.ranks.rank,
-            world_size=self.ranks.size,
         )
 
     def _run_update(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from emotion2vec.data.batches import MicroBatch, batches
+from emotion2vec.data.batches import batches
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.corpus import open_corpus
+from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.data.order import Stream
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.config import TrainingConfig
 from emotion2vec.training.metrics import reduced, to_host
@@ -41,16 +45,8 @@ class Validation:
         )
         stream = batches(
             corpus.sources,
-            max_seconds=data.batch_seconds,
-            max_samples=data.max_samples,
-            buckets=data.buckets,
-            seed=self.config.run.seed,
-            accumulate=1,
-            min_samples=data.min_samples,
-            length_step=data.length_step,
-            patience=data.patience,
-            rank=self.ranks.rank,
-            world_size=self.ranks.size,
+            replace(data, workers=0, cache=False, window=DataConfig().window),
+            Stream(seed=self.config.run.seed, rank=self.ranks.rank, world_size=self.ranks.size),
         )
         kept: list[MicroBatch] = []
         for batch in takewhile(lambda batch: batch.position.epoch == 0, stream):

@@ -10,7 +10,7 @@ import soundfile
 import torch
 from training.helpers import Run, assert_same_run, finish, metrics, overrides, tensors
 
-from emotion2vec.data.batches import Position
+from emotion2vec.data.order import Position
 from emotion2vec.training.checkpointing import resumed_position
 
 
