@@ -50,7 +50,7 @@ def compare(model: Emotion2vec, paths: list[Path], rounds: int = 5) -> tuple[flo
 
 def score(model: Emotion2vec, corpus: Path, precision: str, folder: Path) -> dict[str, float]:
     """Extract a corpus in a precision, whether or not it pays, and probe the features."""
-    with mock.patch("emotion2vec.extraction.models.INT8_GAIN", 0.0):
+    with mock.patch("emotion2vec.extraction.encode.ready.INT8_GAIN", 0.0):
         report = extract(corpus, model=model, output=folder, granularity="utterance", precision=precision)
     assert report.precision == precision and not report.failed, report
     table = corpus / "metadata.tsv"

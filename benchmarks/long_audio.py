@@ -14,9 +14,9 @@ import emotion2vec
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.corpora.lists.manifests import read_manifest
-from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.clips import LongClip, Source, Statistics
-from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.encoder import Encoder
+from emotion2vec.extraction.sources.decoding import LongWaveform, Statistics, Undecoded
 from emotion2vec.extraction.streaming import StreamOptions, stream_features
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -40,7 +40,7 @@ def seams(model: Emotion2vec, samples: np.ndarray, one_pass: np.ndarray) -> None
     for seconds, overlap in [(40, 10), (40, 2), (40, 0), (20, 10), (10, 5)]:
         chunking = Chunking(seconds, overlap)
         encoder = Encoder(model, FeatureChoice(), precision="fp32", chunking=chunking)
-        clip = LongClip(Source(0, "", lambda: iter([samples])), samples.size, statistics.mean, statistics.scale)
+        clip = LongWaveform(Undecoded(0, "", lambda: iter([samples])), samples.size, statistics.mean, statistics.scale)
         frames = encoder.encode_long(clip).features["frames"].whole()  # (T, D)
         found = cosine(frames, one_pass)
         utterance = cosine(frames.mean(axis=0)[None], one_pass.mean(axis=0)[None])[0]

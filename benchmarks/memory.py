@@ -46,7 +46,7 @@ print(json.dumps([peak(), report.written, report.frames]))
 
 LIST = """
 import json, resource, sys, time
-from emotion2vec.extraction.sources import read_sources
+from emotion2vec.extraction.sources.named import read_sources
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 memory, seconds = peak(), time.process_time()

@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import LogisticRegressionHead, MlpHead
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Task
 
 NEMO_CLIPS, NEMO_FRAMES, NEMO_FOLDS = 4481, 552_000, 9

@@ -1,23 +1,17 @@
-"""Voice activity: recordings in, the stretches with speech out, found by Silero VAD's network in onnxruntime.
+"""Voice activity: a recording in, the stretches with speech out, found by Silero VAD's network in onnxruntime.
 
 S: samples at 16 kHz. F: frames of the detector (32 ms).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import ConfigError
-
-if TYPE_CHECKING:
-    from emotion2vec.extraction.sources import Item
 
 FRAME, CONTEXT, STATE = 512, 64, 128
 """Samples of a frame and before it, and the size of its state, as the network has them."""
@@ -70,38 +64,6 @@ class SpeechDetector:
             return []
         spans = self._timestamps(np.concatenate(probabilities), audio_length_samples=total)
         return [(span["start"] / SAMPLE_RATE, span["end"] / SAMPLE_RATE) for span in spans]
-
-
-def cut_at_silence(items: Sequence[Item], workers: int) -> tuple[list[Item], list[Fault]]:
-    """Replace recordings by their stretches with speech, named `<id>_<start>_<end>`; those without any are faults.
-
-    Raises:
-        ConfigError: a package is missing.
-    """
-    detector = SpeechDetector()
-
-    def find(item: Item) -> list[tuple[float, float]] | Fault:
-        try:
-            return detector.regions(item.blocks()) or Fault(item.where, "no speech was found in it")
-        except Exception as error:  # whatever one file does to a decoder must not end a job of many
-            return Fault(item.where, str(error).removeprefix(f"{item.audio}: "))
-
-    cut: list[Item] = []
-    faults: list[Fault] = []
-    with ThreadPoolExecutor(workers, thread_name_prefix="vad") as pool:
-        for item, found in zip(items, pool.map(find, items), strict=True):
-            if isinstance(found, Fault):
-                faults.append(found)
-            else:
-                cut += [_stretch(item, start, end) for start, end in found]
-    return cut, faults
-
-
-def _stretch(item: Item, start: float, end: float) -> Item:
-    """The part of an item from `start` to `end`, in s from the item's own start."""
-    first = item.start or 0.0
-    name = f"{item.id}_{first + start:.3f}_{first + end:.3f}"
-    return replace(item, id=name, start=first + start, duration=end - start)
 
 
 def _pieces(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.clips import SHOWN, Clip, ClipSet, examples
 from emotion2vec.corpora.contents import content_keys
+from emotion2vec.corpora.faults import SHOWN, examples
 from emotion2vec.corpora.folds import Fold, holds_speakers_out
 from emotion2vec.corpora.labels import class_name, folded
 from emotion2vec.corpora.names import normal
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.tasks.metrics import format_score, mean_scores
 from emotion2vec.tasks.targets import Goal, make_goal
 
@@ -27,12 +28,12 @@ SPEAKER_MARGIN = {"classification": 5.0, "regression": 0.05}
 
 
 def audit(
-    clipset: ClipSet, folds: Sequence[Fold], cache: str | Path | None = None, goal: Goal | None = None
+    corpus: Corpus, folds: Sequence[Fold], cache: str | Path | None = None, goal: Goal | None = None
 ) -> dict[str, Any]:
     """Examine a split.
 
     Args:
-        clipset: the clips.
+        corpus: the utterances.
         folds: the split; validation clips count as training.
         cache: folder that remembers hashes of audio between runs.
         goal: what is to be predicted, by default the classes.
@@ -42,7 +43,7 @@ def audit(
         clips and sentences), `baselines` (`majority`, the most frequent class or the mean of training, and `speaker`,
         that of each test clip's speaker in training; each with mean scores over folds) and `warnings`.
     """
-    clips, goal = clipset.clips, goal or make_goal(clipset)
+    clips, goal = corpus.utterances, goal or make_goal(corpus)
     keys = content_keys([clip.path for clip in clips], cache)
     rows = [_audit_fold(clips, keys, fold, goal) for fold in folds]
     guesses = {"majority": _majority, "speaker": _by_speaker}
@@ -57,7 +58,7 @@ def audit(
     }
 
 
-def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold, goal: Goal) -> dict[str, Any]:
+def _audit_fold(clips: Sequence[Utterance], keys: Sequence[str | None], fold: Fold, goal: Goal) -> dict[str, Any]:
     train = fold.fitted
     trained_keys = {keys[i] for i in train} - {None}
     texts, tested = ({clips[i].text or clips[i].sentence for i in rows} - {None} for rows in (train, fold.test))
@@ -72,12 +73,12 @@ def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold, g
     }
 
 
-def _majority(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
+def _majority(clips: Sequence[Utterance], fold: Fold, goal: Goal) -> np.ndarray:
     """(test clips, K or Q) the same answer for all."""
     return np.tile(goal.constant(fold.fitted), (len(fold.test), 1))
 
 
-def _by_speaker(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
+def _by_speaker(clips: Sequence[Utterance], fold: Fold, goal: Goal) -> np.ndarray:
     """(test clips, K or Q) the answer for each clip's speaker, if training has clips of hers; else that for all."""
     seen: dict[str, list[int]] = {}
     for i in fold.fitted:
@@ -91,7 +92,7 @@ def _by_speaker(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
 
 
 def _warnings(
-    clips: Sequence[Clip],
+    clips: Sequence[Utterance],
     keys: Sequence[str | None],
     folds: Sequence[Fold],
     rows: Sequence[dict[str, Any]],
@@ -127,7 +128,7 @@ def _warnings(
     return found + (_alike_labels(clips) + _one_class_speakers(clips) if goal.task == "classification" else [])
 
 
-def _unnamed(clips: Sequence[Clip], folds: Sequence[Fold]) -> list[str]:
+def _unnamed(clips: Sequence[Utterance], folds: Sequence[Fold]) -> list[str]:
     """Clips without a speaker in training, whose speaker may be one that validates or is tested."""
     rows = {int(i) for fold in folds for i in fold.fitted if clips[i].speaker is None}
     if not rows:
@@ -139,13 +140,13 @@ def _unnamed(clips: Sequence[Clip], folds: Sequence[Fold]) -> list[str]:
     return [f"{len(rows)} training clips have no speaker, who may also be tested: {names}; they train{how}"]
 
 
-def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence[Fold]) -> list[str]:
+def _repeated(clips: Sequence[Utterance], keys: Sequence[str | None], folds: Sequence[Fold]) -> list[str]:
     """Clips that several folds test, and recordings that the corpus lists under several names or labels."""
     found = []
     tested = Counter(int(i) for fold in folds for i in fold.test)
     if often := [clips[i].file for i, count in sorted(tested.items()) if count > 1]:
         found.append(f"{len(often)} clips are tested in more than one fold: {examples(often)}")
-    same: dict[str, list[Clip]] = {}
+    same: dict[str, list[Utterance]] = {}
     for clip, key in zip(clips, keys, strict=True):
         if key is not None:
             same.setdefault(key, []).append(clip)
@@ -157,13 +158,13 @@ def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence
     return found
 
 
-def _alike_labels(clips: Sequence[Clip]) -> list[str]:
+def _alike_labels(clips: Sequence[Utterance]) -> list[str]:
     """Labels that differ only in case, spaces, hyphens or Unicode form, or are synonyms, are mostly one class."""
     alike = _alike((clip.label for clip in clips if clip.label), class_name)
     return [f"labels that look like the same class count as different ones: {alike}"] if alike else []
 
 
-def _alike_speakers(clips: Sequence[Clip]) -> list[str]:
+def _alike_speakers(clips: Sequence[Utterance]) -> list[str]:
     """Speakers whose names differ only in how they are written are mostly one person, whom folds take apart."""
     alike = _alike((clip.speaker for clip in clips if clip.speaker), _person)
     return [f"speakers that look like the same person count as different ones: {alike}"] if alike else []
@@ -193,7 +194,7 @@ def _shown(names: Iterable[str]) -> list[str]:
     return [ascii(name) for name in sorted(names)] if same else plain
 
 
-def _one_class_speakers(clips: Sequence[Clip]) -> list[str]:
+def _one_class_speakers(clips: Sequence[Utterance]) -> list[str]:
     labels: dict[str, set[str]] = {}
     for clip in clips:
         if clip.speaker is not None and clip.label:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.data.augment import Augmenter
 from emotion2vec.data.config import DataConfig, check_data
 from emotion2vec.data.micro_batch import BatchDecoder, MicroBatch

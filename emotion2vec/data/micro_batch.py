@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import normalize
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.data.augment import Augmenter
 from emotion2vec.data.config import DataConfig
 from emotion2vec.data.order import Position, Request, Stream

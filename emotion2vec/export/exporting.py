@@ -153,7 +153,7 @@ def missing_packages() -> list[str]:
     return [name for name in PACKAGES if find_spec(name) is None]
 
 
-def _write_onnx(model: Emotion2vec, path: Path, kind: type[NetworkPath], *, int8: bool = False) -> Agreement:
+def _write_onnx(model: Emotion2vec, partial: Path, kind: type[NetworkPath], *, int8: bool = False) -> Agreement:
     """Write a model as ONNX, and compare the file with it."""
     import torch
 
@@ -167,32 +167,32 @@ def _write_onnx(model: Emotion2vec, path: Path, kind: type[NetworkPath], *, int8
     graph.producer_name, graph.producer_version = "emotion2vec", __version__
     graph.metadata_props.update(facts(model))
     name_shapes(graph, model)
-    program.save(path)
+    program.save(partial)
     if int8:
-        _quantize(path)
-    return _check(model, _onnx_graph(path), kind, int8=int8)
+        _quantize(partial)
+    return _check(model, _onnx_graph(partial), kind, int8=int8)
 
 
-def _quantize(path: Path) -> None:
+def _quantize(partial: Path) -> None:
     """Turn the weights of an ONNX file's matrix products into int8, in place."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    graph = onnx.load(path)
+    graph = onnx.load(partial)
     del graph.graph.value_info[:]  # the quantizer transposes the head's weight and keeps its old shape
     with _quiet():
-        quantize_dynamic(graph, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(graph, partial, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 
 
-def _write_program(model: Emotion2vec, path: Path) -> Agreement:
+def _write_program(model: Emotion2vec, partial: Path) -> Agreement:
     """Write a model as a `torch.export` program, and compare the file with it."""
     import torch
 
     from emotion2vec.export.graph import WholePath, facts, trace
 
-    with open(path, "wb") as stream:
+    with open(partial, "wb") as stream:
         torch.export.save(trace(model), stream, extra_files={FACTS_FILE: json.dumps(facts(model), indent=2)})
-    return _check(model, _program_graph(path, model), WholePath)
+    return _check(model, _program_graph(partial, model), WholePath)
 
 
 def _check(model: Emotion2vec, graph: Graph, kind: type[NetworkPath], *, int8: bool = False) -> Agreement:

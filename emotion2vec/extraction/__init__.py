@@ -1,10 +1,8 @@
 """Extraction of frozen features: audio of any kind in, arrays on disk or in memory out.
 
-The parts, in the order that audio passes through them: `sources`, `clips` (decode), `chunks` (windows of long audio),
-`batching`, `encoder` (model), `reduction` (what is kept), `spool` (long features), `writers`; `choices` says which
-features. `outcomes` is what happens to a clip wherever a job runs, and `executor` and `ray_executor` say where that is.
-`engine` joins them to `extract`, `api` to `extract_features` for audio in memory, `predict` to labels, and `streaming`
-is for live audio.
+Audio passes through three rooms: `sources` (what is named -> utterances -> decoded audio), `encode` (decoded audio ->
+features) and `writers` (features -> files). `engine` joins them to `extract`, `api` to `extract_features` for audio in
+memory, `predict` to labels, and `streaming` is for live audio; `executor` and `ray` say where a job runs.
 """
 
 from __future__ import annotations

@@ -16,17 +16,17 @@ import numpy as np
 from emotion2vec.audio.decode.memory import as_batch, one_rate
 from emotion2vec.audio.samples import audio_blocks, describe_source
 from emotion2vec.audio.windows import Chunking
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.arrays import Arrays, FeatureArray
-from emotion2vec.extraction.batching import Batch
-from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.clips import LongClip, Source
-from emotion2vec.extraction.encoder import EncodedClip, Encoder
-from emotion2vec.extraction.lanes import in_lanes
-from emotion2vec.extraction.models import ready_model
+from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
+from emotion2vec.extraction.encode.batching import Batch
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.encoder import EncodedAudio, Encoder
+from emotion2vec.extraction.encode.lanes import in_lanes
+from emotion2vec.extraction.encode.pipeline import ready_batches
+from emotion2vec.extraction.encode.ready import ready_model
 from emotion2vec.extraction.options import Workload, backend_faults, check_options, option_faults
-from emotion2vec.extraction.pipeline import ready_batches
+from emotion2vec.extraction.sources.decoding import LongWaveform, Undecoded
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
 
@@ -118,7 +118,7 @@ def extract_features(
     items: list[AudioSource] = [source] if batch is None else batch  # type: ignore[list-item]
     names = [describe_source(items[0])] if batch is None else [f"source {index}" for index in range(len(items))]
     sources = [
-        Source(index, name, partial(audio_blocks, _rereadable(item), rate, accept_damaged=accept_damaged))
+        Undecoded(index, name, partial(audio_blocks, _rereadable(item), rate, accept_damaged=accept_damaged))
         for index, (name, item) in enumerate(zip(names, items, strict=True))
     ]
     workload = Workload.of(choice, [None] * len(sources))
@@ -129,19 +129,21 @@ def extract_features(
 
 
 def _extract_all(
-    sources: list[Source], encoder: Encoder, batch_seconds: float | None, workers: int | None
+    sources: list[Undecoded], encoder: Encoder, batch_seconds: float | None, workers: int | None
 ) -> list[Features]:
     """Features in the order of the sources; after a fault only further faults are looked for."""
     features: dict[int, Features] = {}
     faults: list[Fault] = []
 
-    def encode(batch: Batch) -> Iterable[EncodedClip | Fault]:
+    def encode(batch: Batch) -> Iterable[EncodedAudio | Fault]:
         if isinstance(batch, Fault):
             return [batch]
         if faults:
             return []
         return (
-            [encoder.encode_long_safely(batch, _held)] if isinstance(batch, LongClip) else encoder.encode_safely(batch)
+            [encoder.encode_long_safely(batch, _held)]
+            if isinstance(batch, LongWaveform)
+            else encoder.encode_safely(batch)
         )
 
     batches = ready_batches(

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotion2vec.audio.windows import Chunking
-from emotion2vec.extraction.choices import FeatureChoice, Layers, read_layers
-from emotion2vec.extraction.job import JobRecord
+from emotion2vec.extraction.encode.choices import FeatureChoice, Layers, read_layers
 from emotion2vec.extraction.options import ExecutorOptions, Workload, check_options, extraction_faults
-from emotion2vec.extraction.outputs import beside, open_outputs
 from emotion2vec.extraction.progress import ProgressCallback, progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
-from emotion2vec.extraction.sources import AnySources, read_sources
+from emotion2vec.extraction.sources.named import AnySources, read_sources
 from emotion2vec.extraction.writers import output_folder
+from emotion2vec.extraction.writers.job import JobRecord
+from emotion2vec.extraction.writers.outputs import beside, open_outputs
 
 if TYPE_CHECKING:
     from emotion2vec.model.encoder import Emotion2vec
@@ -87,7 +87,7 @@ def extract(
         resume: keep the features that are complete and made of the audio that is there now; refused unless the same
             model and options made them. What was made of other audio is done again.
         progress: show a progress bar if stderr is a terminal, or call this after each item.
-        engine: `local`, or `ray` for a cluster; see `emotion2vec.extraction.ray_executor`.
+        engine: `local`, or `ray` for a cluster; see `emotion2vec.extraction.ray.executor`.
         ray_address: the cluster, such as `host:6379` or `auto`; None for the one that Ray finds, or a new one here.
         actors: processes of the cluster that hold the model; None for one per GPU, or per CPU where there is none.
 
@@ -137,11 +137,11 @@ def extract(
         accept_damaged=accept_damaged,
     )
 
-    from emotion2vec.extraction.encoder import Encoder
+    from emotion2vec.extraction.encode.encoder import Encoder
     from emotion2vec.extraction.executor import executor_for
-    from emotion2vec.extraction.fingerprint import weights_hash
+    from emotion2vec.model.fingerprint import weights_hash
 
-    workload = Workload.of(choice, [item.duration for item in found.items])
+    workload = Workload.of(choice, [item.duration for item in found.utterances])
     with executor_for(model, options, workload) as executor:
         encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=chunking, graph=executor.graph)
         folder = output_folder(format, Path(output))
@@ -155,7 +155,7 @@ def extract(
             record.write()
             job = Job(outputs.writer, outputs.log, ExtractionReport.by(executor), outputs.ledger)
             job.begin(found)
-            todo = job.plan(found.items, resume)
+            todo = job.plan(found.utterances, resume)
             with progress_bar(len(todo)) if progress is True else nullcontext(progress or None) as callback:
                 job.run(executor.outcomes(todo, encoder, outputs.writer, folder), todo, callback)
         record.write(job.report.summary.to_dict())

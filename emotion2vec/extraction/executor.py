@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from emotion2vec.extraction.clips import Source
-from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.graphs import GraphNetwork
-from emotion2vec.extraction.models import ready_model
+from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.extraction.encode.encoder import Encoder
+from emotion2vec.extraction.encode.graphs import GraphNetwork
+from emotion2vec.extraction.encode.pipeline import ready_batches
+from emotion2vec.extraction.encode.ready import ready_model
 from emotion2vec.extraction.options import ExecutorOptions, Workload
 from emotion2vec.extraction.outcomes import Outcome, encode_and_write
-from emotion2vec.extraction.pipeline import ready_batches
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.sources.decoding import Undecoded
 from emotion2vec.extraction.writers import Writer
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -36,7 +36,7 @@ class Executor(Protocol):
         """What computes in place of the model; None for the model itself."""
 
     def outcomes(
-        self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None
+        self, todo: Sequence[Utterance], encoder: Encoder, writer: Writer, folder: Path | None
     ) -> Generator[Outcome, None, None]:
         """Decode, encode and write every item; each gives one outcome, in any order. See `encode_and_write`."""
 
@@ -52,10 +52,10 @@ class LocalExecutor:
     workers: int | None = None
 
     def outcomes(
-        self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None
+        self, todo: Sequence[Utterance], encoder: Encoder, writer: Writer, folder: Path | None
     ) -> Generator[Outcome, None, None]:
         """See `Executor`."""
-        sources = (Source(index, item.where, item.blocks) for index, item in enumerate(todo))
+        sources = (Undecoded(index, item.where, item.blocks) for index, item in enumerate(todo))
         batches = ready_batches(
             sources,
             self.model,
@@ -88,6 +88,6 @@ def executor_for(
     """
     if options.engine == "local":
         return local_executor(model, options, workload)
-    from emotion2vec.extraction.ray_executor import ray_executor
+    from emotion2vec.extraction.ray.executor import ray_executor
 
     return ray_executor(model, options)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.sources import parse_shard
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.sources.named import parse_shard
 from emotion2vec.extraction.writers import FORMATS
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from emotion2vec.audio.decode import Note
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ManifestError
-from emotion2vec.extraction.arrays import Arrays
-from emotion2vec.extraction.background import Later
-from emotion2vec.extraction.batching import Batch
-from emotion2vec.extraction.clips import ClipFault, LongClip
-from emotion2vec.extraction.encoder import EncodedClip, Encoder
-from emotion2vec.extraction.lanes import in_lanes
-from emotion2vec.extraction.sources import Item
-from emotion2vec.extraction.spool import spooled
+from emotion2vec.extraction.encode.arrays import Arrays
+from emotion2vec.extraction.encode.background import Later
+from emotion2vec.extraction.encode.batching import Batch
+from emotion2vec.extraction.encode.encoder import EncodedAudio, Encoder
+from emotion2vec.extraction.encode.lanes import in_lanes
+from emotion2vec.extraction.encode.spool import spooled
+from emotion2vec.extraction.sources.decoding import AudioFault, LongWaveform
 from emotion2vec.extraction.writers import Writer
 
 WRITES_BEHIND = 32
@@ -45,7 +45,7 @@ class Outcome:
 
 def encode_and_write(
     batches: Iterable[Batch],
-    items: Sequence[Item] | Mapping[int, Item],
+    items: Sequence[Utterance] | Mapping[int, Utterance],
     encoder: Encoder,
     writer: Writer,
     folder: Path | None,
@@ -66,7 +66,7 @@ def encode_and_write(
     encode, lanes = partial(_encode, encoder=encoder, folder=folder), encoder.lanes(len(items))
     with closing(Later(WRITES_BEHIND)) as later, closing(in_lanes(batches, encode, lanes)) as stream:
         for encoded in stream:
-            if isinstance(encoded, ClipFault):
+            if isinstance(encoded, AudioFault):
                 yield Outcome(encoded.index, reason=encoded.reason)
             else:
                 item, frames = items[encoded.clip.index], encoder.frames(encoded.clip)
@@ -76,7 +76,7 @@ def encode_and_write(
         yield from _drain(finished)
 
 
-def write_item(writer: Writer, item: Item, arrays: Arrays) -> str | None:
+def write_item(writer: Writer, item: Utterance, arrays: Arrays) -> str | None:
     """Write one item's features, or say why they cannot be written.
 
     Raises:
@@ -92,7 +92,7 @@ def write_item(writer: Writer, item: Item, arrays: Arrays) -> str | None:
     return None
 
 
-def _write(writer: Writer, item: Item, encoded: EncodedClip, frames: int) -> Outcome:
+def _write(writer: Writer, item: Utterance, encoded: EncodedAudio, frames: int) -> Outcome:
     clip = encoded.clip
     reason = write_item(writer, item, encoded.features)
     if reason is not None:
@@ -105,10 +105,10 @@ def _drain(finished: list[Outcome]) -> Iterator[Outcome]:
         yield finished.pop(0)
 
 
-def _encode(batch: Batch, encoder: Encoder, folder: Path | None) -> Iterator[EncodedClip | ClipFault]:
-    if isinstance(batch, ClipFault):
+def _encode(batch: Batch, encoder: Encoder, folder: Path | None) -> Iterator[EncodedAudio | AudioFault]:
+    if isinstance(batch, AudioFault):
         yield batch
-    elif isinstance(batch, LongClip):
+    elif isinstance(batch, LongWaveform):
         yield encoder.encode_long_safely(batch, partial(spooled, folder=folder))
     else:
         yield from encoder.encode_safely(batch)

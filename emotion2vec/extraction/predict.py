@@ -21,13 +21,14 @@ import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
 from emotion2vec.audio.windows import Chunking
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays
-from emotion2vec.extraction.choices import FeatureChoice
+from emotion2vec.extraction.encode.arrays import Arrays
+from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.options import ExecutorOptions, Workload, backend_faults, check_options, option_faults
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
-from emotion2vec.extraction.sources import AnySources, Item, read_sources
+from emotion2vec.extraction.sources.named import AnySources, read_sources
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
 from emotion2vec.files import check_folder_name
 
@@ -84,13 +85,13 @@ def predict(
         check_folder_name(plot, "plot", "a picture for each input")
     found = read_sources(source, root=root, channel=channel, segments=segments, accept_damaged=accept_damaged)
 
-    from emotion2vec.extraction.encoder import Encoder
+    from emotion2vec.extraction.encode.encoder import Encoder
     from emotion2vec.extraction.executor import local_executor
 
     step = 1 if window is None else _frames_of(window)
     choice = FeatureChoice(granularity="utterance" if window is None else "frame", downsample=step)
     options = ExecutorOptions(device=device, precision=precision, backend=backend)
-    workload = Workload.of(choice, [item.duration for item in found.items])
+    workload = Workload.of(choice, [item.duration for item in found.utterances])
     with local_executor(model, options, workload) as executor:
         head = executor.model.head
         if head is None:
@@ -105,7 +106,7 @@ def predict(
             )
             job = Job(writer, None, ExtractionReport.by(executor))
             job.begin(found)
-            todo = job.plan(found.items, resume=False)
+            todo = job.plan(found.utterances, resume=False)
             with progress_bar(len(todo)) if progress else nullcontext() as callback:
                 outcomes = executor.outcomes(todo, encoder, writer, None)
                 with closing(outcomes):
@@ -149,21 +150,21 @@ class ScoreWriter:
         self._labels = list(head.by_label(torch.zeros(1, head.in_features, device=head.weight.device))[0])
         self._row = _WRITERS[suffix](stream, self._labels)
         self._scores: dict[str, list[dict[str, float]]] = {}
-        self._waiting: dict[int, tuple[Item, float]] = {}
+        self._waiting: dict[int, tuple[Utterance, float]] = {}
         self._next = 0
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """Every item has rows of its own."""
         return [f"{item.id} {item.start} {item.channel}"]
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """Nothing is ever there already."""
         return False
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """Nothing is ever there."""
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Score an utterance (D,), or windows (W, D)."""
         import torch
 
@@ -172,7 +173,7 @@ class ScoreWriter:
         with torch.inference_mode():
             self._scores[self.targets(item)[0]] = self._head.by_label(pooled)
 
-    def settle(self, index: int, item: Item, seconds: float) -> None:
+    def settle(self, index: int, item: Utterance, seconds: float) -> None:
         """Say that the item of this place is finished, of so many s, and write the rows whose turn it is."""
         self._waiting[index] = item, seconds
         while self._next in self._waiting:
@@ -184,7 +185,7 @@ class ScoreWriter:
         for index in sorted(self._waiting):
             self._write_rows(*self._waiting.pop(index))
 
-    def _write_rows(self, item: Item, seconds: float) -> None:
+    def _write_rows(self, item: Utterance, seconds: float) -> None:
         """Write the rows of an item, none if it failed."""
         scores = self._scores.pop(self.targets(item)[0], [])
         begin = item.start or 0.0
@@ -206,7 +207,7 @@ class ScoreWriter:
         length = seconds if self._step is None else self._step * frame_stride() / SAMPLE_RATE
         return [number * length for number in range(windows)] + [seconds]
 
-    def _draw(self, item: Item, scores: list[dict[str, float]], edges: list[float]) -> None:
+    def _draw(self, item: Utterance, scores: list[dict[str, float]], edges: list[float]) -> None:
         """Draw the scores of an item over time to `<plot>/<id>.png`."""
         from matplotlib.figure import Figure
 
@@ -224,7 +225,9 @@ class ScoreWriter:
             figure.savefig(stream, format="png")
 
 
-def settled(outcomes: Iterator[Outcome], todo: Sequence[Item], writer: ScoreWriter) -> Generator[Outcome, None, None]:
+def settled(
+    outcomes: Iterator[Outcome], todo: Sequence[Utterance], writer: ScoreWriter
+) -> Generator[Outcome, None, None]:
     """Pass outcomes on, and tell the writer of each."""
     with closing(writer):
         for outcome in outcomes:

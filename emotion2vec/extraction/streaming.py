@@ -17,9 +17,9 @@ import torch
 
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_count, frame_stride, receptive_field
 from emotion2vec.errors import AudioError, ConfigError
-from emotion2vec.extraction.clips import Statistics
-from emotion2vec.extraction.models import DTYPES, ready_model
+from emotion2vec.extraction.encode.ready import DTYPES, ready_model
 from emotion2vec.extraction.options import check_options, option_faults
+from emotion2vec.extraction.sources.decoding import Statistics
 from emotion2vec.model.encoder import Emotion2vec
 
 

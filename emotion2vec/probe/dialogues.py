@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion2vec.corpora.conversations import Contexts, Turn
-from emotion2vec.probe.store import FeatureTable, nonzero_scale
+from emotion2vec.probe.features.table import FeatureTable, nonzero_scale
 from emotion2vec.probe.tasks import Prediction, Task
 
 

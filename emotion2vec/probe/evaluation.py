@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.conversations import Contexts
 from emotion2vec.corpora.folds import Fold, validation_split
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import HOST, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.progress import track
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Head, Prediction, Task
 from emotion2vec.tasks.metrics import mean_scores, std_scores
 from emotion2vec.tasks.significance import bootstrap_intervals
@@ -43,7 +43,7 @@ class _Outcome:
 
 
 def evaluate(
-    clipset: ClipSet,
+    clipset: Corpus,
     table: FeatureTable,
     folds: Sequence[Fold],
     head: Head,
@@ -103,7 +103,7 @@ def evaluate(
             raise
         warn_of_fallback(torch.device(device), error)
         data, outcomes = train_on(HOST.type)
-    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clipset.clips)])  # (N,)
+    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clipset.utterances)])  # (N,)
     minutes = (time.monotonic() - started) / 60
     return {
         "head": head.name,
@@ -113,7 +113,7 @@ def evaluate(
         "main": goal.main,
         "unit": goal.unit,
         **_summary(outcomes, folds, seeds, goal),
-        **_by_speaker(outcomes, speakers, goal, known=any(clip.speaker for clip in clipset.clips)),
+        **_by_speaker(outcomes, speakers, goal, known=any(clip.speaker for clip in clipset.utterances)),
         **_points(outcomes, goal),
         "minutes": round(minutes, 3),
     }
@@ -126,7 +126,7 @@ def _settings(head: Head, data: Any) -> dict[str, Any]:
 
 
 def _tasks(
-    clipset: ClipSet,
+    clipset: Corpus,
     table: FeatureTable,
     folds: Sequence[Fold],
     goal: Goal,
@@ -135,12 +135,12 @@ def _tasks(
     standardize: bool,
 ) -> list[tuple[Fold, Task]]:
     """Every fold with every seed, its readable clips divided into training, validation and test."""
-    speakers = np.array([clip.speaker or "" for clip in clipset.clips])  # (N,)
+    speakers = np.array([clip.speaker or "" for clip in clipset.utterances])  # (N,)
     tasks: list[tuple[Fold, Task]] = []
     faults: dict[str, str] = {}
     for seed in seeds:
         for fold in folds:
-            train, valid = validation_split(clipset.clips, fold, seed)
+            train, valid = validation_split(clipset.utterances, fold, seed)
             rows = {"train": train, "valid": valid, "test": fold.test}
             rows = {part: positions[table.usable[positions]] for part, positions in rows.items()}
             if empty := [part for part, positions in rows.items() if not positions.size]:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from emotion2vec.devices import is_host
 from emotion2vec.hardware import best_precision
-from emotion2vec.probe.store import FeatureTable, nonzero_scale
+from emotion2vec.probe.features.table import FeatureTable, nonzero_scale
 
 BLOCK_FRAMES = 2048
 """Frames that go through a layer at once on a CPU, so that they stay in its cache. Blocks are filled up with rows of

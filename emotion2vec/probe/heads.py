@@ -14,9 +14,9 @@ import numpy as np
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe.dialogues import DialogueHead
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.logreg import LogisticRegressionHead
 from emotion2vec.probe.ridge import RidgeHead
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Head, Prediction, Task, standardized
 
 if TYPE_CHECKING:

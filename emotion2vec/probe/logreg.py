@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.parallel import stop_if_asked
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Prediction, Task, inner_splits, standardized
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from emotion2vec.corpora.conversations import Contexts
-from emotion2vec.probe.store import FeatureTable, nonzero_scale
+from emotion2vec.probe.features.table import FeatureTable, nonzero_scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emotion2vec.probe.store import nonzero_scale
+from emotion2vec.probe.features.table import nonzero_scale
 from emotion2vec.probe.tasks import Task
 from emotion2vec.tasks.metrics import concordance
 

@@ -29,7 +29,7 @@ from emotion2vec.files import check_folder_name, complete_file, write_text
 from emotion2vec.settings import to_dict, to_yaml
 from emotion2vec.training.config import TrainingConfig, load
 from emotion2vec.training.schedules import learning_rate
-from emotion2vec.training.versions import versions
+from emotion2vec.version import TRAINED_WITH, git_commit, versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,7 +107,8 @@ class RunFolder:
         notes = self._same_run_notes() if newest_checkpoint(self.path) is not None else []
         try:
             write_text(self.config_file, to_yaml(self.config))
-            write_text(self.path / VERSIONS_FILE, json.dumps(versions(), indent=2) + "\n")
+            found = versions(*TRAINED_WITH) | {"git_commit": git_commit()}
+            write_text(self.path / VERSIONS_FILE, json.dumps(found, indent=2) + "\n")
             return [*notes, *self._note_computing(computing)]
         except OSError as error:
             raise StorageError(f"run.dir {self.path}: cannot be written: {error}; what was there is intact") from error

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from emotion2vec.corpora.audit import _person, audit
-from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.folds import Fold, make_folds
+from emotion2vec.corpora.utterance import Corpus, Utterance
 
 
-def clipset(tmp_path: Path, rows: list[tuple[str, str, bytes]], **fields: str) -> ClipSet:
+def clipset(tmp_path: Path, rows: list[tuple[str, str, bytes]], **fields: str) -> Corpus:
     clips = []
     for number, (speaker, label, content) in enumerate(rows):
         path = tmp_path / f"{number}.wav"
         path.write_bytes(content)
-        clips.append(Clip(file=path.name, path=path, label=label, speaker=speaker or None, **fields))
-    return ClipSet(name="made", root=tmp_path, clips=tuple(clips))
+        clips.append(
+            Utterance(id=path.name, file=path.name, audio=path, label=label, speaker=speaker or None, **fields)
+        )
+    return Corpus(name="made", root=tmp_path, utterances=tuple(clips))
 
 
 def test_a_split_that_only_the_speaker_solves(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from signals import start_child
 
 from emotion2vec.data import sources as module
 from emotion2vec.data.config import DataConfig
-from emotion2vec.data.cuts import Corpus, load_cuts
+from emotion2vec.data.cuts import LoadedCuts, load_cuts
 from emotion2vec.data.micro_batch import BatchDecoder, MicroBatch
 from emotion2vec.data.order import Position, Request, Stream
 from emotion2vec.data.sources import CutSource
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def corpus(folder: Path) -> Corpus:
+def corpus(folder: Path) -> LoadedCuts:
     return load_cuts([folder], min_samples=8_000, max_bad_share=0.0, workers=0)
 
 
@@ -74,7 +74,7 @@ def same(first: list[MicroBatch], second: list[MicroBatch]) -> bool:
     )
 
 
-def test_an_epoch_holds_every_utterance_once_within_the_budget(corpus: Corpus) -> None:
+def test_an_epoch_holds_every_utterance_once_within_the_budget(corpus: LoadedCuts) -> None:
     seen = epoch(corpus.cuts)
     assert sorted(name for batch in seen for name in batch.ids) == [f"u{number:02d}" for number in range(30)]
     for number, batch in enumerate(seen):
@@ -89,14 +89,14 @@ def test_an_epoch_holds_every_utterance_once_within_the_budget(corpus: Corpus) -
     assert sum(batch.seconds for batch in seen) > 0.6 * 3.0 * len(seen)
 
 
-def test_each_epoch_has_its_own_order_and_its_own_crops(corpus: Corpus) -> None:
+def test_each_epoch_has_its_own_order_and_its_own_crops(corpus: LoadedCuts) -> None:
     first, second = epoch(corpus.cuts, 0), epoch(corpus.cuts, 1)
     assert [batch.ids for batch in first] != [batch.ids for batch in second]
     assert [batch.ids for batch in first] != [batch.ids for batch in epoch(corpus.cuts, 0, seed=6)]
     assert same(first, epoch(corpus.cuts, 0))
 
 
-def test_waveforms_are_keyed_crops_of_the_normalized_utterance(corpus: Corpus, folder: Path) -> None:
+def test_waveforms_are_keyed_crops_of_the_normalized_utterance(corpus: LoadedCuts, folder: Path) -> None:
     for batch in take(batches(corpus.cuts, **SETTINGS, start=Position(1, 2, 7)), 3):
         update = (batch.position.index - 1) // SETTINGS["accumulate"]
         length = batch.waveforms.shape[1]
@@ -112,7 +112,7 @@ def test_waveforms_are_keyed_crops_of_the_normalized_utterance(corpus: Corpus, f
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_resumed_is_uninterrupted(corpus: Corpus, workers: int) -> None:
+def test_resumed_is_uninterrupted(corpus: LoadedCuts, workers: int) -> None:
     count = len(epoch(corpus.cuts)) + 4  # past the end of an epoch
     whole = take(batches(corpus.cuts, **SETTINGS), count)
     assert whole[-1].position.epoch == 1
@@ -125,7 +125,7 @@ def test_resumed_is_uninterrupted(corpus: Corpus, workers: int) -> None:
         assert same(whole[stop:], take(resumed, count - stop))
 
 
-def test_the_global_random_state_is_left_alone(corpus: Corpus) -> None:
+def test_the_global_random_state_is_left_alone(corpus: LoadedCuts) -> None:
     before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
     take(batches(corpus.cuts, **SETTINGS, workers=1), 3)
     take(batches(corpus.cuts, **SETTINGS), 3)
@@ -133,7 +133,7 @@ def test_the_global_random_state_is_left_alone(corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_share_an_epoch_in_step(corpus: Corpus, world_size: int) -> None:
+def test_ranks_share_an_epoch_in_step(corpus: LoadedCuts, world_size: int) -> None:
     ranks = [epoch(corpus.cuts, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert len({len(rank) for rank in ranks}) == 1
     names = [name for rank in ranks for batch in rank for name in batch.ids]
@@ -144,7 +144,7 @@ def test_ranks_share_an_epoch_in_step(corpus: Corpus, world_size: int) -> None:
     assert len(ranks[0]) == -(-len(single) // world_size)
 
 
-def test_ranks_do_not_come_from_the_environment(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_do_not_come_from_the_environment(corpus: LoadedCuts, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = take(batches(corpus.cuts, **SETTINGS), 2)
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "3")
@@ -160,7 +160,7 @@ def rows_by_key(batches_of_update: list[MicroBatch]) -> dict[str, list[torch.Ten
 
 
 @pytest.mark.parametrize("passes", [3.0, 1.0])
-def test_an_utterance_drawn_again_in_one_update_is_cropped_and_keyed_anew(corpus: Corpus, passes: float) -> None:
+def test_an_utterance_drawn_again_in_one_update_is_cropped_and_keyed_anew(corpus: LoadedCuts, passes: float) -> None:
     """By a weight, and by an update that is longer than an epoch."""
     source = CutSource(corpus.cuts, weight=passes)
     settings = {**SETTINGS, "accumulate": 1_000, "max_samples": 9_000}
@@ -179,7 +179,7 @@ def test_an_utterance_drawn_again_in_one_update_is_cropped_and_keyed_anew(corpus
         assert all(batch.keys == batch.ids for batch in shorter)  # nothing is drawn again within one update
 
 
-def test_budget_holds_where_headers_understate(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_holds_where_headers_understate(corpus: LoadedCuts, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).normal(size=64_000).astype(np.float32)
     monkeypatch.setattr(module, "load_cut", lambda cut: noise)
     source, data = CutSource(corpus.cuts), DataConfig(batch_seconds=3, max_samples=16_000)
@@ -189,7 +189,7 @@ def test_budget_holds_where_headers_understate(corpus: Corpus, monkeypatch: pyte
     assert batch.waveforms.shape == (8, 6_000)
 
 
-def test_lengths_are_rounded_down_to_the_step(corpus: Corpus) -> None:
+def test_lengths_are_rounded_down_to_the_step(corpus: LoadedCuts) -> None:
     exact, rounded = epoch(corpus.cuts), epoch(corpus.cuts, length_step=1_600)
     assert any(batch.waveforms.shape[1] % 1_600 for batch in exact)
     for one, other in zip(exact, rounded, strict=True):
@@ -198,7 +198,7 @@ def test_lengths_are_rounded_down_to_the_step(corpus: Corpus) -> None:
     assert {batch.waveforms.shape[1] for batch in epoch(corpus.cuts, length_step=7_999)} <= {7_999, 15_998}
 
 
-def damaged(folder: Path, target: Path, bad: set[int]) -> Corpus:
+def damaged(folder: Path, target: Path, bad: set[int]) -> LoadedCuts:
     """The corpus with some utterances turned to NaN behind a sound header."""
     target.mkdir()
     for number, path in enumerate(sorted(folder.glob("*.wav"))[:12]):
@@ -242,7 +242,7 @@ def test_an_epoch_without_anything_usable_is_an_error(folder: Path, tmp_path: Pa
         next(batches(cuts, **SETTINGS, start=Position(0, 1, 1), workers=workers))
 
 
-def test_cache_decodes_once_and_changes_nothing(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_decodes_once_and_changes_nothing(corpus: LoadedCuts, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = take(batches(corpus.cuts, **SETTINGS), 25)
     decoded: list[str] = []
     original = module.load_cut
@@ -251,17 +251,17 @@ def test_cache_decodes_once_and_changes_nothing(corpus: Corpus, monkeypatch: pyt
     assert sorted(decoded) == [f"u{number:02d}" for number in range(30)]
 
 
-def test_one_utterance_and_more_buckets_than_utterances(corpus: Corpus) -> None:
+def test_one_utterance_and_more_buckets_than_utterances(corpus: LoadedCuts) -> None:
     assert [batch.ids for batch in epoch(corpus.cuts.subset(first=1), buckets=50)] == [["u00"]]
     assert len(epoch(corpus.cuts.subset(first=2), buckets=50)) >= 1
 
 
-def test_an_epoch_may_be_nobodys_turn(corpus: Corpus) -> None:
+def test_an_epoch_may_be_nobodys_turn(corpus: LoadedCuts) -> None:
     rare = CutSource(corpus.cuts.subset(first=1), weight=0.25)
     assert [batch.position.epoch for batch in take(batches([rare], **SETTINGS), 3)] == [2, 5, 10]
 
 
-def test_wrong_arguments_are_gathered(corpus: Corpus) -> None:
+def test_wrong_arguments_are_gathered(corpus: LoadedCuts) -> None:
     with pytest.raises(ConfigError) as caught:
         wrong = {"batch_seconds": 0.5, "accumulate": 0, "workers": 2, "cache": True, "rank": 1}
         batches(corpus.cuts, **{**SETTINGS, **wrong})
@@ -269,7 +269,7 @@ def test_wrong_arguments_are_gathered(corpus: Corpus) -> None:
         assert name in str(caught.value)
 
 
-def test_closing_stops_the_workers(corpus: Corpus) -> None:
+def test_closing_stops_the_workers(corpus: LoadedCuts) -> None:
     before = set(multiprocessing.active_children())
     iterator = batches(corpus.cuts, **SETTINGS, workers=2)
     next(iterator)
@@ -366,7 +366,7 @@ def test_workers_end_with_their_parent(folder: Path, ending: str, code: int) -> 
     assert process.returncode == code
 
 
-def test_only_the_parent_can_terminate_a_worker(corpus: Corpus) -> None:
+def test_only_the_parent_can_terminate_a_worker(corpus: LoadedCuts) -> None:
     before = set(multiprocessing.active_children())
     iterator = batches(corpus.cuts, **SETTINGS, workers=1)
     next(iterator)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from emotion2vec.audio.samples import normalize
-from emotion2vec.extraction.clips import Clip
+from emotion2vec.extraction.sources.decoding import Waveform
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -32,5 +32,5 @@ def speech(samples: int, seed: int = 0) -> np.ndarray:
     return (0.3 * envelope * rng.standard_normal(samples)).astype(np.float32)
 
 
-def clip(samples: int, index: int = 0) -> Clip:
-    return Clip(index, f"clip {index}", normalize(speech(samples, seed=index)))
+def clip(samples: int, index: int = 0) -> Waveform:
+    return Waveform(index, f"clip {index}", normalize(speech(samples, seed=index)))

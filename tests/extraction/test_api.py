@@ -91,7 +91,7 @@ def test_all_bad_sources_of_a_list_are_named_at_once(model: Emotion2vec, tmp_pat
 
 
 def test_after_a_bad_source_nothing_is_computed_in_vain(model: Emotion2vec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion2vec.extraction.encoder.Encoder.encode", lambda *_: pytest.fail("was computed"))
+    monkeypatch.setattr("emotion2vec.extraction.encode.encoder.Encoder.encode", lambda *_: pytest.fail("was computed"))
     with pytest.raises(AudioError, match="1 of 2 sources"):
         emotion2vec.extract_features([speech(10), speech(5000)], 16_000, model=model)
 

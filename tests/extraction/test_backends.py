@@ -22,17 +22,19 @@ from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.export import exporting as exporting
 from emotion2vec.export.graph import Agreement, NetworkPath
-from emotion2vec.extraction import backends, extract, graphs
-from emotion2vec.extraction.backends import choose_graph
-from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.clips import ClipFault
-from emotion2vec.extraction.encoder import Encoder
-from emotion2vec.extraction.graphs import GraphNetwork, build_graph, find_graph
-from emotion2vec.extraction.models import ready_model
+from emotion2vec.extraction import extract
+from emotion2vec.extraction.encode import backends, graphs
+from emotion2vec.extraction.encode.backends import choose_graph
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.encoder import Encoder
+from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph
+from emotion2vec.extraction.encode.ready import ready_model
 from emotion2vec.extraction.options import Workload
 from emotion2vec.extraction.predict import predict
+from emotion2vec.extraction.sources.decoding import AudioFault
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.heads import Head
+from emotion2vec.version import library_version
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -187,7 +189,7 @@ def test_memory_that_does_not_suffice_costs_a_clip(kept: Path, model: Emotion2ve
     graph._session = Full()
     encoder = Encoder(model, FeatureChoice(), precision="fp32", chunking=Chunking(), graph=graph)
     (fault,) = encoder.encode_safely([clip(16_000)])
-    assert isinstance(fault, ClipFault) and "do not fit into memory" in fault.reason
+    assert isinstance(fault, AudioFault) and "do not fit into memory" in fault.reason
 
 
 def test_subnormal_numbers_are_flushed_only_in_the_graph(kept: Path) -> None:
@@ -214,7 +216,7 @@ def test_a_graph_is_built_once_and_said(
     assert find_graph(model) is None and not path.exists()
     assert build_graph(model) == path and len(written) == 2
     assert find_graph(tiny_model()) is None  # without a head it is another model
-    for name in ("_code", "processor", "package_version"):
+    for name in ("_code", "processor", "library_version"):
         with monkeypatch.context() as patch:
             patch.setattr(graphs, name, lambda *_: "9")
             assert find_graph(model) is None
@@ -358,7 +360,7 @@ def test_products_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(hardware, "_chosen", {})
     assert 0.01 < backends.product_gain(64, 96) < 100
     assert backends.product_gain(64, 96) == hardware.known(
-        f"gain of onnxruntime {graphs.package_version('onnxruntime')} for products of 64 and 96 channels"
+        f"gain of onnxruntime {library_version('onnxruntime')} for products of 64 and 96 channels"
     )
     one = backends._one_product(torch.zeros(96, 64))  # other numbers than the weight's
     monkeypatch.setattr(backends, "_one_product", lambda weight: one)

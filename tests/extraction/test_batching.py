@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from emotion2vec.extraction.batching import POOL_BATCHES, make_batches
-from emotion2vec.extraction.clips import Clip, ClipFault
+from emotion2vec.extraction.encode.batching import POOL_BATCHES, make_batches
+from emotion2vec.extraction.sources.decoding import AudioFault, Waveform
 
 
-def clips_of(lengths: list[int]) -> list[Clip]:
-    return [Clip(index, str(index), np.zeros(length, np.float32)) for index, length in enumerate(lengths)]
+def clips_of(lengths: list[int]) -> list[Waveform]:
+    return [Waveform(index, str(index), np.zeros(length, np.float32)) for index, length in enumerate(lengths)]
 
 
-def batched(lengths: list[int], batch_seconds: float, padded: bool) -> list[list[Clip]]:
+def batched(lengths: list[int], batch_seconds: float, padded: bool) -> list[list[Waveform]]:
     batches = list(make_batches(clips_of(lengths), batch_seconds=batch_seconds, padded=padded))
     assert all(isinstance(batch, list) for batch in batches)
     return [batch for batch in batches if isinstance(batch, list)]
@@ -39,7 +39,7 @@ def test_equal_lengths_fill_batches() -> None:
 
 
 def test_neighbours_in_length_waste_little() -> None:
-    def padding_share(batches: list[list[Clip]]) -> float:
+    def padding_share(batches: list[list[Waveform]]) -> float:
         padded = sum(len(batch) * max(clip.samples for clip in batch) for batch in batches)
         return 1 - sum(RANDOM) / padded
 
@@ -49,9 +49,9 @@ def test_neighbours_in_length_waste_little() -> None:
 
 
 def test_only_a_pool_is_held_and_the_oldest_leaves_it() -> None:
-    taken: list[Clip] = []
+    taken: list[Waveform] = []
 
-    def stream() -> Iterator[Clip]:
+    def stream() -> Iterator[Waveform]:
         for clip in clips_of(RANDOM):
             taken.append(clip)
             yield clip
@@ -70,7 +70,7 @@ def test_only_a_pool_is_held_and_the_oldest_leaves_it() -> None:
 
 def test_faults_pass_at_once() -> None:
     clips = clips_of([400, 500])
-    fault = ClipFault("x.wav", "broken", 0)
+    fault = AudioFault("x.wav", "broken", 0)
     assert list(make_batches([clips[0], fault, clips[1]], batch_seconds=1, padded=True)) == [
         fault,
         [clips[1], clips[0]],

@@ -11,11 +11,11 @@ from torch import Tensor
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Arrays
-from emotion2vec.extraction.choices import FeatureChoice, Layers, choose_layers
-from emotion2vec.extraction.clips import Clip, ClipFault
-from emotion2vec.extraction.encoder import EncodedClip, Encoder
-from emotion2vec.extraction.models import ready_model
+from emotion2vec.extraction.encode.arrays import Arrays
+from emotion2vec.extraction.encode.choices import FeatureChoice, Layers, choose_layers
+from emotion2vec.extraction.encode.encoder import EncodedAudio, Encoder
+from emotion2vec.extraction.encode.ready import ready_model
+from emotion2vec.extraction.sources.decoding import AudioFault, Waveform
 from emotion2vec.model.encoder import Emotion2vec, Encoded
 
 MIXED = [clip(samples, index) for index, samples in enumerate([400, 16_000, 401, 719, 9_123])]
@@ -29,7 +29,7 @@ def choice(layers: Layers = "last", pooled: bool = False) -> FeatureChoice:
     return FeatureChoice(layers=layers, granularity="utterance" if pooled else "frame")
 
 
-def encode(encoder: Encoder, clips: Sequence[Clip]) -> list[np.ndarray]:
+def encode(encoder: Encoder, clips: Sequence[Waveform]) -> list[np.ndarray]:
     return [array.whole() for arrays in encoder.encode(clips) for array in arrays.values()]
 
 
@@ -121,7 +121,7 @@ class Small(Encoder):
     capacity = 20_000
     error: Exception = torch.OutOfMemoryError("out of memory")
 
-    def encode(self, clips: Sequence[Clip]) -> list[Arrays]:
+    def encode(self, clips: Sequence[Waveform]) -> list[Arrays]:
         if len(clips) * max(clip.samples for clip in clips) > self.capacity:
             raise self.error
         return super().encode(clips)
@@ -132,9 +132,9 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(model: Emotion2vec) -
     outcomes = list(Small(model, choice(pooled=True), precision="fp32", chunking=Chunking()).encode_safely(clips))
     expected = encode(encoder(model, pooled=True), MIXED)
     for one, outcome, features in zip(MIXED, outcomes, expected, strict=False):
-        assert isinstance(outcome, EncodedClip) and outcome.clip is one
+        assert isinstance(outcome, EncodedAudio) and outcome.clip is one
         np.testing.assert_allclose(outcome.features["utterance"].whole(), features, atol=1e-5)
-    assert outcomes[5:] == [ClipFault("clip 5", "2 s of audio do not fit into memory at once", 5)]
+    assert outcomes[5:] == [AudioFault("clip 5", "2 s of audio do not fit into memory at once", 5)]
 
 
 def test_an_allocation_that_fails_on_the_cpu_counts_as_out_of_memory(model: Emotion2vec) -> None:
@@ -143,7 +143,7 @@ def test_an_allocation_that_fails_on_the_cpu_counts_as_out_of_memory(model: Emot
     small = Small(model, choice(pooled=True), precision="fp32", chunking=Chunking())
     small.error = caught.value
     small.capacity = 0
-    assert [type(outcome) for outcome in small.encode_safely(MIXED)] == [ClipFault] * 5
+    assert [type(outcome) for outcome in small.encode_safely(MIXED)] == [AudioFault] * 5
 
 
 def test_other_errors_of_the_model_are_not_hidden(model: Emotion2vec) -> None:
@@ -154,10 +154,10 @@ def test_other_errors_of_the_model_are_not_hidden(model: Emotion2vec) -> None:
 
 
 def test_features_that_are_not_finite_are_a_fault(model: Emotion2vec) -> None:
-    broken = Clip(1, "clip 1", np.full(1000, np.nan, np.float32))
+    broken = Waveform(1, "clip 1", np.full(1000, np.nan, np.float32))
     good, bad = encoder(model, precision="bf16").encode_safely([clip(1000), broken])
-    assert isinstance(good, EncodedClip)
-    assert isinstance(bad, ClipFault) and "not finite; precision fp32 may help" in str(bad)
+    assert isinstance(good, EncodedAudio)
+    assert isinstance(bad, AudioFault) and "not finite; precision fp32 may help" in str(bad)
 
 
 def test_the_mode_of_a_borrowed_model_is_left_alone(model: Emotion2vec) -> None:

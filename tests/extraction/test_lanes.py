@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import torch
 
-from emotion2vec import extract_features
-from emotion2vec.extraction import extract, processors
-from emotion2vec.extraction.lanes import MAX_LANES, in_lanes, lanes_for, stop_if_closed
+from emotion2vec import extract_features, processors
+from emotion2vec.extraction import extract
+from emotion2vec.extraction.encode.lanes import MAX_LANES, in_lanes, lanes_for, stop_if_closed
 from emotion2vec.model.encoder import Emotion2vec
 
 CPU = torch.device("cpu")

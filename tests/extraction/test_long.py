@@ -16,9 +16,9 @@ from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, cut_windows, plan_windows
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction import extract
-from emotion2vec.extraction.choices import FeatureChoice
-from emotion2vec.extraction.clips import LongClip, Source, Statistics, decode
-from emotion2vec.extraction.encoder import Encoder
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.encoder import Encoder
+from emotion2vec.extraction.sources.decoding import LongWaveform, Statistics, Undecoded, decode
 from emotion2vec.extraction.streaming import StreamOptions, stream_features
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -65,9 +65,9 @@ def test_statistics_of_blocks_are_those_of_the_whole() -> None:
 
 def test_long_audio_is_normalized_over_the_whole_file() -> None:
     samples = np.concatenate([speech(40_000), 0.01 * speech(60_000, seed=1)]) + np.float32(0.1)
-    source = Source(0, "long", lambda **_: blocks(samples, 3_000))
+    source = Undecoded(0, "long", lambda **_: blocks(samples, 3_000))
     (clip,) = decode([source], workers=1, min_samples=400, max_samples=32_000)
-    assert isinstance(clip, LongClip)
+    assert isinstance(clip, LongWaveform)
     np.testing.assert_allclose(np.concatenate(list(clip.blocks())), normalize(samples), atol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_long_audio_is_near_one_pass(model: Emotion2vec, tmp_path: Path, granula
 
 
 def test_utterance_features_of_long_audio_are_those_of_all_its_frames(model: Emotion2vec) -> None:
-    clip = LongClip(Source(0, "x", lambda **_: blocks(speech(200_000), 9_999)), 200_000, 0.0, 3.0)
+    clip = LongWaveform(Undecoded(0, "x", lambda **_: blocks(speech(200_000), 9_999)), 200_000, 0.0, 3.0)
     encoder = Encoder(
         model, FeatureChoice(granularity="both", pooling="mean+std", layers="all", downsample=3),
         precision="fp32", chunking=CHUNKING,
@@ -110,14 +110,14 @@ def test_a_file_that_shrinks_between_the_passes_fails_alone(model: Emotion2vec, 
     path.parent.mkdir()
     soundfile.write(path, speech(300_000), 16_000)
     soundfile.write(tmp_path / "in" / "a.wav", speech(5_000), 16_000)
-    original, calls = LongClip.blocks, []
+    original, calls = LongWaveform.blocks, []
 
-    def shrink(self: LongClip) -> Iterator[np.ndarray]:
+    def shrink(self: LongWaveform) -> Iterator[np.ndarray]:
         calls.append(soundfile.write(path, speech(100_000), 16_000))
         return original(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LongClip, "blocks", shrink)
+        patch.setattr(LongWaveform, "blocks", shrink)
         report = extract(tmp_path / "in", model=model, output=tmp_path / "out", chunk_seconds=2, chunk_overlap=1)
     assert calls and report.written == 1 and "did the file change" in report.failed[0].reason
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.npy", "failed.jsonl", "inputs.jsonl", "job.json"]

@@ -12,8 +12,9 @@ from networks import tiny_config
 
 from emotion2vec import hardware
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction import extract, models
-from emotion2vec.extraction.models import choose_precision, ready_model
+from emotion2vec.extraction import extract
+from emotion2vec.extraction.encode import ready
+from emotion2vec.extraction.encode.ready import choose_precision, ready_model
 from emotion2vec.model.cpu import packing
 from emotion2vec.model.cpu.packing import Int8Weight, int8_product_gain
 from emotion2vec.model.encoder import Emotion2vec
@@ -28,8 +29,8 @@ def model() -> Emotion2vec:
 def gains(monkeypatch: pytest.MonkeyPatch, *, products: float, network: float, bf16: float = 0.5) -> None:
     """Pretend that the processor was measured so."""
     monkeypatch.setattr(hardware, "bf16_gain", lambda device: bf16)
-    monkeypatch.setattr(models, "int8_product_gain", lambda: products)
-    monkeypatch.setattr(models, "remembered", lambda name, find: network)
+    monkeypatch.setattr(ready, "int8_product_gain", lambda: products)
+    monkeypatch.setattr(ready, "remembered", lambda name, find: network)
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(0.2, "fp32"), (2.0, "bf16")])
@@ -89,7 +90,7 @@ def test_emulated_bfloat16_is_said_to_be_slow(
 def test_what_a_device_cannot_multiply_is_refused_in_a_sentence(
     model: Emotion2vec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "multiplies", lambda dtype, device: False)
+    monkeypatch.setattr(ready, "multiplies", lambda dtype, device: False)
     with pytest.raises(ConfigError, match="precision is bf16, which cpu cannot multiply; expected auto or fp32"):
         choose_precision("bf16", model)
     elsewhere = Emotion2vec(tiny_config().model).to("meta")

@@ -25,9 +25,9 @@ from extraction.helpers import WIDTH, speech
 from emotion2vec.audio.decode import Note
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.checkpoint import save_model
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction import ExtractionReport, extract
-from emotion2vec.extraction.clips import LongClip
-from emotion2vec.extraction.sources import Item
+from emotion2vec.extraction.sources.decoding import LongWaveform
 from emotion2vec.model.encoder import Emotion2vec
 
 FORMATS = {
@@ -233,14 +233,14 @@ def test_paths_of_a_list_never_lead_out_of_the_output(model: Emotion2vec, tmp_pa
 
 def while_running(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], object]) -> None:
     """Do something to a file after it was listed, before it is opened."""
-    original = Item.blocks
+    original = Utterance.blocks
 
-    def blocks(self: Item, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
+    def blocks(self: Utterance, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
         if Path(self.audio).name == name:
             act(Path(self.audio))
         return original(self, notes)
 
-    monkeypatch.setattr(Item, "blocks", blocks)
+    monkeypatch.setattr(Utterance, "blocks", blocks)
 
 
 @pytest.mark.parametrize(
@@ -269,13 +269,13 @@ def test_a_long_file_that_grows_between_the_passes_keeps_its_first_length(
 ) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(encoded("wav", speech(60_000)))
-    original = LongClip.blocks
+    original = LongWaveform.blocks
 
-    def grow(self: LongClip) -> Iterator[np.ndarray]:
+    def grow(self: LongWaveform) -> Iterator[np.ndarray]:
         path.write_bytes(encoded("wav", speech(90_000)))
         return original(self)
 
-    monkeypatch.setattr(LongClip, "blocks", grow)
+    monkeypatch.setattr(LongWaveform, "blocks", grow)
     report = extract(path, model=model, output=tmp_path / "out", chunk_seconds=2, chunk_overlap=1)
     assert report.written == 1 and len(np.load(tmp_path / "out" / "x.npy")) == frame_count(60_000)
 
@@ -291,16 +291,16 @@ def test_files_without_permission(model: Emotion2vec, tmp_path: Path) -> None:
 
 def test_an_hour_is_read_in_constant_memory(model: Emotion2vec, tmp_path: Path) -> None:
     """Only decoding and statistics: digital silence of an hour at 8 kHz, 230 MB as floats at 16 kHz."""
-    from emotion2vec.extraction.clips import Source, decode
+    from emotion2vec.extraction.sources.decoding import Undecoded, decode
 
     path = tmp_path / "long.wav"
     size = 3_600 * 8_000 * 2
     path.write_bytes(wav_header(size, rate=8_000))
     os.truncate(path, size + 44)
     before = peak_memory()
-    item = Item(id="x", audio=path)
-    (clip,) = decode([Source(0, "x", item.blocks)], workers=1, min_samples=400, max_samples=640_000)
-    assert isinstance(clip, LongClip) and clip.samples == 3_600 * 16_000
+    item = Utterance(id="x", audio=path)
+    (clip,) = decode([Undecoded(0, "x", item.blocks)], workers=1, min_samples=400, max_samples=640_000)
+    assert isinstance(clip, LongWaveform) and clip.samples == 3_600 * 16_000
     assert peak_memory() - before < 100e6
 
 

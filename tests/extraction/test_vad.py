@@ -13,8 +13,9 @@ import torch
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.audio.vad import FRAMES_AT_ONCE, SpeechDetector
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction import extract, sources
-from emotion2vec.extraction.sources import read_sources
+from emotion2vec.extraction import extract
+from emotion2vec.extraction.sources import named as sources
+from emotion2vec.extraction.sources.named import read_sources
 from emotion2vec.model.encoder import Emotion2vec
 
 SILENCE = 2.0
@@ -78,10 +79,10 @@ def test_utterances_are_named_after_file_and_region(
 def test_regions_of_segments_lie_within_them(detector: SpeechDetector, recording: np.ndarray, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "talk.wav", recording, 16_000)
     (tmp_path / "list.csv").write_text("file,start,end\ntalk.wav,4.5,9\n")
-    items = read_sources(tmp_path / "list.csv", segments="vad").items
+    items = read_sources(tmp_path / "list.csv", segments="vad").utterances
     assert items and all(5.8 < (item.start or 0) < 8.2 for item in items)
     assert items[0].id.endswith(f"_{items[0].start:.3f}_{(items[0].start or 0) + (items[0].duration or 0):.3f}")
-    assert read_sources(tmp_path / "list.csv", segments="vad", shard="1/2").items == []
+    assert read_sources(tmp_path / "list.csv", segments="vad", shard="1/2").utterances == []
 
 
 def test_threads_of_pytorch_stay_as_they_were(detector: SpeechDetector, monkeypatch: pytest.MonkeyPatch) -> None:

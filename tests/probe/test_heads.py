@@ -12,11 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.frames import FrameBank
 from emotion2vec.probe.heads import HEADS as HEADS_BY_NAME
 from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead, make_heads
 from emotion2vec.probe.networks import FrameClassifier, Schedule, VectorClassifier, batch_order, train
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Head, Task, inner_splits, standardized
 
 HEADS = [

@@ -19,15 +19,16 @@ from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 from emotion2vec.cli import app
-from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe import benchmark, probe
+from emotion2vec.probe import probe
+from emotion2vec.probe.benchmark import run as benchmark
+from emotion2vec.probe.benchmark.plan import load_plan
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import LinearHead, MlpHead, SequenceHead, WeightedHead
-from emotion2vec.probe.plan import load_plan
 from emotion2vec.probe.ridge import RidgeHead
-from emotion2vec.probe.store import FeatureTable
 from emotion2vec.probe.tasks import Head, Task
 from emotion2vec.tasks.losses import ValueObjective
 from emotion2vec.tasks.metrics import concordance_scores, moments
@@ -62,8 +63,8 @@ def test_scores_are_those_of_the_formulas() -> None:
 
 
 def test_a_constant_answer_is_worth_nothing_however_large_the_labels() -> None:
-    clips = [Clip(file=str(i), path=Path(str(i)), label="", values={"year": 1e6 + i % 7}) for i in range(40)]
-    goal = Values(ClipSet(name="x", root=Path(), clips=tuple(clips)), ["year"])
+    clips = [Utterance(id=str(i), file=str(i), audio=Path(str(i)), values={"year": 1e6 + i % 7}) for i in range(40)]
+    goal = Values(Corpus(name="x", root=Path(), utterances=tuple(clips)), ["year"])
     rows = np.arange(40)
     constant = goal.score(goal.statistics(rows, np.tile(goal.constant(rows), (40, 1))))
     assert constant["CCC"] == pytest.approx(0, abs=1e-9) and constant["Pearson"] == 0
@@ -255,8 +256,8 @@ def test_iemocap_and_msp_podcast_from_their_annotations(tmp_path: Path) -> None:
             features=["logmel"],
             heads=["ridge"],
         )
-    clips = read_utterances("msp-podcast", msp, targets=["valence"]).clips
-    assert len(clips) == 48 and {clip.label for clip in clips} == {"", "anger", "neutral"}
+    clips = read_utterances("msp-podcast", msp, targets=["valence"]).utterances
+    assert len(clips) == 48 and {clip.label for clip in clips} == {None, "anger", "neutral"}
     assert {clip.split for clip in clips} == {"train", "valid", "test"}
 
 

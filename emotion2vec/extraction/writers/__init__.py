@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.arrays import Layout
+from emotion2vec.extraction.encode.arrays import Layout
 from emotion2vec.extraction.writers.base import Output, Writer
 from emotion2vec.extraction.writers.files import NpyWriter, SafetensorsWriter
 from emotion2vec.extraction.writers.iemocap import IemocapWriter

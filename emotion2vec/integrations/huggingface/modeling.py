@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 
 from emotion2vec.checkpoint.card import card_text
 from emotion2vec.checkpoint.formats.write_huggingface import CODE, CODE_FILE, auto_map
+from emotion2vec.files import write_text
 from emotion2vec.integrations.huggingface.configuration import Emotion2vecHFConfig
 from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.encoder import Emotion2vec, Encoded
@@ -58,9 +59,9 @@ class Emotion2vecPreTrainedModel(PreTrainedModel):
         folder = Path(save_directory)
         if not folder.is_dir():  # transformers refused, and logged why
             return
-        (folder / CODE_FILE).write_text(CODE, encoding="utf-8")
+        write_text(folder / CODE_FILE, CODE)
         if not (folder / "README.md").exists():
-            (folder / "README.md").write_text(self.card(), encoding="utf-8")
+            write_text(folder / "README.md", self.card())
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """Upload as transformers does, with our model card where the repository has none yet."""

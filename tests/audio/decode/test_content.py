@@ -15,7 +15,7 @@ from emotion2vec.audio.decode.content import kind_of_file
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.errors import AudioError, ManifestError
-from emotion2vec.extraction.sources import read_sources
+from emotion2vec.extraction.sources.named import read_sources
 
 Transcode = Callable[..., Path]
 

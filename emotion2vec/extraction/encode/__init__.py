@@ -1,0 +1,6 @@
+"""Decoded audio -> features.
+
+`ready` has the model on its device, in its precision, by its backend; `batching` lays clips together, `lanes` runs
+batches side by side, `encoder` runs the network over clips and over windows of long audio, `reduction` keeps what
+`choices` wants of its outputs, and `spool` holds features that are too long for memory.
+"""

@@ -1,0 +1,1 @@
+"""What a user names -> utterances (`named`) -> decoded audio (`decoding`)."""

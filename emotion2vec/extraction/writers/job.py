@@ -1,0 +1,109 @@
+"""What a job leaves beside its features: `job.json`, which says what made them, and `failed.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+from emotion2vec.corpora.faults import Fault
+from emotion2vec.errors import ConfigError
+
+FORMAT_VERSION = 1
+
+SUMMARY = "summary"
+"""Where the counts of inputs stand, which do not decide whether features can be kept."""
+
+
+class JobRecord:
+    """`job.json` of an output: the model and the options that its features depend on, and the counts of its inputs.
+
+    Args:
+        path: of the file.
+        facts: what features depend on.
+        tag: of the shard that the job does, empty for all; shards of one output have counts of their own.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any], tag: str = ""):
+        self.path = path
+        self._tag = tag.removeprefix("-")
+        # Through JSON and back, so that what is compared looks like what was read.
+        self._facts: dict[str, Any] = json.loads(json.dumps({"format_version": FORMAT_VERSION, **facts}))
+
+    def check(self) -> bool:
+        """Whether there are features of the same model and options, which can be kept; False when nothing is known.
+
+        Raises:
+            ConfigError: they come from others; every difference is named.
+        """
+        if not self.path.exists():
+            return False
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            assert isinstance(found, dict)
+        except (OSError, ValueError, AssertionError) as error:
+            raise ConfigError(f"{self.path}: cannot be read, so nothing can be resumed: {error}") from error
+        found.pop(SUMMARY, None)
+        names = sorted({*found, *self._facts})
+        differences = [
+            f"{name} was {found.get(name)!r}, now {self._facts.get(name)!r}"
+            for name in names
+            if found.get(name) != self._facts.get(name)
+        ]
+        if differences:
+            raise ConfigError(
+                f"{self.path}: the features there were made otherwise, so they cannot be resumed: "
+                f"{'; '.join(differences)}. Choose another output, or leave --resume away to replace them"
+            )
+        return True
+
+    def write(self, counts: Mapping[str, Any] | None = None) -> None:
+        """Write the file, all at once, with what became of the inputs when that is known."""
+        summary = self._other_shards() if self._tag else {}
+        if counts is not None:
+            summary = {**summary, self._tag: dict(counts)} if self._tag else dict(counts)
+        facts = {**self._facts, SUMMARY: summary} if summary else self._facts
+        partial = self.path.with_name(f".{uuid4().hex}.partial")
+        try:
+            partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            os.replace(partial, self.path)
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _other_shards(self) -> dict[str, Any]:
+        """Counts of the inputs of other shards of the output."""
+        try:
+            there = json.loads(self.path.read_text(encoding="utf-8"))[SUMMARY]
+            return {shard: counts for shard, counts in there.items() if isinstance(counts, dict) and "-of-" in shard}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+
+class FailureLog:
+    """`failed.jsonl`: one line per input that could not be extracted, written as they fail; absent without any."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.unlink(missing_ok=True)
+        self._stream: IO[str] | None = None
+
+    def add(self, fault: Fault) -> None:
+        """Write one failure; names that are no Unicode are written with escapes."""
+        line = json.dumps({"file": fault.where, "reason": fault.reason}) + "\n"  # ASCII, escapes for all else
+        try:
+            if self._stream is None:
+                self._stream = open(self.path, "a", encoding="ascii")  # noqa: SIM115 (closed by close)
+            self._stream.write(line)
+            self._stream.flush()
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()
