@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from emotion2vec.plugins import install as _install_plugins
 from emotion2vec.version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +44,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-_install_plugins()

@@ -106,7 +106,7 @@ class WholePath(NetworkPath):
         utterance = frames.sum(dim=1) / counts.unsqueeze(1)  # (B, D)
         if self.model.head is None:
             return frames, utterance, counts
-        return frames, utterance, counts, self.model.head.scores(utterance)
+        return frames, utterance, counts, self.model.head.probabilities(self.model.head.of_pooled(utterance))
 
 
 def _normalized(waveforms: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
@@ -231,5 +231,5 @@ def _expected(model: Emotion2vec, waveform: np.ndarray) -> dict[str, np.ndarray]
     expected: dict[str, Any] = {FRAMES: frames, TOKENS: encoded.tokens[0], "utterance": pooled}
     expected["frame_counts"] = torch.tensor(len(frames))
     if model.head is not None:
-        expected[SCORES] = model.head.scores(pooled.unsqueeze(0))[0]
+        expected[SCORES] = model.head.probabilities(model.head.of_pooled(pooled.unsqueeze(0)))[0]
     return {name: value.numpy() for name, value in expected.items()}

@@ -35,7 +35,7 @@ from emotion2vec.files import check_folder_name
 if TYPE_CHECKING:
     from emotion2vec.extraction.outcomes import Outcome
     from emotion2vec.model.encoder import Emotion2vec
-    from emotion2vec.model.heads import Head
+    from emotion2vec.model.heads import MeanLinear
 
 
 COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")
@@ -141,13 +141,11 @@ class ScoreWriter:
 
     nested, at_once, stores_facts = False, True, True
 
-    def __init__(self, head: Head, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
-        import torch
-
+    def __init__(self, head: MeanLinear, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
         self._head = head
         self._step = step
         self._plot = plot
-        self._labels = list(head.by_label(torch.zeros(1, head.in_features, device=head.weight.device))[0])
+        self._labels = head.used_labels
         self._row = _WRITERS[suffix](stream, self._labels)
         self._scores: dict[str, list[dict[str, float]]] = {}
         self._waiting: dict[int, tuple[Utterance, float]] = {}
@@ -171,7 +169,7 @@ class ScoreWriter:
         (array,) = arrays.values()
         pooled = torch.from_numpy(np.atleast_2d(array.whole())).to(self._head.weight.device)  # (1 or W, D)
         with torch.inference_mode():
-            self._scores[self.targets(item)[0]] = self._head.by_label(pooled)
+            self._scores[self.targets(item)[0]] = self._head.by_label(self._head.of_pooled(pooled))
 
     def settle(self, index: int, item: Utterance, seconds: float) -> None:
         """Say that the item of this place is finished, of so many s, and write the rows whose turn it is."""

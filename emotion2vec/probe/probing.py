@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.audit import audit
 from emotion2vec.corpora.conversations import Contexts
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import make_folds, selection_fold
@@ -21,6 +20,7 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import check_file_name, check_writable, write_json
+from emotion2vec.probe.audit import audit
 from emotion2vec.probe.evaluation import evaluate
 from emotion2vec.probe.features.combined import CombinedFeatures
 from emotion2vec.probe.features.extractor import Extractor
@@ -29,8 +29,8 @@ from emotion2vec.probe.features.stored.matching import StoredFeatures
 from emotion2vec.probe.features.table import FeatureTable, check_texts, extract_table
 from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.knowledge import Knowledge
+from emotion2vec.probe.problem import HeadRecipe
 from emotion2vec.probe.request import Request, check_request
-from emotion2vec.probe.tasks import Head
 from emotion2vec.tasks.targets import Goal, check_tests, make_goal
 from emotion2vec.version import PROBED_WITH, versions
 
@@ -68,7 +68,7 @@ def probe(
     features: Sequence[Any] = (),
     model: Any = None,
     folds: str = "speaker",
-    heads: Sequence[str | Head] = (),
+    heads: Sequence[str | HeadRecipe] = (),
     seeds: Sequence[int] = (0,),
     layer: int | str = "last",
     pooling: str | None = None,
@@ -139,7 +139,7 @@ def probe(
         contexts = Contexts.of(clipset, context)
         splits = contexts.restrict(splits)
     check_tests(goal, [len(fold.test) for fold in splits])
-    audited = audit(clipset, splits, cache, goal)
+    audited = audit(clipset, splits, goal, cache)
     warnings = [*clipset.warnings, *(contexts.warnings(clipset, splits) if contexts else []), *audited["warnings"]]
     left_out = dict(clipset.left_out)
     known = Knowledge.of(clipset, splits)
@@ -205,13 +205,13 @@ def clip_summary(clipset: Corpus, left_out: Mapping[str, str]) -> Summary:
     return summary
 
 
-def _by_need(heads: Sequence[Head]) -> list[tuple[str, list[Head]]]:
+def _by_need(heads: Sequence[HeadRecipe]) -> list[tuple[str, list[HeadRecipe]]]:
     """Heads by what they read, so that one table at a time is in memory, in the order of their first."""
     needs = list(dict.fromkeys(head.needs for head in heads))
     return [(need, [head for head in heads if head.needs == need]) for need in needs]
 
 
-def _check_table(clipset: Corpus, extractor: Extractor, found: FeatureTable, head: Head) -> None:
+def _check_table(clipset: Corpus, extractor: Extractor, found: FeatureTable, head: HeadRecipe) -> None:
     """Raise when a table cannot be probed: nothing was read, stored features are incomplete, or there are no layers."""
     parts = extractor.parts if isinstance(extractor, CombinedFeatures) else (extractor,)
     if any(isinstance(part, StoredFeatures) for part in parts) and found.failures:

@@ -10,7 +10,7 @@ from emotion2vec.corpora.conversations import with_turns
 from emotion2vec.corpora.options import CorpusOptions, read_corpus
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.tasks import Head, task_kind
+from emotion2vec.probe.problem import HeadRecipe, task_kind
 from emotion2vec.tasks.targets import with_values
 
 
@@ -65,7 +65,7 @@ def check_request(
     request: Request,
     clips: Corpus | None,
     features: Sequence[Any],
-    heads: Sequence[Head],
+    heads: Sequence[HeadRecipe],
     seeds: Sequence[int],
     layer: int | str,
 ) -> None:
@@ -81,7 +81,7 @@ def check_request(
         raise ConfigError("; ".join(faults))
 
 
-def head_faults(heads: Sequence[Head], kind: str) -> list[str]:
+def head_faults(heads: Sequence[HeadRecipe], kind: str) -> list[str]:
     """Heads that cannot learn a task of this kind."""
     unfit = [head.name for head in heads if kind not in head.kinds]
     what = {
@@ -92,7 +92,7 @@ def head_faults(heads: Sequence[Head], kind: str) -> list[str]:
     return [f"head {', '.join(unfit)} {what[kind]}"] if unfit else []
 
 
-def frame_faults(heads: Sequence[Head], layer: int | str) -> list[str]:
+def frame_faults(heads: Sequence[HeadRecipe], layer: int | str) -> list[str]:
     """Heads that need frames, where a layer gives none."""
     reading = [head.name for head in heads if head.needs == "frames"]
     if layer != "all" or not reading:

@@ -16,8 +16,8 @@ from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import extract_table
-from emotion2vec.probe.tasks import standardized
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.scaling import Scaling
 
 UMAP_NEIGHBOURS = 15
 
@@ -72,7 +72,8 @@ def embed(
     clips = tuple(clip for clip, read in zip(clips, table.usable, strict=True) if read)
     if len(clips) < 3:
         raise ManifestError(f"{clipset.root}: {len(clips)} clips can be read, expected at least 3 to draw")
-    vectors = standardized(table.vectors[table.usable], np.arange(len(clips)))  # (N, P)
+    read = table.vectors[table.usable]
+    vectors = Scaling.of(read).apply(read)  # (N, P)
     pca = PCA(n_components=2, random_state=0).fit(vectors)
     found: dict[str, Any] = {
         "groups": _groups(clips, targets),

@@ -33,7 +33,7 @@ from emotion2vec.extraction.options import Workload
 from emotion2vec.extraction.predict import predict
 from emotion2vec.extraction.sources.decoding import AudioFault
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.heads import Head
+from emotion2vec.model.heads import MeanLinear
 from emotion2vec.version import library_version
 
 pytest.importorskip("onnxruntime")
@@ -47,7 +47,7 @@ LONG_JOB = Workload(last_block=True, seconds=36_000.0)
 @pytest.fixture(scope="module")
 def model() -> Emotion2vec:
     model = tiny_model()
-    model.head = Head(model.config.width, LABELS)
+    model.head = MeanLinear(model.config.width, len(LABELS), labels=LABELS)
     torch.nn.init.normal_(model.head.weight)
     return model
 

@@ -11,7 +11,7 @@ import torch
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.model.features import Features
-from emotion2vec.probe.tasks import Task
+from emotion2vec.probe.problem import Problem
 
 PITCHES = {"high": 900.0, "low": 300.0}
 
@@ -38,10 +38,10 @@ def clip_of(path: Path) -> Utterance:
     return Utterance(id=path.name, file=path.name, audio=path)
 
 
-def task_of(labels: np.ndarray, outputs: int) -> Task:
+def problem_of(labels: np.ndarray, outputs: int) -> Problem:
     """120 clips of six speakers, 20 each: three train, one validates, two are tested."""
     rows = np.arange(120)
-    return Task(
+    return Problem(
         labels=labels,
         outputs=outputs,
         speakers=rows // 20,

@@ -25,11 +25,11 @@ from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.named.utterances import read_utterances
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.model.dialogue import Dialogue
 from emotion2vec.probe import probe
-from emotion2vec.probe.dialogue_network import DialogueClassifier
-from emotion2vec.probe.dialogues import DialogueHead, Rows, heard_rows
+from emotion2vec.probe.dialogues import DialogueHead, Rows, heard_turns
 from emotion2vec.probe.features.table import FeatureTable
-from emotion2vec.probe.tasks import Task
+from emotion2vec.probe.problem import Problem
 
 QUICK = DialogueHead(hidden=16, lr=1e-2, batch=16, epochs=8)
 
@@ -133,10 +133,10 @@ def corpus() -> tuple[Corpus, FeatureTable]:
     return Corpus(name="made", root=Path(), utterances=tuple(clips)), table
 
 
-def task_of(clipset: Corpus) -> Task:
+def problem_of(clipset: Corpus) -> Problem:
     contexts = Contexts.of(clipset, 6)
     predicted = np.flatnonzero([bool(turns) for turns in contexts.before])
-    return Task(
+    return Problem(
         labels=np.array(["ab".index(clip.label) for clip in clipset.utterances]),
         outputs=2,
         speakers=None,
@@ -152,30 +152,30 @@ def task_of(clipset: Corpus) -> Task:
 @pytest.mark.parametrize("needs", ["vectors", "frames"])
 def test_the_head_learns_and_never_hears_the_turn(corpus: tuple[Corpus, FeatureTable], needs: str) -> None:
     clipset, table = corpus
-    task, head = task_of(clipset), replace(QUICK, needs=needs)
-    found = head.predict(head.prepare(table, "cpu"), task)
-    assert np.mean(found.classes == task.labels[task.test]) > 0.85
+    problem, head = problem_of(clipset), replace(QUICK, needs=needs)
+    found = head.fit(head.prepare(table, "cpu"), problem)
+    assert np.mean(found.classes == problem.labels[problem.test]) > 0.85
     short = replace(head, epochs=1)
-    found = short.predict(short.prepare(table, "cpu"), task)
-    for place in (0, len(task.test) - 1):
-        clip = task.test[place]
+    found = short.fit(short.prepare(table, "cpu"), problem)
+    for place in (0, len(problem.test) - 1):
+        clip = problem.test[place]
         spoiled = table.vectors.copy(), table.frames.copy()  # type: ignore[union-attr]
         dialogue = np.array([other.dialogue == clipset.utterances[clip].dialogue for other in clipset.utterances])
         later = np.flatnonzero(dialogue & (np.arange(160) >= clip))  # the turn itself, and all that follows
         for values, rows in zip(spoiled, (later, later[:, None] * 25 + np.arange(25)), strict=True):
             values[rows.ravel()] = 1e3
         other = replace(table, vectors=spoiled[0], frames=spoiled[1])
-        again = short.predict(short.prepare(other, "cpu"), replace(task, test=task.test[place : place + 1]))
+        again = short.fit(short.prepare(other, "cpu"), replace(problem, test=problem.test[place : place + 1]))
         np.testing.assert_allclose(again.scores[0], found.scores[place], rtol=1e-4)
 
 
 def test_no_signal_is_not_learnt(corpus: tuple[Corpus, FeatureTable]) -> None:
     clipset, table = corpus
-    task = task_of(clipset)
+    problem = problem_of(clipset)
     heard_now = (table.vectors[:, 0] > 1.5).astype(np.int64)  # the label is in the turn itself alone
-    own = replace(task, labels=heard_now)
-    found = QUICK.predict(QUICK.prepare(table, "cpu"), own)
-    assert 0.3 < np.mean(found.classes == heard_now[task.test]) < 0.7
+    own = replace(problem, labels=heard_now)
+    found = QUICK.fit(QUICK.prepare(table, "cpu"), own)
+    assert 0.3 < np.mean(found.classes == heard_now[problem.test]) < 0.7
 
 
 def test_the_network_is_two_grus(corpus: tuple[Corpus, FeatureTable]) -> None:
@@ -186,14 +186,14 @@ def test_the_network_is_two_grus(corpus: tuple[Corpus, FeatureTable]) -> None:
     lengths[1] = 0
     assert table.frames is not None
     data = Rows(table.frames, np.arange(160) * 25, lengths, "cpu")
-    network = DialogueClassifier(
-        torch.from_numpy(table.frames), heard_rows(data, contexts), hidden=5, outputs=2, seed=0
-    )
+    heard = heard_turns(data, torch.from_numpy(table.frames), contexts)
+    network = Dialogue(4, 5, 2, torch.Generator().manual_seed(0))
     turn_gru, dialogue_gru = nn.GRU(4, 5, batch_first=True), nn.GRU(6, 5, batch_first=True)
     turn_gru.load_state_dict(network.of_turn.state_dict())
     dialogue_gru.load_state_dict(network.of_dialogue.state_dict())
-    clips = torch.tensor([2, 7])
-    for clip, logits in zip(clips.tolist(), network(clips), strict=True):
+    clips = [2, 7]
+    found = network([heard[clip][0] for clip in clips], [heard[clip][1] for clip in clips])
+    for clip, logits in zip(clips, found, strict=True):
         states = []
         for before in range(max(clip - 3, 0), clip):
             rows = torch.from_numpy(table.frames[before * 25 : (before + 1) * 25])

@@ -149,8 +149,3 @@ def _pack(outcomes: Sequence[ClipFeatures | str], frames: bool) -> FeatureTable:
     failures = {position: item for position, item in enumerate(outcomes) if isinstance(item, str)}
     layers = read[0].layers if read else 1
     return FeatureTable(vectors=vectors, frames=packed, lengths=lengths, failures=failures, layers=layers)
-
-
-def nonzero_scale(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Standard deviations to divide by: 1 for channels that are constant up to float32 rounding."""
-    return np.where(std > 1e-6 * np.abs(mean) + 1e-30, std, 1.0)
