@@ -95,23 +95,6 @@ TO_BE_TURNED = {
     "emotion2vec.probe.__init__ imports emotion2vec.report.tables",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.embedding",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.page",
-    "emotion2vec.training.guards imports emotion2vec.pretrain.targets",
-    "emotion2vec.training.instruments imports emotion2vec.pretrain.config",
-    "emotion2vec.training.metrics imports emotion2vec.pretrain.config",
-    "emotion2vec.training.metrics imports emotion2vec.pretrain.objective",
-    "emotion2vec.training.optimizer imports emotion2vec.pretrain.config",
-    "emotion2vec.training.optimizer imports emotion2vec.pretrain.objective",
-    "emotion2vec.training.probing imports emotion2vec.pretrain.config",
-    "emotion2vec.training.run_folder imports emotion2vec.pretrain.config",
-    "emotion2vec.training.schedules imports emotion2vec.pretrain.config",
-    "emotion2vec.training.state imports emotion2vec.pretrain.objective",
-    "emotion2vec.training.strategy imports emotion2vec.pretrain.config",
-    "emotion2vec.training.trainer imports emotion2vec.pretrain.config",
-    "emotion2vec.training.trainer imports emotion2vec.pretrain.masking",
-    "emotion2vec.training.trainer imports emotion2vec.pretrain.objective",
-    "emotion2vec.training.trainer imports emotion2vec.pretrain.validation",
-    "emotion2vec.training.work imports emotion2vec.pretrain.config",
-    "emotion2vec.training.work imports emotion2vec.pretrain.masking",
 }
 
 

@@ -22,7 +22,7 @@ from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.convert import WRITERS, convert
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.network import Pretrainer
 
 LABELS = ("生气/angry", "happy", "unuse_0", "<unk>")
 FILES = ["native", "fairseq", "funasr", "huggingface"]
