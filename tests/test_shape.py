@@ -28,6 +28,7 @@ TO_BE_SPLIT = {
     "extraction/predict.py predict",
     "extraction/writers/tables.py",
     "hardware.py",
+    "probe/benchmark/run.py",
     "probe/evaluation.py evaluate",
     "probe/probing.py probe",
     "report/page.py",
