@@ -22,8 +22,6 @@ TO_BE_SPLIT = {
     "cli/probing.py visualize",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "data/batches.py _argument_faults",
-    "data/batches.py batches",
     "data/prepare.py",
     "data/prepare.py prepare",
     "extraction/api.py extract_features",
@@ -34,8 +32,6 @@ TO_BE_SPLIT = {
     "probe/evaluation.py evaluate",
     "probe/probing.py probe",
     "report/page.py",
-    "training/run_folder.py",
-    "training/trainer.py",
 }
 """What is larger without one, still."""
 

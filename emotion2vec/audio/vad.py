@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.errors import ConfigError
+from emotion2vec.audio.samples import not_finite
+from emotion2vec.errors import AudioError, ConfigError
 
 FRAME, CONTEXT, STATE = 512, 64, 128
 """Samples of a frame and before it, and the size of its state, as the network has them."""
@@ -47,7 +48,7 @@ class SpeechDetector:
         """Find the stretches with speech in a recording that comes in blocks (S,): start and end of each, in s.
 
         Raises:
-            AudioError: the recording cannot be decoded.
+            AudioError: the recording cannot be decoded, or has samples that are not finite.
         """
         probabilities: list[np.ndarray] = []
         state = [np.zeros((1, 1, STATE), np.float32)] * 2
@@ -67,12 +68,22 @@ class SpeechDetector:
 
 
 def _pieces(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Cut a stream of blocks (S,) anew, into whole frames; only the last piece may end within one."""
+    """Cut a stream of blocks (S,) anew, into whole frames; only the last piece may end within one.
+
+    Raises:
+        AudioError: samples are not finite; known when all of them were seen.
+    """
     held, size = np.zeros(0, np.float32), FRAME * FRAMES_AT_ONCE
+    bad = total = 0
     for block in blocks:
-        held = np.concatenate([held, np.nan_to_num(block)])
+        bad, total = bad + int(np.count_nonzero(~np.isfinite(block))), total + block.size
+        if bad:  # only counted from here on
+            continue
+        held = np.concatenate([held, block])
         while held.size >= size:
             yield held[:size]
             held = held[size:]
+    if bad:
+        raise AudioError(not_finite(bad, total))
     if held.size:
         yield held

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.audit import audit
 from emotion2vec.corpora.conversations import Contexts
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import make_folds, selection_fold
@@ -21,6 +20,7 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import check_file_name, check_writable, write_json
+from emotion2vec.probe.audit import audit
 from emotion2vec.probe.evaluation import evaluate
 from emotion2vec.probe.features.combined import CombinedFeatures
 from emotion2vec.probe.features.extractor import Extractor
@@ -139,7 +139,7 @@ def probe(
         contexts = Contexts.of(clipset, context)
         splits = contexts.restrict(splits)
     check_tests(goal, [len(fold.test) for fold in splits])
-    audited = audit(clipset, splits, cache, goal)
+    audited = audit(clipset, splits, goal, cache)
     warnings = [*clipset.warnings, *(contexts.warnings(clipset, splits) if contexts else []), *audited["warnings"]]
     left_out = dict(clipset.left_out)
     known = Knowledge.of(clipset, splits)

@@ -71,7 +71,7 @@ def test_what_is_not_emobox_is_refused(tmp_path: Path, audio: Path) -> None:
     with pytest.raises(ManifestError, match=r"label_dict\.json: holds a list, expected an object"):
         read_emobox(data, audio)
     (data / "m.jsonl").write_text('{"key": 1}\n{no\n[]')
-    with pytest.raises(ManifestError, match=r"line 2: .*line 3: expected an object"):
+    with pytest.raises(ManifestError, match=r"line 2: .*line 3: found list, expected one JSON object"):
         read_emobox(data, audio)
 
 

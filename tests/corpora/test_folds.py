@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emotion2vec.corpora import folds as schemes
-from emotion2vec.corpora.audit import audit
+from emotion2vec.corpora.audit import audit_split
 from emotion2vec.corpora.folds import Fold, balanced_groups, validation_split
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError
@@ -161,7 +161,7 @@ def test_a_clip_without_a_speaker_leaves_the_other_speakers_apart() -> None:
         assert {3, 50} <= set(train)
     (said,) = [
         text
-        for text in audit(Corpus(name="made", root=Path(), utterances=tuple(unnamed)), [fold])["warnings"]
+        for text in audit_split(Corpus(name="made", root=Path(), utterances=tuple(unnamed)), [fold]).warnings
         if "no speaker" in text
     ]
     assert said.startswith("2 training clips have no speaker") and "held out for validation in 1 of 1 folds" in said

@@ -15,20 +15,21 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from data.helpers import batches
 from signals import start_child
 
 from emotion2vec.data import sources as module
-from emotion2vec.data.batches import MicroBatch, Position, batches
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.cuts import LoadedCuts, load_cuts
-from emotion2vec.data.decoder import BatchDecoder, Cropping
-from emotion2vec.data.order import Request
+from emotion2vec.data.micro_batch import BatchDecoder, MicroBatch
+from emotion2vec.data.order import Position, Request, Stream
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.pretrain.config import MaskConfig
 from emotion2vec.pretrain.masking import batch_masks
 from emotion2vec.seeding import keyed_seed
 
-SETTINGS = {"max_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2}
+SETTINGS = {"batch_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2}
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +182,8 @@ def test_an_utterance_drawn_again_in_one_update_is_cropped_and_keyed_anew(corpus
 def test_budget_holds_where_headers_understate(corpus: LoadedCuts, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).normal(size=64_000).astype(np.float32)
     monkeypatch.setattr(module, "load_cut", lambda cut: noise)
-    source, cropping = CutSource(corpus.cuts), Cropping(budget=48_000, max_samples=16_000, length_step=1)
-    decoder = BatchDecoder([source], cropping, seed=5, accumulate=1, augmenter=None, cache=False)
+    source, data = CutSource(corpus.cuts), DataConfig(batch_seconds=3, max_samples=16_000)
+    decoder = BatchDecoder([source], data, Stream(seed=5))
     batch = decoder[Request([(0, source.entries([(0, 8)]))], 0, Position(0, 1, 1))]
     assert isinstance(batch, MicroBatch)
     assert batch.waveforms.shape == (8, 6_000)
@@ -223,7 +224,7 @@ def test_what_cannot_be_decoded_is_named_and_left_out(folder: Path, tmp_path: Pa
 
 def test_empty_micro_batches_are_passed_over_and_their_faults_kept(folder: Path, tmp_path: Path) -> None:
     cuts = damaged(folder, tmp_path / "nan", set(range(8))).cuts
-    seen = take(batches(cuts, **{**SETTINGS, "max_seconds": 1.0}), 8)  # one or two utterances each
+    seen = take(batches(cuts, **{**SETTINGS, "batch_seconds": 1.0}), 8)  # one or two utterances each
     assert all(batch.ids for batch in seen)
     assert len({batch.position.index for batch in seen}) == 8
     assert seen[-1].position.index > 8
@@ -262,9 +263,9 @@ def test_an_epoch_may_be_nobodys_turn(corpus: LoadedCuts) -> None:
 
 def test_wrong_arguments_are_gathered(corpus: LoadedCuts) -> None:
     with pytest.raises(ConfigError) as caught:
-        wrong = {"max_seconds": 0.5, "buckets": 0, "accumulate": 0, "workers": 2, "cache": True, "rank": 1}
+        wrong = {"batch_seconds": 0.5, "accumulate": 0, "workers": 2, "cache": True, "rank": 1}
         batches(corpus.cuts, **{**SETTINGS, **wrong})
-    for name in ("max_seconds is 0.5", "buckets is 0", "accumulate is 0", "cache is on with 2 workers", "rank is 1"):
+    for name in ("data.batch_seconds (0.5 s", "accumulate is 0", "data.cache is on and data.workers is 2", "rank is 1"):
         assert name in str(caught.value)
 
 
@@ -282,13 +283,16 @@ SIGNALLED = """
 import os, signal, sys, time
 import torch
 from emotion2vec.data.batches import batches
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.cuts import load_cuts
+from emotion2vec.data.order import Stream
 
 torch.set_num_threads(2)
 torch.randn(512, 512) @ torch.randn(512, 512)  # the thread pool runs before the workers start
 number = signal.Signals[sys.argv[2]]
 cuts = load_cuts([sys.argv[1]], min_samples=8000, max_bad_share=0.0, workers=0).cuts
-iterator = batches(cuts, max_seconds=3, max_samples=16000, buckets=3, seed=5, accumulate=2, workers=2)
+data = DataConfig(batch_seconds=3, max_samples=16000, buckets=3, workers=2)
+iterator = batches(cuts, data, Stream(seed=5, accumulate=2))
 forks = []
 os.register_at_fork(before=lambda: forks.append(1), after_in_child=lambda: time.sleep(2 * (len(forks) - 1)))
 next(iterator)  # from the first worker: the second has not yet begun
@@ -326,10 +330,13 @@ def test_workers_outlive_a_signal_that_the_main_process_handles(folder: Path, na
 ABANDONED = """
 import multiprocessing, sys
 from emotion2vec.data.batches import batches
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.cuts import load_cuts
+from emotion2vec.data.order import Stream
 
 cuts = load_cuts([sys.argv[1]], min_samples=8000, max_bad_share=0.0, workers=0).cuts
-iterator = batches(cuts, max_seconds=3, max_samples=16000, buckets=3, seed=5, accumulate=2, workers=2)
+data = DataConfig(batch_seconds=3, max_samples=16000, buckets=3, workers=2)
+iterator = batches(cuts, data, Stream(seed=5, accumulate=2))
 next(iterator)
 multiprocessing.active_children()[0].terminate() if sys.argv[2] == "terminate" else None
 print("alive", flush=True)

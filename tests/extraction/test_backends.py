@@ -20,8 +20,9 @@ from emotion2vec import hardware
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.export import exporting as exporting
-from emotion2vec.export.graph import Agreement, NetworkPath
+from emotion2vec.exporting.agreement import Agreement, check
+from emotion2vec.exporting.network import NetworkPath
+from emotion2vec.exporting.onnx import open_onnx
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.encode import backends, graphs
 from emotion2vec.extraction.encode.backends import choose_graph
@@ -225,14 +226,14 @@ def test_a_graph_is_built_once_and_said(
 
 @pytest.mark.slow
 def test_a_graph_is_compared_with_its_network(built: Path, model: Emotion2vec) -> None:
-    graph, other = exporting._onnx_graph(built), tiny_model()
-    assert exporting._check(model, graph, NetworkPath).difference < 1e-4
+    graph, other = open_onnx(built), tiny_model()
+    assert check(model, graph, NetworkPath).difference < 1e-4
     with torch.no_grad():
         other.backbone.tokens[0, 0] += 0.01
     with pytest.raises(
         CheckpointError, match=r"differ from the model's by .* expected at most 1e-04; nothing was kept"
     ):
-        exporting._check(other, graph, NetworkPath)
+        check(other, graph, NetworkPath)
 
 
 # Mistakes
@@ -267,7 +268,7 @@ def test_a_missing_package_is_named_or_not_missed(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("emotion2vec.exporting.onnx.find_spec", lambda name: None)
     command = r"backend onnx needs onnx, onnxscript, onnxruntime: pip install 'emotion2vec\[onnx\]'"
     with pytest.raises(ConfigError, match=command):
         extract(corpus, model=model, output=tmp_path / "out", backend="onnx")

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model, save_model
-from emotion2vec.checkpoint.convert import convert
 from emotion2vec.checkpoint.source import read_source
+from emotion2vec.exporting.convert import convert
 from emotion2vec.model.encoder import Emotion2vec
 
 transformers = pytest.importorskip("transformers", reason="needs transformers; `make test-interop` has it")

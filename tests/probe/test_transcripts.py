@@ -11,7 +11,7 @@ import pytest
 import torch
 from probe.conversations import write_tone
 
-from emotion2vec.corpora.audit import audit
+from emotion2vec.corpora.audit import audit_split
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
@@ -231,5 +231,5 @@ def test_numbers_of_sentences_are_no_texts_and_are_shared_all_the_same(tmp_path:
         for i in range(4)
     )
     fold = Fold(name="x", train=np.array([0, 1]), test=np.array([2, 3]))
-    told = audit(Corpus(name="made", root=tmp_path, utterances=clips), [fold])["warnings"]
+    told = audit_split(Corpus(name="made", root=tmp_path, utterances=clips), [fold]).warnings
     assert any("1 of 1 sentences of the tests are also said in training" in warning for warning in told)

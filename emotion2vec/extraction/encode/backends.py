@@ -16,7 +16,7 @@ from torch import Tensor
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.devices import is_host
 from emotion2vec.errors import ConfigError
-from emotion2vec.export.exporting import missing_packages
+from emotion2vec.exporting.onnx import missing_packages
 from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph, open_session
 from emotion2vec.extraction.options import Workload
 from emotion2vec.hardware import CACHE_VARIABLE, cache_folder, known, remembered, time_candidates

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emotion2vec.export.exporting import PACKAGES, write_network
+from emotion2vec.exporting.onnx import PACKAGES, write_network
 from emotion2vec.hardware import cache_folder, instruction_sets, processor
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.fingerprint import weights_hash
@@ -137,7 +137,7 @@ def _key(model: Emotion2vec) -> str:
 def _code() -> str:
     """Hash the code that a graph comes from: in a clone it changes without the package's version."""
     digest, package = hashlib.sha256(), Path(__file__).parents[2]
-    for path in sorted([*(package / "model").rglob("*.py"), *(package / "export").glob("*.py")]):
+    for path in sorted([*(package / "model").rglob("*.py"), *(package / "exporting").glob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
