@@ -16,7 +16,7 @@ from emotion2vec.corpora.lists.jsonlines import json_object, json_row
 from emotion2vec.corpora.lists.lines import read_lines
 from emotion2vec.corpora.lists.locate import Locator
 from emotion2vec.corpora.lists.rows import Row, collect
-from emotion2vec.corpora.named.datasets import facts_of_name, native_name
+from emotion2vec.corpora.named.registry import facts_of_name, native_name
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 
