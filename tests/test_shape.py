@@ -22,8 +22,6 @@ TO_BE_SPLIT = {
     "cli/probing.py visualize",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "data/prepare.py",
-    "data/prepare.py prepare",
     "extraction/api.py extract_features",
     "extraction/engine.py extract",
     "extraction/predict.py predict",

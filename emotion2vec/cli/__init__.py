@@ -8,7 +8,9 @@ import typer
 
 from emotion2vec.cli.extraction import extract, predict
 from emotion2vec.cli.models import convert, export, info
-from emotion2vec.cli.pretraining import plot, prepare, pretrain
+from emotion2vec.cli.plot import plot
+from emotion2vec.cli.prepare import prepare
+from emotion2vec.cli.pretrain import pretrain
 from emotion2vec.cli.probing import benchmark, probe, visualize
 from emotion2vec.errors import Emotion2vecError
 
