@@ -25,7 +25,6 @@ TO_BE_SPLIT = {
     "extraction/engine.py extract",
     "extraction/predict.py predict",
     "extraction/writers/tables.py",
-    "hardware.py",
     "probe/benchmark/run.py",
     "probe/evaluation.py evaluate",
     "probe/probing.py probe",
