@@ -38,13 +38,13 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     for path in [*partial.rglob("*"), partial]:
         if path.is_file():
             path.chmod(mode)
-        _sync(path)
+        sync(path)
     replaced = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
         os.replace(folder, replaced)
     os.replace(partial, folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -70,14 +70,22 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def publish(partial: Path, path: Path) -> None:
-    """Give a closed file that is complete its name, in place of what was there; it is on disk before and after."""
-    _sync(partial)
+def publish(partial: Path, path: Path, *, sync_folder: bool = True) -> None:
+    """Give a closed file that is complete its name, in place of what was there; it is on disk before and after.
+
+    Args:
+        partial: the file.
+        path: its name.
+        sync_folder: have the name on disk too; whoever writes many files into a folder may call `sync` once for all.
+    """
+    sync(partial)
     os.replace(partial, path)
-    _sync(path.parent)
+    if sync_folder:
+        sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

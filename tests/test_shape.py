@@ -16,8 +16,6 @@ ALLOWED = {
 
 TO_BE_SPLIT = {
     "checkpoint/pickle/unpickle.py",
-    "cli/extraction.py extract",
-    "cli/extraction.py predict",
     "cli/probing.py probe",
     "cli/probing.py visualize",
     "corpora/folds.py",
@@ -26,10 +24,6 @@ TO_BE_SPLIT = {
     "data/batches.py batches",
     "data/prepare.py",
     "data/prepare.py prepare",
-    "extraction/api.py extract_features",
-    "extraction/engine.py extract",
-    "extraction/predict.py predict",
-    "extraction/writers/tables.py",
     "hardware.py",
     "probe/evaluation.py evaluate",
     "probe/probing.py probe",

@@ -6,8 +6,9 @@ import sys
 
 import typer
 
-from emotion2vec.cli.extraction import extract, predict
+from emotion2vec.cli.extract import extract
 from emotion2vec.cli.models import convert, export, info
+from emotion2vec.cli.predict import predict
 from emotion2vec.cli.pretraining import plot, prepare, pretrain
 from emotion2vec.cli.probing import benchmark, probe, visualize
 from emotion2vec.errors import Emotion2vecError

@@ -18,12 +18,12 @@ from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.corpora.clips import Clip
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
-from emotion2vec.extraction.sources.decoding import default_workers
 from emotion2vec.probe.cache import ClipFeatures
 from emotion2vec.probe.combined import JOINT, CombinedFeatures
 from emotion2vec.probe.layers import at_layer, check_layer, check_pooling
 from emotion2vec.probe.stored import StoredFeatures, pool
 from emotion2vec.probe.stored_files import is_feature_store
+from emotion2vec.processors import default_workers
 
 if TYPE_CHECKING:
     from emotion2vec.model.config import Emotion2vecConfig

@@ -117,8 +117,8 @@ def test_utterance_features_of_long_audio_are_those_of_all_its_frames(model: Emo
         precision="fp32", chunking=CHUNKING,
     )  # fmt: skip
     fine = Encoder(model, FeatureChoice(layers="all"), precision="fp32", chunking=CHUNKING)
-    arrays = {name: array.whole() for name, array in encoder.encode_long(clip).features.items()}
-    frames = fine.encode_long(clip).features["frames"].whole()  # (L, T, D)
+    arrays = {name: array.whole() for name, array in encoder.encode_long(clip).items()}
+    frames = fine.encode_long(clip)["frames"].whole()  # (L, T, D)
     expected = np.concatenate([frames.mean(axis=1), frames.std(axis=1)], axis=1)
     np.testing.assert_allclose(arrays["utterance"], expected, atol=1e-4)
     total = frames.shape[1]
@@ -147,8 +147,8 @@ def test_a_file_that_shrinks_between_the_passes_fails_alone(model: Emotion2vec, 
 
 def test_windows_that_cannot_be_are_refused() -> None:
     for seconds, overlap in [(0.5, 0.0), (10.0, -1.0), (10.0, 10.0), (float("nan"), 0.0)]:
-        with pytest.raises(ConfigError, match="chunk_"):
-            Chunking(seconds, overlap)
+        faults = Chunking(seconds, overlap).faults()
+        assert faults and all(fault.startswith("chunk_") for fault in faults)
 
 
 # Streams

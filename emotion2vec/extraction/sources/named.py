@@ -27,7 +27,7 @@ from emotion2vec.corpora.lists.manifests import Manifest, Utterance, read_manife
 from emotion2vec.corpora.lists.segments import Segment, read_segments
 from emotion2vec.corpora.names import normal, stem, without_suffix
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.sources.decoding import default_workers
+from emotion2vec.processors import default_workers
 
 VAD = "vad"
 """The name that `segments` has for stretches with speech, in place of a file's."""
