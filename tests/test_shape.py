@@ -20,16 +20,12 @@ TO_BE_SPLIT = {
     "cli/probing.py visualize",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "data/batches.py _argument_faults",
-    "data/batches.py batches",
     "data/prepare.py",
     "data/prepare.py prepare",
     "hardware.py",
     "probe/evaluation.py evaluate",
     "probe/probing.py probe",
     "report/page.py",
-    "training/run_folder.py",
-    "training/trainer.py",
 }
 """What is larger without one, still."""
 

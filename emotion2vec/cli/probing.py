@@ -128,8 +128,8 @@ def benchmark(
 
     for kind in FALLBACK:  # the plan says which, and what reads it loads torch
         allow_fallback(kind)
-    from emotion2vec.probe.benchmark import run_benchmark
-    from emotion2vec.probe.plan import load_plan
+    from emotion2vec.probe.benchmark.plan import load_plan
+    from emotion2vec.probe.benchmark.run import run_benchmark
     from emotion2vec.probe.stopping import leaving_at_once
 
     plan = load_plan(find_config(config, "benchmark"), overrides or [])
@@ -161,20 +161,20 @@ def visualize(
     device: Device = None,
 ) -> None:
     """Draw features in two dimensions, by emotion, arousal and speaker."""
+    from emotion2vec.corpora.options import CorpusOptions, read_corpus
     from emotion2vec.devices import choose_device
     from emotion2vec.probe.probing import clip_summary
-    from emotion2vec.probe.request import Request
     from emotion2vec.probe.stopping import leaving_at_once
     from emotion2vec.report.embedding import MOST_POINTS
     from emotion2vec.report.page import write_plots
 
-    clipset = Request(dataset=dataset, table=table, emobox=emobox, root=root).checked().read()
+    clipset = read_corpus(CorpusOptions(dataset=dataset, table=table, emobox=emobox, root=root))
     names, place = features or ["tiny"], str(choose_device(device))
     with leaving_at_once(lambda: "nothing is written"):
         unread = write_plots(
             clipset, names, output, layer=layer, pooling=pooling, cache=cache, device=place, progress=True
         )
-    drawn = f"{min(MOST_POINTS, len(clipset.clips))} of {len(clipset.clips)} clips"
+    drawn = f"{min(MOST_POINTS, len(clipset.utterances))} of {len(clipset.utterances)} clips"
     say(f"{len(names)} features of {drawn} drawn in {output}")
     left_out = {**clipset.left_out, **unread}
     say_faults(CHANGED, clipset.changes, shown=10)

@@ -10,11 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion2vec.corpora.utterance import Listing
 from emotion2vec.extraction.encode.choices import read_layers
 from emotion2vec.extraction.options import ExtractOptions, Workload, check_options
 from emotion2vec.extraction.progress import ProgressCallback, progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
-from emotion2vec.extraction.sources.named import AnySources, Items, read_sources
+from emotion2vec.extraction.sources.named import AnySources, read_sources
 from emotion2vec.extraction.writers import output_folder
 from emotion2vec.extraction.writers.job import JobRecord
 from emotion2vec.extraction.writers.outputs import beside, open_outputs
@@ -71,13 +72,13 @@ def run(
 
     from emotion2vec.extraction.executor import executor_for
 
-    workload = Workload.of(options.choice, [item.duration for item in found.items])
+    workload = Workload.of(options.choice, [item.duration for item in found.utterances])
     with executor_for(model, options.executor, workload) as executor:
         return _carry_out(executor, found, options, Path(output), progress)
 
 
 def _carry_out(
-    executor: Executor, found: Items, options: ExtractOptions, output: Path, progress: bool | ProgressCallback
+    executor: Executor, found: Listing, options: ExtractOptions, output: Path, progress: bool | ProgressCallback
 ) -> ExtractionReport:
     """Extract what was found, and write it with the record of the job."""
     from emotion2vec.extraction.encode.encoder import Encoder
@@ -98,7 +99,7 @@ def _carry_out(
         record.write()
         job = Job(report_of(executor), outputs.log)
         job.begin(found)
-        plan = outputs.plan(found.items, resume)
+        plan = outputs.plan(found.utterances, resume)
         job.leave(plan)
         with progress_bar(len(plan.todo)) if progress is True else nullcontext(progress or None) as callback:
             job.run(executor.outcomes(plan.todo, encoder, outputs, folder), plan.todo, callback)

@@ -65,7 +65,7 @@ class ComputeOptions:
             faults.append(
                 "backend is 'onnx', which gives the last block's output; expected layers last, features block"
             )
-        from emotion2vec.export.exporting import INSTALL, missing_packages
+        from emotion2vec.exporting.onnx import INSTALL, missing_packages
 
         if missing := missing_packages():
             faults.append(f"backend onnx needs {', '.join(missing)}: {INSTALL}")

@@ -21,20 +21,21 @@ import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
 from emotion2vec.audio.windows import Chunking
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.options import BatchOptions, PredictOptions, Workload, check_options
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
-from emotion2vec.extraction.sources.named import AnySources, Item, read_sources
+from emotion2vec.extraction.sources.named import AnySources, read_sources
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
 from emotion2vec.files import check_folder_name
 from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
     from emotion2vec.model.encoder import Emotion2vec
-    from emotion2vec.model.heads import Head
+    from emotion2vec.model.heads import MeanLinear
 
 
 COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")
@@ -86,7 +87,7 @@ def run(
 
     step = None if options.window is None else _frames_of(options.window)
     choice = FeatureChoice(granularity="frame" if step else "utterance", downsample=step or 1)
-    workload = Workload.of(choice, [item.duration for item in found.items])
+    workload = Workload.of(choice, [item.duration for item in found.utterances])
     with local_executor(model, BatchOptions(**vars(options.compute)), workload) as executor:
         head = executor.model.head
         if head is None:
@@ -99,8 +100,8 @@ def run(
             scores = Scores(head, stream, output.suffix.lower() if output else ".jsonl", step, options.plot)
             job = Job(report_of(executor))
             job.begin(found)
-            with progress_bar(len(found.items)) if progress else nullcontext() as callback:
-                job.run(executor.outcomes(found.items, encoder, scores, None), found.items, callback)
+            with progress_bar(len(found.utterances)) if progress else nullcontext() as callback:
+                job.run(executor.outcomes(found.utterances, encoder, scores, None), found.utterances, callback)
     return job.report
 
 
@@ -124,7 +125,7 @@ def _frames_of(window: float) -> int:
 
 
 class Scores:
-    """Takes the features of each item, see `executor.Sink`, and writes rows of what a head makes of them.
+    """Takes the features of each item, see `pipeline.Sink`, and writes rows of what a head makes of them.
 
     Args:
         head: scores vectors.
@@ -136,23 +137,21 @@ class Scores:
 
     in_order = True
 
-    def __init__(self, head: Head, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
-        import torch
-
+    def __init__(self, head: MeanLinear, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
         self._head = head
         self._step = step
         self._plot = plot
-        self._labels = list(head.by_label(torch.zeros(1, head.in_features, device=head.weight.device))[0])
+        self._labels = head.used_labels
         self._row = _ROWS[suffix](stream, self._labels)
 
-    def write(self, item: Item, encoded: EncodedAudio) -> None:
+    def write(self, item: Utterance, encoded: EncodedAudio) -> None:
         """Score an utterance (D,), or windows (W, D), and write a row for each."""
         import torch
 
         (array,) = encoded.features.values()
         pooled = torch.from_numpy(np.atleast_2d(array.whole())).to(self._head.weight.device)  # (1 or W, D)
         with torch.inference_mode():
-            scores = self._head.by_label(pooled)
+            scores = self._head.by_label(self._head.of_pooled(pooled))
         begin = item.start or 0.0
         facts: dict[str, Any] = {"id": item.id, "file": str(item.audio)}
         known = {"speaker": item.speaker, "given_label": item.label}
@@ -172,7 +171,7 @@ class Scores:
         length = seconds if self._step is None else self._step * frame_stride() / SAMPLE_RATE
         return [number * length for number in range(windows)] + [seconds]
 
-    def _draw(self, folder: Path, item: Item, scores: list[dict[str, float]], edges: list[float]) -> None:
+    def _draw(self, folder: Path, item: Utterance, scores: list[dict[str, float]], edges: list[float]) -> None:
         """Draw the scores of an item over time to `<plot>/<id>.png`."""
         from matplotlib.figure import Figure
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from emotion2vec.audio.decode import Note
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.extraction.progress import Progress, ProgressCallback
-from emotion2vec.extraction.sources.named import Item, Items
 from emotion2vec.extraction.writers.job import FailureLog
 from emotion2vec.extraction.writers.outputs import Plan
 
@@ -97,7 +97,7 @@ class Job:
         self.report = report
         self._log = log
 
-    def begin(self, found: Items) -> None:
+    def begin(self, found: Listing) -> None:
         """Note what of the sources could not be used, and what was found otherwise than it was named."""
         for fault in found.faults:
             self.fail(fault)
@@ -117,7 +117,7 @@ class Job:
         self.report.skipped, self.report.redone = plan.skipped, plan.redone
 
     def run(
-        self, outcomes: Generator[Outcome, None, None], todo: list[Item], callback: ProgressCallback | None
+        self, outcomes: Generator[Outcome, None, None], todo: list[Utterance], callback: ProgressCallback | None
     ) -> None:
         """Take what becomes of the items, until there is nothing left to do."""
         started, failed = time.monotonic(), 0

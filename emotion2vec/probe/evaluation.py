@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.conversations import Contexts
 from emotion2vec.corpora.folds import Fold, validation_split
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import HOST, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.parallel import run_parallel
+from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
 from emotion2vec.probe.progress import track
-from emotion2vec.probe.store import FeatureTable
-from emotion2vec.probe.tasks import Head, Prediction, Task
 from emotion2vec.tasks.metrics import mean_scores, std_scores
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Goal, check_tests
@@ -37,16 +37,16 @@ class _Outcome:
     """What one fold gave with one seed; `statistics` are those of `Goal`, of all its test clips."""
 
     fold: Fold
-    task: Task
-    prediction: Prediction
+    problem: Problem
+    fitted: Fitted
     statistics: np.ndarray
 
 
 def evaluate(
-    clipset: ClipSet,
+    clipset: Corpus,
     table: FeatureTable,
     folds: Sequence[Fold],
-    head: Head,
+    head: HeadRecipe,
     goal: Goal,
     *,
     contexts: Contexts | None = None,
@@ -83,17 +83,15 @@ def evaluate(
             all at once.
     """
     started = time.monotonic()
-    tasks = _tasks(clipset, table, folds, goal, contexts, seeds, standardize)
+    problems = _problems(clipset, table, folds, goal, contexts, seeds, standardize)
 
     def train_on(device: str) -> tuple[Any, list[_Outcome]]:
         data = head.prepare(table, device)
-        predictions = run_parallel([partial(head.predict, data, task) for _, task in tasks], device)
-        shown = track(predictions, f"head {head.name}", len(tasks), progress)
+        found = run_parallel([partial(head.fit, data, problem) for _, problem in problems], device)
+        shown = track(found, f"head {head.name}", len(problems), progress)
         return data, [
-            _Outcome(
-                fold=fold, task=task, prediction=prediction, statistics=goal.statistics(task.test, prediction.scores)
-            )
-            for (fold, task), prediction in zip(tasks, shown, strict=True)
+            _Outcome(fold=fold, problem=problem, fitted=fitted, statistics=goal.statistics(problem.test, fitted.scores))
+            for (fold, problem), fitted in zip(problems, shown, strict=True)
         ]
 
     try:
@@ -103,7 +101,7 @@ def evaluate(
             raise
         warn_of_fallback(torch.device(device), error)
         data, outcomes = train_on(HOST.type)
-    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clipset.clips)])  # (N,)
+    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clipset.utterances)])  # (N,)
     minutes = (time.monotonic() - started) / 60
     return {
         "head": head.name,
@@ -113,34 +111,34 @@ def evaluate(
         "main": goal.main,
         "unit": goal.unit,
         **_summary(outcomes, folds, seeds, goal),
-        **_by_speaker(outcomes, speakers, goal, known=any(clip.speaker for clip in clipset.clips)),
+        **_by_speaker(outcomes, speakers, goal, known=any(clip.speaker for clip in clipset.utterances)),
         **_points(outcomes, goal),
         "minutes": round(minutes, 3),
     }
 
 
-def _settings(head: Head, data: Any) -> dict[str, Any]:
+def _settings(head: HeadRecipe, data: Any) -> dict[str, Any]:
     """A head's settings, with the precision that it chose for its data."""
     settings = {item.name: getattr(head, item.name) for item in dataclasses.fields(head)}  # type: ignore[arg-type]
     return settings | ({"precision": data.precision} if hasattr(data, "precision") else {})
 
 
-def _tasks(
-    clipset: ClipSet,
+def _problems(
+    clipset: Corpus,
     table: FeatureTable,
     folds: Sequence[Fold],
     goal: Goal,
     contexts: Contexts | None,
     seeds: Sequence[int],
     standardize: bool,
-) -> list[tuple[Fold, Task]]:
+) -> list[tuple[Fold, Problem]]:
     """Every fold with every seed, its readable clips divided into training, validation and test."""
-    speakers = np.array([clip.speaker or "" for clip in clipset.clips])  # (N,)
-    tasks: list[tuple[Fold, Task]] = []
+    speakers = np.array([clip.speaker or "" for clip in clipset.utterances])  # (N,)
+    problems: list[tuple[Fold, Problem]] = []
     faults: dict[str, str] = {}
     for seed in seeds:
         for fold in folds:
-            train, valid = validation_split(clipset.clips, fold, seed)
+            train, valid = validation_split(clipset.utterances, fold, seed)
             rows = {"train": train, "valid": valid, "test": fold.test}
             rows = {part: positions[table.usable[positions]] for part, positions in rows.items()}
             if empty := [part for part, positions in rows.items() if not positions.size]:
@@ -148,7 +146,7 @@ def _tasks(
             elif fault := goal.fault(rows["train"]):
                 faults[fold.name] = fault
             known = not fold.shared_speakers and bool(fold.test_speakers)
-            task = Task(
+            problem = Problem(
                 labels=goal.labels,
                 outputs=len(goal.names),
                 speakers=speakers if known else None,
@@ -157,13 +155,13 @@ def _tasks(
                 contexts=contexts,
                 **rows,
             )
-            tasks.append((fold, task))
+            problems.append((fold, problem))
     if faults:
         named = {fault: [name for name, other in faults.items() if other == fault] for fault in faults.values()}
         told = [f"fold{'s' * (len(names) > 1)} {', '.join(names)}: {fault}" for fault, names in named.items()]
         raise ConfigError("; ".join(told))
-    check_tests(goal, [len(task.test) for _, task in tasks])
-    return tasks
+    check_tests(goal, [len(problem.test) for _, problem in problems])
+    return problems
 
 
 def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequence[int], goal: Goal) -> dict[str, Any]:
@@ -173,21 +171,21 @@ def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequenc
     for fold in folds:
         found = [item for item in outcomes if item.fold is fold]
         scored = [goal.score(item.statistics) for item in found]
-        extras = [goal.extra_scores(item.task.test, item.prediction.scores) for item in found]
+        extras = [goal.extra_scores(item.problem.test, item.fitted.scores) for item in found]
         names, extra = list(scored[0]), list(extras[0])
         by_fold.append(
             {
                 "name": fold.name,
                 "test_speakers": list(fold.test_speakers),
-                "clips": len(found[0].task.test),
+                "clips": len(found[0].problem.test),
                 **_known_means(scored, names),
                 **_known_means(extras, extra),
-                "chosen": [item.prediction.details for item in found],
+                "chosen": [item.fitted.details for item in found],
                 **goal.extra_entries(_total(found)),
             }
         )
     by_seed: list[dict[str, Any]] = [
-        {"seed": seed, "pooled": goal.score(_total(o for o in outcomes if o.task.seed == seed))} for seed in seeds
+        {"seed": seed, "pooled": goal.score(_total(o for o in outcomes if o.problem.seed == seed))} for seed in seeds
     ]
     return {
         "folds": by_fold,
@@ -220,8 +218,8 @@ def _by_speaker(outcomes: Sequence[_Outcome], speakers: np.ndarray, goal: Goal, 
     statistics: dict[str, np.ndarray] = {}
     parts: list[dict[str, Any]] = []
     for item in outcomes:
-        test, predicted = item.task.test, item.prediction.scores
-        part = {"fold": item.fold.name, "seed": item.task.seed}
+        test, predicted = item.problem.test, item.fitted.scores
+        part = {"fold": item.fold.name, "seed": item.problem.seed}
         for speaker in np.unique(speakers[test]):
             own = speakers[test] == speaker
             found = goal.statistics(test[own], predicted[own])
@@ -244,9 +242,9 @@ def _points(outcomes: Sequence[_Outcome], goal: Goal) -> dict[str, Any]:
     """True and predicted values of test clips at even steps, with the first seed; nothing of classes."""
     if goal.task != "regression":
         return {}
-    first = [item for item in outcomes if item.task.seed == outcomes[0].task.seed]
-    truth = np.concatenate([item.task.labels[item.task.test] for item in first])  # (N, Q)
-    predicted = np.concatenate([item.prediction.scores for item in first])  # (N, Q)
+    first = [item for item in outcomes if item.problem.seed == outcomes[0].problem.seed]
+    truth = np.concatenate([item.problem.labels[item.problem.test] for item in first])  # (N, Q)
+    predicted = np.concatenate([item.fitted.scores for item in first])  # (N, Q)
     rows = np.unique(np.linspace(0, len(truth) - 1, MOST_POINTS).astype(np.int64))
     pairs = np.stack([truth[rows], predicted[rows]], axis=2).round(3)  # (points, Q, 2)
     return {"points": {name: pairs[:, place].tolist() for place, name in enumerate(goal.names)}}

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from emotion2vec.checkpoint.heard import utterance_key
-from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.folds import Fold
-from emotion2vec.probe.combined import CombinedFeatures
-from emotion2vec.probe.store import Extractor
+from emotion2vec.corpora.utterance import Corpus, Utterance
+from emotion2vec.probe.features.combined import CombinedFeatures
+from emotion2vec.probe.features.extractor import Extractor
 
 MARK = "transductive"
 """Stands beside scores of a model that knew some of the tests."""
@@ -21,13 +21,13 @@ MARK = "transductive"
 class Knowledge:
     """The clips that some folds test, to be looked for in what models have heard."""
 
-    clips: tuple[Clip, ...]
+    clips: tuple[Utterance, ...]
 
     @classmethod
-    def of(cls, clipset: ClipSet, folds: Sequence[Fold]) -> Knowledge:
+    def of(cls, clipset: Corpus, folds: Sequence[Fold]) -> Knowledge:
         """The clips that any fold tests, each once."""
         tested = sorted({int(i) for fold in folds for i in fold.test})
-        return cls(tuple(clipset.clips[i] for i in tested))
+        return cls(tuple(clipset.utterances[i] for i in tested))
 
     @cached_property
     def keys(self) -> list[int]:
@@ -72,7 +72,7 @@ def is_transductive(result: dict[str, Any]) -> bool:
     return any((result.get("transductive") or {}).values())
 
 
-def _key(clip: Clip) -> int | None:
+def _key(clip: Utterance) -> int | None:
     import soundfile
 
     try:

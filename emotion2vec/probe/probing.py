@@ -11,25 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.audit import audit
-from emotion2vec.corpora.clips import ClipSet, examples, label_counts
 from emotion2vec.corpora.conversations import Contexts
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import make_folds, selection_fold
+from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.corpora.summary import Summary
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.files import check_file_name
-from emotion2vec.probe.combined import CombinedFeatures
+from emotion2vec.files import check_file_name, check_writable, write_json
+from emotion2vec.probe.audit import audit
 from emotion2vec.probe.evaluation import evaluate
-from emotion2vec.probe.features import make_extractor
+from emotion2vec.probe.features.combined import CombinedFeatures
+from emotion2vec.probe.features.extractor import Extractor
+from emotion2vec.probe.features.names import make_extractor
+from emotion2vec.probe.features.stored.matching import StoredFeatures
+from emotion2vec.probe.features.table import FeatureTable, check_texts, extract_table
 from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.knowledge import Knowledge
+from emotion2vec.probe.problem import HeadRecipe
 from emotion2vec.probe.request import Request, check_request
-from emotion2vec.probe.store import Extractor, FeatureTable, check_texts, extract_table
-from emotion2vec.probe.stored import StoredFeatures
-from emotion2vec.probe.tasks import Head
-from emotion2vec.report.tables import check_writable, versions, write_json
 from emotion2vec.tasks.targets import Goal, check_tests, make_goal
+from emotion2vec.version import PROBED_WITH, versions
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +62,13 @@ def probe(
     table: str | Path | None = None,
     emobox: str | Path | None = None,
     root: str | Path | None = None,
-    clips: ClipSet | None = None,
+    clips: Corpus | None = None,
     targets: Sequence[str] = (),
     context: int = 0,
     features: Sequence[Any] = (),
     model: Any = None,
     folds: str = "speaker",
-    heads: Sequence[str | Head] = (),
+    heads: Sequence[str | HeadRecipe] = (),
     seeds: Sequence[int] = (0,),
     layer: int | str = "last",
     pooling: str | None = None,
@@ -114,7 +117,8 @@ def probe(
     """
     wanted = [*features, *([model] if model is not None else [])]
     chosen_heads = make_heads(heads or ["dialogue" if context else "mlp"])
-    request = Request(dataset=dataset, table=table, emobox=emobox, root=root, targets=tuple(targets), context=context)
+    corpus = CorpusOptions(dataset=dataset, table=table, emobox=emobox, root=root)
+    request = Request(corpus=corpus, targets=tuple(targets), context=context)
     check_request(request, clips, wanted, chosen_heads, seeds, layer)
     if output is not None:
         check_file_name(output, "output", [".json"])
@@ -125,17 +129,17 @@ def probe(
     clipset = request.read() if clips is None else request.checked_clips(clips)
     for extractor in extractors:
         if "text" in extractor.reads:
-            check_texts(clipset.clips, extractor.name)
+            check_texts(clipset.utterances, extractor.name)
     goal = make_goal(clipset, targets)
     splits = make_folds(clipset, folds)
     if select:
-        splits = [selection_fold(clipset.clips, splits)]
+        splits = [selection_fold(clipset.utterances, splits)]
     contexts = None
     if context:
         contexts = Contexts.of(clipset, context)
         splits = contexts.restrict(splits)
     check_tests(goal, [len(fold.test) for fold in splits])
-    audited = audit(clipset, splits, cache, goal)
+    audited = audit(clipset, splits, goal, cache)
     warnings = [*clipset.warnings, *(contexts.warnings(clipset, splits) if contexts else []), *audited["warnings"]]
     left_out = dict(clipset.left_out)
     known = Knowledge.of(clipset, splits)
@@ -147,9 +151,9 @@ def probe(
             tables["layers"] = make(feature, layer="all")
         for needs, heads_of_kind in _by_need(chosen_heads):
             found = extract_table(
-                clipset.clips, tables[needs], frames=needs == "frames", cache=cache, progress=progress
+                clipset.utterances, tables[needs], frames=needs == "frames", cache=cache, progress=progress
             )
-            left_out.update({clipset.clips[i].file: reason for i, reason in found.failures.items()})
+            left_out.update({clipset.utterances[i].file: reason for i, reason in found.failures.items()})
             for head in heads_of_kind:
                 _check_table(clipset, tables[needs], found, head)
                 scored = evaluate(
@@ -184,30 +188,30 @@ def probe(
         "left_out": [{"file": file, "reason": reason} for file, reason in left_out.items()],
         "changes": [vars(change) for change in clipset.changes],
         "warnings": warnings,
-        "versions": versions(),
+        "versions": versions(*PROBED_WITH),
     }
     result = ProbeResult(about=about, results=results)
     if output is not None:
-        write_json(result.to_dict(), output)
+        write_json(Path(output), result.to_dict())
     return result
 
 
-def clip_summary(clipset: ClipSet, left_out: Mapping[str, str]) -> Summary:
+def clip_summary(clipset: Corpus, left_out: Mapping[str, str]) -> Summary:
     """Counts of a corpus's clips, and of the files that were left out, those that it could not find among them."""
-    found = len(clipset.clips) + len(clipset.left_out)
+    found = len(clipset.utterances) + len(clipset.left_out)
     summary = Summary(found, found - len(left_out))
     summary.leave_out(left_out.values())
     summary.change(clipset.changes)
     return summary
 
 
-def _by_need(heads: Sequence[Head]) -> list[tuple[str, list[Head]]]:
+def _by_need(heads: Sequence[HeadRecipe]) -> list[tuple[str, list[HeadRecipe]]]:
     """Heads by what they read, so that one table at a time is in memory, in the order of their first."""
     needs = list(dict.fromkeys(head.needs for head in heads))
     return [(need, [head for head in heads if head.needs == need]) for need in needs]
 
 
-def _check_table(clipset: ClipSet, extractor: Extractor, found: FeatureTable, head: Head) -> None:
+def _check_table(clipset: Corpus, extractor: Extractor, found: FeatureTable, head: HeadRecipe) -> None:
     """Raise when a table cannot be probed: nothing was read, stored features are incomplete, or there are no layers."""
     parts = extractor.parts if isinstance(extractor, CombinedFeatures) else (extractor,)
     if any(isinstance(part, StoredFeatures) for part in parts) and found.failures:
@@ -221,13 +225,13 @@ def _check_table(clipset: ClipSet, extractor: Extractor, found: FeatureTable, he
         raise ConfigError(f"head {head.name} reads frames, and {extractor.name} has none")
 
 
-def _about(clipset: ClipSet, folds: str, goal: Goal) -> dict[str, Any]:
+def _about(clipset: Corpus, folds: str, goal: Goal) -> dict[str, Any]:
     about = {
         "dataset": clipset.name,
-        "clips": len(clipset.clips),
-        "speakers": len({clip.speaker for clip in clipset.clips} - {None}),
+        "clips": len(clipset.utterances),
+        "speakers": len({clip.speaker for clip in clipset.utterances} - {None}),
         "scheme": folds,
     }
     if goal.task == "regression":
-        return {**about, "targets": goal.describe(np.arange(len(clipset.clips)))}
-    return {**about, "classes": list(clipset.classes), "clips_per_class": label_counts(clipset.clips)}
+        return {**about, "targets": goal.describe(np.arange(len(clipset.utterances)))}
+    return {**about, "classes": list(clipset.classes), "clips_per_class": clipset.label_counts}

@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.conversations import with_turns
-from emotion2vec.corpora.lists.emobox import read_emobox
-from emotion2vec.corpora.lists.tables import read_class_folders, read_table
-from emotion2vec.corpora.named.datasets import read_corpus
-from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.options import CorpusOptions, read_corpus
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
-from emotion2vec.probe.tasks import Head, task_kind
+from emotion2vec.probe.problem import HeadRecipe, task_kind
 from emotion2vec.tasks.targets import with_values
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Clips, and what is wanted of them; see `probe`."""
+    """A corpus, and what is wanted of it; see `probe`."""
 
-    dataset: str | None = None
-    table: str | Path | None = None
-    emobox: str | Path | None = None
-    root: str | Path | None = None
+    corpus: CorpusOptions = field(default_factory=CorpusOptions)
     targets: tuple[str, ...] = ()
     context: int = 0
 
     @property
     def faults(self) -> list[str]:
         """What is wrong about the combination."""
-        sources = {"dataset": self.dataset, "table": self.table, "emobox": self.emobox}
-        given = [name for name, value in sources.items() if value is not None]
-        faults = []
-        if len(given) > 1 or (not given and self.root is None):
-            faults.append(
-                f"expected one of dataset, table, emobox or root alone, found {' and '.join(given) or 'none'}"
-            )
-        if self.root is None and (self.dataset is not None or self.emobox is not None):
-            faults.append(f"root is missing, expected the folder of the audio of {self.dataset or self.emobox}")
         wanted = [f"targets {', '.join(self.targets)}"] * bool(self.targets) + ["a context"] * bool(self.context)
-        if wanted and self.dataset is None and self.table is None:
-            faults.append(
-                f"{' and '.join(wanted)} need a dataset or a table, found {' and '.join(given) or 'a folder'}"
-            )
-        return faults + self.wanted_faults
+        return self.corpus.faults + self.corpus.lacking(wanted) + self.wanted_faults
 
     @property
     def wanted_faults(self) -> list[str]:
@@ -60,37 +40,17 @@ class Request:
             faults.append(f"context is {self.context}, expected 0 or a number of turns")
         return faults
 
-    def checked(self) -> Request:
-        """Itself.
-
-        Raises:
-            ConfigError: the combination is wrong, with all its faults.
-        """
-        if self.faults:
-            raise ConfigError("; ".join(self.faults))
-        return self
-
-    def read(self) -> ClipSet:
+    def read(self) -> Corpus:
         """Read the clips.
 
         Raises:
             ConfigError: a dataset that is not known, or not known to have what is wanted.
             ManifestError: corpus, metadata or table cannot be read.
         """
-        turns = bool(self.context)
-        if self.dataset is not None:
-            if not (self.targets or turns):
-                return read_corpus(self.dataset, self.root or ".")
-            found = read_utterances(self.dataset, self.root or ".", targets=self.targets, conversations=turns)
-        elif self.table is not None:
-            found = read_table(self.table, self.root, targets=self.targets, conversations=turns)
-        elif self.emobox is not None:
-            return read_emobox(self.emobox, self.root or ".")
-        else:
-            return read_class_folders(self.root or ".")
-        return self.checked_clips(found)
+        found = read_corpus(self.corpus, targets=self.targets, conversations=bool(self.context))
+        return with_values(found, self.targets) if self.targets else found
 
-    def checked_clips(self, clipset: ClipSet) -> ClipSet:
+    def checked_clips(self, clipset: Corpus) -> Corpus:
         """The clips that have what is wanted.
 
         Raises:
@@ -103,9 +63,9 @@ class Request:
 
 def check_request(
     request: Request,
-    clips: ClipSet | None,
+    clips: Corpus | None,
     features: Sequence[Any],
-    heads: Sequence[Head],
+    heads: Sequence[HeadRecipe],
     seeds: Sequence[int],
     layer: int | str,
 ) -> None:
@@ -121,7 +81,7 @@ def check_request(
         raise ConfigError("; ".join(faults))
 
 
-def head_faults(heads: Sequence[Head], kind: str) -> list[str]:
+def head_faults(heads: Sequence[HeadRecipe], kind: str) -> list[str]:
     """Heads that cannot learn a task of this kind."""
     unfit = [head.name for head in heads if kind not in head.kinds]
     what = {
@@ -132,7 +92,7 @@ def head_faults(heads: Sequence[Head], kind: str) -> list[str]:
     return [f"head {', '.join(unfit)} {what[kind]}"] if unfit else []
 
 
-def frame_faults(heads: Sequence[Head], layer: int | str) -> list[str]:
+def frame_faults(heads: Sequence[HeadRecipe], layer: int | str) -> list[str]:
     """Heads that need frames, where a layer gives none."""
     reading = [head.name for head in heads if head.needs == "frames"]
     if layer != "all" or not reading:

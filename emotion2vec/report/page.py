@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.clips import ClipSet
-from emotion2vec.files import check_file_name, complete_file
-from emotion2vec.probe.features import make_extractor
-from emotion2vec.probe.plan import BenchmarkPlan
+from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.files import check_file_name, check_writable, write_json, write_text
+from emotion2vec.probe.benchmark.plan import BenchmarkPlan
+from emotion2vec.probe.features.names import make_extractor
 from emotion2vec.report.charts import agreement, confusion_table, layer_bars, mapping_table, scatter
 from emotion2vec.report.embedding import embed
 from emotion2vec.report.exports import (
@@ -26,8 +26,8 @@ from emotion2vec.report.exports import (
     to_markdown,
 )
 from emotion2vec.report.published import published_rows
-from emotion2vec.report.tables import check_writable, versions, write_json
 from emotion2vec.tasks.metrics import format_score
+from emotion2vec.version import PROBED_WITH, versions
 
 Document = dict[str, Any]
 
@@ -40,17 +40,15 @@ def write_report(
 ) -> None:
     """Write `report.html`, `results.json`, `.csv`, `.md` and `.tex` into the plan's output folder."""
     folder, rows = Path(plan.output), overview(documents)
-    write_json(
-        {"plan": plan.to_dict(), "failures": list(failures), "results": list(documents)}, folder / "results.json"
-    )
+    document = {"plan": plan.to_dict(), "failures": list(failures), "results": list(documents)}
+    write_json(folder / "results.json", document)
     for name, text in (
         ("results.csv", to_csv(rows)),
         ("results.md", to_markdown(rows)),
         ("results.tex", to_latex(rows)),
         ("report.html", page(plan, documents, rows, failures, command)),
     ):
-        with complete_file(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
 
 
 def page(
@@ -96,7 +94,7 @@ def _introduction(documents: Sequence[Document]) -> str:
 
 
 def write_plots(
-    clipset: ClipSet,
+    clipset: Corpus,
     features: Sequence[str],
     output: Path,
     *,
@@ -124,8 +122,7 @@ def write_plots(
         unread.update(found["unread"])
         blocks += f"<h2>{escape(name)}</h2>{embedding_plots(found)}"
     title = f"{clipset.name}: features in two dimensions"
-    with complete_file(output) as partial:
-        partial.write_text(_document(title, f"<h1>{escape(title)}</h1>{blocks}"), encoding="utf-8")
+    write_text(output, _document(title, f"<h1>{escape(title)}</h1>{blocks}"))
     return unread
 
 
@@ -355,7 +352,7 @@ def _failures(failures: Sequence[dict[str, str]]) -> str:
 
 def _reproduce(plan: BenchmarkPlan, documents: Sequence[Document], command: str) -> str:
     hashes = {f"{row['title']} · {row['feature']}": row["request"] for row in documents}
-    installed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    installed = ", ".join(f"{name} {version}" for name, version in versions(*PROBED_WITH).items())
     contents = "\n".join(
         f"{name}: corpus {row['corpus']}, features {row['fingerprint']}" for name, row in hashes.items()
     )

@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from importlib import import_module
-from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from emotion2vec.errors import ConfigError
-from emotion2vec.files import complete_file
 from emotion2vec.probe.knowledge import MARK, is_transductive
-from emotion2vec.version import __version__
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from emotion2vec.probe.probing import ProbeResult
-
-LIBRARIES = ("numpy", "torch", "sklearn", "soundfile", "soxr")
-
-
-def write_json(document: dict[str, Any], path: str | Path) -> None:
-    """Write a JSON document under a temporary name, flush it to disk, then rename it: no half-written file is seen.
-
-    Raises:
-        ValueError: the document holds a NaN or an infinity; nothing is written.
-    """
-    path = Path(path)
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    with complete_file(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
-
-
-def check_writable(path: str | Path) -> None:
-    """Find out before hours of work whether a file can be written there.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise ConfigError(f"output {path}: cannot be written: {error.strerror}") from error
-    if path.is_dir():
-        raise ConfigError(f"output {path}: is a folder, expected a file")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of the package and of the libraries that the numbers depend on."""
-    found = {"python": platform.python_version(), "emotion2vec": __version__}
-    return found | {name: str(import_module(name).__version__) for name in LIBRARIES}
 
 
 def fold_table(result: dict[str, Any]) -> Table:

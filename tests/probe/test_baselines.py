@@ -13,7 +13,7 @@ from probe.stand_in import clip_of
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.probe.features import make_extractor
+from emotion2vec.probe.features.names import make_extractor
 
 
 @pytest.mark.parametrize(

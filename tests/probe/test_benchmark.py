@@ -13,8 +13,9 @@ from probe.stand_in import write_tones
 
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe import benchmark, probe
-from emotion2vec.probe.plan import CorpusPlan, FeaturePlan, heads_of, load_plan
+from emotion2vec.probe import probe
+from emotion2vec.probe.benchmark import run as benchmark
+from emotion2vec.probe.benchmark.plan import CorpusPlan, FeaturePlan, heads_of, load_plan
 from emotion2vec.report import page
 from emotion2vec.report.exports import to_latex, to_markdown
 from emotion2vec.report.page import write_plots

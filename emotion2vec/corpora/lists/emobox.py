@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.clips import Clip, ClipSet, audio_files, examples
-from emotion2vec.corpora.faults import Change
+from emotion2vec.corpora.faults import Change, examples
+from emotion2vec.corpora.lists.folders import audio_files
 from emotion2vec.corpora.lists.lines import read_lines
 from emotion2vec.corpora.lists.locate import Locator
 from emotion2vec.corpora.named.datasets import facts_of_name, native_name
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 
 MAP_NAMES = ("label_map.json", "label_dict.json")
@@ -33,7 +34,7 @@ class _Findings:
         return [f"EmoBox metadata: {what} ({count} times)" for what, count in sorted(self.repaired.items())]
 
 
-def read_emobox(data: str | Path, audio_root: str | Path) -> ClipSet:
+def read_emobox(data: str | Path, audio_root: str | Path) -> Corpus:
     """Read one corpus of EmoBox's `data` folder.
 
     Rows name audio by `wav` or `audio`, with a root and an ending of their own: a clip is the audio file below
@@ -65,12 +66,12 @@ def read_emobox(data: str | Path, audio_root: str | Path) -> ClipSet:
     if not clips:
         raise ManifestError(
             f"{audio_root}: audio of none of the {len(rows)} clips of {data} was found, such as {_file_of(rows[0])}; "
-            f"it holds {len(audio_files(audio_root))} audio files"
+            f"it holds {len(audio_files(audio_root, doubles=False))} audio files"
         )
-    return ClipSet(
+    return Corpus(
         name=name,
         root=audio_root,
-        clips=tuple(clips),
+        utterances=tuple(clips),
         left_out=findings.left_out,
         warnings=tuple(findings.warnings()),
         changes=tuple(findings.changes),
@@ -138,11 +139,11 @@ def _file_of(row: dict[str, Any]) -> str:
 
 def _match(
     rows: list[dict[str, Any]], labels: dict[str, str], name: str, root: Path, findings: _Findings
-) -> tuple[list[Clip], dict[str, int]]:
+) -> tuple[list[Utterance], dict[str, int]]:
     """Clips of the rows whose audio and label are there, and their positions by key."""
     root = Path(os.path.abspath(root))
-    locator = Locator(root, lambda: audio_files(root))
-    clips: list[Clip] = []
+    locator = Locator(root, lambda: audio_files(root, doubles=False))
+    clips: list[Utterance] = []
     positions: dict[str, int] = {}
     owners: dict[Path, str] = {}
     for row in rows:
@@ -167,7 +168,8 @@ def _match(
         facts = facts_of_name(name, found)
         positions[key] = len(clips)
         known: dict[str, Any] = {**_listed(row), **facts, "label": label}
-        clips.append(Clip(file=found.relative_to(root).as_posix(), path=found, **known))
+        file_below = found.relative_to(root).as_posix()
+        clips.append(Utterance(id=key, audio=found, file=file_below, **known))
     return clips, positions
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from emotion2vec.corpora.clips import SHOWN, Clip, ClipSet, audio_files
-from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.faults import SHOWN, Change, Fault
+from emotion2vec.corpora.lists.folders import audio_files
 from emotion2vec.corpora.lists.lines import parse_records, read_lines
 from emotion2vec.corpora.lists.locate import Located, Locator
-from emotion2vec.corpora.lists.manifests import audio_below
+from emotion2vec.corpora.lists.naming import tell_apart
+from emotion2vec.corpora.names import path_id
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 
 LABEL_COLUMNS = ("label", "emotion")
@@ -38,7 +40,7 @@ OPTIONAL_COLUMNS = (
 
 def read_table(
     path: str | Path, root: str | Path | None = None, *, targets: Sequence[str] = (), conversations: bool = False
-) -> ClipSet:
+) -> Corpus:
     """Read a table of labelled clips.
 
     Args:
@@ -67,11 +69,11 @@ def read_table(
     if read.faults:
         rest = [f"and {len(read.faults) - SHOWN} more"] if len(read.faults) > SHOWN else []
         raise ManifestError(f"{path}: {len(read.faults)} faulty lines: " + "; ".join(read.faults[:SHOWN] + rest))
-    locator = Locator(root, lambda: audio_below(root, []))
+    locator = Locator(root, lambda: audio_files(root))
     found = {file: locator.find(file) for file, _ in entries}
     uses = Counter(place.path for place in found.values() if isinstance(place, Located))
     left_out = {fault.where: fault.reason for fault in rows.faults}
-    clips: list[Clip] = []
+    utterances: list[Utterance] = []
     changes: list[Change] = []
     for file, facts in entries:
         place = found[file]
@@ -80,18 +82,25 @@ def read_table(
         elif place.how is not None and uses[place.path] > 1:
             left_out[file] = f"does not exist, and {place.path} of the same stem is named by another line too"
         else:
-            clips.append(Clip(file=PurePosixPath(place.listed).as_posix(), path=place.path, **facts))
+            listed, name = PurePosixPath(place.listed).as_posix(), path_id(root / place.listed, root)
+            utterances.append(Utterance(id=name, audio=place.path, file=listed, **facts))
             if place.how is not None:
                 changes.append(Change(file, place.how, f"is {place.path}"))
-    if not clips:
+    if not utterances:
         missing = [f"none of its {len(found)} files exists, such as {root / next(iter(found))}"] if found else []
         reasons = [*missing, *map(str, rows.faults[:SHOWN])] or ["it has no rows"]
         raise ManifestError(f"{path}: {'; '.join(reasons)}; expected paths relative to {root}")
-    return ClipSet(name=path.stem, root=root, clips=tuple(clips), left_out=left_out, changes=tuple(changes))
+    return Corpus(
+        name=path.stem,
+        root=root,
+        utterances=tuple(tell_apart(utterances)),
+        left_out=left_out,
+        changes=tuple(changes),
+    )
 
 
 class _Rows:
-    """Turns rows into files and fields of `Clip`, and gathers what is wrong with them in `faults`."""
+    """Turns rows into files and fields of `Utterance`, and gathers what is wrong with them in `faults`."""
 
     def __init__(self, targets: Sequence[str], conversations: bool, label_column: str):
         self.faults: list[str] = []
@@ -115,7 +124,7 @@ class _Rows:
             return None
         self._lines[file] = line
         facts: dict[str, Any] = {column: cells.get(column) or None for column in OPTIONAL_COLUMNS}
-        return file, {**facts, "label": label, "values": values, "turn": turn}
+        return file, {**facts, "label": label or None, "values": values, "turn": turn}
 
 
 def _numbers(
@@ -141,31 +150,6 @@ def _numbers(
         faults.append(f"turn is {turn!r}, expected a whole number")
         turn = "0"
     return values, int(turn), faults
-
-
-def read_class_folders(root: str | Path) -> ClipSet:
-    """Read a folder that has one folder per class; speakers are unknown, so only folds `random` are possible.
-
-    Raises:
-        ManifestError: it has fewer than two folders with audio.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise ManifestError(f"root {root}: no such folder, expected one that has a folder per class")
-    files = {
-        folder.name: audio_files(folder)
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-    }
-    clips = tuple(
-        Clip(file=path.relative_to(root).as_posix(), path=path, label=label)
-        for label, paths in files.items()
-        for path in paths
-    )
-    if len({clip.label for clip in clips}) < 2:
-        found = ", ".join(f"{label} ({len(paths)} audio files)" for label, paths in files.items()) or "no folder"
-        raise ManifestError(f"root {root}: found {found}; expected at least two folders with audio, one per class")
-    return ClipSet(name=root.resolve().name, root=root, clips=clips)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from emotion2vec.audio.frames import receptive_field
 from emotion2vec.checkpoint import load_model
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import EncodedAudio
@@ -28,8 +29,8 @@ from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.encode.ready import check_model, choose_precision
 from emotion2vec.extraction.encode.spool import Spool
 from emotion2vec.extraction.encode.turns import in_turn
-from emotion2vec.extraction.executor import write_item
 from emotion2vec.extraction.options import ExecutorOptions
+from emotion2vec.extraction.pipeline import write_item
 from emotion2vec.extraction.ray.worker import (
     Assignment,
     DecodeItems,
@@ -39,7 +40,6 @@ from emotion2vec.extraction.ray.worker import (
     unpack_result,
 )
 from emotion2vec.extraction.run import Outcome
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.outputs import Outputs
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -130,7 +130,7 @@ class RayExecutor:
     graph: None = None
 
     def outcomes(
-        self, todo: Sequence[Item], encoder: Encoder, outputs: Outputs, folder: Path
+        self, todo: Sequence[Utterance], encoder: Encoder, outputs: Outputs, folder: Path
     ) -> Generator[Outcome, None, None]:
         """See `Executor`."""
         import ray
@@ -161,7 +161,9 @@ class RayExecutor:
             if marker is not None:
                 marker.unlink(missing_ok=True)
 
-    def _passes(self, todo: Sequence[Item], work: Assignment, encoder: Encoder) -> Iterator[Outcome | EncodedAudio]:
+    def _passes(
+        self, todo: Sequence[Utterance], work: Assignment, encoder: Encoder
+    ) -> Iterator[Outcome | EncodedAudio]:
         """All items in blocks, then one by one those that were lost with their processes."""
         left = dict.fromkeys(range(len(todo)))
         for size in (self.shares.block, 1):
@@ -176,7 +178,7 @@ class RayExecutor:
             yield Outcome(index, reason=f"the process that worked on it died, {2 * (RETRIES + 1)} times in a row")
 
     def _rows(
-        self, todo: Sequence[Item], indices: Sequence[int], size: int, work: Assignment, encoder: Encoder
+        self, todo: Sequence[Utterance], indices: Sequence[int], size: int, work: Assignment, encoder: Encoder
     ) -> Iterator[Mapping[str, object]]:
         """Run the indexed items through the cluster, and yield rows of outcomes as they are made."""
         import ray.data
@@ -206,7 +208,7 @@ class RayExecutor:
         return iter(encoded.iter_rows())
 
 
-def _findable(item: Item) -> Item:
+def _findable(item: Utterance) -> Utterance:
     """The item with a path that means the same in another working directory."""
     return replace(item, audio=item.audio.absolute()) if isinstance(item.audio, Path) else item
 

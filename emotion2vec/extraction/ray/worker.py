@@ -18,12 +18,13 @@ from uuid import uuid4
 import numpy as np
 
 from emotion2vec.audio.decode import Note
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays, EncodedAudio, FeatureArray, Layout
 from emotion2vec.extraction.encode.batching import batches_for
 from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.encode.ready import DTYPES, ready_model
-from emotion2vec.extraction.executor import encode_and_write
+from emotion2vec.extraction.pipeline import encode_and_write
 from emotion2vec.extraction.run import Outcome
 from emotion2vec.extraction.sources.decoding import (
     AnyWaveform,
@@ -33,7 +34,6 @@ from emotion2vec.extraction.sources.decoding import (
     Waveform,
     decode_one,
 )
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
 from emotion2vec.extraction.writers.ledger import Ledger
 from emotion2vec.extraction.writers.outputs import Recorded
@@ -48,7 +48,7 @@ NOBODY = -1
 """Index of the row that reports what stops the whole job."""
 
 
-def pack_items(items: Mapping[int, Item]) -> pyarrow.Table:
+def pack_items(items: Mapping[int, Utterance]) -> pyarrow.Table:
     """Rows of items by index; JSON keeps names that are no Unicode, which Arrow's strings do not."""
     import pyarrow
 
@@ -56,9 +56,9 @@ def pack_items(items: Mapping[int, Item]) -> pyarrow.Table:
     return pyarrow.table({"index": pyarrow.array(list(items), pyarrow.int64()), "item": texts})
 
 
-def _unpack_items(table: pyarrow.Table) -> dict[int, Item]:
+def _unpack_items(table: pyarrow.Table) -> dict[int, Utterance]:
     texts = table["item"].to_pylist()
-    return {index: Item(**json.loads(text)) for index, text in zip(table["index"].to_pylist(), texts, strict=True)}
+    return {index: Utterance(**json.loads(text)) for index, text in zip(table["index"].to_pylist(), texts, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class DecodeItems:
         return table
 
 
-def _unpack_clips(table: pyarrow.Table, items: Mapping[int, Item]) -> Iterator[AnyWaveform | AudioFault]:
+def _unpack_clips(table: pyarrow.Table, items: Mapping[int, Utterance]) -> Iterator[AnyWaveform | AudioFault]:
     others = (table[name].to_pylist() for name in ("samples", "mean", "scale", "notes", "reason"))
     for waveform, index, samples, mean, scale, text, reason in zip(table["waveform"], items, *others, strict=True):
         source, notes = _source(index, items[index]), _notes(text)
@@ -119,19 +119,19 @@ def _notes(text: str) -> tuple[Note, ...]:
     return tuple(Note(*pair) for pair in json.loads(text))
 
 
-def _source(index: int, item: Item) -> Undecoded:
+def _source(index: int, item: Utterance) -> Undecoded:
     return Undecoded(index, item.where, item.blocks)
 
 
 class Courier:
-    """Takes features, see `executor.Sink`, for a writer that only the job's own process may use: holds their bytes."""
+    """Takes features, see `pipeline.Sink`, for a writer that only the job's own process may use: holds their bytes."""
 
     in_order = False
 
     def __init__(self) -> None:
         self._held: dict[int, dict[str, bytes]] = {}
 
-    def write(self, item: Item, encoded: EncodedAudio) -> None:
+    def write(self, item: Utterance, encoded: EncodedAudio) -> None:
         """Hold the arrays of one item until they are taken.
 
         Raises:

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import need_package, printable, utf8_name
 from emotion2vec.files import publish
 
@@ -22,10 +22,10 @@ class Hdf5Part:
     companions: tuple[str, ...] = ()
     nested, stores_facts = True, True
 
-    def __init__(self, path: Path, layout: Layout, final: Path):
+    def __init__(self, partial: Path, layout: Layout, final: Path):
         import h5py
 
-        self._file = h5py.File(path, "w", track_order=True)  # listed in the order of writing, not by name
+        self._file = h5py.File(partial, "w", track_order=True)  # listed in the order of writing, not by name
 
     @staticmethod
     def check(layout: Layout) -> None:
@@ -33,7 +33,7 @@ class Hdf5Part:
         need_package("h5py", "hdf5")
 
     @staticmethod
-    def key(item: Item) -> str:
+    def key(item: Utterance) -> str:
         """See `Part`."""
         return utf8_name(item)
 
@@ -72,7 +72,7 @@ class Hdf5Part:
                     del file[key]
         publish(partial, path)
 
-    def add(self, key: str, item: Item, arrays: Arrays) -> int:
+    def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """See `Part`."""
         group = self._file.create_group(key)
         size = 0

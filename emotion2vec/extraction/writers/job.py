@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import ConfigError
-from emotion2vec.files import write_text
+from emotion2vec.files import sync, write_text
 
 FORMAT_VERSION = 1
 
@@ -102,5 +101,5 @@ class FailureLog:
     def close(self) -> None:
         """Have the file on disk, and close it."""
         if self._stream is not None:
-            with self._stream as stream:
-                os.fsync(stream.fileno())
+            self._stream.close()
+            sync(self.path)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import utf8_name
 from emotion2vec.files import publish, write_text
 
@@ -27,8 +27,8 @@ class KaldiPart:
     companions: tuple[str, ...] = (".scp",)
     nested, stores_facts = False, False
 
-    def __init__(self, path: Path, layout: Layout, final: Path):
-        self._stream = open(path, "wb")  # noqa: SIM115 (closed by finish)
+    def __init__(self, partial: Path, layout: Layout, final: Path):
+        self._stream = open(partial, "wb")  # noqa: SIM115 (closed by finish)
         self._final = final
         self._index: list[str] = []
 
@@ -43,7 +43,7 @@ class KaldiPart:
             )
 
     @staticmethod
-    def key(item: Item) -> str:
+    def key(item: Utterance) -> str:
         """The id, which must not contain white space in an archive."""
         name = utf8_name(item)
         if name.split() != [name]:
@@ -79,7 +79,7 @@ class KaldiPart:
         publish(partial, path)
         write_text(file, "".join(index))
 
-    def add(self, key: str, item: Item, arrays: Arrays) -> int:
+    def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """Write the key, a space, and a binary float matrix: its mark, two sizes of 4 bytes, and the rows."""
         (array,) = arrays.values()
         rows, columns = array.shape if len(array.shape) == 2 else (1, *array.shape)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from emotion2vec.corpora.contents import content_key
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.sources.named import Item
+from emotion2vec.files import sync
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +68,11 @@ class Ledger:
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 
-    def begin(self, item: Item) -> None:
+    def begin(self, item: Utterance) -> None:
         """Note what the audio of an item is before it is decoded."""
         self._before[item.id] = self._origin(item)
 
-    def matches(self, item: Item) -> bool:
+    def matches(self, item: Utterance) -> bool:
         """Whether the features that are there are what the item would give now.
 
         What was made of a whole file is the same where damaged ones are taken too; otherwise it may be a part of one.
@@ -90,7 +91,7 @@ class Ledger:
             return True
         return there.content is not None and there.content == self._hash(now)
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Utterance) -> None:
         """Note that an item's features were written, once; audio that changed meanwhile has no origin."""
         before = self._before.pop(item.id, None)
         if before is None or self._origin(item) != before:
@@ -119,8 +120,8 @@ class Ledger:
 
     def close(self) -> None:
         """Have the file on disk, and close it."""
-        with self._stream as stream:
-            os.fsync(stream.fileno())
+        self._stream.close()
+        sync(self._path)
 
     def _write(self, lines: Iterable[str]) -> None:
         try:
@@ -129,7 +130,7 @@ class Ledger:
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 
-    def _origin(self, item: Item) -> Origin:
+    def _origin(self, item: Utterance) -> Origin:
         known = {
             name: getattr(item, name) for name in ("start", "duration", "channel", "accept_damaged", "label", "speaker")
         }

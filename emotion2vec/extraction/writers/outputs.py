@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import EncodedAudio, Layout
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer, open_writer, output_folder
 from emotion2vec.extraction.writers.job import FailureLog
 from emotion2vec.extraction.writers.ledger import Ledger
@@ -34,7 +34,7 @@ class Recorded:
         """Whether items must come in the order of the job's list: where a file holds many."""
         return not self.writer.separate
 
-    def write(self, item: Item, encoded: EncodedAudio) -> None:
+    def write(self, item: Utterance, encoded: EncodedAudio) -> None:
         """Write the features of one item, and note that they were written; see `Writer`."""
         self.writer.write(item, encoded.features)
         self.ledger.add(item)
@@ -51,7 +51,7 @@ class Plan:
         faults: items that cannot be written.
     """
 
-    todo: list[Item]
+    todo: list[Utterance]
     skipped: int
     redone: int
     faults: list[Fault]
@@ -75,13 +75,13 @@ class Outputs(Recorded):
         """A writer for other processes, which know the folder by this name; None when features must travel to this."""
         return open_writer(self.format, folder, self.layout) if self.writer.separate else None
 
-    def plan(self, items: Iterable[Item], resume: bool) -> Plan:
+    def plan(self, items: Iterable[Utterance], resume: bool) -> Plan:
         """Choose what to extract; unsafe and colliding ids fail, and to resume, what is there already is skipped."""
-        todo: list[Item] = []
-        stale: list[Item] = []
+        todo: list[Utterance] = []
+        stale: list[Utterance] = []
         faults: list[Fault] = []
-        taken: dict[str, Item] = {}
-        folders: dict[str, Item] = {}
+        taken: dict[str, Utterance] = {}
+        folders: dict[str, Utterance] = {}
         skipped = 0
         for item in items:
             try:
@@ -106,7 +106,7 @@ class Outputs(Recorded):
 
 
 def _check_free(
-    item: Item, targets: list[str], above: set[str], taken: dict[str, Item], folders: dict[str, Item]
+    item: Utterance, targets: list[str], above: set[str], taken: dict[str, Utterance], folders: dict[str, Utterance]
 ) -> None:
     """See to it that an item's targets, which lie in the folders `above`, are no other's.
 

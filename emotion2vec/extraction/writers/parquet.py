@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import need_package, printable, utf8_name
 from emotion2vec.files import publish
 
@@ -32,12 +32,12 @@ class ParquetPart:
     companions: tuple[str, ...] = ()
     nested, stores_facts = False, True
 
-    def __init__(self, path: Path, layout: Layout, final: Path):
+    def __init__(self, partial: Path, layout: Layout, final: Path):
         import pyarrow.parquet
 
         self._layout = layout
         self._schema = _parquet_schema(layout)
-        self._writer = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = pyarrow.parquet.ParquetWriter(partial, self._schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
         self._held = 0
 
@@ -47,7 +47,7 @@ class ParquetPart:
         need_package("pyarrow", "parquet")
 
     @staticmethod
-    def key(item: Item) -> str:
+    def key(item: Utterance) -> str:
         """See `Part`."""
         return utf8_name(item)
 
@@ -81,7 +81,7 @@ class ParquetPart:
                 writer.write_table(rows.filter(chosen))
         publish(partial, path)
 
-    def add(self, key: str, item: Item, arrays: Arrays) -> int:
+    def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """See `Part`."""
         size = sum(array.nbytes for array in arrays.values())
         if size > ROW_BYTES:

@@ -1,0 +1,162 @@
+"""From a planned micro-batch to samples: read, augment, normalize, crop. Runs in the workers.
+
+B: utterances in a micro-batch. S: samples at 16 kHz.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.samples import normalize
+from emotion2vec.corpora.faults import Fault
+from emotion2vec.data.augment import Augmenter
+from emotion2vec.data.config import DataConfig
+from emotion2vec.data.order import Position, Request, Stream
+from emotion2vec.data.sources import Loaded, Source
+from emotion2vec.data.storage import with_retries
+from emotion2vec.errors import AudioError, StorageError
+from emotion2vec.seeding import keyed_seed
+
+
+@dataclass
+class MicroBatch:
+    """What one forward pass sees.
+
+    Attributes:
+        waveforms: (B, S) float32, each utterance normalized as a whole before it was cropped.
+        ids: ids of the B utterances.
+        position: where to resume once this micro-batch is consumed.
+        skipped: utterances that should have been here but could not be decoded or are not finite, and those of
+            micro-batches before it of which nothing was left.
+        offered: seconds of the B utterances before they were cropped to the shortest of them; by default what is left.
+        durations: seconds of each utterance as it was decoded, whole.
+        keys: what masks are keyed by beside seed and update: an utterance's id and which of its draws this is, so that
+            one that an update holds twice is cropped and masked in two ways.
+    """
+
+    waveforms: torch.Tensor
+    ids: list[str]
+    position: Position
+    skipped: list[Fault] = field(default_factory=list)
+    offered: float = 0.0
+    durations: list[float] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.offered = self.offered or self.seconds
+        self.keys = self.keys or self.ids
+
+    @property
+    def seconds(self) -> float:
+        """Audio in the micro-batch, in s."""
+        return self.waveforms.numel() / SAMPLE_RATE
+
+
+class BatchDecoder(Dataset["MicroBatch | StorageError"]):
+    """Turns requests into micro-batches; crops and augmentation are keyed by seed, update and utterance."""
+
+    def __init__(
+        self, sources: Sequence[Source], data: DataConfig, stream: Stream, augmenter: Augmenter | None = None
+    ) -> None:
+        self.sources = sources
+        self.data = data
+        self.stream = stream
+        self.augmenter = augmenter
+        self.cache: dict[tuple[int, bytes], Loaded] | None = {} if data.cache else None
+
+    def __getitem__(self, request: Request) -> MicroBatch | StorageError:
+        """Make a micro-batch; what cannot be decoded is named in `skipped`.
+
+        The error for storage that is out of reach is returned, not raised, since a worker would wrap it.
+        """
+        try:
+            return with_retries(partial(self._decode, request))
+        except StorageError as error:
+            return error
+
+    def _decode(self, request: Request) -> MicroBatch:
+        update = request.index // self.stream.accumulate
+        crops: list[tuple[str, np.ndarray, np.random.Generator]] = []
+        durations: list[float] = []
+        keys: list[str] = []
+        skipped: list[Fault] = []
+        for (name, loaded), draw in zip(self._load(request), draw_keys(request, self.stream.accumulate), strict=True):
+            key = name + draw
+            try:
+                waveform = self._normalized(key, loaded, update)  # (S,)
+            except AudioError as error:
+                skipped.append(Fault(name, str(error)))
+                continue
+            rng = np.random.default_rng(keyed_seed(self.stream.seed, "crop", update, key))
+            crops.append((name, random_crop(waveform, self.data.max_samples, rng), rng))
+            durations.append(np.asarray(loaded).size / SAMPLE_RATE)
+            keys.append(key)
+        if not crops:
+            return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
+        # Headers can understate lengths, and slower speech is longer: the budget holds regardless.
+        step = self.data.length_step
+        length = min(self.data.budget // len(crops), *(crop.size for _, crop, _ in crops))
+        length = max(length - length % step, min(length, step))
+        rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
+        waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
+        offered = sum(crop.size for _, crop, _ in crops) / SAMPLE_RATE
+        return MicroBatch(
+            waveforms, [name for name, _, _ in crops], request.position, skipped, offered, durations, keys
+        )
+
+    def _load(self, request: Request) -> list[Loaded]:
+        """Ids and samples (S,) of a request's utterances; kept in memory if asked for."""
+        if self.cache is None:
+            return [loaded for number, entries in request.parts for loaded in self.sources[number].load(entries)]
+        found: list[Loaded] = []
+        for number, entries in request.parts:
+            keys = [(number, entry.tobytes()) for entry in entries]
+            missing = [place for place, key in enumerate(keys) if key not in self.cache]
+            loaded = dict(zip(missing, self.sources[number].load(entries[missing]) if missing else [], strict=True))
+            sound = {keys[place]: item for place, item in loaded.items() if not isinstance(item[1], AudioError)}
+            self.cache.update(sound)
+            found += [loaded[place] if place in loaded else self.cache[key] for place, key in enumerate(keys)]
+        return found
+
+    def _normalized(self, key: str, loaded: np.ndarray | AudioError, update: int) -> np.ndarray:
+        """The whole utterance, augmented if asked for, and normalized, (S,)."""
+        if isinstance(loaded, AudioError):
+            raise loaded
+        if self.augmenter is None:
+            return normalize(loaded)
+        return self.augmenter.normalized(
+            loaded, np.random.default_rng(keyed_seed(self.stream.seed, "augment", update, key))
+        )
+
+
+def draw_keys(request: Request, accumulate: int) -> list[str]:
+    """What is added to the ids of a request's utterances, so that one that an update draws again is told apart.
+
+    A window may hold several passes of a source, and an update may reach over the end of a window or epoch; what an
+    update draws first keeps its id alone.
+
+    Args:
+        request: the micro-batch.
+        accumulate: micro-batches of an update.
+    """
+    place = request.position
+    opened, begins = place.index - place.batch, request.index // accumulate * accumulate  # of the window, of the update
+    window = f"@{place.epoch}.{place.window}" if opened > begins else ""
+    count = sum(len(entries) for _, entries in request.parts)
+    draws = np.zeros(count, np.int64) if request.draws is None else np.concatenate(request.draws)
+    return [window + (f"+{draw}" if draw else "") for draw in draws.tolist()]
+
+
+def random_crop(waveform: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Stretch of `length` samples (S,) at a uniformly drawn place; all of a waveform that is no longer than that."""
+    if waveform.size <= length:
+        return waveform
+    first = int(rng.integers(waveform.size - length + 1))
+    return waveform[first : first + length]

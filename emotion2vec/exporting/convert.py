@@ -1,0 +1,98 @@
+"""Convert a checkpoint of any format that we read to any that we write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from emotion2vec.checkpoint.formats.write_fairseq import write_fairseq
+from emotion2vec.checkpoint.formats.write_funasr import write_funasr
+from emotion2vec.checkpoint.formats.write_huggingface import write_huggingface
+from emotion2vec.checkpoint.loading import chosen_weights
+from emotion2vec.checkpoint.native import save_model
+from emotion2vec.checkpoint.source import Source, read_source
+from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.exporting.program import write_graph
+from emotion2vec.files import check_folder_name
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert` did.
+
+    Attributes:
+        output: the file or folder that was written.
+        read: the format that was read.
+        written: the format that was written.
+        notes: what a user should know: what was left out, and what the reader said.
+    """
+
+    output: Path
+    read: str
+    written: str
+    notes: list[str]
+
+
+def convert(source: str | Path, output: str | Path, *, to: str, use: str = "student") -> Conversion:
+    """Convert a checkpoint. Weights keep their values and their dtype, bit for bit.
+
+    Args:
+        source: whatever `load_model` takes.
+        output: where to: a `.pt` file for fairseq, a new folder for the other formats.
+        to: `native`, `fairseq`, `funasr`, `huggingface` or `onnx-ready`.
+        use: whose weights become the model's, `student` or `teacher`; the teacher's are then not kept apart any more.
+
+    Raises:
+        ConfigError: there is no such format, or something is at `output` already.
+        CheckpointError: the source cannot be read, or the format cannot hold it.
+    """
+    if to not in WRITERS:
+        raise ConfigError(f"to is {to!r}, expected one of {', '.join(WRITERS)}")
+    target = Path(output)
+    _check_output(target, to)
+    found = read_source(source)
+    weights = chosen_weights(found, use)
+    _check_complete(found)
+    notes = list(found.notes)
+    if use == "teacher":
+        found = replace(found, student=weights, teacher={})
+    return Conversion(target, found.format, to, notes + WRITERS[to](found, target))
+
+
+def _check_output(target: Path, to: str) -> None:
+    if target.exists():
+        raise ConfigError(f"{target}: is there already, expected a new path; nothing was overwritten")
+    if to == "fairseq" and target.suffix != ".pt":
+        raise ConfigError(f"{target}: a fairseq checkpoint is one file, expected a path that ends in .pt")
+    if to != "fairseq":
+        check_folder_name(target, "output", to)
+
+
+def _check_complete(found: Source) -> None:
+    """Refuse weights that do not fit their own dimensions, before anything is written."""
+    from emotion2vec.checkpoint.native import check_weights
+    from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.shapes import shapes_alone
+
+    with shapes_alone():
+        model = Emotion2vec(found.config, found.labels)
+    check_weights(model, found.student, str(found.path))
+    if bool(found.labels) != any(name.startswith("head.") for name in found.student):
+        raise CheckpointError(f"{found.path}: labels without a head, or a head without labels")
+
+
+def _write_native(source: Source, folder: Path) -> list[str]:
+    save_model(folder, source.config, source.student, labels=source.labels, heard=source.heard)
+    left = [part for part, there in (("teacher", source.teacher), ("decoder", source.decoder)) if there]
+    return [f"left out, as only pretraining needs it: {' and '.join(left)}"] if left else []
+
+
+WRITERS: dict[str, Callable[[Source, Path], list[str]]] = {
+    "native": _write_native,
+    "fairseq": write_fairseq,
+    "funasr": write_funasr,
+    "huggingface": write_huggingface,
+    "onnx-ready": write_graph,
+}
+"""Formats that we write, by name."""

@@ -1,0 +1,142 @@
+"""The network and its whole path, from waveforms to features and scores, as plain operators that can be traced.
+
+B: utterances. S: samples of the longest. T: frames of the longest. D: model width. C: labels.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride, receptive_field
+from emotion2vec.audio.samples import NORMALIZE_EPS
+from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.frontend import ConvLayer
+from emotion2vec.version import __version__
+
+INPUTS = ("waveforms", "lengths")
+FRAMES = "frames"
+TOKENS = "tokens"
+FEATURES = (FRAMES, "utterance", "frame_counts")
+SCORES = "scores"
+
+
+class NetworkPath(nn.Module):
+    """Normalized samples in, the last block's output out: CNN and backbone.
+
+    The CNN is written with plain convolutions here: the blocks of time steps that `Frontend` multiplies have lengths
+    that an exporter cannot follow when S is unknown.
+    """
+
+    def __init__(self, model: Emotion2vec):
+        super().__init__()
+        self.model = model
+
+    @staticmethod
+    def outputs(model: Emotion2vec) -> list[str]:
+        """Names of the outputs, in their order."""
+        return [FRAMES, TOKENS] if model.config.tokens else [FRAMES]
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Encode utterances of different lengths; padding never shows in what belongs to an utterance.
+
+        Args:
+            waveforms: (B, S) float32 samples at 16 kHz, normalized; whatever follows an utterance is ignored.
+            lengths: (B,) int64 samples of each utterance.
+
+        Returns:
+            Frames (B, T, D), zero in the padding, and with utterance tokens what stands at them (B, N, D).
+        """
+        frames, tokens, _ = self._encode(waveforms, lengths)
+        return (frames, tokens) if self.model.config.tokens else (frames,)
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode normalized waveforms (B, S) to frames (B, T, D), tokens (B, N, D) and frame counts (B,)."""
+        local = self.model.frontend.project(self._cnn(waveforms))  # (B, T, D)
+        counts = self.model.frame_counts(lengths)  # (B,)
+        hidden = torch.arange(local.shape[1], device=local.device) >= counts.unsqueeze(1)  # (B, T)
+        x = self.model.backbone(local, padding=hidden).x  # (B, N+T, D)
+        tokens = self.model.config.tokens
+        return x[:, tokens:].masked_fill(hidden.unsqueeze(2), 0.0), x[:, :tokens], counts
+
+    def _cnn(self, waveforms: Tensor) -> Tensor:
+        """Run the CNN: (B, S) to (B, T, C)."""
+        x = waveforms.unsqueeze(1)  # (B, 1, S)
+        for layer in self.model.frontend.layers:
+            assert isinstance(layer, ConvLayer)
+            x = F.conv1d(x, layer.weight, stride=layer.stride).transpose(1, 2)  # (B, T', C)
+            x = F.gelu(layer.norm(x)).transpose(1, 2)  # (B, C, T')
+        return x.transpose(1, 2)  # (B, T, C)
+
+
+class WholePath(NetworkPath):
+    """Samples in, features out: normalization, CNN, backbone and, where there is one, the head."""
+
+    @staticmethod
+    def outputs(model: Emotion2vec) -> list[str]:
+        """Names of the outputs, in their order."""
+        return [*FEATURES, *([SCORES] if model.head is not None else [])]
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Encode utterances of different lengths; padding never shows in what belongs to an utterance.
+
+        Args:
+            waveforms: (B, S) float32 samples at 16 kHz, not normalized; whatever follows an utterance is ignored.
+            lengths: (B,) int64 samples of each utterance.
+
+        Returns:
+            Frames (B, T, D), zero in the padding; utterances (B, D), their means over time; frame counts (B,); and
+            with a head scores (B, C).
+        """
+        padding = torch.arange(waveforms.shape[1], device=waveforms.device) >= lengths.unsqueeze(1)  # (B, S)
+        frames, _, counts = self._encode(_normalized(waveforms, padding, lengths), lengths)
+        utterance = frames.sum(dim=1) / counts.unsqueeze(1)  # (B, D)
+        if self.model.head is None:
+            return frames, utterance, counts
+        return frames, utterance, counts, self.model.head.probabilities(self.model.head.of_pooled(utterance))
+
+
+def _normalized(waveforms: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
+    """Normalize each utterance of (B, S) over its own samples, with sums in float64, as `audio.normalize` does."""
+    count = lengths.unsqueeze(1).double()  # (B, 1)
+    samples = waveforms.double().masked_fill(padding, 0.0)
+    centered = (samples - samples.sum(dim=1, keepdim=True) / count).masked_fill(padding, 0.0)
+    variance = (centered * centered).sum(dim=1, keepdim=True) / count  # (B, 1)
+    return (centered / torch.sqrt(variance + NORMALIZE_EPS)).float()
+
+
+def trace(model: Emotion2vec, kind: type[NetworkPath] = WholePath) -> torch.export.ExportedProgram:
+    """Trace a model for any number of utterances of any length, in waveforms of at least `shortest_waveforms`."""
+    generator = torch.Generator().manual_seed(0)
+    example = (torch.randn(2, SAMPLE_RATE, generator=generator), torch.tensor([SAMPLE_RATE, SAMPLE_RATE // 2]))
+    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=shortest_waveforms(model))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the exporter's own machinery
+        return torch.export.export(kind(model), example, dynamic_shapes=({0: batch, 1: samples}, {0: batch}))
+
+
+def shortest(model: Emotion2vec) -> int:
+    """Samples of the shortest utterance that gives a frame."""
+    return receptive_field(model.config.kernels, model.config.strides)
+
+
+def shortest_waveforms(model: Emotion2vec) -> int:
+    """Samples S from which on a traced program runs: two frames, as the tracer tells one from many."""
+    return shortest(model) + frame_stride(model.config.strides)
+
+
+def facts(model: Emotion2vec) -> dict[str, str]:
+    """What is written into a graph for those who run it; lists are JSON."""
+    labels = list(model.head.labels) if model.head is not None else []
+    return {
+        "emotion2vec_version": __version__,
+        "sample_rate": str(SAMPLE_RATE),
+        "hop": str(frame_stride(model.config.strides)),
+        "shortest": str(shortest(model)),
+        "width": str(model.config.width),
+        "labels": json.dumps(labels, ensure_ascii=False),
+    }

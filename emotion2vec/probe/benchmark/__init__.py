@@ -1,0 +1,1 @@
+"""Corpora × features × heads: `plan` says which, `run` does them."""
