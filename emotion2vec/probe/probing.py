@@ -13,10 +13,11 @@ import numpy as np
 
 from emotion2vec.corpora.conversations import Contexts
 from emotion2vec.corpora.faults import examples
-from emotion2vec.corpora.folds import make_folds, selection_fold
+from emotion2vec.corpora.folds import make_folds
 from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.corpora.validation import selection_fold
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import check_file_name, check_writable, write_json

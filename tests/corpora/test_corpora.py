@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.corpora.lists.folders import audio_files, read_class_folders
-from emotion2vec.corpora.named.datasets import read_named
-from emotion2vec.corpora.named.readers import CORPORA
+from emotion2vec.corpora.named.filenames import FILE_NAMES
+from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.errors import ConfigError, ManifestError
 
 
@@ -27,7 +27,7 @@ def test_names_agree_with_the_published_metadata(shared: Path, name: str) -> Non
     expected = {row["file"]: (row["speaker"], row["gender"], row["emotion"]) for row in rows}
     found = read_named(name, root)
     assert {clip.file: (clip.speaker, clip.gender, clip.label) for clip in found.utterances} == expected
-    assert len(found.utterances) == CORPORA[name].clips
+    assert len(found.utterances) == FILE_NAMES[name].clips
     assert found.warnings == ()
 
 

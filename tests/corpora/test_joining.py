@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from probe.conversations import write_tone
 
-from emotion2vec.corpora.folds import make_folds, validation_split
+from emotion2vec.corpora.folds import make_folds
 from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.utterance import Corpus, Utterance
+from emotion2vec.corpora.validation import validation_split
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.benchmark import run as benchmark
 from emotion2vec.probe.benchmark.plan import load_plan

@@ -5,21 +5,21 @@ Light: neither torch nor Lhotse is imported, except to read a Lhotse manifest.
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES, is_audio_file
 from emotion2vec.corpora.faults import Change, Fault
-from emotion2vec.corpora.lists import formats
-from emotion2vec.corpora.lists.folders import audio_files, read_folder
-from emotion2vec.corpora.lists.formats import Row
+from emotion2vec.corpora.lists.fairseq import is_fairseq, parse_fairseq
+from emotion2vec.corpora.lists.folders import read_folder
+from emotion2vec.corpora.lists.jsonlines import parse_json_lines
+from emotion2vec.corpora.lists.kaldi import parse_scp
 from emotion2vec.corpora.lists.lines import read_lines
-from emotion2vec.corpora.lists.locate import Located, Locator, as_on_disk
+from emotion2vec.corpora.lists.locate import as_on_disk
 from emotion2vec.corpora.lists.naming import unique_ids
-from emotion2vec.corpora.names import path_id, span_name, stem
+from emotion2vec.corpora.lists.rows import Row, find_audio
+from emotion2vec.corpora.lists.tables import parse_table
+from emotion2vec.corpora.names import stem
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ManifestError
 
@@ -73,14 +73,14 @@ def _read_list(source: Path, root: Path | None) -> Listing:
     base = root or source.parent
     suffixes = [suffix.lower() for suffix in source.suffixes]
     if suffixes[-1:] == [".scp"]:
-        rows, faults = formats.parse_scp(source, lines)
-    elif suffixes[-1:] == [".tsv"] and formats.is_fairseq(lines):
-        rows, faults = formats.parse_fairseq(source, lines)
+        rows, faults = parse_scp(source, lines)
+    elif suffixes[-1:] == [".tsv"] and is_fairseq(lines):
+        rows, faults = parse_fairseq(source, lines)
         base = root or source.parent / lines[0][1].strip()
     elif suffixes[-1:] in ([".csv"], [".tsv"]):
-        rows, faults = formats.parse_table(source, lines)
+        rows, faults = parse_table(source, lines)
     elif suffixes[-1:] in ([".jsonl"], [".json"]) or suffixes[-2:] in ([".jsonl", ".gz"], [".json", ".gz"]):
-        rows, faults = formats.parse_json_lines(source, lines)
+        rows, faults = parse_json_lines(source, lines)
     else:
         raise ManifestError(f"{source}: unknown kind of manifest {source.suffix!r}, expected {ACCEPTED}")
     entries = _entries(source, rows, base)
@@ -88,43 +88,13 @@ def _read_list(source: Path, root: Path | None) -> Listing:
 
 
 def _entries(source: Path, rows: list[Row], base: Path) -> Listing:
-    """Resolve the paths of rows against `base` and give each a unique id."""
-    base = Path(os.path.abspath(base))
-    locator = Locator(base, lambda: audio_files(base))
-    found = {row.line: locator.find(row.path) for row in rows}
-    uses = Counter(
-        (place.path, row.start, row.duration, row.channel)
-        for row in rows
-        if isinstance(place := found[row.line], Located)
-    )
-    named: list[tuple[str, Utterance]] = []
-    manifest = Listing([], [])
-    for row in rows:
-        where, place = f"{source}:{row.line}", found[row.line]
-        if isinstance(place, str):
-            manifest.faults.append(Fault(where, place))
-        elif place.how is not None and uses[place.path, row.start, row.duration, row.channel] > 1:
-            reason = f"{row.path!r} does not exist, and {place.path} of the same stem is named by another line too"
-            manifest.faults.append(Fault(where, reason))
-        else:
-            named.append((where, _utterance(row, place, base)))
-            if place.how is not None:
-                manifest.changes.append(Change(where, place.how, f"{row.path} is {place.path}"))
+    """Look the audio of rows up below `base`, and give each a unique id."""
+    found = find_audio(rows, base)
+    named = [(f"{source}:{row.line}", utterance) for row, utterance in found.utterances]
     utterances, repeated = unique_ids(named, keyed={f"{source}:{row.line}" for row in rows if row.key})
-    return replace(manifest, utterances=utterances, faults=[*manifest.faults, *repeated])
-
-
-def _utterance(row: Row, place: Located, base: Path) -> Utterance:
-    return Utterance(
-        id=row.key or path_id(base / place.listed, base) + span_name(row.start, row.duration),
-        audio=place.path,
-        file=PurePosixPath(place.listed).as_posix(),
-        start=row.start,
-        duration=row.duration,
-        channel=row.channel,
-        label=row.label,
-        speaker=row.speaker,
-    )
+    missing = [Fault(f"{source}:{row.line}", reason) for row, reason in found.missing]
+    changes = [Change(f"{source}:{row.line}", how, f"{row.path} is {path}") for row, how, path in found.changes]
+    return Listing(utterances, [*missing, *repeated], changes)
 
 
 def _summary(faults: Iterable[Fault], source: Path) -> str:
