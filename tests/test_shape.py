@@ -15,14 +15,12 @@ ALLOWED = {
 """What is larger for a reason."""
 
 TO_BE_SPLIT = {
-    "checkpoint/pickle/unpickle.py",
     "cli/probing.py probe",
     "cli/probing.py visualize",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "data/prepare.py",
-    "data/prepare.py prepare",
     "hardware.py",
+    "probe/benchmark/run.py",
     "probe/evaluation.py evaluate",
     "probe/probing.py probe",
     "report/page.py",
