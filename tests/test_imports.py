@@ -97,10 +97,7 @@ TO_BE_TURNED = {
 }
 
 
-TO_BE_CUT = {
-    "emotion2vec.audio.vad imports emotion2vec.extraction.sources.named",
-    "emotion2vec.extraction.sources.named imports emotion2vec.audio.vad",
-}
+TO_BE_CUT: set[str] = set()
 """Circles that are left."""
 
 
