@@ -91,7 +91,6 @@ def sources() -> dict[str, str]:
 
 
 TO_BE_TURNED = {
-    "emotion2vec.checkpoint.formats.data2vec imports emotion2vec.pretrain.config",
     "emotion2vec.probe.__init__ imports emotion2vec.report.tables",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.embedding",
     "emotion2vec.probe.benchmark.run imports emotion2vec.report.page",
@@ -100,15 +99,6 @@ TO_BE_TURNED = {
 
 TO_BE_CUT = {
     "emotion2vec.audio.vad imports emotion2vec.extraction.sources.named",
-    "emotion2vec.checkpoint.formats.fairseq imports emotion2vec.checkpoint.source",
-    "emotion2vec.checkpoint.formats.funasr imports emotion2vec.checkpoint.formats.fairseq",
-    "emotion2vec.checkpoint.formats.funasr imports emotion2vec.checkpoint.source",
-    "emotion2vec.checkpoint.formats.huggingface imports emotion2vec.checkpoint.source",
-    "emotion2vec.checkpoint.native imports emotion2vec.checkpoint.source",
-    "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.formats.fairseq",
-    "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.formats.funasr",
-    "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.formats.huggingface",
-    "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.native",
     "emotion2vec.extraction.sources.named imports emotion2vec.audio.vad",
 }
 """Circles that are left."""

@@ -6,8 +6,10 @@ import sys
 
 import typer
 
+from emotion2vec.cli.convert import convert
+from emotion2vec.cli.export import export
 from emotion2vec.cli.extraction import extract, predict
-from emotion2vec.cli.models import convert, export, info
+from emotion2vec.cli.info import info
 from emotion2vec.cli.plot import plot
 from emotion2vec.cli.prepare import prepare
 from emotion2vec.cli.pretrain import pretrain

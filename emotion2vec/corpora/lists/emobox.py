@@ -107,9 +107,8 @@ def _read_rows(path: Path) -> list[EmoBoxRow]:
     lines, unreadable = read_lines(path)
     rows, faults = collect(path, lines, _row)
     if unreadable or faults or not rows:
-        told = [str(fault) for fault in unreadable]
-        told += [f"line {fault.where.rpartition(':')[2]}: {fault.reason}" for fault in faults]
-        raise ManifestError(f"{path}: {examples(told) or 'it is empty'}")
+        told = examples(fault.in_list for fault in [*unreadable, *faults])
+        raise ManifestError(f"{path}: {told or 'it is empty'}")
     return rows
 
 

@@ -78,3 +78,13 @@ def test_media_of_every_kind_are_audio_and_videos_only_where_nothing_was_taken_o
     assert found == ["fear/c.m4a", "fear/d.webm", "fear/e.sph", "joy/a.wav", "joy/b.mp4"]
     clips = read_class_folders(tmp_path).utterances
     assert [(clip.file, clip.label) for clip in clips] == [(file, file.partition("/")[0]) for file in found]
+
+
+def test_hidden_files_are_no_clips_and_links_are_followed(tmp_path: Path) -> None:
+    """macOS writes `._x.wav` beside x.wav, and large corpora lie behind links."""
+    make(tmp_path, "else/where/03a01Fa.wav", "corpus/wav/._16b10Wb.wav", "corpus/.trash/09a01Wa.wav")
+    make(tmp_path, "corpus/wav/16b10Wb.wav")
+    (tmp_path / "corpus" / "more").symlink_to(tmp_path / "else" / "where")
+    found = read_named("emodb", tmp_path / "corpus")
+    assert [clip.file for clip in found.utterances] == ["more/03a01Fa.wav", "wav/16b10Wb.wav"]
+    assert not any("no clips of EmoDB" in warning for warning in found.warnings)
