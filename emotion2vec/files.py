@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
 from emotion2vec.errors import ConfigError
 
@@ -70,6 +73,15 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
+def write_json(document: Mapping[str, Any], path: str | Path) -> None:
+    """Write a JSON document, complete or not at all.
+
+    Raises:
+        ValueError: the document holds a NaN or an infinity; nothing is written.
+    """
+    write_text(Path(path), json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def publish(partial: Path, path: Path) -> None:
     """Give a closed file that is complete its name, in place of what was there; it is on disk before and after."""
     _sync(partial)
@@ -83,6 +95,23 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out before hours of work whether a file can be written there.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"output {path}: cannot be written: {error.strerror}") from error
+    if path.is_dir():
+        raise ConfigError(f"output {path}: is a folder, expected a file")
 
 
 def check_folder_name(path: str | Path, what: str, written: str) -> None:

@@ -22,7 +22,7 @@ BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
 """Parts that meet only through a checkpoint on disk."""
 
 LIGHT = ["errors", "seeding", "assets", "units", "settings", "files", "audio.samples", "pretrain.config", "cli"]
-LIGHT += ["corpora.lists.manifests", "extraction.engine", "extraction.predict"]
+LIGHT += ["probe.options", "report.options", "corpora.lists.manifests", "extraction.engine", "extraction.predict"]
 
 
 def part_of(module: str) -> str:
@@ -97,11 +97,6 @@ TO_BE_TURNED = {
     "emotion2vec.checkpoint.formats.data2vec imports emotion2vec.pretrain.config",
     "emotion2vec.corpora.audit imports emotion2vec.tasks.metrics",
     "emotion2vec.corpora.audit imports emotion2vec.tasks.targets",
-    "emotion2vec.probe.__init__ imports emotion2vec.report.tables",
-    "emotion2vec.probe.benchmark.run imports emotion2vec.report.embedding",
-    "emotion2vec.probe.benchmark.run imports emotion2vec.report.page",
-    "emotion2vec.probe.benchmark.run imports emotion2vec.report.tables",
-    "emotion2vec.probe.probing imports emotion2vec.report.tables",
     "emotion2vec.tasks.losses imports emotion2vec.probe.features.table",
     "emotion2vec.tasks.losses imports emotion2vec.probe.tasks",
     "emotion2vec.training.guards imports emotion2vec.pretrain.targets",
@@ -136,8 +131,6 @@ TO_BE_CUT = {
     "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.formats.huggingface",
     "emotion2vec.checkpoint.source imports emotion2vec.checkpoint.native",
     "emotion2vec.extraction.sources.named imports emotion2vec.audio.vad",
-    "emotion2vec.probe.probing imports emotion2vec.report.tables",
-    "emotion2vec.report.tables imports emotion2vec.probe.probing",
 }
 """Circles that are left."""
 

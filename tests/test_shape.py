@@ -18,8 +18,6 @@ TO_BE_SPLIT = {
     "checkpoint/pickle/unpickle.py",
     "cli/extraction.py extract",
     "cli/extraction.py predict",
-    "cli/probing.py probe",
-    "cli/probing.py visualize",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
     "data/batches.py _argument_faults",
@@ -31,9 +29,6 @@ TO_BE_SPLIT = {
     "extraction/predict.py predict",
     "extraction/writers/tables.py",
     "hardware.py",
-    "probe/evaluation.py evaluate",
-    "probe/probing.py probe",
-    "report/page.py",
     "training/run_folder.py",
     "training/trainer.py",
 }

@@ -6,10 +6,12 @@ import sys
 
 import typer
 
+from emotion2vec.cli.benchmark import benchmark
 from emotion2vec.cli.extraction import extract, predict
 from emotion2vec.cli.models import convert, export, info
 from emotion2vec.cli.pretraining import plot, prepare, pretrain
-from emotion2vec.cli.probing import benchmark, probe, visualize
+from emotion2vec.cli.probe import probe
+from emotion2vec.cli.visualize import visualize
 from emotion2vec.errors import Emotion2vecError
 
 app = typer.Typer(

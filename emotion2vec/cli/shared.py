@@ -45,14 +45,6 @@ Device = Annotated[
 Backend = Annotated[
     str, typer.Option(help="torch, onnx (onnxruntime, on a CPU in fp32), or auto: the one that is faster here.")
 ]
-Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
-Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
-EmoBox = Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")]
-CorpusRoot = Annotated[
-    Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
-]
-Layer = Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")]
 
 
 def find_config(name: str, kind: str = "pretrain") -> Path:
