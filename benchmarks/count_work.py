@@ -14,7 +14,7 @@ from pathlib import Path
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_count
 from emotion2vec.pretrain.config import PretrainConfig, load_config
 from emotion2vec.pretrain.masking import masked_frames
-from emotion2vec.training.work import utterance_flops
+from emotion2vec.pretrain.work import utterance_flops
 
 BYTES = 2
 """Of an activation in bfloat16."""

@@ -16,6 +16,7 @@ import json
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy as np
 from emotion2vec.data.batches import batches
 from emotion2vec.data.config import DataConfig
 from emotion2vec.data.corpus import open_corpus
-from emotion2vec.data.order import BatchOrder, Packing, Position
+from emotion2vec.data.order import BatchOrder, Position, Stream
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX, INDEX_FILE, SUMMARY_FILE
 
 SHARD_SIZE = 1_000
@@ -57,14 +58,7 @@ def start(utterances: int) -> None:
         def first_request(place: Position) -> tuple[float, BatchOrder]:
             started = time.perf_counter()
             corpus = open_corpus([name], **OPEN)
-            packing = Packing(
-                budget=int(DATA.batch_seconds * 16_000),
-                min_samples=DATA.min_samples,
-                max_samples=DATA.max_samples,
-                buckets=DATA.buckets,
-                window=DATA.window,
-            )
-            order = BatchOrder(corpus.sources, packing, seed=0, start=place, rank=0, world_size=1)
+            order = BatchOrder(corpus.sources, DATA, Stream(seed=0), place)
             next(iter(order))
             return time.perf_counter() - started, order
 
@@ -87,16 +81,7 @@ def start(utterances: int) -> None:
 def decode(source: str, workers: int, seconds: float, step: float) -> None:
     """Time the loader alone, then what a loop waits that computes for `step` s per micro-batch."""
     corpus = open_corpus([source], **OPEN)
-    iterator = batches(
-        corpus.sources,
-        max_seconds=DATA.batch_seconds,
-        max_samples=DATA.max_samples,
-        min_samples=DATA.min_samples,
-        buckets=DATA.buckets,
-        seed=0,
-        accumulate=1,
-        workers=workers,
-    )
+    iterator = batches(corpus.sources, replace(DATA, workers=workers), Stream(seed=0))
     started = time.perf_counter()
     next(iterator)
     first, heard, began, used = time.perf_counter() - started, 0.0, time.perf_counter(), time.process_time()

@@ -34,9 +34,9 @@ from plain import plain_network
 
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.checkpoint import load_model, save_model
-from emotion2vec.checkpoint.convert import convert
 from emotion2vec.errors import ConfigError
-from emotion2vec.export.exporting import export
+from emotion2vec.exporting.convert import convert
+from emotion2vec.exporting.export import export
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.options import backend_faults, check_options
 from emotion2vec.hardware import instruction_sets, processor

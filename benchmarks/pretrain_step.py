@@ -32,19 +32,19 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
     """Run our updates, the ones that the trainer runs, and print what each took; the profiler watches one more."""
     import numpy as np
     import torch
-    from lhotse import CutSet
     from plain import plain_network
 
-    from emotion2vec.data.batches import MicroBatch, Position
+    from emotion2vec.data.micro_batch import MicroBatch
+    from emotion2vec.data.order import Position
     from emotion2vec.hardware import best_rate
     from emotion2vec.pretrain.config import load_config
-    from emotion2vec.pretrain.objective import Pretrainer
-    from emotion2vec.training.metrics import UpdateSums, to_host
+    from emotion2vec.pretrain.network import Pretrainer
+    from emotion2vec.pretrain.objective import Pretraining
+    from emotion2vec.training.metrics import reduced
     from emotion2vec.training.ranks import Ranks
     from emotion2vec.training.run_folder import RunFolder
     from emotion2vec.training.strategy import build_fabric
     from emotion2vec.training.trainer import Trainer
-    from emotion2vec.training.work import utterance_flops
 
     torch.set_num_threads(threads)
     special = ExitStack()  # for as long as this function runs
@@ -52,19 +52,19 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
         special.enter_context(plain_network())
     own = ["model.layerdrop=0", "optim.accumulate=1", "optim.clip_norm=1", "loss.utterance=none"]
     config = load_config(None, ["data.train=unused", f"run.dir={data.parent}", *own, *settings])
-    fabric = build_fabric(config)
+    fabric = build_fabric(config.run)
     fabric.launch()
     torch.manual_seed(0)
-    trainer = Trainer(config, fabric, Ranks(fabric), Pretrainer(config).train(), CutSet(), RunFolder(config))
+    objective = Pretraining(config, Pretrainer(config).train(), fabric.device)
+    trainer = Trainer(config, fabric, Ranks(fabric), objective, [], RunFolder(config))
     waveforms = torch.from_numpy(np.load(data)["waveforms"])  # (B, S)
     batch = MicroBatch(waveforms, [str(number) for number in range(len(waveforms))], Position(0, 1, 1))
     cuda = fabric.device.type == "cuda"
 
     def update(step: int) -> dict[str, float]:
         _, size = trainer._fetch(iter([batch]), None, None)  # type: ignore[arg-type]
-        sums = UpdateSums.of(trainer._forward_backward(step, [batch], size))
-        norm = trainer.optimization.gradient_norm()
-        metrics = to_host(sums.metrics(size, config.loss) | {"grad_norm": norm})
+        sums = reduced(objective.sums(trainer._forward_backward(step, [batch], size)), trainer.ranks.add_up)
+        metrics = trainer._metrics(sums, size)
         trainer._step(step, metrics, sums, batch.ids)
         return metrics
 
@@ -81,8 +81,7 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
         with torch.profiler.profile() as watched:
             update(steps + 2)
         print(watched.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
-    samples, frames = waveforms.shape[1], trainer._frames(batch)
-    facts = {"memory": memory, "flops": len(waveforms) * sum(utterance_flops(config, samples, frames).values())}
+    facts = {"memory": memory, "flops": objective.flops(batch)}
     dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
     facts["peak"] = best_rate(fabric.device, dtype, 1024 if fabric.device.type == "cpu" else 8192)
     print(json.dumps(facts), flush=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import LogisticRegressionHead, MlpHead
-from emotion2vec.probe.tasks import Task
+from emotion2vec.probe.problem import Problem
 
 NEMO_CLIPS, NEMO_FRAMES, NEMO_FOLDS = 4481, 552_000, 9
 
@@ -27,10 +27,10 @@ def random_table(clips: int, channels: int) -> FeatureTable:
     return FeatureTable(vectors=vectors.astype(np.float32), frames=frames, lengths=lengths, failures={})
 
 
-def fold_of(clips: int) -> Task:
+def fold_of(clips: int) -> Problem:
     """Train on most clips, validate on a fifth, test on ten."""
     rows = np.arange(clips)
-    return Task(
+    return Problem(
         labels=np.random.default_rng(1).integers(0, 6, clips),
         outputs=6,
         speakers=rows * 8 // clips,
@@ -49,20 +49,19 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16", "auto"], default="auto")
     parser.add_argument("--clips", type=int, default=1280)
     arguments = parser.parse_args()
-    table, task = random_table(arguments.clips, arguments.channels), fold_of(arguments.clips)
+    table, problem = random_table(arguments.clips, arguments.channels), fold_of(arguments.clips)
     head = MlpHead(epochs=2, precision=arguments.precision)
     data = head.prepare(table, "cpu")
-    head.predict(data, task)  # what is built on first use does not count
+    head.fit(data, problem)  # what is built on first use does not count
     started = time.process_time()
-    head.predict(data, task)
+    head.fit(data, problem)
     seconds = (time.process_time() - started) / head.epochs
     folds = seconds * NEMO_FRAMES * 8 / 9 / table.lengths.sum() * 100 * NEMO_FOLDS
-    print(
-        f"mlp, {arguments.channels} channels, {data.precision}: {seconds:.2f} CPU s an epoch of {len(task.train)} clips"
-    )
+    settings = f"{arguments.channels} channels, {data.precision}"
+    print(f"mlp, {settings}: {seconds:.2f} CPU s an epoch of {len(problem.train)} clips")
     print(f"all of nEMO, leave one speaker out, 100 epochs: about {folds:.0f} CPU s")
     started = time.process_time()
-    LogisticRegressionHead().predict(table.vectors, task)
+    LogisticRegressionHead().fit(table.vectors, problem)
     print(f"logreg with choice of C: {time.process_time() - started:.2f} CPU s a fold of {arguments.clips} clips")
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from emotion2vec.plugins import install as _install_plugins
 from emotion2vec.version import __version__
 
 if TYPE_CHECKING:
-    from emotion2vec.checkpoint.convert import convert as convert
     from emotion2vec.checkpoint.loading import load_model as load_model
-    from emotion2vec.export.exporting import export as export
+    from emotion2vec.exporting.convert import convert as convert
+    from emotion2vec.exporting.export import export as export
     from emotion2vec.extraction.api import extract_features as extract_features
     from emotion2vec.extraction.streaming import stream_features as stream_features
     from emotion2vec.model.config import Emotion2vecConfig as Emotion2vecConfig
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from emotion2vec.pretrain.config import load_config as load_config
 
 _HOMES = {
-    "convert": "emotion2vec.checkpoint.convert",
-    "export": "emotion2vec.export.exporting",
+    "convert": "emotion2vec.exporting.convert",
+    "export": "emotion2vec.exporting.export",
     "load_model": "emotion2vec.checkpoint.loading",
     "extract_features": "emotion2vec.extraction.api",
     "stream_features": "emotion2vec.extraction.streaming",
@@ -45,6 +44,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-_install_plugins()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -21,6 +23,9 @@ OF_FILES = frozenset({
     ".pt2", ".pb", ".py", ".log", ".db", ".sqlite",
 })  # fmt: skip
 """Suffixes that everybody takes for those of files, in lower case."""
+
+_SHOWN_BYTES = 100
+"""Bytes of a file's name that its temporary one shows, since file systems limit what names take."""
 
 
 @contextmanager
@@ -51,35 +56,53 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def complete_file(path: Path) -> AbstractContextManager[Path]:
+    """Give a path to write to; after the block the file is on disk under its name, in place of what was there.
+
+    A block that raises leaves what was there, and nothing else.
+    """
+    return _partial_file(path, publish)
+
+
+def complete_first(path: Path) -> AbstractContextManager[Path]:
+    """The same, but what is at `path` when the block ends stays: of several writers, the first one wins."""
+    return _partial_file(path, _publish_first)
+
+
 @contextmanager
-def complete_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; after the block the file is on disk under its name, in place of what was there."""
+def _partial_file(path: Path, give_name: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """Give an empty file beside `path`, of this writer alone, to write to; it is named after the block, or removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write the same file
-    partial.touch()
-    mode = partial.stat().st_mode & 0o666
+    name = os.fsdecode(os.fsencode(path.name)[:_SHOWN_BYTES])
+    partial = path.with_name(f".{name}.{secrets.token_hex(4)}.partial")
+    partial.touch(exist_ok=False)
+    mode = partial.stat().st_mode & 0o666  # the user's umask: safetensors writes for the owner's eyes only
     try:
         yield partial
-    except BaseException:
+        partial.chmod(mode)
+        give_name(partial, path)
+    finally:
         partial.unlink(missing_ok=True)
-        raise
-    partial.chmod(mode)
-    publish(partial, path)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file, complete or not at all; odd names in it (surrogates of bytes) are written as those bytes."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, complete or not at all."""
     with complete_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
+        partial.write_bytes(data)
 
 
-def write_json(document: Mapping[str, Any], path: str | Path) -> None:
-    """Write a JSON document, complete or not at all.
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON document for people and programs, complete or not at all.
 
     Raises:
-        ValueError: the document holds a NaN or an infinity; nothing is written.
+        ValueError: the document holds a NaN or an infinity, which JSON has not; nothing is written.
     """
-    write_text(Path(path), json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def publish(partial: Path, path: Path) -> None:
@@ -89,10 +112,26 @@ def publish(partial: Path, path: Path) -> None:
     _sync(path.parent)
 
 
+def _publish_first(partial: Path, path: Path) -> None:
+    """Give a file its name unless that is taken; the folder may have no links, and then the last writer wins."""
+    _sync(partial)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return
+    except OSError:
+        os.replace(partial, path)
+    _sync(path.parent)
+
+
 def _sync(path: Path) -> None:
+    """Have a file or a folder on disk; some network file systems cannot say so of folders."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
     finally:
         os.close(handle)
 

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from emotion2vec.devices import HOST, is_host, synchronize
 from emotion2vec.errors import ConfigError
+from emotion2vec.files import complete_file, complete_first
 
 logger = logging.getLogger(__name__)
 
@@ -156,20 +156,11 @@ def _read(file: Path, name: str) -> Any:
 
 
 def _write_first(file: Path, content: dict[str, Any]) -> None:
-    """Write a file unless it is there; a folder that cannot be written costs the next process a measurement."""
+    """Write a file unless one that can be used is there; where it cannot be written, the next process measures."""
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(content, stream)
-            try:
-                os.link(temporary, file)  # unlike a rename, this fails where another process was first
-            except OSError:
-                if _read(file, content["name"]) is None:
-                    os.replace(temporary, file)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        damaged = file.exists() and _read(file, content["name"]) is None
+        with complete_file(file) if damaged else complete_first(file) as partial:
+            partial.write_text(json.dumps(content), encoding="utf-8")
 
 
 # Measuring

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.formats.names import state_from_fairseq
 from emotion2vec.pretrain.config import PretrainConfig
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.network import Pretrainer
 
 
 class Golden:

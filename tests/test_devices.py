@@ -47,7 +47,7 @@ def test_absent_devices_get_one_sentence_that_says_which_are_here(name: str) -> 
 )
 def test_absent_accelerators_of_pretraining(settings: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build_fabric(load_config(None, ["data.train=x", "run.dir=x", *settings]))
+        build_fabric(load_config(None, ["data.train=x", "run.dir=x", *settings]).run)
 
 
 def test_several_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,12 @@ import torch
 from golden import Golden, relative_error
 
 from emotion2vec.pretrain.config import MaskConfig
+from emotion2vec.pretrain.ema import ema_decay
 from emotion2vec.pretrain.masking import time_mask, visible_indices
-from emotion2vec.pretrain.objective import Pretrainer, PretrainOutput
+from emotion2vec.pretrain.network import Pretrainer, PretrainOutput
+from emotion2vec.pretrain.objective import Pretraining
 from emotion2vec.training.config import OptimConfig
 from emotion2vec.training.optimizer import build_optimizer
-from emotion2vec.training.schedules import ema_decay
 
 pytestmark = pytest.mark.usefixtures("products")
 
@@ -94,7 +95,8 @@ def test_optimizer_and_ema_step(golden: Golden) -> None:
     model, _ = backward(golden)
     # fairseq adds eps before the bias correction; at the first step this eps makes AdamW the same.
     config = OptimConfig(lr=1e-3, eps=1e-6 / (1 - 0.98) ** 0.5)
-    optimizer = build_optimizer(model, config)
+    objective = Pretraining(golden.config, model, torch.device("cpu"))
+    optimizer = build_optimizer(objective.parameter_groups(), config)
     undecayed = {id(p) for group in optimizer.param_groups if not group["weight_decay"] for p in group["params"]}
     from emotion2vec.checkpoint.formats.names import from_fairseq
 

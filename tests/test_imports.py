@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
 LEAVES = ("errors", "version", "seeding", "units", "assets", "settings", "files", "devices", "hardware", "processors")
-ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "export", "data", "training", "pretrain")
-ORDER += ("extraction", "probe", "report", "plugins", "__init__", "cli", "__main__", "integrations")
+ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
+ORDER += ("extraction", "probe", "report", "__init__", "cli", "__main__", "integrations")
 """The parts of the package: each imports from those before it."""
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
@@ -91,31 +91,7 @@ def sources() -> dict[str, str]:
 
 
 TO_BE_TURNED = {
-    "emotion2vec.audio.vad imports emotion2vec.corpora.faults",
-    "emotion2vec.audio.vad imports emotion2vec.extraction.sources.named",
-    "emotion2vec.checkpoint.convert imports emotion2vec.export.exporting",
     "emotion2vec.checkpoint.formats.data2vec imports emotion2vec.pretrain.config",
-    "emotion2vec.corpora.audit imports emotion2vec.tasks.metrics",
-    "emotion2vec.corpora.audit imports emotion2vec.tasks.targets",
-    "emotion2vec.tasks.losses imports emotion2vec.probe.features.table",
-    "emotion2vec.tasks.losses imports emotion2vec.probe.tasks",
-    "emotion2vec.training.guards imports emotion2vec.pretrain.targets",
-    "emotion2vec.training.instruments imports emotion2vec.pretrain.config",
-    "emotion2vec.training.metrics imports emotion2vec.pretrain.config",
-    "emotion2vec.training.metrics imports emotion2vec.pretrain.objective",
-    "emotion2vec.training.optimizer imports emotion2vec.pretrain.config",
-    "emotion2vec.training.optimizer imports emotion2vec.pretrain.objective",
-    "emotion2vec.training.probing imports emotion2vec.pretrain.config",
-    "emotion2vec.training.run_folder imports emotion2vec.pretrain.config",
-    "emotion2vec.training.schedules imports emotion2vec.pretrain.config",
-    "emotion2vec.training.state imports emotion2vec.pretrain.objective",
-    "emotion2vec.training.strategy imports emotion2vec.pretrain.config",
-    "emotion2vec.training.trainer imports emotion2vec.pretrain.config",
-    "emotion2vec.training.trainer imports emotion2vec.pretrain.masking",
-    "emotion2vec.training.trainer imports emotion2vec.pretrain.objective",
-    "emotion2vec.training.trainer imports emotion2vec.pretrain.validation",
-    "emotion2vec.training.work imports emotion2vec.pretrain.config",
-    "emotion2vec.training.work imports emotion2vec.pretrain.masking",
 }
 
 
@@ -170,7 +146,7 @@ def test_every_part_has_a_place_in_the_layout(sources: dict[str, str]) -> None:
         ("emotion2vec.extraction.engine", "from ..pretrain import masking"),
         ("emotion2vec.probe.heads", "from emotion2vec.pretrain.losses import distance"),
         ("emotion2vec.training.trainer", "from emotion2vec.cli import main"),
-        ("emotion2vec.checkpoint.convert", "from emotion2vec.integrations.huggingface import Emotion2vecModel"),
+        ("emotion2vec.exporting.convert", "from emotion2vec.integrations.huggingface import Emotion2vecModel"),
         ("emotion2vec.errors", "from .seeding import keyed_seed"),
         ("emotion2vec.audio.samples", "from emotion2vec.model.config import model_config"),
         ("emotion2vec.report.tables", "from emotion2vec import __version__, load_model"),
@@ -185,18 +161,43 @@ def test_the_check_sees_a_forbidden_import(sources: dict[str, str], module: str,
 
 def test_importing_the_package_is_light_and_touches_nothing() -> None:
     script = """
-import json, logging, os, random, sys
-before = (dict(os.environ), random.getstate(), list(logging.root.handlers))
+import builtins, json, logging, os, random, signal, sys, threading, warnings
+
+def state():
+    found = [sys.meta_path, sys.path, sys.path_hooks, warnings.filters, logging.root.handlers, threading.enumerate()]
+    found = [list(one) for one in found] + [dict(os.environ), set(logging.root.manager.loggerDict), set(vars(builtins))]
+    found += [sys.excepthook, sys.displayhook, sys.gettrace(), warnings.showwarning, signal.getsignal(signal.SIGINT)]
+    return [*found, random.getstate(), logging.root.level, logging.root.manager.disable, os.getcwd(), sys.flags]
+
+before = state()
 import emotion2vec
 dir(emotion2vec)
-after = (dict(os.environ), random.getstate(), list(logging.root.handlers))
-print(json.dumps([before == after, sorted({name.split(".")[0] for name in sys.modules})]))
+changed = [number for number, (old, new) in enumerate(zip(before, state())) if old != new]
+print(json.dumps([changed, sorted({name.split(".")[0] for name in sys.modules})]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    untouched, loaded = json.loads(done.stdout)
-    assert untouched
+    changed, loaded = json.loads(done.stdout)
+    assert changed == []
     heavy = {"torch", "lhotse", "lightning", "sklearn", "numpy", "omegaconf", "soundfile", "transformers", "s3prl"}
     assert not heavy & set(loaded)
+
+
+def test_importing_the_public_names_leaves_the_interpreter_as_it_was() -> None:
+    script = """
+import json, os, random, sys, warnings
+import lhotse, lightning.fabric, numpy, soundfile, sklearn.linear_model, torch, typer, yaml  # what they do is theirs
+
+def state():
+    numbers = [random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
+    return [list(sys.meta_path), list(sys.path_hooks), dict(os.environ), *numbers, torch.get_num_threads()]
+
+before = state()
+import emotion2vec, emotion2vec.cli
+for name in emotion2vec.__all__: getattr(emotion2vec, name)
+print(json.dumps([number for number, (old, new) in enumerate(zip(before, state())) if old != new]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
 
 
 @pytest.mark.parametrize("module", LIGHT)
@@ -213,3 +214,5 @@ def test_every_public_name_can_be_loaded() -> None:
 
     for name in emotion2vec.__all__:
         assert getattr(emotion2vec, name) is not None
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert not parts & set(emotion2vec.__all__)  # a submodule, once imported, takes its name's place

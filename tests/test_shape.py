@@ -20,8 +20,6 @@ TO_BE_SPLIT = {
     "cli/extraction.py predict",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "data/batches.py _argument_faults",
-    "data/batches.py batches",
     "data/prepare.py",
     "data/prepare.py prepare",
     "extraction/api.py extract_features",
@@ -29,8 +27,6 @@ TO_BE_SPLIT = {
     "extraction/predict.py predict",
     "extraction/writers/tables.py",
     "hardware.py",
-    "training/run_folder.py",
-    "training/trainer.py",
 }
 """What is larger without one, still."""
 

@@ -122,9 +122,13 @@ def check_waveform(waveform: np.ndarray, name: str) -> np.ndarray:
             f"{name}: too short, {waveform.size} samples at {SAMPLE_RATE} Hz, expected at least {MIN_SAMPLES} (25 ms)"
         )
     if not np.isfinite(waveform).all():
-        bad = int(np.count_nonzero(~np.isfinite(waveform)))
-        raise AudioError(f"{name}: {bad} of {waveform.size} samples are NaN or infinite, expected finite samples")
+        raise AudioError(f"{name}: {not_finite(int(np.count_nonzero(~np.isfinite(waveform))), waveform.size)}")
     return np.ascontiguousarray(waveform, dtype=np.float32)
+
+
+def not_finite(bad: int, total: int) -> str:
+    """What is said of audio some of whose samples are not finite."""
+    return f"{bad} of {total} samples are NaN or infinite, expected finite samples"
 
 
 def normalize(waveform: np.ndarray) -> np.ndarray:

@@ -1,23 +1,18 @@
-"""Voice activity: recordings in, the stretches with speech out, found by Silero VAD's network in onnxruntime.
+"""Voice activity: a recording in, the stretches with speech out, found by Silero VAD's network in onnxruntime.
 
 S: samples at 16 kHz. F: frames of the detector (32 ms).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.corpora.faults import Fault
-from emotion2vec.errors import ConfigError
-
-if TYPE_CHECKING:
-    from emotion2vec.extraction.sources.named import Item
+from emotion2vec.audio.samples import not_finite
+from emotion2vec.errors import AudioError, ConfigError
 
 FRAME, CONTEXT, STATE = 512, 64, 128
 """Samples of a frame and before it, and the size of its state, as the network has them."""
@@ -53,7 +48,7 @@ class SpeechDetector:
         """Find the stretches with speech in a recording that comes in blocks (S,): start and end of each, in s.
 
         Raises:
-            AudioError: the recording cannot be decoded.
+            AudioError: the recording cannot be decoded, or has samples that are not finite.
         """
         probabilities: list[np.ndarray] = []
         state = [np.zeros((1, 1, STATE), np.float32)] * 2
@@ -72,45 +67,23 @@ class SpeechDetector:
         return [(span["start"] / SAMPLE_RATE, span["end"] / SAMPLE_RATE) for span in spans]
 
 
-def cut_at_silence(items: Sequence[Item], workers: int) -> tuple[list[Item], list[Fault]]:
-    """Replace recordings by their stretches with speech, named `<id>_<start>_<end>`; those without any are faults.
+def _pieces(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Cut a stream of blocks (S,) anew, into whole frames; only the last piece may end within one.
 
     Raises:
-        ConfigError: a package is missing.
+        AudioError: samples are not finite; known when all of them were seen.
     """
-    detector = SpeechDetector()
-
-    def find(item: Item) -> list[tuple[float, float]] | Fault:
-        try:
-            return detector.regions(item.blocks()) or Fault(item.where, "no speech was found in it")
-        except Exception as error:  # whatever one file does to a decoder must not end a job of many
-            return Fault(item.where, str(error).removeprefix(f"{item.audio}: "))
-
-    cut: list[Item] = []
-    faults: list[Fault] = []
-    with ThreadPoolExecutor(workers, thread_name_prefix="vad") as pool:
-        for item, found in zip(items, pool.map(find, items), strict=True):
-            if isinstance(found, Fault):
-                faults.append(found)
-            else:
-                cut += [_stretch(item, start, end) for start, end in found]
-    return cut, faults
-
-
-def _stretch(item: Item, start: float, end: float) -> Item:
-    """The part of an item from `start` to `end`, in s from the item's own start."""
-    first = item.start or 0.0
-    name = f"{item.id}_{first + start:.3f}_{first + end:.3f}"
-    return replace(item, id=name, start=first + start, duration=end - start)
-
-
-def _pieces(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Cut a stream of blocks (S,) anew, into whole frames; only the last piece may end within one."""
     held, size = np.zeros(0, np.float32), FRAME * FRAMES_AT_ONCE
+    bad = total = 0
     for block in blocks:
-        held = np.concatenate([held, np.nan_to_num(block)])
+        bad, total = bad + int(np.count_nonzero(~np.isfinite(block))), total + block.size
+        if bad:  # only counted from here on
+            continue
+        held = np.concatenate([held, block])
         while held.size >= size:
             yield held[:size]
             held = held[size:]
+    if bad:
+        raise AudioError(not_finite(bad, total))
     if held.size:
         yield held

@@ -30,9 +30,10 @@ tags:
 _NO_LICENCE = "The licence of the weights is that of their origin, which the files do not name."
 _USE = {
     "huggingface": """```python
-import emotion2vec  # makes the model known to transformers; no trust_remote_code needed
+from emotion2vec.integrations.huggingface import register
 from transformers import AutoFeatureExtractor, {auto}
 
+register()  # makes the model known to transformers; no trust_remote_code needed
 extractor = AutoFeatureExtractor.from_pretrained(FOLDER)
 model = {auto}.from_pretrained(FOLDER)
 inputs = extractor(samples, sampling_rate={rate}, return_tensors="pt")  # samples: (S,) float

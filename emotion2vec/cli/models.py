@@ -28,7 +28,7 @@ def convert(
     ),
 ) -> None:
     """Convert a checkpoint for another tool; weights stay the same, bit for bit."""
-    from emotion2vec.checkpoint.convert import convert as run
+    from emotion2vec.exporting.convert import convert as run
 
     done = run(source, output, to=to, use=use)
     for note in done.notes:
@@ -47,7 +47,7 @@ def export(
     ] = False,
 ) -> None:
     """Write the path from 16 kHz samples to features and scores as one graph, which runs without this package."""
-    from emotion2vec.export.exporting import export as run
+    from emotion2vec.exporting.export import export as run
 
     done = run(model, output, format=format, int8=int8)
     say(

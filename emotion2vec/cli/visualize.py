@@ -18,7 +18,7 @@ def visualize(options: PlotOptions) -> None:
 
     with leaving_at_once(lambda: "nothing is written"):
         drawn = draw_features(options, progress=True)
-    clips = f"{drawn.most} of {len(drawn.clipset.clips)} clips"
+    clips = f"{drawn.most} of {len(drawn.clipset.utterances)} clips"
     say(f"{len(options.features)} features of {clips} drawn in {options.output}")
     say_faults(CHANGED, drawn.clipset.changes, shown=10)
     say_faults("clips could not be used", [f"{file}: {reason}" for file, reason in drawn.left_out.items()])

@@ -1,7 +1,4 @@
-"""What a split gives away before anything is trained: shared speakers, audio and sentences, and what that scores.
-
-K: classes. Q: dimensions of values.
-"""
+"""What a split gives away before anything is trained: shared speakers, audio, sentences, and names that look alike."""
 
 from __future__ import annotations
 
@@ -9,125 +6,124 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.clips import SHOWN, Clip, ClipSet, examples
 from emotion2vec.corpora.contents import content_keys
+from emotion2vec.corpora.faults import SHOWN, examples
 from emotion2vec.corpora.folds import Fold, holds_speakers_out
 from emotion2vec.corpora.labels import class_name, folded
 from emotion2vec.corpora.names import normal
-from emotion2vec.tasks.metrics import format_score, mean_scores
-from emotion2vec.tasks.targets import Goal, make_goal
+from emotion2vec.corpora.utterance import Corpus, Utterance
 
-SPEAKER_MARGIN = {"classification": 5.0, "regression": 0.05}
-"""UA in points, or CCC, by which knowing only the speaker may beat chance before it is a warning."""
+Describe = Callable[[np.ndarray], dict[str, Any]]
+"""Positions of utterances -> what their labels are like."""
 
 
-def audit(
-    clipset: ClipSet, folds: Sequence[Fold], cache: str | Path | None = None, goal: Goal | None = None
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class FoldAudit:
+    """What a fold's test shares with its training; validation counts as training.
+
+    Attributes:
+        name: of the fold.
+        train: clips per class, or what else is said of labels, in training.
+        test: the same in the test.
+        shared_speakers: speakers of the test who are also in training.
+        shared_audio: test clips that are also in training, byte for byte.
+        shared_texts: sentences of the test that are also said in training.
+        texts: sentences of the test.
+    """
+
+    name: str
+    train: dict[str, Any]
+    test: dict[str, Any]
+    shared_speakers: list[str]
+    shared_audio: list[str]
+    shared_texts: int
+    texts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitAudit:
+    """What was found in the folds of a corpus; `warnings` begin with shared speakers, if there are any."""
+
+    folds: list[FoldAudit]
+    warnings: list[str]
+
+
+def audit_split(
+    corpus: Corpus, folds: Sequence[Fold], cache: str | Path | None = None, describe: Describe | None = None
+) -> SplitAudit:
     """Examine a split.
 
     Args:
-        clipset: the clips.
+        corpus: the utterances.
         folds: the split; validation clips count as training.
         cache: folder that remembers hashes of audio between runs.
-        goal: what is to be predicted, by default the classes.
-
-    Returns:
-        `folds` (per fold: clips per class, or mean and deviation of values, in training and test; shared speakers,
-        clips and sentences), `baselines` (`majority`, the most frequent class or the mean of training, and `speaker`,
-        that of each test clip's speaker in training; each with mean scores over folds) and `warnings`.
+        describe: what is said of labels that are not classes; by default clips are counted per class, and classes that
+            look alike, and speakers of one class, are warned of.
     """
-    clips, goal = clipset.clips, goal or make_goal(clipset)
+    clips = corpus.utterances
     keys = content_keys([clip.path for clip in clips], cache)
-    rows = [_audit_fold(clips, keys, fold, goal) for fold in folds]
-    guesses = {"majority": _majority, "speaker": _by_speaker}
-    baselines = {}
-    for name, guess in guesses.items():
-        found = [goal.score(goal.statistics(fold.test, guess(clips, fold, goal))) for fold in folds]
-        baselines[name] = mean_scores(found, list(found[0]))
-    return {
-        "folds": rows,
-        "baselines": baselines,
-        "warnings": _warnings(clips, keys, folds, rows, baselines, goal),
-    }
+    found = [_audit_fold(clips, keys, fold, describe or partial(_per_class, clips)) for fold in folds]
+    warnings = _shared(clips, keys, folds, found) + _alike_speakers(clips)
+    if describe is None:
+        warnings += _alike_labels(clips) + _one_class_speakers(clips)
+    return SplitAudit(folds=found, warnings=warnings)
 
 
-def _audit_fold(clips: Sequence[Clip], keys: Sequence[str | None], fold: Fold, goal: Goal) -> dict[str, Any]:
+def _per_class(clips: Sequence[Utterance], rows: np.ndarray) -> dict[str, int]:
+    return dict(sorted(Counter(clips[i].label or "" for i in rows).items()))
+
+
+def _audit_fold(clips: Sequence[Utterance], keys: Sequence[str | None], fold: Fold, describe: Describe) -> FoldAudit:
     train = fold.fitted
     trained_keys = {keys[i] for i in train} - {None}
     texts, tested = ({clips[i].text or clips[i].sentence for i in rows} - {None} for rows in (train, fold.test))
-    return {
-        "name": fold.name,
-        "train": goal.describe(train),
-        "test": goal.describe(fold.test),
-        "shared_speakers": list(fold.shared_speakers),
-        "shared_audio": [clips[i].file for i in fold.test if keys[i] in trained_keys],
-        "shared_texts": len(tested & texts),
-        "texts": len(tested),
-    }
+    return FoldAudit(
+        name=fold.name,
+        train=describe(train),
+        test=describe(fold.test),
+        shared_speakers=list(fold.shared_speakers),
+        shared_audio=[clips[i].file for i in fold.test if keys[i] in trained_keys],
+        shared_texts=len(tested & texts),
+        texts=len(tested),
+    )
 
 
-def _majority(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
-    """(test clips, K or Q) the same answer for all."""
-    return np.tile(goal.constant(fold.fitted), (len(fold.test), 1))
-
-
-def _by_speaker(clips: Sequence[Clip], fold: Fold, goal: Goal) -> np.ndarray:
-    """(test clips, K or Q) the answer for each clip's speaker, if training has clips of hers; else that for all."""
-    seen: dict[str, list[int]] = {}
-    for i in fold.fitted:
-        if (speaker := clips[i].speaker) is not None:
-            seen.setdefault(speaker, []).append(int(i))
-    answers = _majority(clips, fold, goal)
-    usual = {speaker: goal.constant(np.array(rows)) for speaker, rows in seen.items()}
-    for place, i in enumerate(fold.test):
-        answers[place] = usual.get(clips[i].speaker or "", answers[place])
-    return answers
-
-
-def _warnings(
-    clips: Sequence[Clip],
-    keys: Sequence[str | None],
-    folds: Sequence[Fold],
-    rows: Sequence[dict[str, Any]],
-    baselines: dict[str, dict[str, float]],
-    goal: Goal,
+def _shared(
+    clips: Sequence[Utterance], keys: Sequence[str | None], folds: Sequence[Fold], audits: Sequence[FoldAudit]
 ) -> list[str]:
+    """What tests share with training, and what one of the two lacks."""
     found = []
-    if shared := [row["name"] for row in rows if row["shared_speakers"]]:
+    if shared := [fold.name for fold in audits if fold.shared_speakers]:
         found.append(
             f"speakers of the test are also in training in {len(shared)} of {len(folds)} folds, so scores are not "
             "speaker-independent; folds `speaker` keep them apart"
         )
-        gain = baselines["speaker"][goal.main] - baselines["majority"][goal.main]
-        if gain > SPEAKER_MARGIN[goal.task]:
-            scored = " and ".join(format_score(baselines["speaker"][name], goal.unit, name) for name in goal.shown[:2])
-            found.append(f"knowing only who speaks scores {scored} on these folds")
     if all(clip.speaker is None for clip in clips):
         found.append("speakers are unknown, so that training and test may share them")
     else:
         found += _unnamed(clips, folds)
-    if audio := sorted({file for row in rows for file in row["shared_audio"]}):
+    if audio := sorted({file for fold in audits for file in fold.shared_audio}):
         found.append(f"{len(audio)} test clips are also in training, byte for byte: {examples(audio)}")
     found += _repeated(clips, keys, folds)
-    if texts := [row for row in rows if row["shared_texts"]]:
-        shared_texts, all_texts = (sum(row[name] for row in texts) for name in ("shared_texts", "texts"))
+    if texts := [fold for fold in audits if fold.shared_texts]:
+        shared_texts, all_texts = sum(fold.shared_texts for fold in texts), sum(fold.texts for fold in texts)
         found.append(f"{shared_texts} of {all_texts} sentences of the tests are also said in training")
-    for row in rows:
-        if missing := sorted(row["test"].keys() - row["train"].keys()):
-            found.append(f"fold {row['name']}: training has no clip of {', '.join(missing)}, which the test has")
-        if absent := sorted(row["train"].keys() - row["test"].keys()):
-            found.append(f"fold {row['name']}: the test has no clip of {', '.join(absent)}; its UA is over the others")
-    found += _alike_speakers(clips)
-    return found + (_alike_labels(clips) + _one_class_speakers(clips) if goal.task == "classification" else [])
+    for fold in audits:
+        if missing := sorted(fold.test.keys() - fold.train.keys()):
+            found.append(f"fold {fold.name}: training has no clip of {', '.join(missing)}, which the test has")
+        if absent := sorted(fold.train.keys() - fold.test.keys()):
+            found.append(f"fold {fold.name}: the test has no clip of {', '.join(absent)}; its UA is over the others")
+    return found
 
 
-def _unnamed(clips: Sequence[Clip], folds: Sequence[Fold]) -> list[str]:
+def _unnamed(clips: Sequence[Utterance], folds: Sequence[Fold]) -> list[str]:
     """Clips without a speaker in training, whose speaker may be one that validates or is tested."""
     rows = {int(i) for fold in folds for i in fold.fitted if clips[i].speaker is None}
     if not rows:
@@ -139,13 +135,13 @@ def _unnamed(clips: Sequence[Clip], folds: Sequence[Fold]) -> list[str]:
     return [f"{len(rows)} training clips have no speaker, who may also be tested: {names}; they train{how}"]
 
 
-def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence[Fold]) -> list[str]:
+def _repeated(clips: Sequence[Utterance], keys: Sequence[str | None], folds: Sequence[Fold]) -> list[str]:
     """Clips that several folds test, and recordings that the corpus lists under several names or labels."""
     found = []
     tested = Counter(int(i) for fold in folds for i in fold.test)
     if often := [clips[i].file for i, count in sorted(tested.items()) if count > 1]:
         found.append(f"{len(often)} clips are tested in more than one fold: {examples(often)}")
-    same: dict[str, list[Clip]] = {}
+    same: dict[str, list[Utterance]] = {}
     for clip, key in zip(clips, keys, strict=True):
         if key is not None:
             same.setdefault(key, []).append(clip)
@@ -157,13 +153,13 @@ def _repeated(clips: Sequence[Clip], keys: Sequence[str | None], folds: Sequence
     return found
 
 
-def _alike_labels(clips: Sequence[Clip]) -> list[str]:
+def _alike_labels(clips: Sequence[Utterance]) -> list[str]:
     """Labels that differ only in case, spaces, hyphens or Unicode form, or are synonyms, are mostly one class."""
     alike = _alike((clip.label for clip in clips if clip.label), class_name)
     return [f"labels that look like the same class count as different ones: {alike}"] if alike else []
 
 
-def _alike_speakers(clips: Sequence[Clip]) -> list[str]:
+def _alike_speakers(clips: Sequence[Utterance]) -> list[str]:
     """Speakers whose names differ only in how they are written are mostly one person, whom folds take apart."""
     alike = _alike((clip.speaker for clip in clips if clip.speaker), _person)
     return [f"speakers that look like the same person count as different ones: {alike}"] if alike else []
@@ -193,7 +189,7 @@ def _shown(names: Iterable[str]) -> list[str]:
     return [ascii(name) for name in sorted(names)] if same else plain
 
 
-def _one_class_speakers(clips: Sequence[Clip]) -> list[str]:
+def _one_class_speakers(clips: Sequence[Utterance]) -> list[str]:
     labels: dict[str, set[str]] = {}
     for clip in clips:
         if clip.speaker is not None and clip.label:

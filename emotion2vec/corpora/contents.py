@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.files import complete_file
+from emotion2vec.files import write_text
 
 FOLDER = "contents"
 SETTLED_SECONDS = 2.0
@@ -58,8 +58,7 @@ def content_keys(paths: Sequence[Path], cache: str | Path | None = None) -> list
     keys = [_known_key(name, known, fresh) for name in absolute]
     if fresh:
         try:
-            with complete_file(memory) as partial:
-                partial.write_text(json.dumps(known | fresh), encoding="utf-8")
+            write_text(memory, json.dumps(known | fresh))
         except OSError as error:
             raise ConfigError(f"cache {cache}: cannot be written: {error.strerror}") from error
     return keys

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.clips import Clip, ClipSet, examples
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import Fold
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 
 
@@ -45,9 +46,9 @@ class Contexts:
     facts: dict[str, int]
 
     @classmethod
-    def of(cls, clipset: ClipSet, count: int) -> Contexts:
+    def of(cls, corpus: Corpus, count: int) -> Contexts:
         """Find the turns of a conversation and, for each, up to `count` turns before it."""
-        clips = clipset.clips
+        clips = corpus.utterances
         before: list[tuple[Turn, ...]] = [()] * len(clips)
         dialogues = _dialogues(clips)
         unlabelled = 0
@@ -92,9 +93,9 @@ class Contexts:
             raise ConfigError("; ".join(faults) + "; a turn needs a label and a turn before it in its dialogue")
         return found
 
-    def warnings(self, clipset: ClipSet, folds: Sequence[Fold]) -> list[str]:
+    def warnings(self, corpus: Corpus, folds: Sequence[Fold]) -> list[str]:
         """What makes these folds less than independent: conversations that training or validation share with tests."""
-        clips = clipset.clips
+        clips = corpus.utterances
         shared = [
             fold.name
             for fold in folds
@@ -108,29 +109,29 @@ class Contexts:
         ]
 
 
-def with_turns(clipset: ClipSet) -> ClipSet:
+def with_turns(corpus: Corpus) -> Corpus:
     """Check that clips have a place in a dialogue.
 
     Raises:
         ManifestError: clips have none, or a turn has clips by several speakers; all at once.
     """
     faults = []
-    if lost := [clip.file for clip in clipset.clips if clip.dialogue is None or clip.turn is None]:
+    if lost := [clip.file for clip in corpus.utterances if clip.dialogue is None or clip.turn is None]:
         faults.append(f"{len(lost)} clips have no dialogue or turn: {examples(lost)}")
     mixed = [
-        f"turn {clipset.clips[turn[0]].turn} of {name}"
-        for name, turns in ({} if lost else _dialogues(clipset.clips)).items()
+        f"turn {corpus.utterances[turn[0]].turn} of {name}"
+        for name, turns in ({} if lost else _dialogues(corpus.utterances)).items()
         for turn in turns
-        if len({clipset.clips[i].speaker for i in turn}) > 1
+        if len({corpus.utterances[i].speaker for i in turn}) > 1
     ]
     if mixed:
         faults.append(f"{len(mixed)} turns have clips by several speakers, expected one: {examples(mixed)}")
     if faults:
-        raise ManifestError(f"{clipset.name}: " + "; ".join(faults))
-    return clipset
+        raise ManifestError(f"{corpus.name}: " + "; ".join(faults))
+    return corpus
 
 
-def _dialogues(clips: Sequence[Clip]) -> dict[str, list[tuple[int, ...]]]:
+def _dialogues(clips: Sequence[Utterance]) -> dict[str, list[tuple[int, ...]]]:
     """Dialogues by name: their turns in order, each the positions of its clips in the order of the list."""
     found: dict[str, dict[Any, list[int]]] = {}
     for i, clip in enumerate(clips):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -47,3 +48,14 @@ def kind_of(reason: str) -> str:
     without_names = re.sub(r"'[^']*'|\"[^\"]*\"|\S*/\S*", "…", reason)
     clause = re.split(r"[,:;(]", without_names, maxsplit=1)[0]
     return re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "N", clause).strip(" …") or "unusable"
+
+
+SHOWN = 5
+"""Examples that a message lists before it only counts."""
+
+
+def examples(items: Iterable[str]) -> str:
+    """Join the first few of a list for a message, and count the rest."""
+    items = list(items)
+    rest = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + rest

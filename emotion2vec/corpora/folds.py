@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emotion2vec.corpora.clips import Clip, ClipSet, examples
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.seeding import keyed_seed
 
@@ -50,11 +51,11 @@ class Fold:
         return self.train if self.valid is None else np.concatenate([self.train, self.valid])
 
 
-def make_folds(clipset: ClipSet, scheme: str) -> list[Fold]:
+def make_folds(corpus: Corpus, scheme: str) -> list[Fold]:
     """Split clips into folds by a named scheme; the same clips always give the same folds.
 
     Args:
-        clipset: the labelled clips, with the folds that the corpus brings along, if any.
+        corpus: the labelled clips, with the folds that it brings along, if any.
         scheme: one of
             `speaker`: leave one speaker out; with more than 12 speakers, 10 balanced groups of whole speakers;
             `speaker:K`: K balanced groups of whole speakers;
@@ -72,10 +73,10 @@ def make_folds(clipset: ClipSet, scheme: str) -> list[Fold]:
     if fault := scheme_fault(scheme):
         raise ConfigError(f"folds {fault}")
     if scheme == "emobox":
-        return _brought_folds(clipset)
+        return _brought_folds(corpus)
     if groups := GROUPS_OF_SPEAKERS.fullmatch(scheme):
-        return _speaker_groups(clipset.clips, scheme, int(groups[1]))
-    return _MAKERS[scheme](clipset.clips)
+        return _speaker_groups(corpus.utterances, scheme, int(groups[1]))
+    return _MAKERS[scheme](corpus.utterances)
 
 
 def scheme_fault(scheme: str) -> str | None:
@@ -85,23 +86,23 @@ def scheme_fault(scheme: str) -> str | None:
     return f"is {scheme!r}, expected one of {', '.join(SCHEMES)}, or speaker:K for K groups of whole speakers"
 
 
-def _brought_folds(clipset: ClipSet) -> list[Fold]:
-    if not clipset.splits:
+def _brought_folds(corpus: Corpus) -> list[Fold]:
+    if not corpus.splits:
         raise ConfigError("folds is 'emobox' and the corpus brings none, expected --emobox DATA_DIR --audio-root DIR")
     folds, faults = [], []
-    for name, parts in clipset.splits.items():
+    for name, parts in corpus.splits.items():
         if lacking := [part for part in ("train", "test") if not parts.get(part)]:
             faults.append(f"{name} has no clip to {' or '.join(lacking)} on")
             continue
         rows = {part: np.array(sorted(positions), np.int64) for part, positions in parts.items()}
-        folds.append(_fold(clipset.clips, name, rows["train"], rows["test"], rows.get("valid")))
+        folds.append(_fold(corpus.utterances, name, rows["train"], rows["test"], rows.get("valid")))
     if faults:
         raise ConfigError("folds is 'emobox': " + "; ".join(faults))
     return folds
 
 
 def validation_split(
-    clips: Sequence[Clip], fold: Fold, seed: int, share: float = VALIDATION_SHARE
+    clips: Sequence[Utterance], fold: Fold, seed: int, share: float = VALIDATION_SHARE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide a fold's training clips into those that train and those that choose the epoch, by whole speakers.
 
@@ -132,7 +133,7 @@ def validation_split(
     return fold.train[~chosen], fold.train[chosen]
 
 
-def selection_fold(clips: Sequence[Clip], folds: Sequence[Fold]) -> Fold:
+def selection_fold(clips: Sequence[Utterance], folds: Sequence[Fold]) -> Fold:
     """One fold to choose a checkpoint or a setting by, whose `test` are validation clips.
 
     Where there is one fold, its validation part is taken and its test never touched. Where every speaker is tested in
@@ -152,26 +153,26 @@ def selection_fold(clips: Sequence[Clip], folds: Sequence[Fold]) -> Fold:
     return _fold(clips, "selection", train, valid)
 
 
-def holds_speakers_out(clips: Sequence[Clip], fold: Fold, share: float = VALIDATION_SHARE) -> bool:
+def holds_speakers_out(clips: Sequence[Utterance], fold: Fold, share: float = VALIDATION_SHARE) -> bool:
     """Whether `validation_split` holds whole speakers of a fold's training clips out, and not single clips."""
     named = [clips[i].speaker for i in fold.train if clips[i].speaker is not None]
     enough = len(set(named)) > 1 and len(named) >= share * len(fold.train)
     return fold.valid is None and enough and not fold.shared_speakers
 
 
-def _speaker_folds(clips: Sequence[Clip]) -> list[Fold]:
+def _speaker_folds(clips: Sequence[Utterance]) -> list[Fold]:
     names = _required(clips, "speaker")
     _check_count(names, "speaker", "speaker", 2, "; folds 'random' works within one speaker")
     return _leave_one_out(clips, _grouped(names))
 
 
-def _speaker_groups(clips: Sequence[Clip], scheme: str, groups: int) -> list[Fold]:
+def _speaker_groups(clips: Sequence[Utterance], scheme: str, groups: int) -> list[Fold]:
     names = _required(clips, "speaker")
     _check_count(names, scheme, "speaker", groups)
     return _leave_one_out(clips, _grouped(names, groups))
 
 
-def _eight_one_one(clips: Sequence[Clip]) -> list[Fold]:
+def _eight_one_one(clips: Sequence[Utterance]) -> list[Fold]:
     """Ten groups of speakers in the order of their names: one tests, the next validates, eight train."""
     names = _required(clips, "speaker")
     _check_count(names, "8-1-1", "speaker", GROUPS)
@@ -214,13 +215,13 @@ def balanced_groups(counts: dict[str, int], groups: int) -> dict[str, int]:
     return group_of
 
 
-def _session_folds(clips: Sequence[Clip]) -> list[Fold]:
+def _session_folds(clips: Sequence[Utterance]) -> list[Fold]:
     sessions = _required(clips, "session")
     _check_count(sessions, "session", "session", 2)
     return _leave_one_out(clips, _grouped(sessions))
 
 
-def _session_80_20(clips: Sequence[Clip]) -> list[Fold]:
+def _session_80_20(clips: Sequence[Utterance]) -> list[Fold]:
     folds = []
     for fold in _session_folds(clips):
         random = np.random.default_rng(keyed_seed("session-80-20", fold.name))
@@ -229,10 +230,10 @@ def _session_80_20(clips: Sequence[Clip]) -> list[Fold]:
     return folds
 
 
-def _group_folds(field: str) -> Callable[[Sequence[Clip]], list[Fold]]:
+def _group_folds(field: str) -> Callable[[Sequence[Utterance]], list[Fold]]:
     """Leave one corpus, or one language, out: training has heard nothing of it."""
 
-    def make(clips: Sequence[Clip]) -> list[Fold]:
+    def make(clips: Sequence[Utterance]) -> list[Fold]:
         groups = _required(clips, field)
         if len(set(groups)) < 2:
             raise ConfigError(f"folds is '{field}' and every clip is of {field} {groups[0]}, expected at least 2")
@@ -241,7 +242,7 @@ def _group_folds(field: str) -> Callable[[Sequence[Clip]], list[Fold]]:
     return make
 
 
-def _official_folds(clips: Sequence[Clip]) -> list[Fold]:
+def _official_folds(clips: Sequence[Utterance]) -> list[Fold]:
     has_fold = any(clip.fold is not None for clip in clips)
     has_split = any(clip.split is not None for clip in clips)
     if has_fold and has_split:
@@ -259,7 +260,7 @@ def _official_folds(clips: Sequence[Clip]) -> list[Fold]:
     return _leave_one_out(clips, folds)
 
 
-def _split_fold(clips: Sequence[Clip]) -> Fold:
+def _split_fold(clips: Sequence[Utterance]) -> Fold:
     names = [name.lower() for name in _required(clips, "split")]
     unknown = sorted(set(names) - TRAIN_SPLITS - VALID_SPLITS - TEST_SPLITS)
     faults = []
@@ -274,7 +275,7 @@ def _split_fold(clips: Sequence[Clip]) -> Fold:
     return _fold(clips, "test", train, test, valid if valid.size else None)
 
 
-def _random_folds(clips: Sequence[Clip]) -> list[Fold]:
+def _random_folds(clips: Sequence[Utterance]) -> list[Fold]:
     if len(clips) < RANDOM_FOLDS:
         raise ConfigError(f"folds is 'random' with {len(clips)} clips, expected at least {RANDOM_FOLDS}")
     random = np.random.default_rng(keyed_seed("random folds"))
@@ -282,7 +283,7 @@ def _random_folds(clips: Sequence[Clip]) -> list[Fold]:
     return _leave_one_out(clips, [f"random-{number + 1}" for number in numbers])
 
 
-_MAKERS: dict[str, Callable[[Sequence[Clip]], list[Fold]]] = {
+_MAKERS: dict[str, Callable[[Sequence[Utterance]], list[Fold]]] = {
     "speaker": _speaker_folds,
     "8-1-1": _eight_one_one,
     "session": _session_folds,
@@ -297,17 +298,17 @@ SCHEMES = (*_MAKERS, "emobox")
 """Fold schemes by the name that `--folds` takes."""
 
 
-def _stratified_fold(labels: Sequence[str], folds: int, random: np.random.Generator) -> np.ndarray:
+def _stratified_fold(labels: Sequence[str | None], folds: int, random: np.random.Generator) -> np.ndarray:
     """Deal each label's items, shuffled, to folds in turn; the turn runs on from label to label, so sizes stay even."""
     order = np.array([], dtype=np.int64)
-    for label in sorted(set(labels)):
+    for label in sorted(set(labels), key=lambda label: label or ""):
         order = np.concatenate([order, random.permutation(np.flatnonzero([item == label for item in labels]))])
     numbers = np.empty(len(labels), dtype=np.int64)
     numbers[order] = np.arange(len(labels)) % folds
     return numbers
 
 
-def _leave_one_out(clips: Sequence[Clip], groups: Sequence[str]) -> list[Fold]:
+def _leave_one_out(clips: Sequence[Utterance], groups: Sequence[str]) -> list[Fold]:
     members = np.array(groups)
     return [
         _fold(clips, str(name), np.flatnonzero(members != name), np.flatnonzero(members == name))
@@ -316,7 +317,7 @@ def _leave_one_out(clips: Sequence[Clip], groups: Sequence[str]) -> list[Fold]:
 
 
 def _fold(
-    clips: Sequence[Clip], name: str, train: np.ndarray, test: np.ndarray, valid: np.ndarray | None = None
+    clips: Sequence[Utterance], name: str, train: np.ndarray, test: np.ndarray, valid: np.ndarray | None = None
 ) -> Fold:
     others = train if valid is None else np.concatenate([train, valid])
     tested, trained = ({clips[i].speaker for i in rows} - {None} for rows in (test, others))
@@ -330,7 +331,7 @@ def _fold(
     )
 
 
-def _required(clips: Sequence[Clip], field: str) -> list[str]:
+def _required(clips: Sequence[Utterance], field: str) -> list[str]:
     """The field of every clip, or one error that counts the clips without it."""
     values = [getattr(clip, field) for clip in clips]
     without = [clip.file for clip, value in zip(clips, values, strict=True) if value is None]

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from emotion2vec.corpora.clips import Clip, ClipSet, examples
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.labels import DOUBTFUL, SYNONYMS, simple
 from emotion2vec.corpora.names import normal, without_suffix
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 
 
@@ -20,7 +21,7 @@ class Part:
 
     Attributes:
         name: unlike those of the other parts.
-        clipset: its clips.
+        corpus: its clips.
         language: what is spoken, for leaving a language out.
         split: `train`, `valid` or `test`, for folds `official`; None where folds decide.
         labels: what its labels are called in the whole, where that is not what `labels.SYNONYMS` says; an empty name
@@ -29,14 +30,14 @@ class Part:
     """
 
     name: str
-    clipset: ClipSet
+    corpus: Corpus
     language: str | None = None
     split: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     only: Path | None = None
 
 
-def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ()) -> ClipSet:
+def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ()) -> Corpus:
     """Join corpora under classes that all of them have.
 
     Speakers, sessions, numbers of sentences and files get their corpus's name in front, so that no two corpora share
@@ -58,11 +59,11 @@ def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ())
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         faults.append(f"{examples(twice)} is the name of several corpora, expected another for each")
     for part in parts:
-        if unknown := sorted(set(part.labels) - set(part.clipset.classes)):  # of the whole corpus, before `only`
-            have = ", ".join(part.clipset.classes)
+        if unknown := sorted(set(part.labels) - set(part.corpus.classes)):  # of the whole corpus, before `only`
+            have = ", ".join(part.corpus.classes)
             faults.append(f"labels of {part.name} maps {examples(unknown)}, which it does not have; it has {have}")
-    parts = [part if part.only is None else replace(part, clipset=_only(part, part.only)) for part in parts]
-    mapped = {part.name: {label: _class_of(part, label) for label in part.clipset.classes} for part in parts}
+    parts = [part if part.only is None else replace(part, corpus=_only(part, part.only)) for part in parts]
+    mapped = {part.name: {label: _class_of(part, label) for label in part.corpus.classes} for part in parts}
     found = [set(labels.values()) - {""} for labels in mapped.values()]
     kept = set(classes) or set.intersection(*found) if found else set()
     if absent := sorted(kept - set.union(set(), *found)):
@@ -75,19 +76,19 @@ def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ())
     mapping = {
         name: {label: to if to in kept else "" for label, to in labels.items()} for name, labels in mapped.items()
     }
-    clips = tuple(
-        _joined(part, clip, mapping[part.name][clip.label])
+    utterances = tuple(
+        _joined(part, clip, to)
         for part in parts
-        for clip in part.clipset.clips
-        if mapping[part.name].get(clip.label)
+        for clip in part.corpus.utterances
+        if (to := mapping[part.name].get(clip.label or ""))
     )
-    return ClipSet(
+    return Corpus(
         name=title,
-        root=parts[0].clipset.root,
-        clips=clips,
-        left_out={f"{part.name}/{file}": why for part in parts for file, why in part.clipset.left_out.items()},
+        root=parts[0].corpus.root,
+        utterances=utterances,
+        left_out={f"{part.name}/{file}": why for part in parts for file, why in part.corpus.left_out.items()},
         warnings=tuple(warning for part in parts for warning in _warnings(part, mapping[part.name])),
-        changes=tuple(change for part in parts for change in part.clipset.changes),
+        changes=tuple(change for part in parts for change in part.corpus.changes),
         mapping=mapping,
     )
 
@@ -96,9 +97,10 @@ def _class_of(part: Part, label: str) -> str:
     return part.labels[label] if label in part.labels else SYNONYMS.get(simple(label), label.lower())
 
 
-def _joined(part: Part, clip: Clip, label: str) -> Clip:
+def _joined(part: Part, clip: Utterance, label: str) -> Utterance:
     return replace(
         clip,
+        id=f"{part.name}/{clip.id}",
         file=f"{part.name}/{clip.file}",
         label=label,
         speaker=None if clip.speaker is None else f"{part.name}:{clip.speaker}",
@@ -113,19 +115,19 @@ def _joined(part: Part, clip: Clip, label: str) -> Clip:
 
 def _warnings(part: Part, mapping: Mapping[str, str]) -> list[str]:
     """The part's own warnings, and what joining left out of it."""
-    found = [f"{part.name}: {warning}" for warning in part.clipset.warnings]
+    found = [f"{part.name}: {warning}" for warning in part.corpus.warnings]
     taken = {label: to for label, to in mapping.items() if to and label not in part.labels and simple(label) != to}
     if merged := sorted(label for label, to in taken.items() if simple(label) in DOUBTFUL):
         each = ", ".join(f"{label} as {taken[label]}" for label in merged)
         found.append(f"{part.name}: labels are taken for others of nearly the same meaning: {each}")
-    counts = Counter(clip.label for clip in part.clipset.clips if clip.label and not mapping[clip.label])
+    counts = Counter(clip.label for clip in part.corpus.utterances if clip.label and not mapping[clip.label])
     if counts:
         each = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
         found.append(f"{part.name}: {counts.total()} clips are left out, of classes that are not shared: {each}")
     return found
 
 
-def _only(part: Part, path: Path) -> ClipSet:
+def _only(part: Part, path: Path) -> Corpus:
     """The part's clips that a list names by `wav_filename`, the longest end of whose path counts.
 
     A stem alone counts where only one clip of the corpus has it, those included that the corpus had to leave out, and
@@ -138,9 +140,9 @@ def _only(part: Part, path: Path) -> ClipSet:
         raise ManifestError(
             f"{path}: expected JSON Lines with wav_filename: {type(error).__name__}: {error}"
         ) from error
-    left_out = part.clipset.left_out
+    left_out = part.corpus.left_out
     by_end: dict[str, list[str]] = {}
-    for file in dict.fromkeys([*(clip.file for clip in part.clipset.clips), *left_out]):
+    for file in dict.fromkeys([*(clip.file for clip in part.corpus.utterances), *left_out]):
         for end in _ends(file):
             by_end.setdefault(end, []).append(file)
     named: set[str] = set()
@@ -155,12 +157,12 @@ def _only(part: Part, path: Path) -> ClipSet:
         else:
             absent[file] = f"{path.name} names it, and {len(places)} clips of {part.name} are called so"
     lost = {file: why for file, why in left_out.items() if file in named}
-    chosen = [clip.file in named for clip in part.clipset.clips]
+    chosen = [clip.file in named for clip in part.corpus.utterances]
     if not any(chosen):
         raise ManifestError(
             f"{path}: none of its {len(wanted)} clips is in {part.name}, such as {examples(absent or lost)}"
         )
-    return replace(part.clipset, left_out=lost).keep(chosen, absent)
+    return replace(part.corpus, left_out=lost).keep(chosen, absent)
 
 
 def _ends(file: str) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from itertools import takewhile
-from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from emotion2vec.audio.decode.suffixes import AUDIO_SUFFIXES
 
@@ -36,6 +37,21 @@ def without_suffix(path: str | PurePath) -> str:
 def stem(path: str | PurePath) -> str:
     """A file's name without an audio suffix."""
     return without_suffix(path).rpartition("/")[2]
+
+
+def path_id(path: Path, base: Path) -> str:
+    """Path below `base` (elsewhere: from the file system's root) without suffix, with `/` between its parts."""
+    path, base = Path(os.path.abspath(path)), Path(os.path.abspath(base))
+    below = base if path.is_relative_to(base) else Path(path.anchor)
+    return without_suffix(path.relative_to(below))
+
+
+def span_name(start: float | None, duration: float | None) -> str:
+    """Suffix that tells the stretches of one file apart, `_start_end` in s; nothing for a whole file."""
+    if start is None and duration is None:
+        return ""
+    first = start or 0.0
+    return f"_{first:.3f}_" + ("end" if duration is None else f"{first + duration:.3f}")
 
 
 def normal(name: str) -> str:

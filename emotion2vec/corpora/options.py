@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.conversations import with_turns
 from emotion2vec.corpora.lists.emobox import read_emobox
-from emotion2vec.corpora.lists.tables import read_class_folders, read_table
-from emotion2vec.corpora.named import datasets
+from emotion2vec.corpora.lists.folders import read_class_folders
+from emotion2vec.corpora.lists.tables import read_table
+from emotion2vec.corpora.named.datasets import read_named
 from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import option
 
@@ -52,7 +53,7 @@ class CorpusOptions:
         return [name for name in ("dataset", "table", "emobox") if getattr(self, name) is not None]
 
 
-def read_corpus(options: CorpusOptions, *, targets: Sequence[str] = (), conversations: bool = False) -> ClipSet:
+def read_corpus(options: CorpusOptions, *, targets: Sequence[str] = (), conversations: bool = False) -> Corpus:
     """Read the corpus that options name.
 
     Args:
@@ -69,7 +70,7 @@ def read_corpus(options: CorpusOptions, *, targets: Sequence[str] = (), conversa
     root = options.root or "."
     if options.dataset is not None:
         if not (targets or conversations):
-            return datasets.read_corpus(options.dataset, root)
+            return read_named(options.dataset, root)
         corpus = read_utterances(options.dataset, root, targets=targets, conversations=conversations)
     elif options.table is not None:
         corpus = read_table(options.table, options.root, targets=targets, conversations=conversations)

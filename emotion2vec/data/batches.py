@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.data.augment import Augmenter
-from emotion2vec.data.decoder import BatchDecoder, Cropping, MicroBatch
-from emotion2vec.data.order import BatchOrder, Packing, Position
+from emotion2vec.data.config import DataConfig, check_data
+from emotion2vec.data.micro_batch import BatchDecoder, MicroBatch
+from emotion2vec.data.order import BatchOrder, Position, Stream
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.data.workers import outlive_signals, signals_held
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
 
 if TYPE_CHECKING:
     from lhotse import CutSet
-
-__all__ = ["MicroBatch", "Position", "batches"]
 
 LOG = logging.getLogger(__name__)
 
@@ -32,49 +30,26 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 def batches(
     sources: CutSet | Sequence[Source],
+    data: DataConfig,
+    stream: Stream,
     *,
-    max_seconds: float,
-    max_samples: int,
-    buckets: int,
-    seed: int,
-    accumulate: int,
-    min_samples: int = 0,
-    length_step: int = 1,
-    window: int = 100_000,
     augmenter: Augmenter | None = None,
     start: Position | None = None,
-    workers: int = 0,
-    cache: bool = False,
-    patience: float = 0.0,
     stopping: Callable[[], bool] = lambda: False,
-    rank: int = 0,
-    world_size: int = 1,
 ) -> Generator[MicroBatch, None, None]:
     """Iterate over micro-batches without end; what comes after a position never depends on how it was reached.
 
-    Order, crops and augmentation are pure functions of `seed` and position: neither the number of workers nor any
-    random state matters. Memory does not grow with the corpus, except for lists. Close the iterator (or let it go) to
-    stop its workers.
+    Order, crops and augmentation are pure functions of seed and position: neither the number of workers nor any random
+    state matters. Memory does not grow with the corpus, except for lists. Close the iterator (or let it go) to stop its
+    workers.
 
     Args:
         sources: those of `open_corpus`, or the cuts of one list.
-        max_seconds: bound on utterances × length of a micro-batch, in s.
-        max_samples: longer utterances are cropped at random to this length, in samples.
-        buckets: utterances of similar length go together: so many buckets lie between a length and a third more.
-        seed: seed of order and crops.
-        accumulate: micro-batches of one optimizer update; crops are keyed by the update.
-        min_samples: shorter utterances are left out.
-        length_step: micro-batches are cropped to a multiple of this, in samples; kernels that are built per shape are
-            then built for a few shapes only.
-        window: utterances that are shuffled together, about; their shards are read at the same time.
+        data: how they are batched; what it says of sources is not read.
+        stream: which of the micro-batches are wanted.
         augmenter: distorts utterances before they are normalized and cropped.
         start: position to resume from, of a micro-batch of this rank.
-        workers: processes that decode; 0 decodes in this one.
-        cache: keep decoded utterances in memory (64 kB per second of audio); only without workers.
-        patience: seconds to wait for storage that is out of reach, looking for it again with growing pauses.
-        stopping: asked while waiting; True ends it.
-        rank: this process among `world_size`, which take turns in one common order.
-        world_size: number of processes; all of them see equally many micro-batches per window.
+        stopping: asked while storage that is out of reach is waited for; True ends that.
 
     Raises:
         ConfigError: arguments are out of range or contradict each other.
@@ -83,60 +58,26 @@ def batches(
     """
     from lhotse import CutSet
 
-    faults = _argument_faults(max_seconds, max_samples, buckets, accumulate, window, workers, cache, rank, world_size)
-    if faults:
+    if faults := [*stream.faults(), *check_data(data)]:
         raise ConfigError("; ".join(faults))
     opened: Sequence[Source] = [CutSource(sources)] if isinstance(sources, CutSet) else sources
     if not sum(int(source.counts.sum()) for source in opened):
         raise ManifestError("no utterance to make batches of, expected at least one")
-    budget = int(max_seconds * SAMPLE_RATE)
-    packing = Packing(budget=budget, min_samples=min_samples, max_samples=max_samples, buckets=buckets, window=window)
-    cropping = Cropping(budget=budget, max_samples=max_samples, length_step=length_step)
-    decoder = BatchDecoder(opened, cropping, seed=seed, accumulate=accumulate, augmenter=augmenter, cache=cache)
+    decoder = BatchDecoder(opened, data, stream, augmenter)
 
     def open_at(position: Position) -> Generator[MicroBatch, None, None]:
-        order = BatchOrder(opened, packing, seed=seed, start=position, rank=rank, world_size=world_size)
         loader = DataLoader(
             decoder,
-            sampler=order,  # type: ignore[arg-type]  # torch accepts any iterable
+            sampler=BatchOrder(opened, data, stream, position),  # type: ignore[arg-type]  # torch takes any iterable
             batch_size=None,
-            num_workers=workers,
+            num_workers=data.workers,
             collate_fn=_unchanged,
             worker_init_fn=outlive_signals,
             generator=torch.Generator(),  # else the loader would draw from the global one
         )
         return _usable(loader, position)
 
-    return _patient(open_at, start or Position(), patience, stopping)
-
-
-def _argument_faults(
-    max_seconds: float,
-    max_samples: int,
-    buckets: int,
-    accumulate: int,
-    window: int,
-    workers: int,
-    cache: bool,
-    rank: int,
-    world_size: int,
-) -> list[str]:
-    """All that is wrong with the arguments of `batches`."""
-    checks = [
-        (max_samples >= 1, f"max_samples is {max_samples}, expected 1 or more"),
-        (
-            max_samples <= max_seconds * SAMPLE_RATE,
-            f"max_seconds is {max_seconds:g}, expected at least one utterance of max_samples "
-            f"({max_samples / SAMPLE_RATE:g} s)",
-        ),
-        (buckets >= 1, f"buckets is {buckets}, expected 1 or more"),
-        (accumulate >= 1, f"accumulate is {accumulate}, expected 1 or more"),
-        (window >= 1, f"window is {window}, expected 1 or more"),
-        (workers >= 0, f"workers is {workers}, expected 0 or more"),
-        (not (cache and workers), f"cache is on with {workers} workers, expected workers = 0: each would keep a copy"),
-        (0 <= rank < world_size, f"rank is {rank}, expected 0 to {world_size - 1}"),
-    ]
-    return [fault for holds, fault in checks if not holds]
+    return _patient(open_at, start or Position(), data.patience, stopping)
 
 
 def _patient(

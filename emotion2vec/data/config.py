@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.settings import option
 
 
@@ -25,6 +26,11 @@ class DataConfig:
     patience: float = option(600.0, "how long a data source that went away is waited for, in seconds", ge=0)
     max_bad_share: float = option(0.01, "stop when more than this share of the files cannot be used", ge=0, le=1)
 
+    @property
+    def budget(self) -> int:
+        """Bound on utterances × length of a batch, in samples."""
+        return int(self.batch_seconds * SAMPLE_RATE)
+
 
 @dataclass(kw_only=True)
 class AugmentConfig:
@@ -44,6 +50,26 @@ class AugmentConfig:
     clip_db: float = option(12.0, "clipping level below the peak at most, in dB", ge=0, le=60)
     gain_prob: float = option(0.0, "share of utterances with a gain, after normalization", ge=0, le=1)
     gain_db: float = option(6.0, "gain up or down at most, in dB", ge=0, le=60)
+
+
+def check_data(data: DataConfig) -> list[str]:
+    """List combinations of lengths, memory and weights that cannot work."""
+    faults = []
+    if data.length_step > data.min_samples:
+        faults.append(f"data.length_step is {data.length_step}, expected at most data.min_samples")
+    if data.max_samples < data.min_samples:
+        faults.append(f"data.max_samples is {data.max_samples}, expected at least data.min_samples")
+    if data.max_samples > data.batch_seconds * SAMPLE_RATE:
+        faults.append(
+            f"data.max_samples is {data.max_samples}, expected at most data.batch_seconds "
+            f"({data.batch_seconds:g} s, {data.batch_seconds * SAMPLE_RATE:.0f} samples)"
+        )
+    if data.cache and data.workers:
+        faults.append(f"data.cache is on and data.workers is {data.workers}, expected data.workers=0")
+    if data.weights and len(data.weights) != len(data.train):
+        count = len(data.weights)
+        faults.append(f"data.weights has {count} values and data.train {len(data.train)}, expected one each")
+    return faults
 
 
 def check_augment(augment: AugmentConfig) -> list[str]:

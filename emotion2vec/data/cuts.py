@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from emotion2vec.audio.decode import Note
-from emotion2vec.audio.decode.reading import Header, read_header
+from emotion2vec.audio.decode.reading import DURATION_TOLERANCE, Header, read_header
 from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
-from emotion2vec.corpora.faults import Change
-from emotion2vec.corpora.lists.manifests import DURATION_TOLERANCE, Fault, Utterance, load_utterance, read_manifest
+from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.lists.manifests import read_manifest
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import AudioError, ManifestError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lhotse.cut import Cut
 
 
-class Corpus(NamedTuple):
+class LoadedCuts(NamedTuple):
     """What there is to pretrain on, and what was left out."""
 
     cuts: CutSet
@@ -46,7 +47,7 @@ class Corpus(NamedTuple):
     """Entries that are used otherwise than they were listed."""
 
 
-def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share: float, workers: int) -> Corpus:
+def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share: float, workers: int) -> LoadedCuts:
     """Read manifests, open the header of every file, and keep what can be trained on.
 
     Samples that are not finite, and damage behind the header, show only in decoding: see `emotion2vec.data.batches`.
@@ -64,13 +65,13 @@ def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share:
 
     utterances, faults, changes = _read_all(sources)
     missing = len(faults)
-    headers = _read_headers({utterance.audio for utterance in utterances}, workers)
+    headers = _read_headers({utterance.path for utterance in utterances}, workers)
     entries = len(utterances) + len(faults)
     cuts: list[Cut] = []
     too_short: list[Fault] = []
     for utterance in utterances:
         try:
-            cut = make_cut(utterance, headers[utterance.audio])
+            cut = make_cut(utterance, headers[utterance.path])
         except AudioError as error:
             faults.append(Fault(str(utterance.audio), str(error)))
             continue
@@ -88,11 +89,11 @@ def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share:
         )
     if not cuts:
         raise ManifestError(f"none of {entries} entries can be used: {_first([*faults, *too_short])}")
-    return Corpus(CutSet.from_cuts(cuts), faults, too_short, missing, changes)
+    return LoadedCuts(CutSet.from_cuts(cuts), faults, too_short, missing, changes)
 
 
 def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None = None) -> np.ndarray:
-    """Decode what a cut made by `load_cuts` names, as `load_utterance` does.
+    """Decode what a cut made by `load_cuts` names, as `Utterance.load` does.
 
     Args:
         cut: names one file, and a stretch or a channel of it.
@@ -107,17 +108,15 @@ def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None
     """
     recording = cut.recording
     whole = cut.start == 0 and cut.duration == recording.duration
-    waveform = load_utterance(
-        Utterance(
-            id=cut.id,
-            audio=Path(recording.sources[0].source),
-            start=None if whole else cut.start,
-            duration=None if whole else cut.duration,
-            channel=cut.channel if recording.num_channels > 1 and isinstance(cut.channel, int) else None,
-        ),
+    utterance = Utterance(
+        id=cut.id,
+        audio=Path(recording.sources[0].source),
+        start=None if whole else cut.start,
+        duration=None if whole else cut.duration,
+        channel=cut.channel if recording.num_channels > 1 and isinstance(cut.channel, int) else None,
         accept_damaged=accept_damaged,
-        notes=notes,
-    )  # (S,)
+    )
+    waveform = utterance.load(notes)  # (S,)
     seconds = waveform.size / SAMPLE_RATE
     if seconds < cut.duration - DURATION_TOLERANCE:
         raise AudioError(

@@ -13,13 +13,14 @@ from itertools import pairwise
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.sources import Source, Span
 from emotion2vec.data.storage import with_retries
 from emotion2vec.errors import ManifestError
 from emotion2vec.seeding import keyed_seed
 
 BUCKETED_RATIO = 4 / 3
-"""Lengths that differ by this factor have `Packing.buckets` buckets between them."""
+"""Lengths that differ by this factor have `DataConfig.buckets` buckets between them."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,27 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packing:
-    """How utterances go together.
+class Stream:
+    """Which micro-batches a process sees.
 
     Attributes:
-        budget: bound on utterances × longest utterance of a micro-batch, in samples.
-        min_samples: shorter utterances are passed over.
-        max_samples: no utterance counts beyond this, since it is cropped to it.
-        buckets: how finely lengths are told apart, see `pack`.
-        window: utterances that are shuffled together, about.
+        seed: key of order, crops and augmentation.
+        accumulate: micro-batches of one optimizer update on each process; crops are keyed by the update.
+        rank: this process among `world_size`, which take turns in one common order.
+        world_size: number of processes; all of them see equally many micro-batches per window.
     """
 
-    budget: int
-    min_samples: int
-    max_samples: int
-    buckets: int
-    window: int
+    seed: int
+    accumulate: int = 1
+    rank: int = 0
+    world_size: int = 1
+
+    def faults(self) -> list[str]:
+        """What is wrong with the numbers."""
+        faults = [] if self.accumulate >= 1 else [f"accumulate is {self.accumulate}, expected 1 or more"]
+        if not 0 <= self.rank < self.world_size:
+            faults.append(f"rank is {self.rank}, expected 0 to {self.world_size - 1}")
+        return faults
 
 
 class BatchOrder:
@@ -78,22 +84,11 @@ class BatchOrder:
     length and packed. All ranks plan the same window and take turns in it, so that they stay in step.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        packing: Packing,
-        *,
-        seed: int,
-        start: Position,
-        rank: int,
-        world_size: int,
-    ) -> None:
+    def __init__(self, sources: Sequence[Source], data: DataConfig, stream: Stream, start: Position) -> None:
         self.sources = sources
-        self.packing = packing
-        self.seed = seed
+        self.data = data
+        self.stream = stream
         self.start = start
-        self.rank = rank
-        self.world_size = world_size
 
     def __iter__(self) -> Iterator[Request]:
         """Yield requests from the start position on, over all epochs.
@@ -116,7 +111,7 @@ class BatchOrder:
             if windows and position == Position(entered.epoch, 0, position.index):
                 raise ManifestError(
                     f"no utterance of epoch {entered.epoch} is long enough, expected at least one of "
-                    f"{self.packing.min_samples} samples ({self.packing.min_samples / SAMPLE_RATE:g} s)"
+                    f"{self.data.min_samples} samples ({self.data.min_samples / SAMPLE_RATE:g} s)"
                 )
             position = Position(entered.epoch + 1, 0, position.index)
 
@@ -125,15 +120,15 @@ class BatchOrder:
         pieces = [
             (number, span)
             for number, source in enumerate(self.sources)
-            for span in epoch_spans(source.counts, source.weight, epoch, keyed_seed(self.seed, "source", number))
+            for span in epoch_spans(source.counts, source.weight, epoch, keyed_seed(self.stream.seed, "source", number))
         ]
         if not pieces:  # small weights: nobody's turn in this epoch
             return []
-        shuffled = np.random.default_rng(keyed_seed(self.seed, "epoch", epoch)).permutation(len(pieces))
+        shuffled = np.random.default_rng(keyed_seed(self.stream.seed, "epoch", epoch)).permutation(len(pieces))
         pieces = [pieces[number] for number in shuffled]
         sizes = np.array([stop - first for _, (first, stop) in pieces], dtype=np.int64)
         total = int(sizes.sum())
-        count = max(1, round(total / self.packing.window))
+        count = max(1, round(total / self.data.window))
         window = (np.cumsum(sizes) - sizes) * count // total
         bounds = np.searchsorted(window, np.arange(count + 1))
         return [pieces[first:stop] for first, stop in pairwise(bounds) if first < stop]
@@ -144,11 +139,11 @@ class BatchOrder:
         spans = {number: [span for source, span in pieces if source == number] for number in numbers}
         entries = {n: with_retries(partial(self.sources[n].entries, spans[n])) for n in numbers}
         found = _Window(entries, {n: _times_before(spans[n]) for n in numbers})
-        kept = np.flatnonzero(found.lengths >= self.packing.min_samples)
-        rng = np.random.default_rng(keyed_seed(self.seed, "window", epoch, window))
-        capped = np.minimum(found.lengths[kept], self.packing.max_samples)
-        packed = pack(capped, self.packing.budget, self.packing.buckets, rng)
-        mine = in_step(packed, self.world_size, rng)[self.rank :: self.world_size]
+        kept = np.flatnonzero(found.lengths >= self.data.min_samples)
+        rng = np.random.default_rng(keyed_seed(self.stream.seed, "window", epoch, window))
+        capped = np.minimum(found.lengths[kept], self.data.max_samples)
+        packed = pack(capped, self.data.budget, self.data.buckets, rng)
+        mine = in_step(packed, self.stream.world_size, rng)[self.stream.rank :: self.stream.world_size]
         return found, [kept[batch] for batch in mine]
 
 

@@ -25,17 +25,21 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.corpora.faults import Change, Fault
-from emotion2vec.corpora.lists.manifests import Manifest, Utterance, read_manifest
+from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.summary import Summary
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.shard_writer import WORK_FOLDER, ShardOptions, ShardSummary, read_shard_summary, write_shard
 from emotion2vec.data.shards import FORMAT, FORMAT_VERSION, INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
 from emotion2vec.data.storage import is_remote
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
-from emotion2vec.files import check_folder_name
+from emotion2vec.files import check_folder_name, publish, write_text
 from emotion2vec.seeding import keyed_seed
 
 FAULTS_FILE = "faults.tsv"
+
+PLANNED = ("id", "audio", "start", "duration", "channel", "label", "speaker")
+"""What shards hold of an utterance; the digest of a plan is made of it."""
 
 
 @dataclass
@@ -174,7 +178,9 @@ def _plan(utterances: Sequence[Utterance], **settings: Any) -> dict[str, Any]:
     """What decides the shards; a preparation is only continued by one with the same plan, of unchanged files."""
     digest = hashlib.blake2b(digest_size=16)
     for utterance in utterances:
-        digest.update(f"{utterance!r} {_state(utterance.audio)}\n".encode("utf-8", "surrogateescape"))
+        facts = ", ".join(f"{name}={getattr(utterance, name)!r}" for name in PLANNED)
+        line = f"Utterance({facts}) {_state(utterance.path)}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return {**settings, "listed": len(utterances), "digest": digest.hexdigest()}
 
 
@@ -210,7 +216,7 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
         raise ConfigError(f"output {folder} holds other files, expected a new or empty folder")
     for path in (folder / SHAR_FOLDER, work):
         path.mkdir(parents=True, exist_ok=True)
-    _write_json(file, plan)
+    write_text(file, json.dumps(plan))
     return False
 
 
@@ -292,29 +298,27 @@ def _next_or_stop() -> bool:
     return _stop.is_set()
 
 
-def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Manifest) -> None:
+def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Listing) -> None:
     """Join the shards' indexes, write the summary, and remove what was only needed on the way.
 
     Raises:
         ManifestError: nothing is usable.
     """
+    work = folder / WORK_FOLDER
     report, counts = PrepareReport(faults=list(listed.faults), passed_over=listed.left_out), []
     report.changed.update(change.kind for change in listed.changes)
-    with open(folder / WORK_FOLDER / INDEX_FILE, "wb") as index:
+    partial = work / INDEX_FILE
+    with open(partial, "wb") as index:
         for number in range(shards):
             summary = read_shard_summary(folder, number)
             assert summary is not None
             report.add(summary)
             counts.append(len(summary.seconds))
-            index.write((folder / WORK_FOLDER / f"{number:06d}.index").read_bytes())
-        index.flush()
-        os.fsync(index.fileno())
+            index.write((work / f"{number:06d}.index").read_bytes())
     if not report.utterances:
         named = "; ".join(str(fault) for fault in report.faults[:5])
         raise ManifestError(f"none of {len(report.faults)} entries can be used: {named}")
-    os.replace(folder / WORK_FOLDER / INDEX_FILE, folder / INDEX_FILE)
     lines = ["\t".join(_on_one_line(part) for part in (fault.where, fault.reason)) for fault in report.faults]
-    (folder / FAULTS_FILE).write_text("".join(f"{line}\n" for line in ["where\treason", *lines]), encoding="utf-8")
     summary_values = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -330,8 +334,15 @@ def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Manifest) -
         "plan": plan,
         "counts": counts,
     }
-    _write_json(folder / SUMMARY_FILE, summary_values)
-    shutil.rmtree(folder / WORK_FOLDER)
+    publish(partial, folder / INDEX_FILE)
+    for name, text in (
+        (FAULTS_FILE, "".join(f"{line}\n" for line in ["where\treason", *lines])),
+        (SUMMARY_FILE, json.dumps(summary_values)),  # last: the folder is complete
+    ):
+        partial = work / name
+        partial.write_text(text, encoding="utf-8")
+        publish(partial, folder / name)
+    shutil.rmtree(work)
 
 
 def _on_one_line(text: str) -> str:
@@ -355,12 +366,3 @@ def _report(folder: Path) -> PrepareReport:
         changed=Counter(values["changed"]),
         passed_over=Counter(values["summary"]["passed_over"]),
     )
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    partial = path.parent / (path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as stream:
-        json.dump(values, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,10 +17,12 @@ import numpy as np
 from emotion2vec.audio.decode import Note, describe_content
 from emotion2vec.audio.decode.reading import read_header
 from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
-from emotion2vec.corpora.lists.manifests import Fault, Utterance
+from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.data.cuts import load_cut, make_cut
 from emotion2vec.data.shards import INDEX, SHAR_FOLDER, shard_name
 from emotion2vec.errors import AudioError
+from emotion2vec.files import publish, write_bytes
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -115,14 +116,15 @@ def write_shard(
             summary.seconds.append(waveform.size / SAMPLE_RATE)
         if options.audio == "tar":
             stream.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of an archive
-        _sync(stream)
     if options.audio == "tar":
-        _write(output / SHAR_FOLDER / f"cuts.{number:06d}.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
+        partial_cuts = work / f"{number:06d}.cuts"
+        partial_cuts.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+        publish(partial_cuts, output / SHAR_FOLDER / f"cuts.{number:06d}.jsonl.gz")
         summary.size = end
-    os.replace(partial, output / shard_name(number, options.audio))
-    _write(work / f"{number:06d}.index", np.array(rows, dtype=INDEX).tobytes())
+    publish(partial, output / shard_name(number, options.audio))
+    write_bytes(work / f"{number:06d}.index", np.array(rows, dtype=INDEX).tobytes())
     values = {**vars(summary), "faults": [asdict(fault) for fault in summary.faults]}
-    _write(work / f"{number:06d}.json", json.dumps(values).encode())  # last: the shard is complete
+    write_bytes(work / f"{number:06d}.json", json.dumps(values).encode())  # last: the shard is complete
     return summary
 
 
@@ -151,7 +153,7 @@ def _validated(utterance: Utterance, accept_damaged: bool) -> tuple[Cut, np.ndar
     from lhotse import SupervisionSegment
 
     notes: list[Note] = []
-    cut = make_cut(utterance, read_header(utterance.audio, str(utterance.audio), accept_damaged=accept_damaged))
+    cut = make_cut(utterance, read_header(utterance.path, str(utterance.audio), accept_damaged=accept_damaged))
     if round(cut.duration * SAMPLE_RATE) < MIN_SAMPLES:
         raise AudioError(f"too short, {cut.duration:g} s, expected at least {MIN_SAMPLES / SAMPLE_RATE:g} s")
     waveform = load_cut(cut, accept_damaged=accept_damaged, notes=notes)
@@ -174,7 +176,7 @@ def _is_plain(utterance: Utterance) -> bool:
     """Whether an utterance is a whole file that libsndfile decodes, so that every reader of the shards does."""
     if utterance.start is not None or utterance.duration is not None or utterance.channel is not None:
         return False
-    kind = describe_content(utterance.audio)
+    kind = describe_content(utterance.path)
     return kind is not None and kind.decoder == "libsndfile"
 
 
@@ -186,7 +188,7 @@ def _members(cut: Cut, waveform: np.ndarray, utterance: Utterance, recode: bool)
         encoded, suffix = _stored(waveform)
         cut = _mono(cut, waveform.size)
     else:
-        encoded, suffix = utterance.audio.read_bytes(), utterance.audio.suffix.lower()
+        encoded, suffix = utterance.path.read_bytes(), utterance.path.suffix.lower()
     cut.recording = to_shar_placeholder(cut.recording)
     record = json.dumps(cut.recording.to_dict()).encode()
     return _member(cut.id + suffix, encoded), _member(f"{cut.id}.json", record), cut
@@ -231,17 +233,3 @@ def _member(name: str, data: bytes) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     return info.tobuf(format=tarfile.PAX_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.parent / (path.name + ".partial")
-    with open(partial, "wb") as stream:
-        stream.write(data)
-        _sync(stream)
-    os.replace(partial, path)
-
-
-def _sync(stream: io.BufferedWriter) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())

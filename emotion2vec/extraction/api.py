@@ -16,7 +16,7 @@ import numpy as np
 from emotion2vec.audio.decode.memory import as_batch, one_rate
 from emotion2vec.audio.samples import audio_blocks, describe_source
 from emotion2vec.audio.windows import Chunking
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.encode.batching import Batch

@@ -141,7 +141,7 @@ def extract(
     from emotion2vec.extraction.executor import executor_for
     from emotion2vec.model.fingerprint import weights_hash
 
-    workload = Workload.of(choice, [item.duration for item in found.items])
+    workload = Workload.of(choice, [item.duration for item in found.utterances])
     with executor_for(model, options, workload) as executor:
         encoder = Encoder(executor.model, choice, precision=executor.precision, chunking=chunking, graph=executor.graph)
         folder = output_folder(format, Path(output))
@@ -155,7 +155,7 @@ def extract(
             record.write()
             job = Job(outputs.writer, outputs.log, ExtractionReport.by(executor), outputs.ledger)
             job.begin(found)
-            todo = job.plan(found.items, resume)
+            todo = job.plan(found.utterances, resume)
             with progress_bar(len(todo)) if progress is True else nullcontext(progress or None) as callback:
                 job.run(executor.outcomes(todo, encoder, outputs.writer, folder), todo, callback)
         record.write(job.report.summary.to_dict())

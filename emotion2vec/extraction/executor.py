@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.encode.graphs import GraphNetwork
 from emotion2vec.extraction.encode.pipeline import ready_batches
@@ -15,7 +16,6 @@ from emotion2vec.extraction.encode.ready import ready_model
 from emotion2vec.extraction.options import ExecutorOptions, Workload
 from emotion2vec.extraction.outcomes import Outcome, encode_and_write
 from emotion2vec.extraction.sources.decoding import Undecoded
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -36,7 +36,7 @@ class Executor(Protocol):
         """What computes in place of the model; None for the model itself."""
 
     def outcomes(
-        self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None
+        self, todo: Sequence[Utterance], encoder: Encoder, writer: Writer, folder: Path | None
     ) -> Generator[Outcome, None, None]:
         """Decode, encode and write every item; each gives one outcome, in any order. See `encode_and_write`."""
 
@@ -52,7 +52,7 @@ class LocalExecutor:
     workers: int | None = None
 
     def outcomes(
-        self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None
+        self, todo: Sequence[Utterance], encoder: Encoder, writer: Writer, folder: Path | None
     ) -> Generator[Outcome, None, None]:
         """See `Executor`."""
         sources = (Undecoded(index, item.where, item.blocks) for index, item in enumerate(todo))

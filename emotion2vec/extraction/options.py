@@ -133,7 +133,7 @@ def backend_faults(backend: str, precision: str, choice: FeatureChoice | None) -
         faults.append(f"backend is 'onnx', which computes in fp32, and precision is {precision!r}; expected fp32")
     if choice is not None and not choice.last_block:
         faults.append("backend is 'onnx', which gives the last block's output; expected layers last, features block")
-    from emotion2vec.export.exporting import INSTALL, missing_packages
+    from emotion2vec.exporting.onnx import INSTALL, missing_packages
 
     if missing := missing_packages():
         faults.append(f"backend onnx needs {', '.join(missing)}: {INSTALL}")

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from emotion2vec.audio.decode import Note
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays
 from emotion2vec.extraction.encode.background import Later
@@ -17,7 +18,6 @@ from emotion2vec.extraction.encode.encoder import EncodedAudio, Encoder
 from emotion2vec.extraction.encode.lanes import in_lanes
 from emotion2vec.extraction.encode.spool import spooled
 from emotion2vec.extraction.sources.decoding import AudioFault, LongWaveform
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
 
 WRITES_BEHIND = 32
@@ -45,7 +45,7 @@ class Outcome:
 
 def encode_and_write(
     batches: Iterable[Batch],
-    items: Sequence[Item] | Mapping[int, Item],
+    items: Sequence[Utterance] | Mapping[int, Utterance],
     encoder: Encoder,
     writer: Writer,
     folder: Path | None,
@@ -76,7 +76,7 @@ def encode_and_write(
         yield from _drain(finished)
 
 
-def write_item(writer: Writer, item: Item, arrays: Arrays) -> str | None:
+def write_item(writer: Writer, item: Utterance, arrays: Arrays) -> str | None:
     """Write one item's features, or say why they cannot be written.
 
     Raises:
@@ -92,7 +92,7 @@ def write_item(writer: Writer, item: Item, arrays: Arrays) -> str | None:
     return None
 
 
-def _write(writer: Writer, item: Item, encoded: EncodedAudio, frames: int) -> Outcome:
+def _write(writer: Writer, item: Utterance, encoded: EncodedAudio, frames: int) -> Outcome:
     clip = encoded.clip
     reason = write_item(writer, item, encoded.features)
     if reason is not None:

@@ -21,20 +21,21 @@ import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
 from emotion2vec.audio.windows import Chunking
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays
 from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.options import ExecutorOptions, Workload, backend_faults, check_options, option_faults
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
-from emotion2vec.extraction.sources.named import AnySources, Item, read_sources
+from emotion2vec.extraction.sources.named import AnySources, read_sources
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
 from emotion2vec.files import check_folder_name
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.outcomes import Outcome
     from emotion2vec.model.encoder import Emotion2vec
-    from emotion2vec.model.heads import Head
+    from emotion2vec.model.heads import MeanLinear
 
 
 COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")
@@ -90,7 +91,7 @@ def predict(
     step = 1 if window is None else _frames_of(window)
     choice = FeatureChoice(granularity="utterance" if window is None else "frame", downsample=step)
     options = ExecutorOptions(device=device, precision=precision, backend=backend)
-    workload = Workload.of(choice, [item.duration for item in found.items])
+    workload = Workload.of(choice, [item.duration for item in found.utterances])
     with local_executor(model, options, workload) as executor:
         head = executor.model.head
         if head is None:
@@ -105,7 +106,7 @@ def predict(
             )
             job = Job(writer, None, ExtractionReport.by(executor))
             job.begin(found)
-            todo = job.plan(found.items, resume=False)
+            todo = job.plan(found.utterances, resume=False)
             with progress_bar(len(todo)) if progress else nullcontext() as callback:
                 outcomes = executor.outcomes(todo, encoder, writer, None)
                 with closing(outcomes):
@@ -140,39 +141,37 @@ class ScoreWriter:
 
     nested, at_once, stores_facts = False, True, True
 
-    def __init__(self, head: Head, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
-        import torch
-
+    def __init__(self, head: MeanLinear, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
         self._head = head
         self._step = step
         self._plot = plot
-        self._labels = list(head.by_label(torch.zeros(1, head.in_features, device=head.weight.device))[0])
+        self._labels = head.used_labels
         self._row = _WRITERS[suffix](stream, self._labels)
         self._scores: dict[str, list[dict[str, float]]] = {}
-        self._waiting: dict[int, tuple[Item, float]] = {}
+        self._waiting: dict[int, tuple[Utterance, float]] = {}
         self._next = 0
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """Every item has rows of its own."""
         return [f"{item.id} {item.start} {item.channel}"]
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """Nothing is ever there already."""
         return False
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """Nothing is ever there."""
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Score an utterance (D,), or windows (W, D)."""
         import torch
 
         (array,) = arrays.values()
         pooled = torch.from_numpy(np.atleast_2d(array.whole())).to(self._head.weight.device)  # (1 or W, D)
         with torch.inference_mode():
-            self._scores[self.targets(item)[0]] = self._head.by_label(pooled)
+            self._scores[self.targets(item)[0]] = self._head.by_label(self._head.of_pooled(pooled))
 
-    def settle(self, index: int, item: Item, seconds: float) -> None:
+    def settle(self, index: int, item: Utterance, seconds: float) -> None:
         """Say that the item of this place is finished, of so many s, and write the rows whose turn it is."""
         self._waiting[index] = item, seconds
         while self._next in self._waiting:
@@ -184,7 +183,7 @@ class ScoreWriter:
         for index in sorted(self._waiting):
             self._write_rows(*self._waiting.pop(index))
 
-    def _write_rows(self, item: Item, seconds: float) -> None:
+    def _write_rows(self, item: Utterance, seconds: float) -> None:
         """Write the rows of an item, none if it failed."""
         scores = self._scores.pop(self.targets(item)[0], [])
         begin = item.start or 0.0
@@ -206,7 +205,7 @@ class ScoreWriter:
         length = seconds if self._step is None else self._step * frame_stride() / SAMPLE_RATE
         return [number * length for number in range(windows)] + [seconds]
 
-    def _draw(self, item: Item, scores: list[dict[str, float]], edges: list[float]) -> None:
+    def _draw(self, item: Utterance, scores: list[dict[str, float]], edges: list[float]) -> None:
         """Draw the scores of an item over time to `<plot>/<id>.png`."""
         from matplotlib.figure import Figure
 
@@ -224,7 +223,9 @@ class ScoreWriter:
             figure.savefig(stream, format="png")
 
 
-def settled(outcomes: Iterator[Outcome], todo: Sequence[Item], writer: ScoreWriter) -> Generator[Outcome, None, None]:
+def settled(
+    outcomes: Iterator[Outcome], todo: Sequence[Utterance], writer: ScoreWriter
+) -> Generator[Outcome, None, None]:
     """Pass outcomes on, and tell the writer of each."""
     with closing(writer):
         for outcome in outcomes:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.progress import Progress, ProgressCallback
-from emotion2vec.extraction.sources.named import Item, Items
 from emotion2vec.extraction.writers import Writer
 from emotion2vec.extraction.writers.job import FailureLog
 from emotion2vec.extraction.writers.ledger import Ledger
@@ -93,7 +93,7 @@ class Job:
         self._writer = writer
         self._log = log
 
-    def begin(self, found: Items) -> None:
+    def begin(self, found: Listing) -> None:
         """Note what of the sources could not be used, and what was found otherwise than it was named."""
         for fault in found.faults:
             self.fail(fault)
@@ -106,12 +106,12 @@ class Job:
         if self._log is not None:
             self._log.add(fault)
 
-    def plan(self, items: list[Item], resume: bool) -> list[Item]:
+    def plan(self, items: list[Utterance], resume: bool) -> list[Utterance]:
         """Choose what to extract; unsafe and colliding ids fail, and to resume, what is there already is skipped."""
-        todo: list[Item] = []
-        stale: list[Item] = []
-        taken: dict[str, Item] = {}
-        folders: dict[str, Item] = {}
+        todo: list[Utterance] = []
+        stale: list[Utterance] = []
+        taken: dict[str, Utterance] = {}
+        folders: dict[str, Utterance] = {}
         for item in items:
             try:
                 targets = self._writer.targets(item)
@@ -143,7 +143,7 @@ class Job:
         return todo
 
     def run(
-        self, outcomes: Generator[Outcome, None, None], todo: list[Item], callback: ProgressCallback | None
+        self, outcomes: Generator[Outcome, None, None], todo: list[Utterance], callback: ProgressCallback | None
     ) -> None:
         """Take what becomes of the items, until there is nothing left to do."""
         started, failed = time.monotonic(), 0

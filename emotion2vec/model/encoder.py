@@ -22,7 +22,7 @@ from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.features import Features
 from emotion2vec.model.frontend import Frontend
 from emotion2vec.model.frozen import frozen
-from emotion2vec.model.heads import Head
+from emotion2vec.model.heads import MeanLinear
 
 if TYPE_CHECKING:
     from emotion2vec.audio.samples import AudioSource
@@ -64,7 +64,7 @@ class Emotion2vec(nn.Module):
         """Record of the utterances that trained it (`emotion2vec.checkpoint.heard`), where there is one."""
         self.frontend = Frontend(config.channels, config.width, config.kernels, config.strides)
         self.backbone = Backbone(config)
-        self.head = Head(config.width, labels) if labels else None
+        self.head = MeanLinear(config.width, len(labels), labels=labels) if labels else None
         self.apply(_init_linear)
 
     @property
@@ -196,7 +196,7 @@ class Emotion2vec(nn.Module):
         features = self.extract_features([source] if batch is None else batch, rate)
         with torch.inference_mode():
             pooled = torch.stack([torch.from_numpy(one.utterance) for one in features]).to(self.device)  # (B, D)
-            scores = self.head.by_label(pooled)
+            scores = self.head.by_label(self.head.of_pooled(pooled))
         return scores if batch is not None else scores[0]
 
 
@@ -208,6 +208,6 @@ def _init_linear(module: nn.Module) -> None:
     """Initialize Linear layers like data2vec 2.0: N(0, 0.02), biases zero; the projection keeps PyTorch's default."""
     if isinstance(module, Frontend):
         module.projection.reset_parameters()
-    elif isinstance(module, nn.Linear):
+    elif isinstance(module, nn.Linear | MeanLinear):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

@@ -1,44 +1,289 @@
-"""The classification head: emotions from an utterance's mean frame.
+"""Heads: networks from an encoder's frames to scores, the same for probing, fine-tuning and prediction.
 
-B: utterances. D: model width. C: labels.
+A head is called with frames (B, T, D) and their padding (B, T), True = padding, or None where nothing is padded, and
+gives scores (B, K). It standardizes by itself where that was part of its training (`Head.standardize`). Weights are
+drawn from a generator where one is given, so that heads that are made in several threads do not disturb each other.
+
+B: utterances. L: layers. T: frames. D: channels of a frame. P: channels of a pooled utterance. H: hidden width.
+K: scores, one per class (logits) or dimension of values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.model.shapes import Undrawn
+from emotion2vec.tasks.scaling import Scaling
 
 UNUSED = "unuse"
 """Labels that start with this hold a place in the head and get no probability (FunASR's convention)."""
 
 
-class Head(nn.Linear):
-    """One Linear layer over the mean of an utterance's frames, as FunASR's emotion2vec+ models have it.
+def masked_mean(x: Tensor, padding: Tensor | None = None) -> Tensor:
+    """Mean over time (B, D) or (B, L, D) of what is no padding (B, T) in (B, T, D) or (B, L, T, D)."""
+    if padding is None:
+        return x.mean(dim=-2)
+    real = ~padding if x.ndim == 3 else ~padding.unsqueeze(1)  # (B, T) or (B, 1, T)
+    return x.masked_fill(~real.unsqueeze(-1), 0.0).sum(dim=-2) / real.sum(dim=-1, keepdim=True)
+
+
+def pool(frames: Tensor, padding: Tensor | None, width: int) -> Tensor:
+    """Pool over time, as the width P asks for: the mean for D, the mean and the standard deviation for 2 D.
+
+    Args:
+        frames: (B, T, D) or (B, L, T, D).
+        padding: (B, T).
+        width: P.
+
+    Returns:
+        (B, P) or (B, L, P).
+
+    Raises:
+        ValueError: P is neither D nor 2 D.
+    """
+    channels = frames.shape[-1]
+    if width not in (channels, 2 * channels):
+        raise ValueError(f"frames have {channels} channels, expected {width} or, with deviations, {width / 2:g}")
+    mean = masked_mean(frames, padding)
+    if width == channels:
+        return mean
+    variance = masked_mean((frames - mean.unsqueeze(-2)).square(), padding)
+    return torch.cat([mean, variance.sqrt()], dim=-1)
+
+
+def seeded_linear(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:
+    """An nn.Linear with PyTorch's default distribution, drawn from a generator."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    bound = inputs**-0.5
+    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
+
+
+def seeded_gru(
+    inputs: int, hidden: int, generator: torch.Generator | None = None, *, bidirectional: bool = False
+) -> nn.GRU:
+    """An nn.GRU with PyTorch's default distribution, drawn from a generator."""
+    with Undrawn():
+        network: nn.GRU = nn.GRU(inputs, hidden, batch_first=True, bidirectional=bidirectional)
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5, generator=generator)
+    return network
+
+
+class Head(nn.Module):
+    """What all heads have: standardization of what they read, and names of what they tell apart.
+
+    Attributes:
+        labels: names of the scores, none where they have no names.
+        shift: what is subtracted from channels, (D) of frames or (P) or (L, P) of pooled utterances; None for nothing.
+        scale: what they are divided by then.
 
     Raises:
         ConfigError: there is no label that may get a probability, or one is there twice.
     """
 
-    def __init__(self, width: int, labels: Sequence[str]):
-        self.labels = tuple(labels)
-        used = [label for label in self.labels if not label.startswith(UNUSED)]
-        if not used or len(set(used)) < len(used):
-            raise ConfigError(f"the labels of a head are {', '.join(self.labels) or 'none'}, expected different ones")
-        super().__init__(width, len(self.labels))
+    shift: Tensor | None
+    scale: Tensor | None
 
-    def scores(self, pooled: Tensor) -> Tensor:
-        """Probabilities (B, C) of pooled utterances (B, D), float32; unused labels have 0."""
-        logits = self(pooled).float()
-        unused = torch.tensor([label.startswith(UNUSED) for label in self.labels], device=logits.device)
-        return logits.masked_fill(unused, float("-inf")).softmax(dim=1)  # (B, C)
+    def __init__(self, labels: Sequence[str] | None = None):
+        super().__init__()
+        self.labels = tuple(labels or ())
+        used = self.used_labels
+        if labels is not None and (not used or len(set(used)) < len(used)):
+            raise ConfigError(f"the labels of a head are {', '.join(labels) or 'none'}, expected different ones")
+        self.register_buffer("shift", None)
+        self.register_buffer("scale", None)
 
-    def by_label(self, pooled: Tensor) -> list[dict[str, float]]:
-        """Probabilities of pooled utterances (B, D) by label, unused labels left out."""
+    @property
+    def used_labels(self) -> list[str]:
+        """Labels that may get a probability."""
+        return [label for label in self.labels if not label.startswith(UNUSED)]
+
+    def standardize(self, scaling: Scaling) -> None:
+        """Standardize from now on what is read."""
+        like = next(self.parameters())
+        self.shift, self.scale = (
+            torch.as_tensor(x, dtype=like.dtype).to(like.device) for x in (scaling.shift, scaling.scale)
+        )
+
+    def standardized(self, x: Tensor) -> Tensor:
+        """What is read (..., channels), standardized where the head does."""
+        return x if self.shift is None or self.scale is None else (x - self.shift) / self.scale
+
+    @torch.no_grad()
+    def rescale(self, mean: Tensor, scale: Tensor) -> None:
+        """Let the last layer give scores · scale + mean, (K,) each, from now on."""
+        last: Any = getattr(self, "output", self)
+        last.weight.mul_(scale.unsqueeze(1))
+        last.bias.mul_(scale).add_(mean)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Probabilities (B, K) of classes from their scores (B, K), float32; unused labels have 0."""
+        unused = torch.tensor([label.startswith(UNUSED) for label in self.labels], device=scores.device)
+        return scores.float().masked_fill(unused, float("-inf")).softmax(dim=1)  # (B, K)
+
+    def by_label(self, scores: Tensor) -> list[dict[str, float]]:
+        """Probabilities by label from scores (B, K), unused labels left out."""
         return [
-            {label: score for label, score in zip(self.labels, row, strict=True) if not label.startswith(UNUSED)}
-            for row in self.scores(pooled).tolist()
+            {label: value for label, value in zip(self.labels, row, strict=True) if not label.startswith(UNUSED)}
+            for row in self.probabilities(scores).tolist()
         ]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take standardization from saved weights that have it."""
+        for name in ("shift", "scale"):
+            if (saved := state_dict.get(prefix + name)) is not None:
+                setattr(self, name, torch.empty_like(saved, device=next(self.parameters()).device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class PooledHead(Head):
+    """A head that reads utterances pooled over time, see `pool`.
+
+    Attributes:
+        width: P.
+    """
+
+    width: int
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+        return self.of_pooled(pool(frames, padding, self.width))
+
+    def of_pooled(self, pooled: Tensor) -> Tensor:
+        """Scores (B, K) of pooled utterances (B, P)."""
+        raise NotImplementedError
+
+
+class MeanLinear(PooledHead):
+    """One Linear layer over the mean of an utterance's frames, as FunASR's emotion2vec+ models have it."""
+
+    def __init__(
+        self,
+        width: int,
+        outputs: int,
+        generator: torch.Generator | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+    ):
+        super().__init__(labels)
+        self.width = width
+        layer = seeded_linear(width, outputs, generator)
+        self.weight, self.bias = layer.weight, layer.bias
+
+    @classmethod
+    def of(cls, weight: np.ndarray, bias: np.ndarray) -> MeanLinear:
+        """The head of weights (K, P) and biases (K,) that were fitted elsewhere."""
+        head = cls(weight.shape[1], weight.shape[0], torch.Generator())
+        head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+        return head
+
+    def of_pooled(self, pooled: Tensor) -> Tensor:
+        """See `PooledHead`."""
+        return functional.linear(self.standardized(pooled), self.weight, self.bias)
+
+
+class MeanTwoLayers(PooledHead):
+    """SUPERB's: Linear P → H, mean over time, Linear H → K (Yang et al., 2021).
+
+    Both layers are linear, so the mean can be taken first, and they are multiplied out: the same function and
+    gradients, less work.
+    """
+
+    def __init__(self, width: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.width = width
+        self.hidden = seeded_linear(width, hidden, generator)
+        self.output = seeded_linear(hidden, outputs, generator)
+
+    def of_pooled(self, pooled: Tensor) -> Tensor:
+        """See `PooledHead`."""
+        weight = self.output.weight @ self.hidden.weight  # (K, P)
+        bias = self.output.weight @ self.hidden.bias + self.output.bias  # (K,)
+        return functional.linear(self.standardized(pooled), weight, bias)
+
+
+class LayerMix(PooledHead):
+    """Softmax weights over layers, then SUPERB's two linear layers (Yang et al., 2021); reads frames (B, L, T, D)."""
+
+    def __init__(self, layers: int, width: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.width = width
+        self.mixing = nn.Parameter(torch.zeros(layers))
+        self.hidden = seeded_linear(width, hidden, generator)
+        self.output = seeded_linear(hidden, outputs, generator)
+
+    def layer_weights(self) -> Tensor:
+        """(L,), adding up to 1."""
+        return self.mixing.detach().softmax(dim=0)
+
+    def of_pooled(self, pooled: Tensor) -> Tensor:
+        """Scores (B, K) of the pooled layers of utterances (B, L, P)."""
+        mixed = torch.einsum("l,blp->bp", self.mixing.softmax(dim=0), self.standardized(pooled))
+        scores: Tensor = self.output(self.hidden(mixed))
+        return scores
+
+
+class FrameMlp(Head):
+    """The paper's: Linear D → H and ReLU per frame, mean over time, Linear H → K (Ma et al., ACL 2024)."""
+
+    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.hidden = seeded_linear(channels, hidden, generator)
+        self.output = seeded_linear(hidden, outputs, generator)
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+        scores: Tensor = self.output(masked_mean(self.hidden(self.standardized(frames)).relu(), padding))
+        return scores
+
+
+class Attention(Head):
+    """Frames weighed by softmax(v · tanh(W x)), then Linear D → K (self-attentive pooling; Lin et al., 2017)."""
+
+    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.project = seeded_linear(channels, hidden, generator)
+        self.query = seeded_linear(hidden, 1, generator)
+        self.output = seeded_linear(channels, outputs, generator)
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+        frames = self.standardized(frames)
+        energy = self.query(torch.tanh(self.project(frames))).squeeze(2)  # (B, T)
+        if padding is not None:
+            energy = energy.masked_fill(padding, float("-inf"))
+        scores: Tensor = self.output(torch.einsum("bt,btd->bd", energy.softmax(dim=1), frames))
+        return scores
+
+
+class Recurrent(Head):
+    """The mean over time of a bidirectional GRU's outputs, H each way, then Linear 2 H → K."""
+
+    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.recurrent = seeded_gru(channels, hidden, generator, bidirectional=True)
+        self.output = seeded_linear(2 * hidden, outputs, generator)
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of frames (B, T, D) with padding (B, T), which is at the end."""
+        frames = self.standardized(frames)
+        if padding is None:
+            states = self.recurrent(frames)[0]  # (B, T, 2 H)
+        else:
+            lengths = (~padding).sum(dim=1).cpu()
+            packed = pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
+            states, _ = pad_packed_sequence(
+                self.recurrent(packed)[0], batch_first=True, total_length=frames.shape[1]
+            )  # (B, T, 2 H)
+        scores: Tensor = self.output(masked_mean(states, padding))
+        return scores

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from emotion2vec.model.backbone import BackboneOutput
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.pretrain.config import EmaConfig
 
 
 class Teacher(nn.Module):
@@ -50,6 +51,13 @@ class Teacher(nn.Module):
         mine = [_local(p) for pair in pairs for p in pair[0].parameters()]
         theirs = [_local(p) for pair in pairs for p in pair[1].parameters()]
         torch._foreach_lerp_(mine, theirs, 1.0 - decay)
+
+
+def ema_decay(update: int, config: EmaConfig) -> float:
+    """Decay of the teacher after one update: linear from `decay` to `end_decay` over `anneal_updates`."""
+    if update >= config.anneal_updates:
+        return config.end_decay
+    return config.decay + (config.end_decay - config.decay) * update / config.anneal_updates
 
 
 def _local(parameter: Tensor) -> Tensor:

@@ -1,160 +1,155 @@
-"""Student, teacher and decoder together: waveforms and masks in, losses and monitored values out.
+"""Pretraining as an objective: the student predicts, at masked frames, what its own moving average says of the whole.
 
-B: utterances. M: views. S: samples. T: frames. K: frames that the student sees. D: model width. N: utterance tokens.
-C: CNN channels.
+B: utterances. M: views. T: frames. U: utterances of an update. D: model width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from emotion2vec.devices import exact_device
-from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.frontend import GradScale
+from emotion2vec.audio.frames import frame_count
+from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.pretrain.config import PretrainConfig
-from emotion2vec.pretrain.decoder import Decoder
-from emotion2vec.pretrain.ema import Teacher
-from emotion2vec.pretrain.losses import frame_loss_sum, utterance_loss_sum
-from emotion2vec.pretrain.masking import visible_indices
-from emotion2vec.pretrain.targets import UtteranceTarget, frame_targets
+from emotion2vec.pretrain.ema import ema_decay
+from emotion2vec.pretrain.masking import batch_masks, masked_frames
+from emotion2vec.pretrain.metrics import UpdateSums, UtteranceCovariance, channel_std, effective_rank, refuse_collapse
+from emotion2vec.pretrain.network import Pretrainer, PretrainOutput
+from emotion2vec.pretrain.work import utterance_flops
+from emotion2vec.seeding import keyed_seed
+from emotion2vec.training.metrics import Moments, reduced, to_host
+from emotion2vec.training.objective import Objective, ParameterGroup
+from emotion2vec.training.strategy import forward_method
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+    from emotion2vec.training.ranks import Ranks
 
 
-@dataclass
-class Moments:
-    """Sums over rows from which a standard deviation over a whole update is computed.
+class Pretraining(Objective[PretrainOutput, UpdateSums]):
+    """The data2vec 2.0 objective with emotion2vec's utterance loss.
 
-    Attributes:
-        count: () rows.
-        total: (D,) their sum.
-        square: (D,) sum of their squares.
+    Args:
+        config: the run's configuration.
+        pretrainer: student, teacher and decoder.
+        device: where they will train.
     """
 
-    count: Tensor
-    total: Tensor
-    square: Tensor
+    name = "pretrain"
+    shown: ClassVar[Mapping[str, str]] = {
+        "loss": "loss {:.3f}",
+        "frame_loss": "frame {:.3f}",
+        "utterance_loss": "utterance {:.3f}",
+        "explained_share": "explained {:.2f}",
+    }
+    validated = ("loss", "frame_loss", "utterance_loss", "explained_share")
+    counted = ("masked", "views", "frames")
 
-    @classmethod
-    def of(cls, x: Tensor) -> Moments:
-        """Sum up (R, D) rows in float64, on the host where their device has none."""
-        x = x.detach().to(exact_device(x.device))
-        # Filled on the device: copying the number there would make the host wait.
-        count = torch.full((), x.shape[0], dtype=torch.float64, device=x.device)
-        return cls(count, x.sum(dim=0, dtype=torch.float64), x.float().square().sum(dim=0, dtype=torch.float64))
+    def __init__(self, config: PretrainConfig, pretrainer: Pretrainer, device: torch.device):
+        super().__init__(pretrainer, pretrainer.student)
+        self.config = config
+        self.pretrainer = pretrainer
+        self.covariance = UtteranceCovariance(config.model.width, device)
 
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(self.count + other.count, self.total + other.total, self.square + other.square)
+    def counts(self, batch: MicroBatch) -> dict[str, float]:
+        """Masked frames in all views, views (B·M), and frames in all views, masked or not."""
+        views, frames = len(batch.ids) * self.config.mask.views, self._frames(batch)
+        masked = masked_frames(frames, self.config.mask.prob)
+        return {"masked": views * masked, "views": views, "frames": views * frames}
 
-    def variance(self) -> Tensor:
-        """Unbiased variance of each channel, (D,)."""
-        spread = (self.square - self.total.square() / self.count).clamp(min=0)
-        return spread / (self.count - 1).clamp(min=1)
+    def inputs(self, batch: MicroBatch, update: int, number: int) -> tuple[Any, ...]:
+        """Waveforms, masks (B, M, T), and the blocks that layerdrop leaves out, none in validation."""
+        seed = self.config.run.seed
+        mask = batch_masks(batch.keys, self._frames(batch), self.config.mask, seed=seed, update=update)
+        return batch.waveforms, mask, self._skipped_blocks(update, number) if update else frozenset()
 
-    def std(self) -> Tensor:
-        """Mean over channels of √(variance + 1e-6), data2vec 2.0's measure of collapse, ()."""
-        return (self.variance() + 1e-6).sqrt().mean()
+    def loss(self, output: PretrainOutput, counts: Mapping[str, float]) -> Tensor:
+        """The frame loss as a mean over masked frames, and α times the utterance loss as one over views."""
+        loss = output.frame_loss / counts["masked"]
+        if self.config.loss.utterance != "none":
+            loss = loss + self.config.loss.alpha * output.utterance_loss / counts["views"]
+        return loss
 
+    def sums(self, outputs: Sequence[PretrainOutput]) -> UpdateSums:
+        """Losses, and moments of targets, predictions and pooled outputs."""
+        return UpdateSums.of(outputs)
 
-@dataclass
-class PretrainOutput:
-    """What one batch contributes to an update.
+    def metrics(self, sums: UpdateSums, counts: Mapping[str, float]) -> dict[str, Tensor | float]:
+        """Losses, deviations, and the share of the targets that is explained."""
+        return sums.metrics(counts, self.config.loss) | self._utterance_target_std()
 
-    Attributes:
-        frame_loss: sum over masked frames of the frame loss.
-        utterance_loss: sum over views of the utterance loss; 0 where there is none.
-        masked: masked frames in all views.
-        views: B·M.
-        targets: moments of the targets at masked frames.
-        predictions: moments of the predictions at masked frames.
-        pooled: (B, D) the teacher's pooled outputs, for the running statistics.
-        cnn: (B, T, C) CNN features, detached, to watch their rank.
-    """
+    def flops(self, batch: MicroBatch) -> float:
+        """Operations of student, teacher and decoder."""
+        samples = batch.waveforms.shape[1]
+        return len(batch.ids) * sum(utterance_flops(self.config, samples, self._frames(batch)).values())
 
-    frame_loss: Tensor
-    utterance_loss: Tensor
-    masked: int
-    views: int
-    targets: Moments
-    predictions: Moments
-    pooled: Tensor
-    cnn: Tensor
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """All that has gradients, and the CNN by itself."""
+        cnn = {id(p) for p in self.model.frontend.layers.parameters()}
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        return [
+            ParameterGroup([p for p in trained if id(p) not in cnn]),
+            ParameterGroup([p for p in trained if id(p) in cnn], self.config.optim.cnn_lr_scale),
+        ]
 
+    def begin(self, batches: Sequence[MicroBatch], fabric: Fabric, ranks: Ranks) -> None:
+        """Measure the utterance target's statistics before the first update, on its utterances, whoever has them."""
+        if self.config.loss.utterance == "none":
+            return
+        forward_method(self.network, "pooled")
+        with fabric.autocast():
+            pooled = torch.cat([self.pretrainer.pooled(b.waveforms.to(fabric.device)) for b in batches])  # (U, D)
+        self._update_utterance_target(reduced(Moments.of(pooled), ranks.add_up))
 
-class Pretrainer(nn.Module):
-    """The data2vec 2.0 objective with emotion2vec's utterance loss."""
+    def check(self, update: int, metrics: Mapping[str, float]) -> None:
+        """Stop when targets or predictions have become constant."""
+        refuse_collapse(update, metrics, self.config.guard)
 
-    def __init__(self, config: PretrainConfig):
-        super().__init__()
-        self.student = Emotion2vec(config.model)
-        self.decoder = Decoder(config.decoder, config.model.width)
-        self.teacher = Teacher(self.student, frontend=config.ema.frontend)
-        self.utterance_target = UtteranceTarget(config.loss.utterance_target, config.model.width)
-        self.loss = config.loss
-        self.cnn_grad_scale = config.optim.cnn_grad_scale
-        self.cnn_frozen = not (config.optim.cnn_grad_scale and config.optim.cnn_lr_scale)
-        if self.cnn_frozen:  # parameters that wait for a gradient which never comes would stop DDP
-            self.student.frontend.layers.requires_grad_(False)
+    def after_step(self, update: int, sums: UpdateSums) -> None:
+        """Move the teacher, the utterance target's statistics, and the covariance that is watched."""
+        self.pretrainer.teacher.update(self.pretrainer.student, ema_decay(update, self.config.ema))
+        if update > 1:  # those of the first were taken in before it
+            self._update_utterance_target(sums.utterances)
+        self.covariance.update(sums)
 
-    def forward(self, waveforms: Tensor, mask: Tensor, skip_blocks: Collection[int] = ()) -> PretrainOutput:
-        """Compute the losses of one batch.
+    def scheduled(self, update: int) -> dict[str, float]:
+        """The teacher's decay."""
+        return {"ema_decay": ema_decay(update, self.config.ema)}
 
-        Args:
-            waveforms: (B, S) normalized samples of equal length.
-            mask: (B, M, T), True = masked, the same number in every row.
-            skip_blocks: blocks that layerdrop leaves out of the student, counted from the prenet's first.
-        """
-        batch, views, length = mask.shape
-        cnn = self._cnn(waveforms)  # (B, T, C)
-        local = self.student.frontend.project(cnn)  # (B, T, D)
-        count = self.student.config.tokens
-        ffn = self._taught(waveforms, local)
-        targets, pooled = frame_targets(ffn), self.utterance_target.pool(ffn)
+    def observe(self, output: PretrainOutput) -> dict[str, float]:
+        """Effective ranks of CNN output and utterance embeddings, and how far both deviate."""
+        return to_host(self._utterance_target_std()) | {
+            "cnn_rank": effective_rank(output.cnn),
+            "cnn_std": channel_std(output.cnn),
+            "utterance_rank": self.covariance.rank(),
+        }
 
-        rows = mask.flatten(0, 1)  # (B·M, T)
-        visible = visible_indices(rows)  # (B·M, K)
-        seen = self.student.backbone(
-            local.repeat_interleave(views, dim=0), visible=visible, skip_blocks=skip_blocks
-        ).x  # (B·M, N+K, D)
-        tokens, frames = seen[:, :count], seen[:, count:]
-        decoded = self.decoder(frames, visible, length).unflatten(0, (batch, views))  # (B, M, T, D)
+    def state(self) -> dict[str, Tensor]:
+        """The covariance that is watched."""
+        return self.covariance.state()
 
-        utterance_loss = decoded.new_zeros((), dtype=torch.float32)
-        if self.loss.utterance != "none":
-            utterance_loss = utterance_loss_sum(
-                self.loss.utterance,
-                tokens.unflatten(0, (batch, views)),
-                frames.unflatten(0, (batch, views)),
-                self.utterance_target(pooled),
-            )
-        return PretrainOutput(
-            frame_loss=frame_loss_sum(decoded, targets, mask),
-            utterance_loss=utterance_loss,
-            masked=rows.shape[0] * (length - visible.shape[1]),
-            views=rows.shape[0],
-            targets=Moments.of(targets.unsqueeze(1).expand_as(decoded)[mask]),
-            predictions=Moments.of(decoded[mask]),
-            pooled=pooled,
-            cnn=cnn.detach(),
-        )
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a saved covariance."""
+        self.covariance.load(state)
 
-    @torch.no_grad()
-    def pooled(self, waveforms: Tensor) -> Tensor:
-        """The teacher's pooled outputs (B, D) of waveforms (B, S), before anything is masked or learned."""
-        local = self.student.frontend.project(self.student.frontend.cnn(waveforms))
-        return self.utterance_target.pool(self._taught(waveforms, local))
+    def _frames(self, batch: MicroBatch) -> int:
+        return frame_count(batch.waveforms.shape[1], self.config.model.kernels, self.config.model.strides)
 
-    def _taught(self, waveforms: Tensor, local: Tensor) -> list[Tensor]:
-        """What the teacher's top blocks say of the frames, (B, T, D) each."""
-        ffn = self.teacher(waveforms, local).ffn[-self.loss.top_k :]
-        return [layer[:, self.student.config.tokens :] for layer in ffn]
+    def _skipped_blocks(self, update: int, number: int) -> frozenset[int]:
+        """Blocks that layerdrop leaves out of one batch, the same on every rank."""
+        rng = random.Random(keyed_seed(self.config.run.seed, "layerdrop", update, number))
+        model = self.config.model
+        return frozenset(i for i in range(model.prenet_depth + model.depth) if rng.random() < model.layerdrop)
 
-    def _cnn(self, waveforms: Tensor) -> Tensor:
-        """Run the CNN, with its gradients scaled; frozen it needs no graph at all."""
-        if self.cnn_frozen:
-            with torch.no_grad():
-                return self.student.frontend.cnn(waveforms)
-        cnn = self.student.frontend.cnn(waveforms)
-        return cnn if self.cnn_grad_scale == 1 else GradScale.apply(cnn, self.cnn_grad_scale)
+    def _update_utterance_target(self, pooled: Moments) -> None:
+        self.pretrainer.utterance_target.update(pooled.total / pooled.count, pooled.square / pooled.count, pooled.count)
+
+    def _utterance_target_std(self) -> dict[str, Tensor | float]:
+        if self.config.loss.utterance == "none":
+            return {}
+        return {"utterance_target_std": self.pretrainer.utterance_target.std().mean()}

@@ -18,7 +18,7 @@ from emotion2vec.checkpoint.source import read_source
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.pretrain.ema import Teacher
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.training.config import InitConfig
 
 # Dimensions that weights of the same shapes may be used with, and mean something else.

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe.options import ProbeOptions
-from emotion2vec.probe.tasks import Head, task_kind
+from emotion2vec.probe.problem import HeadRecipe, task_kind
 
 
-def check_options(options: ProbeOptions, features: Sequence[object], heads: Sequence[Head]) -> None:
+def check_options(options: ProbeOptions, features: Sequence[object], heads: Sequence[HeadRecipe]) -> None:
     """Raise one ConfigError with everything that is wrong about the combination of options."""
     if options.clips is None:
         faults = corpus_faults(options.corpus, options.targets, options.context)
@@ -44,7 +44,7 @@ def _wanted_faults(targets: Sequence[str], context: int) -> list[str]:
     return faults
 
 
-def head_faults(heads: Sequence[Head], kind: str) -> list[str]:
+def head_faults(heads: Sequence[HeadRecipe], kind: str) -> list[str]:
     """Heads that cannot learn a task of this kind."""
     unfit = [head.name for head in heads if kind not in head.kinds]
     what = {
@@ -55,7 +55,7 @@ def head_faults(heads: Sequence[Head], kind: str) -> list[str]:
     return [f"head {', '.join(unfit)} {what[kind]}"] if unfit else []
 
 
-def frame_faults(heads: Sequence[Head], layer: int | str) -> list[str]:
+def frame_faults(heads: Sequence[HeadRecipe], layer: int | str) -> list[str]:
     """Heads that need frames, where a layer gives none."""
     reading = [head.name for head in heads if head.needs == "frames"]
     if layer != "all" or not reading:

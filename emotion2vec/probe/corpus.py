@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.audit import audit
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.conversations import Contexts, with_turns
 from emotion2vec.corpora.folds import Fold, make_folds, selection_fold
 from emotion2vec.corpora.options import CorpusOptions, read_corpus
 from emotion2vec.corpora.summary import Summary
+from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.probe.audit import audit
 from emotion2vec.probe.knowledge import Knowledge
 from emotion2vec.tasks.targets import Goal, check_tests, make_goal, with_values
 
@@ -31,7 +31,7 @@ class ProbedCorpus:
         known: the clips that are tested, to be looked for in what models have heard.
     """
 
-    clipset: ClipSet
+    clipset: Corpus
     goal: Goal
     scheme: str
     folds: tuple[Fold, ...]
@@ -46,7 +46,7 @@ class ProbedCorpus:
         return [*self.clipset.warnings, *of_turns, *self.audit["warnings"]]
 
 
-def read_wanted(options: CorpusOptions, targets: Sequence[str], context: int) -> ClipSet:
+def read_wanted(options: CorpusOptions, targets: Sequence[str], context: int) -> Corpus:
     """Read the clips of a corpus that have what is to be predicted.
 
     Raises:
@@ -56,7 +56,7 @@ def read_wanted(options: CorpusOptions, targets: Sequence[str], context: int) ->
     return wanted_clips(read_corpus(options, targets=targets, conversations=bool(context)), targets, context)
 
 
-def wanted_clips(clipset: ClipSet, targets: Sequence[str], context: int) -> ClipSet:
+def wanted_clips(clipset: Corpus, targets: Sequence[str], context: int) -> Corpus:
     """The clips that have what is to be predicted.
 
     Raises:
@@ -68,7 +68,7 @@ def wanted_clips(clipset: ClipSet, targets: Sequence[str], context: int) -> Clip
 
 
 def prepare_corpus(
-    clipset: ClipSet,
+    clipset: Corpus,
     scheme: str,
     *,
     targets: Sequence[str] = (),
@@ -92,7 +92,7 @@ def prepare_corpus(
     goal = make_goal(clipset, targets)
     folds = make_folds(clipset, scheme)
     if select:
-        folds = [selection_fold(clipset.clips, folds)]
+        folds = [selection_fold(clipset.utterances, folds)]
     contexts = None
     if context:
         contexts = Contexts.of(clipset, context)
@@ -104,14 +104,14 @@ def prepare_corpus(
         scheme=scheme,
         folds=tuple(folds),
         contexts=contexts,
-        audit=audit(clipset, folds, cache, goal),
+        audit=audit(clipset, folds, goal, cache),
         known=Knowledge.of(clipset, folds),
     )
 
 
-def clip_summary(clipset: ClipSet, left_out: Mapping[str, str]) -> Summary:
+def clip_summary(clipset: Corpus, left_out: Mapping[str, str]) -> Summary:
     """Counts of a corpus's clips, and of the files that were left out, those that it could not find among them."""
-    found = len(clipset.clips) + len(clipset.left_out)
+    found = len(clipset.utterances) + len(clipset.left_out)
     summary = Summary(found, found - len(left_out))
     summary.leave_out(left_out.values())
     summary.change(clipset.changes)

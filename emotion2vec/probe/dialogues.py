@@ -1,18 +1,22 @@
-"""Emotion prediction in conversation: a hierarchical GRU over the turns before the one that is predicted.
+"""The recipe of emotion prediction in conversation: a hierarchical GRU over the turns before the one that is predicted.
 
-N: clips. R: rows of all clips, one per clip or one per stretch of frames. B: turns of a batch that are predicted.
-C: turns heard. U: rows of a turn. D: channels. H: hidden width. K: classes.
+N: clips. R: rows of all clips, one per clip or one per stretch of frames. D: channels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion2vec.corpora.conversations import Contexts, Turn
-from emotion2vec.probe.features.table import FeatureTable, nonzero_scale
-from emotion2vec.probe.tasks import Prediction, Task
+from emotion2vec.probe.features.table import FeatureTable
+from emotion2vec.probe.problem import Fitted, Problem
+from emotion2vec.tasks.scaling import Scaling
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -71,38 +75,41 @@ class DialogueHead:
         lengths = -(-table.lengths // self.stride)
         return Rows(np.concatenate(parts).astype(np.float32), np.cumsum(lengths) - lengths, lengths, device)
 
-    def predict(self, data: Rows, task: Task) -> Prediction:
+    def fit(self, data: Rows, problem: Problem) -> Fitted:
         """Train, keep the epoch best on validation, predict the turns of the test."""
         import torch
 
-        from emotion2vec.probe.dialogue_network import DialogueClassifier
-        from emotion2vec.probe.networks import Schedule, batch_order, train
+        from emotion2vec.model.dialogue import Dialogue
+        from emotion2vec.probe.training import Schedule, train
 
-        assert task.contexts is not None, "the kinds of a head say what it learns"
-        values = data.values
-        if task.standardize:
-            fitted = values[data.of(task.contexts.heard(task.train))]
-            mean, std = fitted.mean(axis=0, dtype=np.float64), fitted.std(axis=0, dtype=np.float64)
-            values = ((values - mean) / nonzero_scale(mean, std)).astype(np.float32)
-        network = DialogueClassifier(
-            torch.from_numpy(values).to(data.device),
-            heard_rows(data, task.contexts),
-            hidden=self.hidden,
-            outputs=task.outputs,
-            seed=task.seed,
-        )
-        epoch = -(-len(task.train) // self.batch)
-        schedule = Schedule(batch_order(task.train, self.batch, task.seed), self.epochs * epoch, epoch)
-        return train(network, task, torch.optim.Adam(network.parameters(), lr=self.lr), schedule)
+        assert problem.contexts is not None, "the kinds of a head say what it learns"
+        scaling = None
+        if problem.standardize:
+            scaling = Scaling.of(data.values[data.of(problem.contexts.heard(problem.train))])
+        values = torch.from_numpy(data.values if scaling is None else scaling.apply(data.values)).to(data.device)
+        heard = heard_turns(data, values, problem.contexts)
+        generator = torch.Generator().manual_seed(problem.seed)
+        head = Dialogue(values.shape[1], self.hidden, problem.outputs, generator).to(data.device)
+
+        def scores_of(clips: Tensor) -> Tensor:
+            turns, own = zip(*(heard[clip] for clip in clips.tolist()), strict=True)
+            scores: Tensor = head(turns, own)
+            return scores
+
+        optimizer = torch.optim.Adam(head.parameters(), lr=self.lr)
+        schedule = Schedule.of_epochs(problem, self.batch, self.epochs)
+        return train(head, scores_of, problem, optimizer, schedule, scaling)
 
 
-def heard_rows(data: Rows, contexts: Contexts) -> list[list[tuple[np.ndarray, bool]]]:
-    """For every clip (N) the turns that are heard: numbers of their rows, and whether it is the speaker's own."""
-    known: dict[tuple[int, ...], np.ndarray] = {}
+def heard_turns(data: Rows, values: Tensor, contexts: Contexts) -> list[tuple[list[Tensor], list[bool]]]:
+    """For every clip (N) the turns that are heard, rows of `values` (R, D), and whether each is the speaker's own."""
+    import torch
 
-    def rows(turn: Turn) -> np.ndarray:
+    known: dict[tuple[int, ...], Tensor] = {}
+
+    def rows(turn: Turn) -> Tensor:
         if turn.clips not in known:
-            known[turn.clips] = data.of(np.array(turn.clips))
+            known[turn.clips] = values[torch.from_numpy(data.of(np.array(turn.clips))).to(values.device)]
         return known[turn.clips]
 
-    return [[(rows(turn), turn.own) for turn in turns] for turns in contexts.before]
+    return [([rows(turn) for turn in turns], [turn.own for turn in turns]) for turns in contexts.before]

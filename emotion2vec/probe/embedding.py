@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import extract_table
 from emotion2vec.probe.scores import Document, given
-from emotion2vec.probe.tasks import standardized
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.scaling import Scaling
 
 UMAP_NEIGHBOURS = 15
 
@@ -70,7 +70,7 @@ class Embedding(Document):
 
 
 def embed(
-    clipset: ClipSet,
+    clipset: Corpus,
     extractor: Extractor,
     cache: str | Path | None = None,
     progress: bool = False,
@@ -90,7 +90,7 @@ def embed(
     """
     from sklearn.decomposition import PCA
 
-    clips = clipset.clips
+    clips = clipset.utterances
     if len(clips) > MOST_POINTS:
         random = np.random.default_rng(keyed_seed("points", len(clips)))
         clips = tuple(clips[i] for i in np.sort(random.choice(len(clips), MOST_POINTS, replace=False)))
@@ -99,7 +99,8 @@ def embed(
     clips = tuple(clip for clip, read in zip(clips, table.usable, strict=True) if read)
     if len(clips) < 3:
         raise ManifestError(f"{clipset.root}: {len(clips)} clips can be read, expected at least 3 to draw")
-    vectors = standardized(table.vectors[table.usable], np.arange(len(clips)))  # (N, P)
+    read = table.vectors[table.usable]
+    vectors = Scaling.of(read).apply(read)  # (N, P)
     pca = PCA(n_components=2, random_state=0).fit(vectors)
     return Embedding(
         groups=_groups(clips, targets),
@@ -121,7 +122,7 @@ def _umap(vectors: np.ndarray) -> list[list[float]] | None:
     return points
 
 
-def _groups(clips: Sequence[Clip], targets: Sequence[str]) -> dict[str, list[str]]:
+def _groups(clips: Sequence[Utterance], targets: Sequence[str]) -> dict[str, list[str]]:
     """What each clip is, by every way of colouring it."""
     if targets:
         groups = {name: _thirds([clip.values[name] for clip in clips]) for name in targets}
@@ -130,7 +131,7 @@ def _groups(clips: Sequence[Clip], targets: Sequence[str]) -> dict[str, list[str
         if any(clip.corpus for clip in clips):
             groups["corpus"] = [clip.corpus or "unknown" for clip in clips]
         else:
-            groups["arousal"] = [arousal_of(clip.label) for clip in clips]
+            groups["arousal"] = [arousal_of(clip.label or "") for clip in clips]
     return {**groups, "speaker": [clip.speaker or "unknown" for clip in clips]}
 
 

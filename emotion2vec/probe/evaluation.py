@@ -23,9 +23,9 @@ from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.parallel import run_parallel
+from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
 from emotion2vec.probe.progress import track
 from emotion2vec.probe.scores import FoldScores, HeadScores, Statistics
-from emotion2vec.probe.tasks import Head, Prediction, Task
 from emotion2vec.tasks.metrics import mean_scores, std_scores
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Goal, check_tests
@@ -39,13 +39,13 @@ class _Outcome:
     """What one fold gave with one seed; `statistics` are those of `Goal`, of all its test clips."""
 
     fold: Fold
-    task: Task
-    prediction: Prediction
+    problem: Problem
+    fitted: Fitted
     statistics: np.ndarray
 
 
 def evaluate(
-    corpus: ProbedCorpus, extractor: Extractor, table: FeatureTable, head: Head, options: ProbeOptions
+    corpus: ProbedCorpus, extractor: Extractor, table: FeatureTable, head: HeadRecipe, options: ProbeOptions
 ) -> HeadScores:
     """Train and test a head on every fold of a corpus with every seed.
 
@@ -61,17 +61,15 @@ def evaluate(
             all at once.
     """
     started, goal = time.monotonic(), corpus.goal
-    tasks = _tasks(corpus, table, options)
+    problems = _problems(corpus, table, options)
 
     def train_on(device: str) -> tuple[Any, list[_Outcome]]:
         data = head.prepare(table, device)
-        predictions = run_parallel([partial(head.predict, data, task) for _, task in tasks], device)
-        shown = track(predictions, f"head {head.name}", len(tasks), options.progress)
+        found = run_parallel([partial(head.fit, data, problem) for _, problem in problems], device)
+        shown = track(found, f"head {head.name}", len(problems), options.progress)
         return data, [
-            _Outcome(
-                fold=fold, task=task, prediction=prediction, statistics=goal.statistics(task.test, prediction.scores)
-            )
-            for (fold, task), prediction in zip(tasks, shown, strict=True)
+            _Outcome(fold=fold, problem=problem, fitted=fitted, statistics=goal.statistics(problem.test, fitted.scores))
+            for (fold, problem), fitted in zip(problems, shown, strict=True)
         ]
 
     device = options.device or HOST.type
@@ -99,17 +97,17 @@ def evaluate(
     )
 
 
-def _settings(head: Head, data: Any) -> dict[str, Any]:
+def _settings(head: HeadRecipe, data: Any) -> dict[str, Any]:
     """A head's settings, with the precision that it chose for its data."""
     settings = {item.name: getattr(head, item.name) for item in dataclasses.fields(head)}  # type: ignore[arg-type]
     return settings | ({"precision": data.precision} if hasattr(data, "precision") else {})
 
 
-def _tasks(corpus: ProbedCorpus, table: FeatureTable, options: ProbeOptions) -> list[tuple[Fold, Task]]:
+def _problems(corpus: ProbedCorpus, table: FeatureTable, options: ProbeOptions) -> list[tuple[Fold, Problem]]:
     """Every fold with every seed, its readable clips divided into training, validation and test."""
-    clips, goal = corpus.clipset.clips, corpus.goal
+    clips, goal = corpus.clipset.utterances, corpus.goal
     speakers = np.array([clip.speaker or "" for clip in clips])  # (N,)
-    tasks: list[tuple[Fold, Task]] = []
+    problems: list[tuple[Fold, Problem]] = []
     faults: dict[str, str] = {}
     for seed in options.seeds:
         for fold in corpus.folds:
@@ -121,7 +119,7 @@ def _tasks(corpus: ProbedCorpus, table: FeatureTable, options: ProbeOptions) -> 
             elif fault := goal.fault(rows["train"]):
                 faults[fold.name] = fault
             known = not fold.shared_speakers and bool(fold.test_speakers)
-            task = Task(
+            problem = Problem(
                 labels=goal.labels,
                 outputs=len(goal.names),
                 speakers=speakers if known else None,
@@ -130,13 +128,13 @@ def _tasks(corpus: ProbedCorpus, table: FeatureTable, options: ProbeOptions) -> 
                 contexts=corpus.contexts,
                 **rows,
             )
-            tasks.append((fold, task))
+            problems.append((fold, problem))
     if faults:
         named = {fault: [name for name, other in faults.items() if other == fault] for fault in faults.values()}
         told = [f"fold{'s' * (len(names) > 1)} {', '.join(names)}: {fault}" for fault, names in named.items()]
         raise ConfigError("; ".join(told))
-    check_tests(goal, [len(task.test) for _, task in tasks])
-    return tasks
+    check_tests(goal, [len(problem.test) for _, problem in problems])
+    return problems
 
 
 def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequence[int], goal: Goal) -> dict[str, Any]:
@@ -147,20 +145,20 @@ def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequenc
     for fold in folds:
         found = [item for item in outcomes if item.fold is fold]
         scored = [goal.score(item.statistics) for item in found]
-        extras = [goal.extra_scores(item.task.test, item.prediction.scores) for item in found]
+        extras = [goal.extra_scores(item.problem.test, item.fitted.scores) for item in found]
         names, extra = list(scored[0]), list(extras[0])
         by_fold.append(
             FoldScores(
                 name=fold.name,
                 test_speakers=fold.test_speakers,
-                clips=len(found[0].task.test),
+                clips=len(found[0].problem.test),
                 scores={**_known_means(scored, names), **_known_means(extras, extra)},
-                chosen=tuple(item.prediction.details for item in found),
+                chosen=tuple(item.fitted.details for item in found),
                 **goal.extra_entries(_total(found)),
             )
         )
     of_folds = [fold.scores for fold in by_fold]
-    by_seed = tuple((seed, goal.score(_total(o for o in outcomes if o.task.seed == seed))) for seed in seeds)
+    by_seed = tuple((seed, goal.score(_total(o for o in outcomes if o.problem.seed == seed))) for seed in seeds)
     return {
         "folds": tuple(by_fold),
         "mean": mean_scores(of_folds, names),
@@ -190,14 +188,14 @@ def _by_speaker(outcomes: Sequence[_Outcome], corpus: ProbedCorpus) -> dict[str,
     With them stand the statistics that a comparison with another feature needs: per fold, seed and speaker, or of
     whole folds where speakers are unknown. All are fields of `HeadScores`.
     """
-    clips, goal = corpus.clipset.clips, corpus.goal
+    clips, goal = corpus.clipset.utterances, corpus.goal
     known = any(clip.speaker for clip in clips)
     speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clips)])  # (N,)
     sums: dict[str, np.ndarray] = {}
     parts: list[Statistics] = []
     for item in outcomes:
-        test, predicted = item.task.test, item.prediction.scores
-        part = partial(Statistics, fold=item.fold.name, seed=item.task.seed)
+        test, predicted = item.problem.test, item.fitted.scores
+        part = partial(Statistics, fold=item.fold.name, seed=item.problem.seed)
         for speaker in np.unique(speakers[test]):
             own = speakers[test] == speaker
             found = goal.statistics(test[own], predicted[own])
@@ -219,9 +217,9 @@ def _points(outcomes: Sequence[_Outcome], goal: Goal) -> dict[str, list[list[flo
     """True and predicted values of test clips at even steps, with the first seed; None of classes."""
     if goal.task != "regression":
         return None
-    first = [item for item in outcomes if item.task.seed == outcomes[0].task.seed]
-    truth = np.concatenate([item.task.labels[item.task.test] for item in first])  # (N, Q)
-    predicted = np.concatenate([item.prediction.scores for item in first])  # (N, Q)
+    first = [item for item in outcomes if item.problem.seed == outcomes[0].problem.seed]
+    truth = np.concatenate([item.problem.labels[item.problem.test] for item in first])  # (N, Q)
+    predicted = np.concatenate([item.fitted.scores for item in first])  # (N, Q)
     rows = np.unique(np.linspace(0, len(truth) - 1, MOST_POINTS).astype(np.int64))
     pairs = np.stack([truth[rows], predicted[rows]], axis=2).round(3)  # (points, Q, 2)
     return {name: pairs[:, place].tolist() for place, name in enumerate(goal.names)}

@@ -1,13 +1,12 @@
-"""The neural probing heads and their settings, and all heads by name.
+"""The recipes of the neural heads, each with its settings, and all recipes by name.
 
-N: clips. T: frames of all clips together. D: channels of a frame. P: channels of a clip's vector. H: hidden width.
-L: layers. K: classes.
+N: clips. L: layers. P: channels of a clip's vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +15,39 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.probe.dialogues import DialogueHead
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.logreg import LogisticRegressionHead
+from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
-from emotion2vec.probe.tasks import Head, Prediction, Task, standardized
+from emotion2vec.tasks.scaling import Scaling
 
 if TYPE_CHECKING:
-    from emotion2vec.probe.frames import FrameBank
+    from torch import Generator, Tensor
+
+    from emotion2vec.probe.packed import FrameBank
 
 BOTH = ("classification", "regression")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Clip vectors (N, P), or (N, L, P) of all layers, and where to train."""
+
+    values: np.ndarray
+    device: str
+
+    def standardized(self, fitted: np.ndarray | None) -> tuple[Tensor, Scaling | None]:
+        """The vectors on their device, scaled over these clips, and what they were scaled by; None for nothing."""
+        import torch
+
+        scaling = None if fitted is None else Scaling.of(self.values[fitted])
+        values = self.values if scaling is None else scaling.apply(self.values)
+        return torch.from_numpy(values).to(self.device), scaling
+
+
+def generator_of(problem: Problem) -> Generator:
+    """What the first weights of a network are drawn from."""
+    import torch
+
+    return torch.Generator().manual_seed(problem.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,26 +71,23 @@ class LinearHead:
     standardize: bool = True
     clip_norm: float | None = None
 
-    def prepare(self, table: FeatureTable, device: str) -> tuple[np.ndarray, str]:
-        """The clip vectors, and where to train."""
-        return table.vectors, device
+    def prepare(self, table: FeatureTable, device: str) -> Vectors:
+        """The clip vectors."""
+        return Vectors(table.vectors, device)
 
-    def predict(self, data: tuple[np.ndarray, str], task: Task) -> Prediction:
+    def fit(self, data: Vectors, problem: Problem) -> Fitted:
         """Train, keep the weights best on validation, predict the test clips."""
         import torch
 
-        from emotion2vec.probe.networks import Schedule, VectorClassifier, batch_order, train
+        from emotion2vec.model.heads import MeanTwoLayers
+        from emotion2vec.probe.training import Schedule, batch_order, train
 
-        vectors, device = data
-        if task.standardize and self.standardize:
-            vectors = standardized(vectors, task.train)
-        network = VectorClassifier(
-            torch.from_numpy(vectors).to(device), hidden=self.hidden, outputs=task.outputs, seed=task.seed
-        )
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr, fused=True)
-        batches = batch_order(task.train, self.batch, task.seed)
+        vectors, scaling = data.standardized(problem.train if problem.standardize and self.standardize else None)
+        head = MeanTwoLayers(vectors.shape[1], self.hidden, problem.outputs, generator_of(problem)).to(data.device)
+        optimizer = torch.optim.Adam(head.parameters(), lr=self.lr, fused=True)
+        batches = batch_order(problem.train, self.batch, problem.seed)
         schedule = Schedule(batches, self.updates, self.validate_every, clip_norm=self.clip_norm)
-        return train(network, task, optimizer, schedule)
+        return train(head, lambda clips: head.of_pooled(vectors[clips]), problem, optimizer, schedule, scaling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,19 +123,22 @@ class MlpHead:
 
     def prepare(self, table: FeatureTable, device: str) -> FrameBank:
         """Pack the frames."""
-        from emotion2vec.probe.frames import FrameBank, native_precision
+        from emotion2vec.probe.packed import FrameBank, native_precision
 
         return FrameBank.of(table, native_precision(device) if self.precision == "auto" else self.precision, device)
 
-    def predict(self, data: FrameBank, task: Task) -> Prediction:
+    def fit(self, data: FrameBank, problem: Problem) -> Fitted:
         """Train, keep the epoch best on validation, predict the test clips."""
         import torch
 
-        from emotion2vec.probe.networks import FrameClassifier, Schedule, batch_order, train
+        from emotion2vec.model.heads import FrameMlp
+        from emotion2vec.probe.packed import mean_hidden
+        from emotion2vec.probe.training import Schedule, train
 
-        shift, scale = data.moments(task.train) if task.standardize and self.standardize else (0.0, 1.0)
-        network = FrameClassifier(data, shift, scale, hidden=self.hidden, outputs=task.outputs, seed=task.seed)
-        optimizer = torch.optim.RMSprop(network.parameters(), lr=self.lr, momentum=self.momentum)
+        scaling = data.scaling_over(problem.train) if problem.standardize and self.standardize else None
+        gain, offset = data.standardization(scaling)
+        head = FrameMlp(data.channels, self.hidden, problem.outputs, generator_of(problem)).to(gain.device)
+        optimizer = torch.optim.RMSprop(head.parameters(), lr=self.lr, momentum=self.momentum)
         cycle = torch.optim.lr_scheduler.CyclicLR(
             optimizer,
             self.lr,
@@ -122,10 +147,15 @@ class MlpHead:
             base_momentum=max(0.0, self.momentum - self.momentum_dip),
             max_momentum=self.momentum,
         )
-        epoch = -(-len(task.train) // self.batch)
-        batches = batch_order(task.train, self.batch, task.seed)
-        schedule = Schedule(batches, self.epochs * epoch, epoch, cycle.step, self.patience)
-        return train(network, task, optimizer, schedule)
+        schedule = Schedule.of_epochs(
+            problem, self.batch, self.epochs, after_validation=cycle.step, patience=self.patience
+        )
+
+        def scores_of(clips: Tensor) -> Tensor:
+            scores: Tensor = head.output(mean_hidden(head.hidden, data, clips, gain, offset))
+            return scores
+
+        return train(head, scores_of, problem, optimizer, schedule, scaling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,26 +174,25 @@ class WeightedHead:
     batch: int = 32
     epochs: int = 100
 
-    def prepare(self, table: FeatureTable, device: str) -> tuple[np.ndarray, int, str]:
-        """The joined vectors, their number of layers, and where to train."""
-        return table.vectors, table.layers, device
+    def prepare(self, table: FeatureTable, device: str) -> Vectors:
+        """The vectors of all layers."""
+        return Vectors(table.vectors.reshape(len(table.vectors), table.layers, -1), device)
 
-    def predict(self, data: tuple[np.ndarray, int, str], task: Task) -> Prediction:
+    def fit(self, data: Vectors, problem: Problem) -> Fitted:
         """Train, keep the epoch best on validation, predict the test clips."""
         import torch
 
-        from emotion2vec.probe.networks import LayerClassifier, Schedule, batch_order, train
+        from emotion2vec.model.heads import LayerMix
+        from emotion2vec.probe.training import Schedule, train
 
-        vectors, layers, device = data
-        if task.standardize:
-            vectors = standardized(vectors, task.train)
-        stacked = torch.from_numpy(vectors).to(device).view(len(vectors), layers, -1)  # (N, L, P)
-        network = LayerClassifier(stacked, hidden=self.hidden, outputs=task.outputs, seed=task.seed)
-        epoch = -(-len(task.train) // self.batch)
-        schedule = Schedule(batch_order(task.train, self.batch, task.seed), self.epochs * epoch, epoch)
-        found = train(network, task, torch.optim.Adam(network.parameters(), lr=self.lr), schedule)
-        weights = [round(weight, 5) for weight in network.layer_weights().tolist()]
-        return Prediction(scores=found.scores, details={**found.details, "layer_weights": weights})
+        stacked, scaling = data.standardized(problem.train if problem.standardize else None)  # (N, L, P)
+        _, layers, width = stacked.shape
+        head = LayerMix(layers, width, self.hidden, problem.outputs, generator_of(problem)).to(data.device)
+        optimizer = torch.optim.Adam(head.parameters(), lr=self.lr)
+        schedule = Schedule.of_epochs(problem, self.batch, self.epochs)
+        found = train(head, lambda clips: head.of_pooled(stacked[clips]), problem, optimizer, schedule, scaling)
+        weights = [round(weight, 5) for weight in head.layer_weights().tolist()]
+        return replace(found, details={**found.details, "layer_weights": weights})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,27 +213,27 @@ class SequenceHead:
 
     def prepare(self, table: FeatureTable, device: str) -> FrameBank:
         """Pack the frames."""
-        from emotion2vec.probe.frames import FrameBank
+        from emotion2vec.probe.packed import FrameBank
 
         return FrameBank.of(table, "fp32", device)
 
-    def predict(self, data: FrameBank, task: Task) -> Prediction:
+    def fit(self, data: FrameBank, problem: Problem) -> Fitted:
         """Train, keep the epoch best on validation, predict the test clips."""
         import torch
 
-        from emotion2vec.probe.networks import Schedule, batch_order, train
-        from emotion2vec.probe.sequences import SequenceClassifier
+        from emotion2vec.model.heads import Attention, Recurrent
+        from emotion2vec.probe.training import Schedule, train
 
-        shift, scale = data.moments(task.train) if task.standardize else (0.0, 1.0)
-        network = SequenceClassifier(
-            data, shift, scale, pooling=self.name, hidden=self.hidden, outputs=task.outputs, seed=task.seed
-        )
-        epoch = -(-len(task.train) // self.batch)
-        schedule = Schedule(batch_order(task.train, self.batch, task.seed), self.epochs * epoch, epoch)
-        return train(network, task, torch.optim.Adam(network.parameters(), lr=self.lr), schedule)
+        scaling = data.scaling_over(problem.train) if problem.standardize else None
+        gain, offset = data.standardization(scaling)
+        network = Recurrent if self.name == "gru" else Attention
+        head = network(data.channels, self.hidden, problem.outputs, generator_of(problem)).to(gain.device)
+        optimizer = torch.optim.Adam(head.parameters(), lr=self.lr)
+        schedule = Schedule.of_epochs(problem, self.batch, self.epochs)
+        return train(head, lambda clips: head(*data.padded(clips, gain, offset)), problem, optimizer, schedule, scaling)
 
 
-HEADS: dict[str, Head] = {
+HEADS: dict[str, HeadRecipe] = {
     "linear": LinearHead(),
     "mlp": MlpHead(),
     "logreg": LogisticRegressionHead(),
@@ -217,12 +246,12 @@ HEADS: dict[str, Head] = {
     "mlp-paper": MlpHead(name="mlp-paper", standardize=False, precision="fp32"),
     "linear-superb": LinearHead(name="linear-superb", standardize=False, clip_norm=1.0),
 }
-"""Heads by the name that `--head` takes; `mlp-paper` and `linear-superb` standardize as little as the
+"""Recipes by the name that `--head` takes; `mlp-paper` and `linear-superb` standardize as little as the
 published ones; S3PRL's also learns weights of all layers, ours reads the one that is asked for."""
 
 
-def make_heads(heads: Sequence[str | Head]) -> list[Head]:
-    """Look up heads by name; heads with settings of their own pass through.
+def make_heads(heads: Sequence[str | HeadRecipe]) -> list[HeadRecipe]:
+    """Look up recipes by name; those with settings of their own pass through.
 
     Raises:
         ConfigError: no head, or names that are not known (all of them at once).

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from emotion2vec.checkpoint.heard import utterance_key
-from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.folds import Fold
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.probe.features.combined import CombinedFeatures
 from emotion2vec.probe.features.extractor import Extractor
 
@@ -21,13 +21,13 @@ MARK = "transductive"
 class Knowledge:
     """The clips that some folds test, to be looked for in what models have heard."""
 
-    clips: tuple[Clip, ...]
+    clips: tuple[Utterance, ...]
 
     @classmethod
-    def of(cls, clipset: ClipSet, folds: Sequence[Fold]) -> Knowledge:
+    def of(cls, clipset: Corpus, folds: Sequence[Fold]) -> Knowledge:
         """The clips that any fold tests, each once."""
         tested = sorted({int(i) for fold in folds for i in fold.test})
-        return cls(tuple(clipset.clips[i] for i in tested))
+        return cls(tuple(clipset.utterances[i] for i in tested))
 
     @cached_property
     def keys(self) -> list[int]:
@@ -67,7 +67,7 @@ class Knowledge:
         ]
 
 
-def _key(clip: Clip) -> int | None:
+def _key(clip: Utterance) -> int | None:
     import soundfile
 
     try:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.options import CorpusOptions
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.settings import option
 
 
@@ -68,5 +68,5 @@ class ProbeOptions:
     cache: str | Path | None = option(None, "Folder that keeps features between runs.")
     device: str | None = option(None, "cpu, cuda, cuda:1, mps, xpu, npu, ...; by default a CUDA GPU if there is one.")
     output: str | Path | None = option(None, "JSON file for the scores.")
-    clips: ClipSet | None = None
+    clips: Corpus | None = None
     progress: bool = False

@@ -55,7 +55,7 @@ class About(Document):
     left_out: tuple[Fault, ...]
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
-    versions: Mapping[str, str]
+    versions: Mapping[str, str | None]
 
     @property
     def complete(self) -> bool:

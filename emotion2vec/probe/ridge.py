@@ -1,4 +1,4 @@
-"""Ridge regression as a probing head for values such as arousal.
+"""The recipe of ridge regression, for values such as arousal.
 
 N: clips. P: channels of a clip's vector. Q: dimensions of values. G: penalties.
 """
@@ -6,13 +6,15 @@ N: clips. P: channels of a clip's vector. Q: dimensions of values. G: penalties.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.parallel import stop_if_asked
-from emotion2vec.probe.tasks import Prediction, Task, inner_splits, standardized
+from emotion2vec.probe.problem import Fitted, Problem, inner_splits
 from emotion2vec.tasks.metrics import concordance
+from emotion2vec.tasks.scaling import Scaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,37 +37,46 @@ class RidgeHead:
         """The clip vectors."""
         return table.vectors
 
-    def predict(self, data: np.ndarray, task: Task) -> Prediction:
+    def fit(self, data: np.ndarray, problem: Problem) -> Fitted:
         """Choose penalties within the training clips, fit on all of them, predict the test clips."""
-        rows = np.sort(np.concatenate([task.train, task.valid]))
+        from emotion2vec.model.heads import MeanLinear
+
+        rows = np.sort(np.concatenate([problem.train, problem.valid]))
         penalties = sorted(self.grid, reverse=True)
         agreement = [
-            self._path(data, task, fitted, held, penalties)
-            for fitted, held in inner_splits(task, rows, self.inner_folds)
+            self._path(data, problem, fitted, held, penalties)
+            for fitted, held in inner_splits(problem, rows, self.inner_folds)
         ]
         best = [penalties[place] for place in np.mean(agreement, axis=0).argmax(axis=0)]  # (Q,)
-        scores = _fit_predict(standardized(data, rows), task, rows, task.test, np.array(best))
-        return Prediction(scores=scores, details={"penalties": best})
+        scaling = Scaling.of(data[rows])
+        scaled = scaling.apply(data)
+        regression = _fit(scaled[rows], problem.labels[rows], np.array(best))
+        head = MeanLinear.of(regression.coef_.reshape(len(best), -1), regression.intercept_)
+        head.standardize(scaling)
+        scores = _answers(regression, scaled[problem.test])
+        return Fitted(head=head, scores=scores, details={"penalties": best})
 
     def _path(
-        self, data: np.ndarray, task: Task, fitted: np.ndarray, held: np.ndarray, penalties: list[float]
+        self, data: np.ndarray, problem: Problem, fitted: np.ndarray, held: np.ndarray, penalties: list[float]
     ) -> np.ndarray:
         """(G, Q) CCC on the held clips."""
-        scaled, truth, width = standardized(data, fitted), task.labels[held], task.labels.shape[1]
+        scaled, labels = Scaling.of(data[fitted]).apply(data), problem.labels
         agreement = []
         for penalty in penalties:
             stop_if_asked()
-            answer = _fit_predict(scaled, task, fitted, held, np.full(width, penalty))  # (held, Q)
-            agreement.append([concordance(truth[:, q], answer[:, q]) for q in range(width)])
+            regression = _fit(scaled[fitted], labels[fitted], np.full(labels.shape[1], penalty))
+            agreement.append(concordance(labels[held], _answers(regression, scaled[held])))
         return np.array(agreement)
 
 
-def _fit_predict(
-    scaled: np.ndarray, task: Task, fitted: np.ndarray, asked: np.ndarray, penalties: np.ndarray
-) -> np.ndarray:
-    """Values (len(asked), Q) by a regression on the fitted clips with a penalty per dimension (Q,)."""
+def _fit(scaled: np.ndarray, labels: np.ndarray, penalties: np.ndarray) -> Any:
+    """A regression of values (n, Q) on vectors (n, P) with a penalty per dimension (Q,)."""
     from sklearn.linear_model import Ridge
 
-    regression = Ridge(alpha=penalties * len(fitted)).fit(scaled[fitted], task.labels[fitted])
-    answers: np.ndarray = regression.predict(scaled[asked]).reshape(len(asked), -1)  # (asked, Q)
+    return Ridge(alpha=penalties * len(scaled)).fit(scaled, labels)
+
+
+def _answers(regression: Any, scaled: np.ndarray) -> np.ndarray:
+    """Values (n, Q) of vectors (n, P)."""
+    answers: np.ndarray = regression.predict(scaled).reshape(len(scaled), -1)
     return answers

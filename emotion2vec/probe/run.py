@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.clips import ClipSet, examples, label_counts
-from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.faults import Fault, examples
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import check_file_name, check_writable, write_json
@@ -25,10 +26,10 @@ from emotion2vec.probe.features.stored.matching import StoredFeatures
 from emotion2vec.probe.features.table import FeatureTable, check_texts, extract_table
 from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.options import ProbeOptions
+from emotion2vec.probe.problem import HeadRecipe
 from emotion2vec.probe.results import About, ProbeResult
-from emotion2vec.probe.tasks import Head
 from emotion2vec.settings import from_keywords
-from emotion2vec.version import library_versions
+from emotion2vec.version import PROBED_WITH, versions
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def run_probe(options: ProbeOptions) -> ProbeResult:
     features = [FeatureTables(clipset, feature, options) for feature in opened]
     for feature in features:
         if "text" in feature.extractor.reads:
-            check_texts(clipset.clips, feature.extractor.name)
+            check_texts(clipset.utterances, feature.extractor.name)
     corpus = prepare_corpus(
         clipset, options.folds, targets=targets, context=context, select=options.select, cache=options.cache
     )
@@ -76,7 +77,7 @@ def run_probe(options: ProbeOptions) -> ProbeResult:
     for warning in result.about.warnings:
         logger.warning("%s", warning)
     if options.output is not None:
-        write_json(result.to_dict(), options.output)
+        write_json(Path(options.output), result.to_dict())
     return result
 
 
@@ -87,13 +88,13 @@ class FeatureTables:
         extractor: at the layer that is asked for.
     """
 
-    def __init__(self, clipset: ClipSet, feature: OpenedFeature, options: ProbeOptions):
+    def __init__(self, clipset: Corpus, feature: OpenedFeature, options: ProbeOptions):
         """Take the clips, a feature, and `layer`, `pooling`, `cache` and `progress` of the options."""
         self.extractor = feature(check_layer(options.layer), options.pooling)
         self._clipset, self._feature, self._options = clipset, feature, options
         self._tables: dict[str, FeatureTable] = {}
 
-    def of(self, head: Head) -> FeatureTable:
+    def of(self, head: HeadRecipe) -> FeatureTable:
         """The table that a head reads.
 
         Raises:
@@ -103,7 +104,7 @@ class FeatureTables:
         extractor = self._feature("all", self._options.pooling) if head.needs == "layers" else self.extractor
         if head.needs not in self._tables:
             self._tables[head.needs] = extract_table(
-                self._clipset.clips,
+                self._clipset.utterances,
                 extractor,
                 frames=head.needs == "frames",
                 cache=self._options.cache,
@@ -115,7 +116,7 @@ class FeatureTables:
 
 
 def judge(
-    corpus: ProbedCorpus, features: Sequence[FeatureTables], heads: Sequence[Head], options: ProbeOptions
+    corpus: ProbedCorpus, features: Sequence[FeatureTables], heads: Sequence[HeadRecipe], options: ProbeOptions
 ) -> ProbeResult:
     """Score every feature under every head on a corpus.
 
@@ -136,7 +137,7 @@ def judge(
         for need in dict.fromkeys(head.needs for head in heads):
             for head in (head for head in heads if head.needs == need):
                 table = feature.of(head)
-                left_out.update({corpus.clipset.clips[i].file: reason for i, reason in table.failures.items()})
+                left_out.update({corpus.clipset.utterances[i].file: reason for i, reason in table.failures.items()})
                 results.append(evaluate(corpus, feature.extractor, table, head, options))
         warnings += corpus.known.warnings(feature.extractor)
     if left_out:
@@ -149,12 +150,12 @@ def _about(corpus: ProbedCorpus, options: ProbeOptions, left_out: dict[str, str]
     values = goal.task == "regression"
     return About(
         dataset=clipset.name,
-        clips=len(clipset.clips),
-        speakers=len({clip.speaker for clip in clipset.clips} - {None}),
+        clips=len(clipset.utterances),
+        speakers=len({clip.speaker for clip in clipset.utterances} - {None}),
         scheme=corpus.scheme,
-        targets=goal.describe(np.arange(len(clipset.clips))) if values else None,
+        targets=goal.describe(np.arange(len(clipset.utterances))) if values else None,
         classes=None if values else clipset.classes,
-        clips_per_class=None if values else label_counts(clipset.clips),
+        clips_per_class=None if values else clipset.label_counts,
         context=options.context,
         conversation=corpus.contexts.facts if corpus.contexts else None,
         selection=corpus.known.selection if options.select else None,
@@ -171,11 +172,11 @@ def _about(corpus: ProbedCorpus, options: ProbeOptions, left_out: dict[str, str]
         left_out=tuple(Fault(file, reason) for file, reason in left_out.items()),
         changes=clipset.changes,
         warnings=tuple(warnings),
-        versions=library_versions(),
+        versions=versions(*PROBED_WITH),
     )
 
 
-def _check_table(clipset: ClipSet, extractor: Extractor, found: FeatureTable, head: Head) -> None:
+def _check_table(clipset: Corpus, extractor: Extractor, found: FeatureTable, head: HeadRecipe) -> None:
     """Raise when a table cannot be probed: nothing was read, stored features are incomplete, or there are no layers."""
     parts = extractor.parts if isinstance(extractor, CombinedFeatures) else (extractor,)
     if any(isinstance(part, StoredFeatures) for part in parts) and found.failures:

@@ -13,7 +13,7 @@ from emotion2vec.probe.benchmark.results import BenchmarkResult, Combination, Fa
 from emotion2vec.report.corpus import anchor, corpus_section
 from emotion2vec.report.exports import Row, overview, to_csv, to_latex, to_markdown
 from emotion2vec.report.html import html_page
-from emotion2vec.version import library_versions
+from emotion2vec.version import PROBED_WITH, versions
 
 
 def write_report(plan: BenchmarkPlan, result: BenchmarkResult, command: str) -> None:
@@ -30,7 +30,7 @@ def write_report(plan: BenchmarkPlan, result: BenchmarkResult, command: str) -> 
         "failures": [asdict(failure) for failure in result.failures],
         "results": [done.to_dict() for done in result.combinations],
     }
-    write_json(document, folder / "results.json")
+    write_json(folder / "results.json", document)
     for name, text in (
         ("results.csv", to_csv(rows)),
         ("results.md", to_markdown(rows)),
@@ -89,7 +89,7 @@ def _failures(failures: Sequence[Failure]) -> str:
 
 def _reproduce(plan: BenchmarkPlan, combinations: Sequence[Combination], command: str) -> str:
     hashes = {f"{done.title} · {done.feature}": done.request for done in combinations}
-    installed = ", ".join(f"{name} {version}" for name, version in library_versions().items())
+    installed = ", ".join(f"{name} {version}" for name, version in versions(*PROBED_WITH).items())
     contents = "\n".join(
         f"{name}: corpus {row['corpus']}, features {row['fingerprint']}" for name, row in hashes.items()
     )

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.options import read_corpus
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.files import check_file_name, check_writable, write_text
 from emotion2vec.probe.embedding import MOST_POINTS, embed
@@ -24,7 +24,7 @@ PAGE_SUFFIXES = (".html", ".htm")
 class Drawn:
     """What was drawn: the corpus, how many of its clips at most, and files of clips that could not be, with reasons."""
 
-    clipset: ClipSet
+    clipset: Corpus
     most: int
     left_out: Mapping[str, str]
 
@@ -47,4 +47,4 @@ def draw_features(options: PlotOptions, progress: bool = False) -> Drawn:
         blocks += f"<h2>{escape(name)}</h2>{embedding_plots(found)}"
     title = f"{clipset.name}: features in two dimensions"
     write_text(options.output, html_page(title, f"<h1>{escape(title)}</h1>{blocks}"))
-    return Drawn(clipset, min(MOST_POINTS, len(clipset.clips)), left_out)
+    return Drawn(clipset, min(MOST_POINTS, len(clipset.utterances)), left_out)

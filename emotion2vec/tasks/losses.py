@@ -1,6 +1,6 @@
-"""What the neural heads are trained for: cross-entropy on classes, or agreement (CCC) with values.
+"""What heads are trained for: cross-entropy on classes, or agreement (CCC) with values.
 
-B: clips of a batch. n: clips. K: classes. Q: dimensions of values.
+B: utterances of a batch. n: utterances. K: classes. Q: dimensions of values.
 """
 
 from __future__ import annotations
@@ -12,83 +12,108 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emotion2vec.probe.features.table import nonzero_scale
-from emotion2vec.probe.tasks import Task
-from emotion2vec.tasks.metrics import concordance
+from emotion2vec.tasks.metrics import accuracy, concordance
+from emotion2vec.tasks.scaling import Scaling
 
 
-class Objective(Protocol):
-    """Loss, answers and validation score; `metric` names the latter."""
+class Criterion(Protocol):
+    """How scores of a head are compared with labels.
+
+    Attributes:
+        metric: name of what `score` gives.
+        units: mean and deviation (Q,) that scores are multiplied out with to be values; None where scores are
+            logits of classes.
+    """
 
     metric: str
+    units: tuple[Tensor, Tensor] | None
 
-    def loss(self, outputs: Tensor, clips: Tensor) -> Tensor:
-        """What is minimized, of the network's outputs (B, K or Q) for the clips at these positions."""
+    def targets(self, labels: np.ndarray) -> Tensor:
+        """Labels, class numbers (n,) or values (n, Q), as `loss` takes them, on the criterion's device."""
         ...
 
-    def answers(self, outputs: Tensor) -> Tensor:
-        """What the outputs say of classes or values, of the same shape."""
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """What is minimized, of scores (B, K or Q) and the targets of the same utterances."""
         ...
 
-    def score(self, answers: np.ndarray, clips: np.ndarray) -> float:
-        """How good answers (n, K or Q) are; 1 is perfect."""
+    def answers(self, scores: Tensor) -> Tensor:
+        """What scores say of classes or values, of the same shape."""
+        ...
+
+    def score(self, answers: np.ndarray, labels: np.ndarray) -> float:
+        """How good answers (n, K or Q) are for these labels; 1 is perfect."""
         ...
 
 
-class ClassObjective:
-    """Cross-entropy; logarithms of probabilities; WA."""
+class ClassCriterion:
+    """Cross-entropy; logarithms of probabilities; WA. Its loss also takes distributions over classes (B, K)."""
 
     metric = "WA"
+    units: tuple[Tensor, Tensor] | None = None
 
-    def __init__(self, task: Task, device: torch.device):
-        self._truth = task.labels
-        self._labels = torch.from_numpy(task.labels).to(device)
+    def __init__(self, device: torch.device):
+        self._device = device
 
-    def loss(self, outputs: Tensor, clips: Tensor) -> Tensor:
-        """See `Objective`."""
-        return functional.cross_entropy(outputs, self._labels[clips])
+    def targets(self, labels: np.ndarray) -> Tensor:
+        """See `Criterion`."""
+        return torch.from_numpy(labels).to(self._device)
 
-    def answers(self, outputs: Tensor) -> Tensor:
-        """See `Objective`."""
-        return outputs.log_softmax(dim=1)
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """See `Criterion`."""
+        return functional.cross_entropy(scores, targets)
 
-    def score(self, answers: np.ndarray, clips: np.ndarray) -> float:
-        """See `Objective`."""
-        return float(np.mean(answers.argmax(axis=1) == self._truth[clips]))
+    def answers(self, scores: Tensor) -> Tensor:
+        """See `Criterion`."""
+        return scores.log_softmax(dim=1)
+
+    def score(self, answers: np.ndarray, labels: np.ndarray) -> float:
+        """See `Criterion`."""
+        return accuracy(labels, answers.argmax(axis=1))
 
 
-class ValueObjective:
-    """1 − CCC over the batch, mean over dimensions (Trigeorgis et al., 2016), of values standardized over training."""
+class ValueCriterion:
+    """1 − CCC over the batch, mean over dimensions (Trigeorgis et al., 2016), of values standardized over training.
+
+    Args:
+        trained: (n, Q) the labels of training.
+        device: where scores are.
+    """
 
     metric = "CCC"
 
-    def __init__(self, task: Task, device: torch.device):
-        self._truth = task.labels
-        mean, std = task.labels[task.train].mean(axis=0), task.labels[task.train].std(axis=0)  # (Q,)
-        scale = nonzero_scale(mean, std)
-        self._mean, self._scale = (torch.from_numpy(part).float().to(device) for part in (mean, scale))
-        self._labels = torch.from_numpy((task.labels - mean) / scale).float().to(device)  # (N, Q)
+    def __init__(self, trained: np.ndarray, device: torch.device):
+        self._scaling = Scaling.of(trained)
+        mean, scale = self._scaling.shift, self._scaling.scale  # (Q,) each
+        self.units: tuple[Tensor, Tensor] | None = (
+            torch.from_numpy(mean).float().to(device),
+            torch.from_numpy(scale).float().to(device),
+        )
+        self._device = device
 
-    def loss(self, outputs: Tensor, clips: Tensor) -> Tensor:
-        """See `Objective`; a batch of one clip has no correlation and is compared by its squared error."""
-        truth = self._labels[clips]  # (B, Q)
-        if len(truth) == 1:
-            return functional.mse_loss(outputs, truth)
-        x, y = outputs - outputs.mean(dim=0), truth - truth.mean(dim=0)
-        shift = (outputs.mean(dim=0) - truth.mean(dim=0)).square()  # (Q,)
+    def targets(self, labels: np.ndarray) -> Tensor:
+        """See `Criterion`."""
+        return torch.from_numpy(self._scaling.apply(labels)).to(self._device)
+
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """See `Criterion`; a batch of one utterance has no correlation and is compared by its squared error."""
+        if len(targets) == 1:
+            return functional.mse_loss(scores, targets)
+        x, y = scores - scores.mean(dim=0), targets - targets.mean(dim=0)
+        shift = (scores.mean(dim=0) - targets.mean(dim=0)).square()  # (Q,)
         spread = x.square().mean(dim=0) + y.square().mean(dim=0) + shift
         return (1 - 2 * (x * y).mean(dim=0) / spread.clamp_min(1e-8)).mean()
 
-    def answers(self, outputs: Tensor) -> Tensor:
-        """See `Objective`."""
-        return outputs * self._scale + self._mean
+    def answers(self, scores: Tensor) -> Tensor:
+        """See `Criterion`."""
+        assert self.units is not None
+        mean, scale = self.units
+        return scores * scale + mean
 
-    def score(self, answers: np.ndarray, clips: np.ndarray) -> float:
-        """See `Objective`."""
-        pairs = zip(self._truth[clips].T, answers.T, strict=True)
-        return float(np.mean([concordance(truth, answer) for truth, answer in pairs]))
+    def score(self, answers: np.ndarray, labels: np.ndarray) -> float:
+        """See `Criterion`; a single utterance agrees with nothing."""
+        return float(concordance(labels, answers).mean())
 
 
-def objective_of(task: Task, device: torch.device) -> Objective:
-    """The objective that fits a task's labels."""
-    return ValueObjective(task, device) if task.continuous else ClassObjective(task, device)
+def criterion_for(trained: np.ndarray, device: torch.device) -> Criterion:
+    """The criterion that fits labels as those of training, class numbers (n,) or values (n, Q)."""
+    return ClassCriterion(device) if trained.ndim == 1 else ValueCriterion(trained, device)

@@ -6,6 +6,7 @@ N: clips. K: classes. Q: dimensions of values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
         "WF1": float(100 * np.average(f1, weights=truth)),
         "MF1": float(100 * f1[truth + predicted > 0].mean()),
     }
+
+
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """WA of class numbers (N,) as a share, 1 where all are right."""
+    return float(np.mean(predicted == truth))
 
 
 def format_score(value: float | None, unit: str, name: str = "") -> str:
@@ -129,20 +135,44 @@ def moments(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.stack([term.sum(axis=0) for term in terms], axis=1)  # (Q, 7)
 
 
-def concordances(sums: np.ndarray) -> np.ndarray:
-    """CCC of many rows (..., 7) of `moments` at once, (...), see `concordance_scores`; NaN for fewer than two clips."""
-    count = sums[..., :1]
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy, _ = np.moveaxis(sums[..., 1:] / np.maximum(count, 1), -1, 0)  # (...)
-    x, y = np.maximum(mean_xx - mean_x**2, 0), np.maximum(mean_yy - mean_y**2, 0)
-    spread = x + y + (mean_x - mean_y) ** 2
-    tiny = 1e-12 * (mean_xx + mean_yy)  # below it a variance is what rounding left
-    found = np.divide(2 * (mean_xy - mean_x * mean_y), spread, out=np.ones(spread.shape), where=spread > tiny)
-    return np.where(count[..., 0] > 1, found, np.nan)
+@dataclass(frozen=True)
+class _Spread:
+    """What rows (..., 7) of `moments` say of two series, (...) each: population (co)variances, and how far apart."""
+
+    count: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    xy: np.ndarray
+    shift: np.ndarray
+    error: np.ndarray
+    tiny: np.ndarray
+    """Below it a variance is what rounding left."""
+
+    @classmethod
+    def of(cls, sums: np.ndarray) -> _Spread:
+        count = sums[..., :1]
+        mean_x, mean_y, mean_xx, mean_yy, mean_xy, error = np.moveaxis(sums[..., 1:] / np.maximum(count, 1), -1, 0)
+        return cls(
+            count=count[..., 0],
+            x=np.maximum(mean_xx - mean_x**2, 0),
+            y=np.maximum(mean_yy - mean_y**2, 0),
+            xy=mean_xy - mean_x * mean_y,
+            shift=mean_x - mean_y,
+            error=error,
+            tiny=1e-12 * (mean_xx + mean_yy),
+        )
+
+    @property
+    def concordances(self) -> np.ndarray:
+        """CCC; NaN for fewer than two clips."""
+        apart = self.x + self.y + self.shift**2
+        found = np.divide(2 * self.xy, apart, out=np.ones(apart.shape), where=apart > self.tiny)
+        return np.where(self.count > 1, found, np.nan)
 
 
 def mean_concordance(sums: np.ndarray) -> np.ndarray:
-    """Mean CCC over the dimensions of many sums (..., Q, 7) of `moments`, (...)."""
-    mean: np.ndarray = concordances(sums).mean(axis=-1)
+    """Mean CCC over the dimensions of many sums (..., Q, 7) of `moments`, (...); NaN for fewer than two clips."""
+    mean: np.ndarray = _Spread.of(sums).concordances.mean(axis=-1)
     return mean
 
 
@@ -155,22 +185,24 @@ def concordance_scores(sums: np.ndarray) -> dict[str, float | None]:
     Raises:
         ValueError: no clip was counted.
     """
-    if not sums[0]:
+    spread = _Spread.of(sums)
+    if not spread.count:
         raise ValueError("no clips to score")
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy, error = sums[1:] / sums[0]
-    x, y = max(mean_xx - mean_x**2, 0.0), max(mean_yy - mean_y**2, 0.0)
-    tiny = 1e-12 * (mean_xx + mean_yy)  # below it a variance is what rounding left
-    if sums[0] < 2:
-        return {"CCC": None, "Pearson": None, "MAE": float(error)}
-    correlation = (mean_xy - mean_x * mean_y) / np.sqrt(x * y) if min(x, y) > tiny else 0.0
-    return {"CCC": float(concordances(sums)), "Pearson": float(correlation), "MAE": float(error)}
+    if spread.count < 2:
+        return {"CCC": None, "Pearson": None, "MAE": float(spread.error)}
+    varies = min(spread.x, spread.y) > spread.tiny
+    correlation = spread.xy / np.sqrt(spread.x * spread.y) if varies else 0.0
+    return {"CCC": float(spread.concordances), "Pearson": float(correlation), "MAE": float(spread.error)}
 
 
-def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """CCC of two series (N,), see `concordance_scores`; 0 for a single clip, which agrees with nothing."""
-    origin = np.mean(truth)  # shifting both changes nothing, and keeps the digits of the squares
-    found = concordances(moments(truth[:, None] - origin, predicted[:, None] - origin)[0])
-    return float(np.nan_to_num(found))
+def concordance(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """CCC (Q,) of values (N, Q), see `concordance_scores`; 0 for a single clip, which agrees with nothing."""
+    origins = [np.mean(x) for x in truth.T]  # shifting both changes nothing, and keeps the digits of the squares
+    sums = [
+        moments(x[:, None] - origin, y[:, None] - origin)[0]
+        for x, y, origin in zip(truth.T, predicted.T, origins, strict=True)
+    ]
+    return np.nan_to_num(_Spread.of(np.stack(sums)).concordances)
 
 
 MAIN_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"UA": unweighted_accuracy, "CCC": mean_concordance}

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from emotion2vec.corpora.clips import ClipSet, examples
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.tasks.metrics import (
     METRICS,
@@ -82,10 +83,10 @@ class Classes:
     shown: tuple[str, ...] = METRICS
     main = "UA"
 
-    def __init__(self, clipset: ClipSet):
+    def __init__(self, clipset: Corpus):
         self.names = clipset.classes
         number = {label: position for position, label in enumerate(self.names)}
-        self.labels = np.array([number.get(clip.label, -1) for clip in clipset.clips], np.int64)  # (N,)
+        self.labels = np.array([number.get(clip.label or "", -1) for clip in clipset.utterances], np.int64)  # (N,)
 
     def fault(self, rows: np.ndarray) -> str | None:
         """See `Goal`."""
@@ -129,9 +130,9 @@ class Values:
     unit = ""
     main = "CCC"
 
-    def __init__(self, clipset: ClipSet, targets: Sequence[str]):
+    def __init__(self, clipset: Corpus, targets: Sequence[str]):
         self.names = tuple(targets)
-        self.labels = np.array([[clip.values[name] for name in targets] for clip in clipset.clips])  # (N, Q)
+        self.labels = np.array([[clip.values[name] for name in targets] for clip in clipset.utterances])  # (N, Q)
         several = tuple(f"CCC {name}" for name in targets)
         self.shown = ("CCC", *several) if len(targets) > 1 else ("CCC", "Pearson", "MAE")
         self._origin = self.labels.mean(axis=0)  # (Q,), so that sums of squares keep their digits
@@ -196,26 +197,26 @@ def check_tests(goal: Goal, clips: Sequence[int]) -> None:
         )
 
 
-def make_goal(clipset: ClipSet, targets: Sequence[str] = ()) -> Goal:
+def make_goal(clipset: Corpus, targets: Sequence[str] = ()) -> Goal:
     """Classes, or the values of these names."""
     return Values(clipset, targets) if targets else Classes(clipset)
 
 
-def with_values(clipset: ClipSet, targets: Sequence[str]) -> ClipSet:
+def with_values(clipset: Corpus, targets: Sequence[str]) -> Corpus:
     """Keep the clips that have all these values; the others are named as left out.
 
     Raises:
         ManifestError: no clip has one of them.
     """
-    known = sorted({name for clip in clipset.clips for name in clip.values})
+    known = sorted({name for clip in clipset.utterances for name in clip.values})
     if absent := [name for name in targets if name not in known]:
         raise ManifestError(
             f"{clipset.name}: no clip has a value of {examples(absent)}, expected one of {', '.join(known) or 'none'}"
         )
-    lacking = [[name for name in targets if name not in clip.values] for clip in clipset.clips]
+    lacking = [[name for name in targets if name not in clip.values] for clip in clipset.utterances]
     reasons = {
         clip.file: f"no value of {', '.join(names)}"
-        for clip, names in zip(clipset.clips, lacking, strict=True)
+        for clip, names in zip(clipset.utterances, lacking, strict=True)
         if names
     }
     return clipset.keep([not names for names in lacking], reasons)

@@ -1,10 +1,18 @@
-"""How a run trains, whatever its objective: optimization, devices, saving, logging and guards."""
+"""How a run trains, whatever its objective: data, optimization, devices, saving, logging and guards.
+
+A field that would clash with a Python keyword ends in an underscore here and not in YAML: `init.from`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
-from emotion2vec.settings import option
+from emotion2vec.data.config import AugmentConfig, DataConfig
+from emotion2vec.errors import ConfigError
+from emotion2vec.settings import build, check_ranges, fault_list, option, read_override, read_yaml
 
 
 @dataclass(kw_only=True)
@@ -124,3 +132,51 @@ class ProbeConfig:
     every: int = option(0, "updates between probes; 0 never probes", ge=0)
     arguments: list[str] = option([], "options of `emotion2vec probe`, such as [--dataset, emodb, --root, EMODB]")
     threads: int = option(1, "threads of the probing process", ge=1)
+
+
+@dataclass(kw_only=True)
+class TrainingConfig:
+    """What every run needs; an objective's configuration adds its own sections."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+
+
+Config = TypeVar("Config")
+
+
+def load(
+    cls: type[Config],
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    check: Callable[[Config], list[str]] = check_ranges,
+) -> Config:
+    """Read a configuration from YAML, then apply overrides such as `optim.lr=1e-4`.
+
+    Args:
+        cls: a dataclass whose fields are sections.
+        path: YAML file; None for the defaults.
+        overrides: `section.key=value` each.
+        check: lists what is wrong with what was read.
+
+    Raises:
+        ConfigError: all faults at once: unknown keys with near matches, wrong types, and what `check` lists.
+    """
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    if path is not None:
+        values.update(read_yaml(Path(path)))
+    for item in overrides:
+        values.update(read_override(item, faults))
+    config: Config = build(cls, values, faults)
+    faults += check(config)
+    if faults:
+        raise ConfigError(fault_list("the configuration", faults))
+    return config

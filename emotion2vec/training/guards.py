@@ -1,4 +1,4 @@
-"""Guards: what stops a run, or leaves an update out, before the optimizer moves."""
+"""The guard against spikes: it stops a run, or leaves an update out, before the optimizer moves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from emotion2vec.errors import TrainingError
-from emotion2vec.pretrain.targets import STD_FLOOR
 from emotion2vec.training.config import GuardConfig
 
 
@@ -77,23 +76,3 @@ class SpikeGuard:
 
 # Updates that the running mean of the gradient norm spans, and that it needs before it is a measure.
 _MEMORY, _WARM_UP = 100, 20
-
-
-def check_collapse(update: int, metrics: dict[str, float], guard: GuardConfig) -> None:
-    """Stop when targets or predictions have become constant.
-
-    Raises:
-        TrainingError: with the value and its limit.
-    """
-    if update <= guard.after_updates:
-        return
-    limits = {"target_std": guard.min_target_std, "prediction_std": guard.min_prediction_std}
-    for name, limit in limits.items():
-        if metrics[name] < limit:
-            raise TrainingError(
-                f"update {update}: the representation has collapsed: {name} is {metrics[name]:.4g}, expected at least "
-                f"{limit:g} (guard.min_{name}). A lower optim.lr or a slower teacher (ema.decay) may help."
-            )
-    # The floor itself is not reached: float32 running statistics stall a little above it.
-    if metrics.get("utterance_target_std", 1.0) < 5 * STD_FLOOR:
-        raise TrainingError(f"update {update}: the utterance target is the same for all utterances, expected variation")

@@ -1,25 +1,15 @@
-"""Instruments read now and then: speed, utilization, memory, and the ranks of features.
-
-B: utterances. T: frames. C: CNN channels.
-"""
+"""Instruments read now and then: speed, utilization, memory."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from emotion2vec.audio.frames import frame_count
-from emotion2vec.data.batches import MicroBatch
 from emotion2vec.devices import is_host, peak_memory
 from emotion2vec.hardware import best_rate, bf16_gain
-from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.training.computing import compute_dtype
-from emotion2vec.training.metrics import UpdateSize, UtteranceCovariance, channel_std, effective_rank
-from emotion2vec.training.work import utterance_flops
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -30,8 +20,7 @@ logger = logging.getLogger(__name__)
 class Instruments:
     """Measures what a log line shows beside losses; reading them makes the host wait for the device."""
 
-    def __init__(self, config: PretrainConfig, fabric: Fabric):
-        self.config = config
+    def __init__(self, fabric: Fabric):
         self.fabric = fabric
         self._peak = 0.0
         self._settled = False
@@ -59,23 +48,19 @@ class Instruments:
         size = 8192 if not is_host(device) else 1024 if native else 256  # what is emulated takes long
         return best_rate(device, dtype, size)
 
-    def features(self, cnn: Tensor, covariance: UtteranceCovariance) -> dict[str, float]:
-        """Effective ranks of CNN output (B, T, C) and utterance embeddings, and the CNN output's deviation."""
-        return {"cnn_rank": effective_rank(cnn), "cnn_std": channel_std(cnn), "utterance_rank": covariance.rank()}
+    def speed(self, audio: float, flops: float, seconds: float, waited: float) -> dict[str, float]:
+        """What an update says of speed.
 
-    def speed(
-        self, size: UpdateSize, micro_batches: Sequence[MicroBatch], seconds: float, waited: float
-    ) -> dict[str, float]:
-        """Audio per second over all processes, and this one's utilization, memory and wait for data."""
+        Args:
+            audio: what it held over all processes, in s.
+            flops: operations of this process.
+            seconds: time that it took.
+            waited: time of that for which this process waited for data.
+        """
         return {
             "seconds": seconds,
             "data_wait": waited / seconds,
-            "audio_seconds_per_second": size.seconds / seconds,
-            "mfu": self.utilization(sum(self._flops(batch) for batch in micro_batches), seconds),
+            "audio_seconds_per_second": audio / seconds,
+            "mfu": self.utilization(flops, seconds),
             "memory_gb": peak_memory(self.fabric.device) / 1e9,
         }
-
-    def _flops(self, batch: MicroBatch) -> float:
-        samples = batch.waveforms.shape[1]
-        frames = frame_count(samples, self.config.model.kernels, self.config.model.strides)
-        return len(batch.ids) * sum(utterance_flops(self.config, samples, frames).values())

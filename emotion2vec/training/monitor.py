@@ -30,8 +30,30 @@ class Monitor:
     Only the main process speaks; the monitors of the others are silent.
     """
 
-    def __init__(self, metrics_file: Path, config: LogConfig, first: int, last: int, *, is_main: bool):
+    def __init__(
+        self,
+        metrics_file: Path,
+        config: LogConfig,
+        first: int,
+        last: int,
+        *,
+        is_main: bool,
+        verb: str,
+        shown: Mapping[str, str],
+    ):
+        """Open the file, and show the bar where there is a terminal.
+
+        Args:
+            metrics_file: is appended to.
+            config: the section of the configuration.
+            first: update that comes next.
+            last: update that ends the run.
+            is_main: whether this process speaks.
+            verb: what is done, for the bar.
+            shown: metrics that are shown, each with its format.
+        """
         self.last = last
+        self.shown = shown
         self.is_main = is_main
         self.console = Console(stderr=True)
         self._file: IO[str] | None = metrics_file.open("a", encoding="utf-8") if is_main else None
@@ -43,7 +65,7 @@ class Monitor:
         self._bar: Progress | None = None
         if is_main and config.progress and self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("pretrain"),
+                TextColumn(verb),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[status]}"),
@@ -51,7 +73,7 @@ class Monitor:
                 console=self.console,
                 speed_estimate_period=ESTIMATED_FROM,
             )
-            self._task = self._bar.add_task("pretrain", total=last, completed=first - 1, status="")
+            self._task = self._bar.add_task(verb, total=last, completed=first - 1, status="")
             self._bar.start()
 
     def __enter__(self) -> Monitor:
@@ -76,7 +98,8 @@ class Monitor:
             self._file.flush()
         except OSError as error:
             self.say(f"update {update}: its metrics could not be written: {error}")
-        self._losses, self._logged = _losses(metrics), update
+        self._losses = "  ".join(form.format(metrics[name]) for name, form in self.shown.items() if name in metrics)
+        self._logged = update
 
     def advance(self, update: int, seconds: float) -> None:
         """Show that an update is done, after it has been logged if it is.
@@ -114,11 +137,3 @@ class Monitor:
 
 def _short(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-def _losses(metrics: Mapping[str, float]) -> str:
-    parts = [f"loss {metrics['loss']:.3f}", f"frame {metrics['frame_loss']:.3f}"]
-    if "utterance_loss" in metrics:
-        parts.append(f"utterance {metrics['utterance_loss']:.3f}")
-    parts.append(f"explained {metrics['explained_share']:.2f}")
-    return "  ".join(parts)

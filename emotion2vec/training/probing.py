@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from emotion2vec.audio.decode.process import spawn
 from emotion2vec.checkpoint.native import save_model
-from emotion2vec.pretrain.config import PretrainConfig
+from emotion2vec.model.config import Emotion2vecConfig
+from emotion2vec.training.config import ProbeConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ STOP_SECONDS = 10.0
 
 
 class Prober:
-    """Runs `emotion2vec probe` on the student of an update, one at a time, and appends scores to `probes.jsonl`.
+    """Runs `emotion2vec probe` on the model of an update, one at a time, and appends scores to `probes.jsonl`.
 
     Attributes:
         update: whose probe runs, None when none does.
@@ -36,7 +37,7 @@ class Prober:
         chosen_by: keys of the clips whose labels the probes have scored (`utterance_key`).
     """
 
-    def __init__(self, config: PretrainConfig, file: Path, say: Callable[[str], None]):
+    def __init__(self, config: ProbeConfig, file: Path, say: Callable[[str], None]):
         self.config = config
         self.file = file
         self.update: int | None = None
@@ -48,30 +49,30 @@ class Prober:
 
     def due(self, update: int) -> bool:
         """Whether a probe of this update should start."""
-        return bool(self.config.probe.every) and update % self.config.probe.every == 0
+        return bool(self.config.every) and update % self.config.every == 0
 
-    def start(self, update: int, weights: Mapping[str, Tensor]) -> None:
-        """Start a probe of the student's weights, on the CPU, at low priority."""
+    def start(self, update: int, model: Emotion2vecConfig, weights: Mapping[str, Tensor]) -> None:
+        """Start a probe of a model, by its dimensions and weights, on the CPU, at low priority."""
         if self._process is not None:
             self._say(f"no probe of update {update}: the one of update {self.update} is not done")
             return
-        model = self._folder / f"update_{update:08d}"
+        folder = self._folder / f"update_{update:08d}"
         try:
-            save_model(model, self.config.model, weights)
+            save_model(folder, model, weights)
             log = (self._folder / "log.txt").open("ab")
         except OSError as error:
             self._say(f"no probe of update {update}: its model could not be written: {error}")
             return
-        scores = model.with_suffix(".json")
-        command = [*self.command, *self.config.probe.arguments]
-        command += ["--model", str(model), "--device", "cpu", "--output", str(scores), "--select"]
+        scores = folder.with_suffix(".json")
+        command = [*self.command, *self.config.arguments]
+        command += ["--model", str(folder), "--device", "cpu", "--output", str(scores), "--select"]
         with log:
             self._process = spawn(
                 ["nice", *command] if shutil.which("nice") else command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"OMP_NUM_THREADS": str(self.config.probe.threads)},
+                env=os.environ | {"OMP_NUM_THREADS": str(self.config.threads)},
                 start_new_session=True,  # Ctrl-C is for the training
             )
         self.update = update

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +18,18 @@ from emotion2vec.checkpoint.native import (
     VERSIONS_FILE,
     WEIGHTS_FILE,
     checkpoints,
-    description,
     heard_tensors,
     newest_checkpoint,
     read_state,
     read_tensors,
     write_folder,
 )
-from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.files import check_folder_name
-from emotion2vec.pretrain.config import PretrainConfig, load_config
+from emotion2vec.errors import CheckpointError, ConfigError, StorageError
+from emotion2vec.files import check_folder_name, complete_file, write_text
 from emotion2vec.settings import to_dict, to_yaml
+from emotion2vec.training.config import TrainingConfig, load
 from emotion2vec.training.schedules import learning_rate
+from emotion2vec.version import TRAINED_WITH, git_commit, versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,21 +63,23 @@ class TrainingState:
 
     Attributes:
         values: numbers and short lists, such as the update and the position in the data.
-        weights: the student's weights, as in `model.safetensors`.
-        tensors: everything else: teacher, decoder, optimizer moments, running statistics.
+        weights: the model's weights, as in `model.safetensors`.
+        tensors: everything else: what stands beside the model, optimizer moments, running statistics.
         heard: which utterances the run has heard; None where that cannot be told.
+        description: what `model.json` says of the model; a checkpoint that is read leaves it empty.
     """
 
     values: dict[str, Any]
     weights: Mapping[str, Tensor]
     tensors: Mapping[str, Tensor]
     heard: Heard | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RunFolder:
     """One run's folder; opening it checks that the run there, if any, is the same one."""
 
-    def __init__(self, config: PretrainConfig):
+    def __init__(self, config: TrainingConfig):
         self.path = Path(config.run.dir)
         self.config = config
         self.config_file = self.path / "config.yaml"
@@ -98,33 +97,38 @@ class RunFolder:
 
         Raises:
             ConfigError: a run with other settings is there, or the path is a file or called like one.
+            StorageError: the disk does not take the files; those that were there stay as they were.
         """
         check_folder_name(self.path, "run.dir", "a run")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigError(f"run.dir is {self.path}, which is a file, expected a folder") from error
-        notes = self._check_same_run() if newest_checkpoint(self.path) is not None else []
-        self.config_file.write_text(to_yaml(self.config), encoding="utf-8")
-        (self.path / VERSIONS_FILE).write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
-        return [*notes, *self._note_computing(computing)]
+        notes = self._same_run_notes() if newest_checkpoint(self.path) is not None else []
+        try:
+            write_text(self.config_file, to_yaml(self.config))
+            found = versions(*TRAINED_WITH) | {"git_commit": git_commit()}
+            write_text(self.path / VERSIONS_FILE, json.dumps(found, indent=2) + "\n")
+            return [*notes, *self._note_computing(computing)]
+        except OSError as error:
+            raise StorageError(f"run.dir {self.path}: cannot be written: {error}; what was there is intact") from error
 
     def _note_computing(self, computing: Computing) -> list[str]:
         """Keep what a run computes with; a note where that is something else than before."""
         file, before = self.path / COMPUTING, None
         with suppress(OSError, ValueError):
             before = json.loads(file.read_text(encoding="utf-8"))
-        file.write_text(json.dumps(computing.facts(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(file, json.dumps(computing.facts(), indent=2, ensure_ascii=False) + "\n")
         changes = computing.changes(before) if before and newest_checkpoint(self.path) is not None else []
         return (
             [f"computing otherwise than before, which changes the last digits: {'; '.join(changes)}"] if changes else []
         )
 
-    def _check_same_run(self) -> list[str]:
+    def _same_run_notes(self) -> list[str]:
         """Compare the settings with those of the run that is there; notes of what was accepted."""
         if not self.config_file.is_file():
             raise ConfigError(f"{self.path}: holds checkpoints but no config.yaml, expected another run.dir")
-        before = load_config(self.config_file)
+        before = load(type(self.config), self.config_file)
         there, here = _fixed_values(before), _fixed_values(self.config)
         notes = []
         if self.config.run.extend and self.config.optim.max_updates > before.optim.max_updates:
@@ -142,7 +146,7 @@ class RunFolder:
             )
         return notes
 
-    def _extension(self, before: PretrainConfig) -> str:
+    def _extension(self, before: TrainingConfig) -> str:
         """What it means to go on with a finished run.
 
         Raises:
@@ -203,7 +207,7 @@ class RunFolder:
             write_folder(
                 folder,
                 tensors,
-                {CONFIG_FILE: description(self.config.model), STATE_FILE: state.values},
+                {CONFIG_FILE: state.description, STATE_FILE: state.values},
             )
         except (OSError, SafetensorError) as error:
             last = newest_checkpoint(self.path)
@@ -222,9 +226,8 @@ class RunFolder:
         folder = self.path / CHECKPOINTS / f"update_{update:08d}"
         heard = read_heard(folder)
         if heard is not None:
-            partial = folder / f".{HEARD_FILE}.partial"
-            partial.write_bytes(save(heard.with_more(labels=keys).tensors()))
-            partial.replace(folder / HEARD_FILE)
+            with complete_file(folder / HEARD_FILE) as partial:
+                partial.write_bytes(save(heard.with_more(labels=keys).tensors()))
 
     def _prune(self, keep: Collection[int]) -> None:
         """Remove checkpoints that are neither among the last, nor an n-th, nor the best, nor in `keep`."""
@@ -255,9 +258,7 @@ class RunFolder:
         for file in (self.metrics_file, self.probes_file):
             if file.is_file():
                 kept = [json.dumps(line) + "\n" for line in read_lines(file) if line["update"] <= update]
-                partial = file.with_suffix(".partial")
-                partial.write_text("".join(kept), encoding="utf-8")
-                partial.replace(file)
+                write_text(file, "".join(kept))
         for leftover in (self.path / CHECKPOINTS).glob(".update_*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -275,29 +276,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that decide numbers, and the git commit of a clone."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "git_commit": _git_commit()}
-    for name in ("emotion2vec", "torch", "lightning", "lhotse", "numpy", "soundfile", "soxr"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def _git_commit() -> str | None:
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(source), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _fixed_values(config: PretrainConfig) -> dict[str, Any]:
+def _fixed_values(config: TrainingConfig) -> dict[str, Any]:
     """Settings that decide what is computed, by dotted name."""
     return {
         f"{section}.{key}": value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from emotion2vec.pretrain.config import EmaConfig
 from emotion2vec.training.config import OptimConfig
 
 
@@ -14,10 +13,3 @@ def learning_rate(update: int, config: OptimConfig) -> float:
         return config.lr * update / config.warmup_updates
     progress = (update - config.warmup_updates) / (config.max_updates - config.warmup_updates)
     return config.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-
-
-def ema_decay(update: int, config: EmaConfig) -> float:
-    """Decay of the teacher after one update: linear from `decay` to `end_decay` over `anneal_updates`."""
-    if update >= config.anneal_updates:
-        return config.end_decay
-    return config.decay + (config.end_decay - config.decay) * update / config.anneal_updates

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.native import load_weights
 from emotion2vec.errors import CheckpointError
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.training.objective import Objective
 from emotion2vec.training.strategy import whole
 
 if TYPE_CHECKING:
@@ -21,28 +21,33 @@ if TYPE_CHECKING:
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
+_NETWORK, _OPTIMIZER, _RUN = "pretrainer.", "optimizer.", "run."
+"""What names in `training.safetensors` start with: of the network beside the model, of Adam, of the objective."""
 
-def student_tensors(pretrainer: Pretrainer, *, keep: bool) -> dict[str, Tensor]:
-    """A copy of the student's weights in host memory; empty where `keep` is off.
+
+def model_tensors(objective: Objective, *, keep: bool) -> dict[str, Tensor]:
+    """A copy of the model's weights in host memory; empty where `keep` is off.
 
     All processes must call this: sharded weights are put together.
     """
-    return _host_copy(pretrainer.student.state_dict().items(), keep)
+    return _host_copy(objective.model.state_dict().items(), keep)
 
 
-def training_tensors(
-    pretrainer: Pretrainer, optimizer: Optimizer, extra: Mapping[str, Tensor], *, keep: bool
-) -> dict[str, Tensor]:
-    """A copy of all the rest: teacher, decoder, running statistics, Adam's moments, and `extra` under `run.`."""
+def training_tensors(objective: Objective, optimizer: Optimizer, *, keep: bool) -> dict[str, Tensor]:
+    """A copy of all the rest: the network beside the model, Adam's moments, and the objective's own state."""
+    prefix = _model_prefix(objective)
     tensors = {
-        f"pretrainer.{name}": value
-        for name, value in pretrainer.state_dict().items()
-        if not name.startswith("student.")
+        _NETWORK + name: value for name, value in objective.network.state_dict().items() if not name.startswith(prefix)
     }
-    for name, parameter in pretrainer.named_parameters():
+    for name, parameter in objective.network.named_parameters():
         for part, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{part}.{name}"] = value
-    return _host_copy((tensors | {f"run.{name}": value for name, value in extra.items()}).items(), keep)
+            tensors[f"{_OPTIMIZER}{part}.{name}"] = value
+    return _host_copy((tensors | {_RUN + name: value for name, value in objective.state().items()}).items(), keep)
+
+
+def _model_prefix(objective: Objective) -> str:
+    """What the names of the model's weights start with in the network."""
+    return next(f"{name}." for name, module in objective.network.named_modules() if module is objective.model)
 
 
 def _host_copy(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
@@ -55,46 +60,38 @@ def _host_copy(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, T
 
 
 def restore(
-    pretrainer: Pretrainer,
+    objective: Objective,
     optimizer: Optimizer,
     weights: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
     source: str,
-) -> dict[str, Tensor]:
-    """Put back what `student_tensors` and `training_tensors` took, and return the extra tensors.
+) -> None:
+    """Put back what `model_tensors` and `training_tensors` took.
 
     Args:
-        pretrainer: receives weights and running statistics.
+        objective: receives weights, running statistics and its state.
         optimizer: receives Adam's moments.
-        weights: the student's.
+        weights: the model's.
         tensors: the rest.
         source: where they come from, for messages.
 
     Raises:
         CheckpointError: they do not fit.
     """
-    state = {f"student.{name}": value for name, value in weights.items()}
-    state |= _under("pretrainer.", tensors)
-    load_weights(_Like(pretrainer), state, source)
-    for name, parameter in pretrainer.named_parameters():
-        if f"optimizer.step.{name}" not in tensors:
+    prefix = _model_prefix(objective)
+    state = {prefix + name: value for name, value in weights.items()} | _under(_NETWORK, tensors)
+    load_weights(_Like(objective.network), state, source)
+    for name, parameter in objective.network.named_parameters():
+        if f"{_OPTIMIZER}step.{name}" not in tensors:
             continue
         try:
-            step, *moments = (tensors[f"optimizer.{part}.{name}"] for part in _MOMENTS)
+            step, *moments = (tensors[f"{_OPTIMIZER}{part}.{name}"] for part in _MOMENTS)
         except KeyError as error:
             raise CheckpointError(f"{source}: the optimizer's state lacks {error}") from error
         optimizer.state[parameter] = {"step": step.to(parameter.device) if optimizer.defaults["fused"] else step} | {
             part: _as_sharded(value, parameter) for part, value in zip(_MOMENTS[1:], moments, strict=True)
         }
-    return _under("run.", tensors)
-
-
-def forward_method(module: torch.nn.Module, name: str) -> None:
-    """Let a method be called as `forward` is, also where weights are sharded and only then put together."""
-    from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
-
-    if isinstance(module, FSDPModule):
-        register_fsdp_forward_method(module, name)
+    objective.load(_under(_RUN, tensors))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.hardware import best_precision, multiplies
-from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -24,8 +23,13 @@ Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 _PRECISIONS: dict[str, Precision] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
-def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
+def build_fabric(run: RunConfig, loggers: Sequence[Any] = (), *, find_unused: bool = False) -> Fabric:
     """Set up devices, processes, precision and loggers; `launch` of the result starts the processes.
+
+    Args:
+        run: the section of the configuration.
+        loggers: of other tools.
+        find_unused: whether an update may leave out parameters that train, the same ones on every rank.
 
     Raises:
         ConfigError: the devices are not there, or cannot compute in the precision.
@@ -38,10 +42,13 @@ def build_fabric(config: PretrainConfig, loggers: Sequence[Any] = ()) -> Fabric:
         logging.getLogger(name).setLevel(logging.WARNING)
     from emotion2vec.training.accelerators import fabric_arguments, training_device
 
-    devices, nodes = process_grid(config.run)
-    device = training_device(config.run, devices, devices * nodes)
-    precision = _PRECISIONS[resolve_precision(config.run.precision, device)]
-    arguments = {"strategy": _strategy(config, devices * nodes), **fabric_arguments(device, devices, precision)}
+    devices, nodes = process_grid(run)
+    device = training_device(run, devices, devices * nodes)
+    precision = _PRECISIONS[resolve_precision(run.precision, device)]
+    arguments = {
+        "strategy": _strategy(run.strategy, devices * nodes, find_unused),
+        **fabric_arguments(device, devices, precision),
+    }
     return Fabric(num_nodes=nodes, loggers=list(loggers), **arguments)
 
 
@@ -71,25 +78,24 @@ def process_grid(run: RunConfig) -> tuple[int, int]:
     return run.devices, run.nodes
 
 
-def _strategy(config: PretrainConfig, processes: int) -> Any:
+def _strategy(kind: str, processes: int, find_unused: bool) -> Any:
     """The distributed strategy; one process with a whole model needs none."""
     from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy
 
-    if config.run.strategy == "fsdp":
+    if kind == "fsdp":
         return ModelParallelStrategy(_shard, data_parallel_size=processes, tensor_parallel_size=1)
     if processes == 1:
         return "auto"
     return DDPStrategy(
-        # Layerdrop leaves blocks out of an update, the same ones on every rank.
-        find_unused_parameters=config.model.layerdrop > 0,
-        # Nothing but the running statistics is a buffer, and the trainer keeps those equal.
+        find_unused_parameters=find_unused,
+        # Nothing but running statistics is a buffer, and objectives keep those equal.
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
     )
 
 
-def _shard(pretrainer: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Shard student, decoder and teacher (FSDP2): each block by itself, the rest together.
+def _shard(network: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Shard all that there is (FSDP2): each block by itself, the rest together.
 
     The parameters are cast by autocast, as with other strategies, so that masters and EMA stay float32.
     """
@@ -98,13 +104,21 @@ def _shard(pretrainer: nn.Module, mesh: DeviceMesh) -> nn.Module:
     from emotion2vec.model.transformer import Block
 
     data_parallel = mesh["data_parallel"]
-    for module in pretrainer.modules():
+    for module in network.modules():
         if isinstance(module, Block):
             fully_shard(module, mesh=data_parallel)
-    fully_shard(pretrainer, mesh=data_parallel)
-    return pretrainer
+    fully_shard(network, mesh=data_parallel)
+    return network
 
 
 def whole(tensor: Tensor) -> Tensor:
     """A sharded tensor put together, for which all processes must ask; one that is not sharded as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def forward_method(module: nn.Module, name: str) -> None:
+    """Let a method be called as `forward` is, also where weights are sharded and only then put together."""
+    from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+
+    if isinstance(module, FSDPModule):
+        register_fsdp_forward_method(module, name)

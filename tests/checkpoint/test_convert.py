@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 
 import emotion2vec
 from emotion2vec.checkpoint import save_model
-from emotion2vec.checkpoint.convert import WRITERS, convert
 from emotion2vec.checkpoint.formats.names import state_to_fairseq
 from emotion2vec.checkpoint.provenance import licence
 from emotion2vec.checkpoint.source import Source, read_source
 from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.exporting.convert import WRITERS, convert
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.network import Pretrainer
 
 LABELS = ("生气/angry", "happy", "unuse_0", "<unk>")
 FILES = ["native", "fairseq", "funasr", "huggingface"]

@@ -7,10 +7,10 @@ import pytest
 from networks import tiny_config
 
 from emotion2vec.checkpoint import load_model
-from emotion2vec.checkpoint.convert import convert
 from emotion2vec.checkpoint.heard import HEARD_FILE, MOST_KEPT, Heard, read_heard, utterance_key
 from emotion2vec.checkpoint.native import save_model
 from emotion2vec.errors import CheckpointError
+from emotion2vec.exporting.convert import convert
 from emotion2vec.model.encoder import Emotion2vec
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emotion2vec.corpora.clips import audio_files
-from emotion2vec.corpora.lists.tables import read_class_folders
-from emotion2vec.corpora.named.datasets import read_corpus
+from emotion2vec.corpora.lists.folders import audio_files, read_class_folders
+from emotion2vec.corpora.named.datasets import read_named
 from emotion2vec.corpora.named.readers import CORPORA
 from emotion2vec.errors import ConfigError, ManifestError
 
@@ -26,9 +25,9 @@ def test_names_agree_with_the_published_metadata(shared: Path, name: str) -> Non
     with (root / "metadata.tsv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     expected = {row["file"]: (row["speaker"], row["gender"], row["emotion"]) for row in rows}
-    found = read_corpus(name, root)
-    assert {clip.file: (clip.speaker, clip.gender, clip.label) for clip in found.clips} == expected
-    assert len(found.clips) == CORPORA[name].clips
+    found = read_named(name, root)
+    assert {clip.file: (clip.speaker, clip.gender, clip.label) for clip in found.utterances} == expected
+    assert len(found.utterances) == CORPORA[name].clips
     assert found.warnings == ()
 
 
@@ -42,21 +41,21 @@ def test_ravdess_has_its_published_counts(tmp_path: Path) -> None:
         for take in (1, 2)
     ]
     song = "Actor_01/03-02-03-01-01-01-01.wav"
-    found = read_corpus("ravdess", make(tmp_path, *names, song))
+    found = read_named("ravdess", make(tmp_path, *names, song))
     (warning,) = found.warnings
     assert "1 audio files" in warning and f"are no clips of RAVDESS speech; left out: {song}" in warning
-    assert len(found.clips) == 1440
-    assert Counter(clip.label for clip in found.clips) == {"neutral": 96} | dict.fromkeys(
+    assert len(found.utterances) == 1440
+    assert Counter(clip.label for clip in found.utterances) == {"neutral": 96} | dict.fromkeys(
         ["calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise"], 192
     )
-    assert {clip.gender for clip in found.clips if clip.speaker == "12"} == {"female"}
+    assert {clip.gender for clip in found.utterances if clip.speaker == "12"} == {"female"}
 
 
 def test_only_stems_count_and_doubles_are_taken_once(tmp_path: Path) -> None:
     root = make(tmp_path, "wav/03a01Fa.flac", "deep/er/16b10Wb.MP3", "copy/03a01Fa.wav", "wav/noise.wav", "03a01Na.txt")
-    found = read_corpus("emodb", root)
-    assert [clip.path.stem for clip in found.clips] == ["03a01Fa", "16b10Wb"]
-    assert found.clips[1].label == "anger"
+    found = read_named("emodb", root)
+    assert [clip.path.stem for clip in found.utterances] == ["03a01Fa", "16b10Wb"]
+    assert found.utterances[1].label == "anger"
     assert any("twice" in warning for warning in found.warnings)
     assert any("1 audio files" in warning and warning.endswith("left out: wav/noise.wav") for warning in found.warnings)
     assert any("2 clips of EmoDB, expected 535" in warning for warning in found.warnings)
@@ -64,18 +63,18 @@ def test_only_stems_count_and_doubles_are_taken_once(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_the_corpus_says_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"1 audio files such as a\.wav, expected the 535 clips of EmoDB.*03a01Fa"):
-        read_corpus("emodb", make(tmp_path, "a.wav"))
+        read_named("emodb", make(tmp_path, "a.wav"))
     with pytest.raises(ManifestError, match="no such folder"):
-        read_corpus("emodb", tmp_path / "absent")
+        read_named("emodb", tmp_path / "absent")
     with pytest.raises(ConfigError, match="'emo-db', expected one of aesdd, ased, cafe"):
-        read_corpus("emo-db", tmp_path)
+        read_named("emo-db", tmp_path)
 
 
 def test_media_of_every_kind_are_audio_and_videos_only_where_nothing_was_taken_out(tmp_path: Path) -> None:
     for name in ("joy/a.wav", "joy/a.mp4", "joy/b.mp4", "fear/c.m4a", "fear/d.webm", "fear/e.sph", "fear/f.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in audio_files(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in audio_files(tmp_path, doubles=False)]
     assert found == ["fear/c.m4a", "fear/d.webm", "fear/e.sph", "joy/a.wav", "joy/b.mp4"]
-    clips = read_class_folders(tmp_path).clips
+    clips = read_class_folders(tmp_path).utterances
     assert [(clip.file, clip.label) for clip in clips] == [(file, file.partition("/")[0]) for file in found]

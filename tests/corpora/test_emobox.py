@@ -41,7 +41,7 @@ def test_faults_are_repaired_and_told(tmp_path: Path, audio: Path) -> None:
     fold = {"f/m_train_fold_1.jsonl": rows[:2], "f/m_train_fold1.jsonl": rows[:1], "f/m_test_fold_1.jsonl": rows[2:4]}
     data = write(tmp_path / "m", rows, {"sad": "Sad", "angry": "Angry"}, fold)
     found = read_emobox(data, audio)
-    assert [(clip.file, clip.label) for clip in found.clips] == [
+    assert [(clip.file, clip.label) for clip in found.utterances] == [
         ("x/a.opus", "Sad"),
         ("y/b.opus", "Angry"),
         ("y/c.flac", "Bored"),
@@ -56,7 +56,7 @@ def test_faults_are_repaired_and_told(tmp_path: Path, audio: Path) -> None:
 def test_a_stem_in_two_places_is_not_guessed(tmp_path: Path, audio: Path) -> None:
     rows = [{"key": "m-b", "wav": "downloads/z/b.wav", "emo": "s"}, {"key": "m-a", "wav": "a.wav", "emo": "s"}]
     found = read_emobox(write(tmp_path / "m", rows, {"s": "Sad"}, {}), audio)
-    assert [clip.file for clip in found.clips] == ["x/a.opus"] and "m-b" in found.left_out
+    assert [clip.file for clip in found.utterances] == ["x/a.opus"] and "m-b" in found.left_out
 
 
 def test_what_is_not_emobox_is_refused(tmp_path: Path, audio: Path) -> None:
@@ -71,23 +71,25 @@ def test_what_is_not_emobox_is_refused(tmp_path: Path, audio: Path) -> None:
     with pytest.raises(ManifestError, match=r"label_dict\.json: holds a list, expected an object"):
         read_emobox(data, audio)
     (data / "m.jsonl").write_text('{"key": 1}\n{no\n[]')
-    with pytest.raises(ManifestError, match=r"line 2: .*line 3: expected an object"):
+    with pytest.raises(ManifestError, match=r"line 2: .*line 3: found list, expected one JSON object"):
         read_emobox(data, audio)
 
 
 @pytest.mark.parametrize(("name", "folds"), [("emodb", 5), ("ased", 1)])
 def test_the_published_metadata(shared: Path, name: str, folds: int) -> None:
     found = read_emobox(shared / "data" / "emobox" / name, shared / "data" / name)
-    assert len(found.clips) == {"emodb": 535, "ased": 2474}[name]
+    assert len(found.utterances) == {"emodb": 535, "ased": 2474}[name]
     assert not found.left_out
     assert len(found.classes) == {"emodb": 7, "ased": 5}[name]
-    assert {clip.speaker for clip in found.clips} - {None}
+    assert {clip.speaker for clip in found.utterances} - {None}
     splits = make_folds(found, "emobox")
     assert len(splits) == folds
     for fold in splits:
         assert not set(fold.train) & set(fold.test)
     if name == "emodb":
-        assert Counter(clip.label for clip in found.clips)["Neutral"] == 79  # the map has `Neutral`, the rows `neutral`
+        assert (
+            Counter(clip.label for clip in found.utterances)["Neutral"] == 79
+        )  # the map has `Neutral`, the rows `neutral`
         assert sorted(i for fold in splits for i in fold.test) == list(range(535))
         assert any("two file names, with the same clips" in warning for warning in found.warnings)
 
@@ -107,8 +109,8 @@ def test_the_published_metadata_agrees_with_the_readers(
     for file in audio:
         (tmp_path / file).with_suffix(".wav").touch()
     found = read_emobox(data, tmp_path / "downloads" / name)
-    assert (len(found.clips), found.left_out, len(found.classes)) == (count, {}, classes)
-    assert len({clip.speaker for clip in found.clips} - {None}) == speakers
+    assert (len(found.utterances), found.left_out, len(found.classes)) == (count, {}, classes)
+    assert len({clip.speaker for clip in found.utterances} - {None}) == speakers
     splits = make_folds(found, "emobox")
     assert not any(fold.shared_speakers for fold in splits)
     assert [fold.valid is not None for fold in splits] == ([True] if name == "meld" else [False] * 5)
@@ -118,4 +120,4 @@ def test_names_without_hyphens_are_known(tmp_path: Path) -> None:
     (tmp_path / "1001_DFA_ANG_XX.wav").touch()
     rows = [{"key": "cremad-1001-DFA-ANG-XX", "dataset": "cremad", "wav": "x/1001_DFA_ANG_XX.wav", "emo": "ANG"}]
     found = read_emobox(write(tmp_path / "cremad", rows, {"ANG": "Angry"}, {}), tmp_path)
-    assert (found.name, found.clips[0].speaker, found.clips[0].label) == ("crema-d", "1001", "Angry")
+    assert (found.name, found.utterances[0].speaker, found.utterances[0].label) == ("crema-d", "1001", "Angry")

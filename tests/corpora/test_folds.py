@@ -8,25 +8,27 @@ import numpy as np
 import pytest
 
 from emotion2vec.corpora import folds as schemes
-from emotion2vec.corpora.audit import audit
-from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.audit import audit_split
 from emotion2vec.corpora.folds import Fold, balanced_groups, validation_split
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError
 
 
-def clips_of(speakers: int, each: int = 6, **fields: str) -> list[Clip]:
+def clips_of(speakers: int, each: int = 6, **fields: str) -> list[Utterance]:
     return [
-        Clip(file=f"{s}-{i}", path=Path(f"{s}-{i}"), label="abc"[i % 3], speaker=f"s{s:02d}", **fields)
+        Utterance(
+            id=f"{s}-{i}", file=f"{s}-{i}", audio=Path(f"{s}-{i}"), label="abc"[i % 3], speaker=f"s{s:02d}", **fields
+        )
         for s in range(speakers)
         for i in range(each)
     ]
 
 
-def make_folds(clips: list[Clip], scheme: str) -> list[Fold]:
-    return schemes.make_folds(ClipSet(name="made", root=Path(), clips=tuple(clips)), scheme)
+def make_folds(clips: list[Utterance], scheme: str) -> list[Fold]:
+    return schemes.make_folds(Corpus(name="made", root=Path(), utterances=tuple(clips)), scheme)
 
 
-def speakers_of(clips: list[Clip], rows: np.ndarray) -> set[str | None]:
+def speakers_of(clips: list[Utterance], rows: np.ndarray) -> set[str | None]:
     return {clips[i].speaker for i in rows}
 
 
@@ -159,7 +161,7 @@ def test_a_clip_without_a_speaker_leaves_the_other_speakers_apart() -> None:
         assert {3, 50} <= set(train)
     (said,) = [
         text
-        for text in audit(ClipSet(name="made", root=Path(), clips=tuple(unnamed)), [fold])["warnings"]
+        for text in audit_split(Corpus(name="made", root=Path(), utterances=tuple(unnamed)), [fold]).warnings
         if "no speaker" in text
     ]
     assert said.startswith("2 training clips have no speaker") and "held out for validation in 1 of 1 folds" in said
@@ -174,12 +176,12 @@ def test_folds_that_a_corpus_brings() -> None:
         "fold_1": {"train": (0, 1, 2, 3), "test": (8, 9)},
         "fold_2": {"train": (6,), "valid": (7,), "test": (1,)},
     }
-    found = schemes.make_folds(ClipSet(name="x", root=Path(), clips=clips, splits=brought), "emobox")
+    found = schemes.make_folds(Corpus(name="x", root=Path(), utterances=clips, splits=brought), "emobox")
     assert [fold.name for fold in found] == ["fold_1", "fold_2"]
     assert found[0].valid is None and found[1].valid is not None and found[1].valid.tolist() == [7]
     brought["fold_2"]["test"] = ()
     with pytest.raises(ConfigError, match="fold_2 has no clip to test on"):
-        schemes.make_folds(ClipSet(name="x", root=Path(), clips=clips, splits=brought), "emobox")
+        schemes.make_folds(Corpus(name="x", root=Path(), utterances=clips, splits=brought), "emobox")
     with pytest.raises(ConfigError, match="brings none, expected --emobox"):
         make_folds(list(clips), "emobox")
 
@@ -201,6 +203,6 @@ def test_folds_that_a_corpus_brings() -> None:
         (clips_of(1, each=3), "random", "with 3 clips"),
     ],
 )
-def test_what_a_scheme_cannot_do_is_said(clips: list[Clip], scheme: str, message: str) -> None:
+def test_what_a_scheme_cannot_do_is_said(clips: list[Utterance], scheme: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_folds(clips, scheme)

@@ -12,34 +12,35 @@ import pytest
 from probe.conversations import write_tone
 from probe.stand_in import run_plan
 
-from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.folds import make_folds, validation_split
 from emotion2vec.corpora.joining import Part, join_corpora
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.benchmark.plan import load_plan
 
 
-def corpus(name: str, *labels: str, speakers: int = 3, warnings: tuple[str, ...] = ()) -> ClipSet:
+def corpus(name: str, *labels: str, speakers: int = 3, warnings: tuple[str, ...] = ()) -> Corpus:
     clips = [
-        Clip(
+        Utterance(
+            id=f"{speaker}/{label}.wav",
             file=f"{speaker}/{label}.wav",
-            path=Path(f"/{name}/{speaker}/{label}.wav"),
+            audio=Path(f"/{name}/{speaker}/{label}.wav"),
             label=label,
             speaker=f"s{speaker}",
         )
         for speaker in range(speakers)
         for label in labels
     ]
-    return ClipSet(name=name, root=Path("/", name), clips=tuple(clips), warnings=warnings)
+    return Corpus(name=name, root=Path("/", name), utterances=tuple(clips), warnings=warnings)
 
 
 def part(name: str, *labels: str, **settings: object) -> Part:
-    return Part(name=name, clipset=corpus(name, *labels), **settings)  # type: ignore[arg-type]
+    return Part(name=name, corpus=corpus(name, *labels), **settings)  # type: ignore[arg-type]
 
 
 def test_shared_classes_are_kept_and_the_others_named() -> None:
     found = join_corpora([part("de", "happy", "Sad", "boredom"), part("pl", "happiness", "sadness", "fear")], "both")
-    assert found.classes == ("happiness", "sadness") and len(found.clips) == 12
+    assert found.classes == ("happiness", "sadness") and len(found.utterances) == 12
     assert found.mapping == {
         "de": {"Sad": "sadness", "boredom": "", "happy": "happiness"},
         "pl": {"fear": "", "happiness": "happiness", "sadness": "sadness"},
@@ -48,8 +49,8 @@ def test_shared_classes_are_kept_and_the_others_named() -> None:
         "de: 3 clips are left out, of classes that are not shared: boredom 3",
         "pl: 3 clips are left out, of classes that are not shared: fear 3",
     )
-    assert {clip.speaker for clip in found.clips} == {f"{c}:s{i}" for c in ("de", "pl") for i in range(3)}
-    assert len({clip.file for clip in found.clips}) == 12
+    assert {clip.speaker for clip in found.utterances} == {f"{c}:s{i}" for c in ("de", "pl") for i in range(3)}
+    assert len({clip.file for clip in found.utterances}) == 12
 
 
 def test_synonyms_that_are_other_words_are_told() -> None:
@@ -76,8 +77,8 @@ def test_folds_leave_out_a_corpus_or_a_language_and_validate_on_neither() -> Non
     assert (german.name, len(german.train), len(german.test)) == ("de", 12, 6)
     for fold in (german, english):
         assert fold.shared_speakers == ()
-        heard = np.concatenate(validation_split(found.clips, fold, seed=0))
-        assert {found.clips[i].language for i in heard}.isdisjoint({fold.name})
+        heard = np.concatenate(validation_split(found.utterances, fold, seed=0))
+        assert {found.utterances[i].language for i in heard}.isdisjoint({fold.name})
         assert sorted(heard) == sorted(fold.train)
 
 
@@ -113,7 +114,7 @@ def test_emobox_balanced_sets(tmp_path: Path) -> None:
     listed.write_text("\n".join(map(json.dumps, rows)))
     parts = [part("a", "sad", "happy", split="test", only=listed), part("b", "sad", "joy", split="train")]
     found = join_corpora(parts, "x")
-    assert [clip.file for clip in found.clips if clip.split == "test"] == ["a/0/sad.wav", "a/1/happy.wav"]
+    assert [clip.file for clip in found.utterances if clip.split == "test"] == ["a/0/sad.wav", "a/1/happy.wav"]
     assert list(found.left_out) == ["a/7/sad.wav"]
     listed.write_text('{"wav": "0/sad.wav"}')
     with pytest.raises(ManifestError, match="expected JSON Lines with wav_filename: KeyError"):
@@ -130,9 +131,9 @@ def test_labels_are_those_of_the_whole_corpus_and_what_is_left_out_that_of_the_l
     listed.write_text("\n".join(json.dumps({"wav_filename": f"audio/{name}.wav"}) for name in names))
     lost = {"2/joy.wav": "broken", "lone": "no audio", "5/fear.wav": "broken too"}
     whole = replace(corpus("a", "sad", "happy", "fear"), left_out=lost)
-    one = Part(name="a", clipset=whole, labels={"fear": "horror"}, only=listed)
+    one = Part(name="a", corpus=whole, labels={"fear": "horror"}, only=listed)
     found = join_corpora([one, part("b", "sad", "joy")], "x")
-    assert found.mapping["a"] == {"happy": "happiness", "sad": "sadness"} and len(found.clips) == 4 + 6
+    assert found.mapping["a"] == {"happy": "happiness", "sad": "sadness"} and len(found.utterances) == 4 + 6
     assert list(found.left_out) == ["a/2/joy.wav", "a/lone", "a/audio/3/joy.wav"]
     with pytest.raises(ConfigError, match=r"labels of a maps feer, which it does not have; it has fear, happy, sad$"):
         join_corpora([replace(one, labels={"feer": "fear"}), part("b", "sad", "joy")], "x")
@@ -143,14 +144,14 @@ def test_files_that_a_list_does_not_name_are_not_lost(tmp_path: Path) -> None:
     listed = tmp_path / "list.jsonl"
     listed.write_text('{"wav_filename": "SAVEE/1/sad.wav"}\n{"wav_filename": "SAVEE/1/happy.wav"}')
     whole = replace(corpus("a", "sad", "happy"), left_out={"DC/sad.wav": "broken"})
-    one, other = Part(name="a", clipset=whole, only=listed), part("b", "sad", "joy")
+    one, other = Part(name="a", corpus=whole, only=listed), part("b", "sad", "joy")
     found = join_corpora([one, other], "x")
-    assert len(found.clips) == 2 + 6 and found.left_out == {}
-    alone = ClipSet(name="a", root=Path("/a"), clips=whole.clips[:2], left_out=whole.left_out)
+    assert len(found.utterances) == 2 + 6 and found.left_out == {}
+    alone = Corpus(name="a", root=Path("/a"), utterances=whole.utterances[:2], left_out=whole.left_out)
     for name, left_out in (("sad", ["a/sad.wav"]), ("DC/sad", ["a/DC/sad.wav"])):  # a stem of two clips, of one
         listed.write_text(f'{{"wav_filename": "{name}.wav"}}\n{{"wav_filename": "JE/happy.wav"}}')
-        found = join_corpora([replace(one, clipset=alone, labels={"happy": "joy"}), other], "x", ["joy", "happiness"])
-        assert list(found.left_out) == left_out and found.clips[0].file == "a/0/happy.wav"
+        found = join_corpora([replace(one, corpus=alone, labels={"happy": "joy"}), other], "x", ["joy", "happiness"])
+        assert list(found.left_out) == left_out and found.utterances[0].file == "a/0/happy.wav"
 
 
 def write_corpus(root: Path, names: tuple[str, str], *, signal: bool, seed: int) -> None:

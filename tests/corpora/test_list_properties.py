@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from emotion2vec.corpora.lists.lines import parse_records, read_lines
-from emotion2vec.corpora.lists.manifests import Manifest, read_manifest
+from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.lists.segments import read_segments
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.corpora.names import normal
+from emotion2vec.corpora.utterance import Listing
 from emotion2vec.extraction.sources.named import _from_list
 
 HOSTILE = [
@@ -62,13 +63,13 @@ def audio(listed: Sequence[str]) -> Iterator[Path]:
         yield Path(folder) / "in"
 
 
-def read(root: Path, name: str, text: str | bytes) -> Manifest:
+def read(root: Path, name: str, text: str | bytes) -> Listing:
     path = root.parent / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_manifest(path, root=root)
 
 
-def check(manifest: Manifest, listed: Sequence[str], root: Path) -> None:
+def check(manifest: Listing, listed: Sequence[str], root: Path) -> None:
     """Every file is there once, in the order of the list, under an id of its own."""
     assert manifest.faults == [] and manifest.changes == []
     assert [utterance.audio for utterance in manifest.utterances] == [root / name for name in listed]
@@ -161,7 +162,7 @@ def test_json_lines(listed: list[str], facts: list[tuple[str, str]], nemo: bool,
 def test_lists_on_stdin(listed: list[str], end: str) -> None:
     listed = [name for name in listed if "://" not in name and not name.startswith("\ufeff")]  # a byte order mark
     raw = "".join(name + end for name in listed).encode()
-    items = _from_list(raw, Path("/data")).items
+    items = _from_list(raw, Path("/data")).utterances
     assert [str(item.audio) for item in items] == [f"/data/{name}" for name in listed]
     assert len({item.id for item in items}) == len(listed)
 
@@ -179,8 +180,8 @@ def test_tables_of_the_probe(listed: list[str], texts: list[str], tabs: bool) ->
             "".join("\t".join(row) + "\n" for row in rows).encode() if tabs else stream.getvalue().encode()
         )
         found = read_table(table, root)
-        assert [clip.path for clip in found.clips] == [root / name for name in listed] and not found.left_out
-        assert [clip.text for clip in found.clips] == [
+        assert [clip.path for clip in found.utterances] == [root / name for name in listed] and not found.left_out
+        assert [clip.text for clip in found.utterances] == [
             text.strip() or None for _, text in zip(listed, texts, strict=False)
         ]
 

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.corpora.lists.manifests import Manifest, Utterance, load_utterance, read_manifest
+from emotion2vec.corpora.lists.manifests import read_manifest
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import AudioError, ManifestError
 
 
@@ -21,17 +22,17 @@ def write_lines(path: Path, *lines: str) -> Path:
     return path
 
 
-def ids(manifest: Manifest) -> list[str]:
+def ids(manifest: Listing) -> list[str]:
     return [utterance.id for utterance in manifest.utterances]
 
 
-def reasons(manifest: Manifest) -> list[str]:
+def reasons(manifest: Listing) -> list[str]:
     return [f"{Path(fault.where).name} {fault.reason}" for fault in manifest.faults]
 
 
 def test_single_file(write_audio) -> None:
     path = write_audio("one.wav")
-    assert read_manifest(path) == Manifest([Utterance(id="one", audio=path)], [])
+    assert read_manifest(path) == Listing([Utterance(id="one", audio=path, file=path.name)], [])
 
 
 def test_folder_is_sorted_and_passes_over_other_and_hidden_files(write_audio, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_fairseq(write_audio, tmp_path: Path) -> None:
     path = write_audio("audio/s1/x.wav")
     tsv = write_lines(tmp_path / "train.tsv", str(tmp_path / "audio"), "s1/x.wav\t8000", "s1/gone.wav\t8000")
     manifest = read_manifest(tsv)
-    assert manifest.utterances == [Utterance(id="s1/x", audio=path)]
+    assert manifest.utterances == [Utterance(id="s1/x", audio=path, file="s1/x.wav")]
     assert [fault.where for fault in manifest.faults] == [f"{tsv}:3"]
 
 
@@ -81,7 +82,7 @@ def test_kaldi_scp(write_audio, tmp_path: Path) -> None:
     path = write_audio("audio/with space.wav")
     scp = write_lines(tmp_path / "wav.scp", "utt1 audio/with space.wav", "utt2", "utt1 audio/with space.wav")
     manifest = read_manifest(scp)
-    assert manifest.utterances == [Utterance(id="utt1", audio=path)]
+    assert manifest.utterances == [Utterance(id="utt1", audio=path, file="audio/with space.wav")]
     assert [fault.where for fault in manifest.faults] == [f"{scp}:2", f"{scp}:3"]
     assert "expected 'key path'" in manifest.faults[0].reason
     assert f"'utt1' was given at {scp}:1" in manifest.faults[1].reason
@@ -115,7 +116,7 @@ def test_json_faults_are_gathered(write_audio, tmp_path: Path) -> None:
     source = write_lines(tmp_path / "list.jsonl", '{"key": "a", "wav"', good, "[1]", '{"key": "b"}', "")
     source.write_bytes(source.read_bytes() + b'{"key": "\xff", "wav": "x.wav"}\n')
     manifest = read_manifest(source)
-    assert manifest.utterances == [Utterance(id="k", audio=path, label="anger")]
+    assert manifest.utterances == [Utterance(id="k", audio=path, file="x.wav", label="anger")]
     assert sorted(fault.where for fault in manifest.faults) == [f"{source}:{line}" for line in (1, 3, 4, 6)]
 
 
@@ -133,10 +134,11 @@ def test_table(write_audio, tmp_path: Path, separator: str) -> None:
     source = tmp_path / ("table.tsv" if separator == "\t" else "table.csv")
     source.write_text("\ufeff" + "\n".join(separator.join(row) for row in rows), encoding="utf-8")
     manifest = read_manifest(source)
+    same = {"audio": path, "file": "x.wav", "speaker": "s1"}
     assert manifest.utterances == [
-        Utterance(id="x", audio=path, label="sad", speaker="s1"),
-        Utterance(id="x_1.000_2.500", audio=path, start=1.0, duration=1.5, label="happy", speaker="s1"),
-        Utterance(id="x_2.000_end", audio=path, start=2.0, label="happy", speaker="s1"),
+        Utterance(id="x", label="sad", **same),
+        Utterance(id="x_1.000_2.500", start=1.0, duration=1.5, label="happy", **same),
+        Utterance(id="x_2.000_end", start=2.0, label="happy", **same),
     ]
     assert [fault.where for fault in manifest.faults] == [f"{source}:5", f"{source}:6"]
 
@@ -296,7 +298,8 @@ def test_missing_path_is_found_by_stem(write_audio, tmp_path: Path) -> None:
     path = write_audio("audio/03a.flac")
     row = json.dumps({"key": "emodb-03a", "wav": "downloads/emodb/wav/03a.wav", "emo": "anger"})
     source = write_lines(tmp_path / "lists" / "emodb.jsonl", row)
-    assert read_manifest(source, root=tmp_path).utterances == [Utterance(id="emodb-03a", audio=path, label="anger")]
+    expected = Utterance(id="emodb-03a", audio=path, file="downloads/emodb/wav/03a.wav", label="anger")
+    assert read_manifest(source, root=tmp_path).utterances == [expected]
     with pytest.raises(ManifestError, match="does not exist below"):
         read_manifest(source)
 
@@ -307,7 +310,7 @@ def test_stem_search_takes_the_folder_that_agrees_and_never_guesses(write_audio,
     rows = [{"key": "a", "wav": "downloads/train/dia0.mp4"}, {"key": "b", "wav": "downloads/other/dia0.mp4"}]
     rows += [{"key": "c", "wav": "downloads/dia0.mp4"}]
     manifest = read_manifest(write_lines(tmp_path / "meld.jsonl", *map(json.dumps, rows)))
-    assert manifest.utterances == [Utterance(id="a", audio=train)]
+    assert manifest.utterances == [Utterance(id="a", audio=train, file="downloads/train/dia0.mp4")]
     assert [change.kind for change in manifest.changes] == ["searched by stem"]
     assert "2 files have its stem only in other folders" in manifest.faults[0].reason
     assert "2 files have its stem, such as" in manifest.faults[1].reason
@@ -371,7 +374,7 @@ def test_missing_source_and_root(write_audio, tmp_path: Path) -> None:
 def test_segment_is_the_same_stretch_of_the_whole(write_audio, name: str, rate: int) -> None:
     path = write_audio(name, seconds=2, rate=rate, channels=2)
     whole = load_audio(path)
-    segment = load_utterance(Utterance(id="x", audio=path, start=0.5, duration=1.0))
+    segment = Utterance(id="x", audio=path, start=0.5, duration=1.0).load()
     assert segment.shape == (16_000,)
     inner = slice(1_600, -1_600)  # the resampler sees other neighbours at the ends
     error = segment[inner] - whole[8_000:24_000][inner]
@@ -381,7 +384,7 @@ def test_segment_is_the_same_stretch_of_the_whole(write_audio, name: str, rate: 
 def test_segment_takes_the_channel(write_audio) -> None:
     path = write_audio("x.wav", seconds=1, channels=2)
     samples, _ = soundfile.read(path, dtype="float32")
-    segment = load_utterance(Utterance(id="x", audio=path, start=0.25, channel=1))
+    segment = Utterance(id="x", audio=path, start=0.25, channel=1).load()
     np.testing.assert_array_equal(segment, samples[4_000:, 1])
 
 
@@ -389,7 +392,7 @@ def test_segment_takes_the_channel(write_audio) -> None:
 def test_segment_outside_the_audio(write_audio, start: float, duration: float | None) -> None:
     path = write_audio("x.wav", seconds=1)
     with pytest.raises(AudioError, match="but the audio has 1 s"):
-        load_utterance(Utterance(id="x", audio=path, start=start, duration=duration))
+        Utterance(id="x", audio=path, start=start, duration=duration).load()
 
 
 def test_reading_lists_stays_light(write_audio, tmp_path: Path) -> None:

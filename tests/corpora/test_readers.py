@@ -9,7 +9,7 @@ import pytest
 
 from emotion2vec.corpora.folds import make_folds
 from emotion2vec.corpora.named.annotations import annotation_rows
-from emotion2vec.corpora.named.datasets import read_corpus
+from emotion2vec.corpora.named.datasets import read_named
 from emotion2vec.corpora.named.readers import CORPORA
 from emotion2vec.corpora.named.utterances import read_utterances
 from emotion2vec.errors import ManifestError
@@ -85,8 +85,8 @@ def m3ed(root: Path) -> Path:
 
 
 def test_m3ed(tmp_path: Path) -> None:
-    found = read_corpus("m3ed", m3ed(tmp_path))
-    assert [(c.label, c.speaker, c.session, c.split) for c in found.clips] == [
+    found = read_named("m3ed", m3ed(tmp_path))
+    assert [(c.label, c.speaker, c.session, c.split) for c in found.utterances] == [
         ("happiness", "anjia Lin", "anjia", "train"),
         ("anger", "xiaoshede Bai", "xiaoshede", "test"),
     ]
@@ -94,7 +94,7 @@ def test_m3ed(tmp_path: Path) -> None:
     assert any("lists 2 clips of M3ED, expected 24449" in text for text in found.warnings)
     (tmp_path / "annotation.json").write_text('{"anjia": {"anjia_1": {"Dialog": {"a": {}}}}}')
     with pytest.raises(ManifestError, match=r"cannot be read as M3ED's annotation: KeyError: 'Speaker'"):
-        read_corpus("m3ed", tmp_path)
+        read_named("m3ed", tmp_path)
 
 
 def test_iemocap(tmp_path: Path) -> None:
@@ -115,13 +115,13 @@ def test_iemocap(tmp_path: Path) -> None:
     )
     for name in ("F000", "M001", "M002"):
         (tmp_path / "Session2" / f"Ses02F_impro01_{name}.wav").write_bytes(b"")
-    found = read_corpus("iemocap", tmp_path)
-    assert [(c.label, c.speaker, c.session, c.gender) for c in found.clips] == [
+    found = read_named("iemocap", tmp_path)
+    assert [(c.label, c.speaker, c.session, c.gender) for c in found.utterances] == [
         ("happiness", "Ses02F", "02", "female"),
         ("anger", "Ses02M", "02", "male"),
     ]
-    assert [clip.text for clip in found.clips] == ["Excuse me.", "Yes, what is it?"]
-    assert [clip.text for clip in read_utterances("iemocap", tmp_path, targets=["arousal"]).clips] == [
+    assert [clip.text for clip in found.utterances] == ["Excuse me.", "Yes, what is it?"]
+    assert [clip.text for clip in read_utterances("iemocap", tmp_path, targets=["arousal"]).utterances] == [
         "Excuse me.",
         None,
         "Yes, what is it?",
@@ -141,10 +141,10 @@ def test_meld_and_msp_podcast_and_sentiment(tmp_path: Path) -> None:
         )
         for number in (1, 2):
             (meld / folder / f"dia0_utt{number}.wav").write_bytes(split.encode())
-    found = read_corpus("meld", meld)
+    found = read_named("meld", meld)
     (fold,) = make_folds(found, "official")
     assert (len(fold.train), len(fold.test), fold.shared_speakers) == (2, 2, ("Joey", "Ross"))
-    assert found.clips[0].text == "Well, train"
+    assert found.utterances[0].text == "Well, train"
 
     (msp / "Audios").mkdir(parents=True)
     header = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
@@ -153,8 +153,8 @@ def test_meld_and_msp_podcast_and_sentiment(tmp_path: Path) -> None:
     (msp / "labels_consensus.csv").write_text(header + "\n".join(rows))
     for name in "abcde":
         (msp / "Audios" / f"{name}.wav").write_bytes(b"")
-    found = read_corpus("msp-podcast", msp)
-    assert [(c.label, c.speaker, c.split) for c in found.clips] == [
+    found = read_named("msp-podcast", msp)
+    assert [(c.label, c.speaker, c.split) for c in found.utterances] == [
         ("happiness", "7", "train"),
         ("neutral", None, "test"),
         ("anger", "9", "valid"),
@@ -164,34 +164,34 @@ def test_meld_and_msp_podcast_and_sentiment(tmp_path: Path) -> None:
     (mosi / "wav" / "v1").mkdir(parents=True)
     (mosi / "label.csv").write_text("video_id,clip_id,text,label,mode\nv1,1,Good,2.4,train\nv1,2,So,0.0,train\n")
     (mosi / "wav" / "v1" / "1.wav").write_bytes(b"")
-    found = read_corpus("mosi", mosi)
+    found = read_named("mosi", mosi)
     assert any("1 neutral clips of CMU-MOSI are left out" in text for text in found.warnings)
     assert any("lists 2 clips of CMU-MOSI, expected 2199" in text for text in found.warnings)
-    (clip,) = found.clips
+    (clip,) = found.utterances
     assert (clip.label, clip.split, clip.speaker) == ("positive", "train", "v1")
     (mosi / "label.csv").write_text("video_id,clip_id,text,label,mode\nv1,1,Good,good,train\nv1,2,So,,train\n")
     with pytest.raises(ManifestError, match=r"2 labels are no numbers: v1/1 is 'good', v1/2 is ''"):
-        read_corpus("mosi", mosi)
+        read_named("mosi", mosi)
 
 
 def test_a_folder_without_annotations_is_not_the_corpus(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
     with pytest.raises(ManifestError, match=r"no EmoEvaluation.* and 1 audio files, expected the folder of IEMOCAP"):
-        read_corpus("iemocap", tmp_path)
+        read_named("iemocap", tmp_path)
 
 
 def test_annotations_that_are_not_as_published_are_named(tmp_path: Path) -> None:
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}_sent_emo.csv").write_text("Utterance,Speaker,Emotion,Dialogue_ID\nHi,Joey,joy,0\n")
     with pytest.raises(ManifestError, match=r"train_sent_emo.csv: columns are Utt.*Dialogue_ID, expected also Utter"):
-        read_corpus("meld", tmp_path)
+        read_named("meld", tmp_path)
     header = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\n"
     (tmp_path / "train_sent_emo.csv").write_text(header + "Hi,Joey,joy,first,0\nNo,Ross,joy,0,\n")
     with pytest.raises(ManifestError, match=r"2 cells .* whole numbers: Dialogue_ID of row 1 is 'first', Utterance_ID"):
         read_utterances("meld", tmp_path, conversations=True)
     (tmp_path / "train_sent_emo.csv").write_text(header)
     with pytest.raises(ManifestError, match=r"train_sent_emo.csv: holds no rows below its header"):
-        read_corpus("meld", tmp_path)
+        read_named("meld", tmp_path)
     (tmp_path / "labels_consensus.csv").write_text(
         "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Split_Set\na.wav,N,high,,4.2,1,Train\n"
     )

@@ -20,7 +20,7 @@ def test_columns_in_any_order_and_unknown_ones(folder: Path, ending: str, mark: 
     lines = [["Emotion", "speaker", "language", "file", "split"], ["sad", "s1", "de", "a.wav", "test"]]
     table = folder / f"t.{ending}"
     table.write_text("\ufeff" + "\n".join(mark.join(line) for line in lines), encoding="utf-8")
-    (clip,) = read_table(table).clips
+    (clip,) = read_table(table).utterances
     assert (clip.label, clip.speaker, clip.split, clip.fold, clip.path) == ("sad", "s1", "test", None, folder / "a.wav")
     assert (clip.language, clip.corpus, clip.dialogue, clip.turn) == ("de", None, None, None)
 
@@ -28,7 +28,7 @@ def test_columns_in_any_order_and_unknown_ones(folder: Path, ending: str, mark: 
 def test_words_and_numbers_of_sentences_are_different_columns(folder: Path) -> None:
     table = folder / "t.csv"
     table.write_text("file,label,text,sentence\na.wav,x,Good day,a01\nb.wav,x,,a01\nc.opus,y,Good day,\n")
-    found = [(clip.text, clip.sentence) for clip in read_table(table).clips]
+    found = [(clip.text, clip.sentence) for clip in read_table(table).utterances]
     assert found == [("Good day", "a01"), (None, "a01"), ("Good day", None)]
 
 
@@ -36,15 +36,15 @@ def test_files_are_found_whatever_their_ending(folder: Path) -> None:
     table = folder / "t.csv"
     table.write_text("file,label,speaker\na.wav,x,\nb.wav,y,s\nsub/none.wav,y,s\n")
     found = read_table(table)
-    assert [clip.path.name for clip in found.clips] == ["a.wav", "b.flac"]
-    assert [clip.speaker for clip in found.clips] == [None, "s"]
+    assert [clip.path.name for clip in found.utterances] == ["a.wav", "b.flac"]
+    assert [clip.speaker for clip in found.utterances] == [None, "s"]
     assert list(found.left_out) == ["sub/none.wav"]
 
 
 def test_the_root_can_be_elsewhere(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     table = tmp_path_factory.mktemp("tables") / "t.csv"
     table.write_text("file,label\nc.opus,x\n")
-    assert read_table(table, folder).clips[0].path == folder / "c.opus"
+    assert read_table(table, folder).utterances[0].path == folder / "c.opus"
     with pytest.raises(ManifestError, match=r"none of its 1 files exists.*c\.opus"):
         read_table(table)
 
@@ -75,7 +75,7 @@ def test_rows_that_cannot_be_read_are_named_and_the_others_kept(folder: Path) ->
     table = folder / "t.csv"
     table.write_bytes(b'file;label;speaker\na.wav;x;s1\nb.wav;w\xfctend;s1\n"c.opus;y;s2\n')
     found = read_table(table)
-    assert [clip.file for clip in found.clips] == ["a.wav"]
+    assert [clip.file for clip in found.utterances] == ["a.wav"]
     assert found.left_out.keys() == {f"{table}:3", f"{table}:4"}
     assert "as Windows-1252 it reads 'b.wav;wütend;s1'" in found.left_out[f"{table}:3"]
 
@@ -84,7 +84,7 @@ def test_a_text_that_begins_with_a_quote_costs_no_rows(folder: Path) -> None:
     table = folder / "t.tsv"
     table.write_text('file\tlabel\ttext\na.wav\tx\t"Well, I told you\nb.wav\ty\tyes\nc.opus\ty\tnever again"\n')
     found = read_table(table)
-    assert [clip.text for clip in found.clips] == ['"Well, I told you', "yes", 'never again"']
+    assert [clip.text for clip in found.utterances] == ['"Well, I told you', "yes", 'never again"']
 
 
 def test_a_file_is_never_taken_from_another_speaker_or_of_two(folder: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_file_is_never_taken_from_another_speaker_or_of_two(folder: Path) -> N
     table = folder / "t.csv"
     table.write_text("file,label\ns1/sad.opus,x\nX.wav,x\nX.orig.wav,y\ntwice.wav,y\n")
     found = read_table(table)
-    assert [clip.path.name for clip in found.clips] == ["X.opus", "X.orig.opus"]
+    assert [clip.path.name for clip in found.utterances] == ["X.opus", "X.orig.opus"]
     assert [change.kind for change in found.changes] == ["searched by stem"] * 2
     assert "only in other folders" in found.left_out["s1/sad.opus"] and "2 files" in found.left_out["twice.wav"]
 
@@ -110,6 +110,22 @@ def test_segments_are_refused_and_not_passed_over(folder: Path, column: str) -> 
         read_table(table)
 
 
+def test_segments_are_stretches_of_their_own_where_they_are_wanted(folder: Path) -> None:
+    table = folder / "t.csv"
+    table.write_text("file,label,spk,start,end\na.wav,x,s1,0,1.5\na.wav,y,s2,1.5,\nb.wav,y,s1,,\n")
+    found = read_table(table, segments=True).utterances
+    assert [(clip.id, clip.file, clip.start, clip.duration, clip.label, clip.speaker) for clip in found] == [
+        ("a_0.000_1.500", "a.wav", 0, 1.5, "x", "s1"),
+        ("a_1.500_end", "a.wav", 1.5, None, "y", "s2"),
+        ("b", "b.wav", None, None, "y", "s1"),
+    ]
+    table.write_text("file,label,start,end\na.wav,x,0,1\na.wav,y,0,1\nb.wav,x,2,1\n")
+    with pytest.raises(
+        ManifestError, match=r"2 faulty lines: line 3: a\.wav is already on line 2; line 4: .*ends at 1 s"
+    ):
+        read_table(table, segments=True)
+
+
 def test_folders_called_like_rare_suffixes_are_no_containers(folder: Path) -> None:
     for name in ("au/x.opus", "flac/y.opus"):
         (folder / name).parent.mkdir()
@@ -117,5 +133,5 @@ def test_folders_called_like_rare_suffixes_are_no_containers(folder: Path) -> No
     table = folder / "t.csv"
     table.write_text("file,label\nra/x.opus,x\nwav/y.wav,y\n")
     found = read_table(table)
-    assert [clip.path.name for clip in found.clips] == ["y.opus"]
+    assert [clip.path.name for clip in found.utterances] == ["y.opus"]
     assert "only in other folders" in found.left_out["ra/x.opus"]

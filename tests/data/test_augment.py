@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from data.helpers import batches
 from scipy.signal import fftconvolve
 
 from emotion2vec.audio.samples import normalize
@@ -20,9 +21,9 @@ from emotion2vec.data.augment import (
     stretch,
     synthetic_impulse_response,
 )
-from emotion2vec.data.batches import MicroBatch, batches
 from emotion2vec.data.config import AugmentConfig
 from emotion2vec.data.corpus import open_corpus
+from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.sources import Source
 
 RATE = 16_000
@@ -138,7 +139,7 @@ def sources(corpora: Path) -> list[Source]:
 
 def run(corpora: Path, config: AugmentConfig, count: int, **changed) -> list[MicroBatch]:
     augmenter = build_augmenter(config, **OPEN)
-    settings = {"max_seconds": 3.0, "max_samples": 16_000, "buckets": 2, "seed": 1, "accumulate": 2, **changed}
+    settings = {"batch_seconds": 3.0, "max_samples": 16_000, "buckets": 2, "seed": 1, "accumulate": 2, **changed}
     iterator = batches(sources(corpora), **settings, augmenter=augmenter)
     taken = list(islice(iterator, count))
     iterator.close()

@@ -15,20 +15,21 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from data.helpers import batches
 from signals import start_child
 
 from emotion2vec.data import sources as module
-from emotion2vec.data.batches import MicroBatch, Position, batches
-from emotion2vec.data.cuts import Corpus, load_cuts
-from emotion2vec.data.decoder import BatchDecoder, Cropping
-from emotion2vec.data.order import Request
+from emotion2vec.data.config import DataConfig
+from emotion2vec.data.cuts import LoadedCuts, load_cuts
+from emotion2vec.data.micro_batch import BatchDecoder, MicroBatch
+from emotion2vec.data.order import Position, Request, Stream
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.pretrain.config import MaskConfig
 from emotion2vec.pretrain.masking import batch_masks
 from emotion2vec.seeding import keyed_seed
 
-SETTINGS = {"max_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2}
+SETTINGS = {"batch_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def corpus(folder: Path) -> Corpus:
+def corpus(folder: Path) -> LoadedCuts:
     return load_cuts([folder], min_samples=8_000, max_bad_share=0.0, workers=0)
 
 
@@ -73,7 +74,7 @@ def same(first: list[MicroBatch], second: list[MicroBatch]) -> bool:
     )
 
 
-def test_an_epoch_holds_every_utterance_once_within_the_budget(corpus: Corpus) -> None:
+def test_an_epoch_holds_every_utterance_once_within_the_budget(corpus: LoadedCuts) -> None:
     seen = epoch(corpus.cuts)
     assert sorted(name for batch in seen for name in batch.ids) == [f"u{number:02d}" for number in range(30)]
     for number, batch in enumerate(seen):
@@ -88,14 +89,14 @@ def test_an_epoch_holds_every_utterance_once_within_the_budget(corpus: Corpus) -
     assert sum(batch.seconds for batch in seen) > 0.6 * 3.0 * len(seen)
 
 
-def test_each_epoch_has_its_own_order_and_its_own_crops(corpus: Corpus) -> None:
+def test_each_epoch_has_its_own_order_and_its_own_crops(corpus: LoadedCuts) -> None:
     first, second = epoch(corpus.cuts, 0), epoch(corpus.cuts, 1)
     assert [batch.ids for batch in first] != [batch.ids for batch in second]
     assert [batch.ids for batch in first] != [batch.ids for batch in epoch(corpus.cuts, 0, seed=6)]
     assert same(first, epoch(corpus.cuts, 0))
 
 
-def test_waveforms_are_keyed_crops_of_the_normalized_utterance(corpus: Corpus, folder: Path) -> None:
+def test_waveforms_are_keyed_crops_of_the_normalized_utterance(corpus: LoadedCuts, folder: Path) -> None:
     for batch in take(batches(corpus.cuts, **SETTINGS, start=Position(1, 2, 7)), 3):
         update = (batch.position.index - 1) // SETTINGS["accumulate"]
         length = batch.waveforms.shape[1]
@@ -111,7 +112,7 @@ def test_waveforms_are_keyed_crops_of_the_normalized_utterance(corpus: Corpus, f
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_resumed_is_uninterrupted(corpus: Corpus, workers: int) -> None:
+def test_resumed_is_uninterrupted(corpus: LoadedCuts, workers: int) -> None:
     count = len(epoch(corpus.cuts)) + 4  # past the end of an epoch
     whole = take(batches(corpus.cuts, **SETTINGS), count)
     assert whole[-1].position.epoch == 1
@@ -124,7 +125,7 @@ def test_resumed_is_uninterrupted(corpus: Corpus, workers: int) -> None:
         assert same(whole[stop:], take(resumed, count - stop))
 
 
-def test_the_global_random_state_is_left_alone(corpus: Corpus) -> None:
+def test_the_global_random_state_is_left_alone(corpus: LoadedCuts) -> None:
     before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
     take(batches(corpus.cuts, **SETTINGS, workers=1), 3)
     take(batches(corpus.cuts, **SETTINGS), 3)
@@ -132,7 +133,7 @@ def test_the_global_random_state_is_left_alone(corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_share_an_epoch_in_step(corpus: Corpus, world_size: int) -> None:
+def test_ranks_share_an_epoch_in_step(corpus: LoadedCuts, world_size: int) -> None:
     ranks = [epoch(corpus.cuts, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert len({len(rank) for rank in ranks}) == 1
     names = [name for rank in ranks for batch in rank for name in batch.ids]
@@ -143,7 +144,7 @@ def test_ranks_share_an_epoch_in_step(corpus: Corpus, world_size: int) -> None:
     assert len(ranks[0]) == -(-len(single) // world_size)
 
 
-def test_ranks_do_not_come_from_the_environment(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_do_not_come_from_the_environment(corpus: LoadedCuts, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = take(batches(corpus.cuts, **SETTINGS), 2)
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "3")
@@ -159,7 +160,7 @@ def rows_by_key(batches_of_update: list[MicroBatch]) -> dict[str, list[torch.Ten
 
 
 @pytest.mark.parametrize("passes", [3.0, 1.0])
-def test_an_utterance_drawn_again_in_one_update_is_cropped_and_keyed_anew(corpus: Corpus, passes: float) -> None:
+def test_an_utterance_drawn_again_in_one_update_is_cropped_and_keyed_anew(corpus: LoadedCuts, passes: float) -> None:
     """By a weight, and by an update that is longer than an epoch."""
     source = CutSource(corpus.cuts, weight=passes)
     settings = {**SETTINGS, "accumulate": 1_000, "max_samples": 9_000}
@@ -178,17 +179,17 @@ def test_an_utterance_drawn_again_in_one_update_is_cropped_and_keyed_anew(corpus
         assert all(batch.keys == batch.ids for batch in shorter)  # nothing is drawn again within one update
 
 
-def test_budget_holds_where_headers_understate(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_holds_where_headers_understate(corpus: LoadedCuts, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).normal(size=64_000).astype(np.float32)
     monkeypatch.setattr(module, "load_cut", lambda cut: noise)
-    source, cropping = CutSource(corpus.cuts), Cropping(budget=48_000, max_samples=16_000, length_step=1)
-    decoder = BatchDecoder([source], cropping, seed=5, accumulate=1, augmenter=None, cache=False)
+    source, data = CutSource(corpus.cuts), DataConfig(batch_seconds=3, max_samples=16_000)
+    decoder = BatchDecoder([source], data, Stream(seed=5))
     batch = decoder[Request([(0, source.entries([(0, 8)]))], 0, Position(0, 1, 1))]
     assert isinstance(batch, MicroBatch)
     assert batch.waveforms.shape == (8, 6_000)
 
 
-def test_lengths_are_rounded_down_to_the_step(corpus: Corpus) -> None:
+def test_lengths_are_rounded_down_to_the_step(corpus: LoadedCuts) -> None:
     exact, rounded = epoch(corpus.cuts), epoch(corpus.cuts, length_step=1_600)
     assert any(batch.waveforms.shape[1] % 1_600 for batch in exact)
     for one, other in zip(exact, rounded, strict=True):
@@ -197,7 +198,7 @@ def test_lengths_are_rounded_down_to_the_step(corpus: Corpus) -> None:
     assert {batch.waveforms.shape[1] for batch in epoch(corpus.cuts, length_step=7_999)} <= {7_999, 15_998}
 
 
-def damaged(folder: Path, target: Path, bad: set[int]) -> Corpus:
+def damaged(folder: Path, target: Path, bad: set[int]) -> LoadedCuts:
     """The corpus with some utterances turned to NaN behind a sound header."""
     target.mkdir()
     for number, path in enumerate(sorted(folder.glob("*.wav"))[:12]):
@@ -223,7 +224,7 @@ def test_what_cannot_be_decoded_is_named_and_left_out(folder: Path, tmp_path: Pa
 
 def test_empty_micro_batches_are_passed_over_and_their_faults_kept(folder: Path, tmp_path: Path) -> None:
     cuts = damaged(folder, tmp_path / "nan", set(range(8))).cuts
-    seen = take(batches(cuts, **{**SETTINGS, "max_seconds": 1.0}), 8)  # one or two utterances each
+    seen = take(batches(cuts, **{**SETTINGS, "batch_seconds": 1.0}), 8)  # one or two utterances each
     assert all(batch.ids for batch in seen)
     assert len({batch.position.index for batch in seen}) == 8
     assert seen[-1].position.index > 8
@@ -241,7 +242,7 @@ def test_an_epoch_without_anything_usable_is_an_error(folder: Path, tmp_path: Pa
         next(batches(cuts, **SETTINGS, start=Position(0, 1, 1), workers=workers))
 
 
-def test_cache_decodes_once_and_changes_nothing(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_decodes_once_and_changes_nothing(corpus: LoadedCuts, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = take(batches(corpus.cuts, **SETTINGS), 25)
     decoded: list[str] = []
     original = module.load_cut
@@ -250,25 +251,25 @@ def test_cache_decodes_once_and_changes_nothing(corpus: Corpus, monkeypatch: pyt
     assert sorted(decoded) == [f"u{number:02d}" for number in range(30)]
 
 
-def test_one_utterance_and_more_buckets_than_utterances(corpus: Corpus) -> None:
+def test_one_utterance_and_more_buckets_than_utterances(corpus: LoadedCuts) -> None:
     assert [batch.ids for batch in epoch(corpus.cuts.subset(first=1), buckets=50)] == [["u00"]]
     assert len(epoch(corpus.cuts.subset(first=2), buckets=50)) >= 1
 
 
-def test_an_epoch_may_be_nobodys_turn(corpus: Corpus) -> None:
+def test_an_epoch_may_be_nobodys_turn(corpus: LoadedCuts) -> None:
     rare = CutSource(corpus.cuts.subset(first=1), weight=0.25)
     assert [batch.position.epoch for batch in take(batches([rare], **SETTINGS), 3)] == [2, 5, 10]
 
 
-def test_wrong_arguments_are_gathered(corpus: Corpus) -> None:
+def test_wrong_arguments_are_gathered(corpus: LoadedCuts) -> None:
     with pytest.raises(ConfigError) as caught:
-        wrong = {"max_seconds": 0.5, "buckets": 0, "accumulate": 0, "workers": 2, "cache": True, "rank": 1}
+        wrong = {"batch_seconds": 0.5, "accumulate": 0, "workers": 2, "cache": True, "rank": 1}
         batches(corpus.cuts, **{**SETTINGS, **wrong})
-    for name in ("max_seconds is 0.5", "buckets is 0", "accumulate is 0", "cache is on with 2 workers", "rank is 1"):
+    for name in ("data.batch_seconds (0.5 s", "accumulate is 0", "data.cache is on and data.workers is 2", "rank is 1"):
         assert name in str(caught.value)
 
 
-def test_closing_stops_the_workers(corpus: Corpus) -> None:
+def test_closing_stops_the_workers(corpus: LoadedCuts) -> None:
     before = set(multiprocessing.active_children())
     iterator = batches(corpus.cuts, **SETTINGS, workers=2)
     next(iterator)
@@ -282,13 +283,16 @@ SIGNALLED = """
 import os, signal, sys, time
 import torch
 from emotion2vec.data.batches import batches
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.cuts import load_cuts
+from emotion2vec.data.order import Stream
 
 torch.set_num_threads(2)
 torch.randn(512, 512) @ torch.randn(512, 512)  # the thread pool runs before the workers start
 number = signal.Signals[sys.argv[2]]
 cuts = load_cuts([sys.argv[1]], min_samples=8000, max_bad_share=0.0, workers=0).cuts
-iterator = batches(cuts, max_seconds=3, max_samples=16000, buckets=3, seed=5, accumulate=2, workers=2)
+data = DataConfig(batch_seconds=3, max_samples=16000, buckets=3, workers=2)
+iterator = batches(cuts, data, Stream(seed=5, accumulate=2))
 forks = []
 os.register_at_fork(before=lambda: forks.append(1), after_in_child=lambda: time.sleep(2 * (len(forks) - 1)))
 next(iterator)  # from the first worker: the second has not yet begun
@@ -326,10 +330,13 @@ def test_workers_outlive_a_signal_that_the_main_process_handles(folder: Path, na
 ABANDONED = """
 import multiprocessing, sys
 from emotion2vec.data.batches import batches
+from emotion2vec.data.config import DataConfig
 from emotion2vec.data.cuts import load_cuts
+from emotion2vec.data.order import Stream
 
 cuts = load_cuts([sys.argv[1]], min_samples=8000, max_bad_share=0.0, workers=0).cuts
-iterator = batches(cuts, max_seconds=3, max_samples=16000, buckets=3, seed=5, accumulate=2, workers=2)
+data = DataConfig(batch_seconds=3, max_samples=16000, buckets=3, workers=2)
+iterator = batches(cuts, data, Stream(seed=5, accumulate=2))
 next(iterator)
 multiprocessing.active_children()[0].terminate() if sys.argv[2] == "terminate" else None
 print("alive", flush=True)
@@ -359,7 +366,7 @@ def test_workers_end_with_their_parent(folder: Path, ending: str, code: int) -> 
     assert process.returncode == code
 
 
-def test_only_the_parent_can_terminate_a_worker(corpus: Corpus) -> None:
+def test_only_the_parent_can_terminate_a_worker(corpus: LoadedCuts) -> None:
     before = set(multiprocessing.active_children())
     iterator = batches(corpus.cuts, **SETTINGS, workers=1)
     next(iterator)

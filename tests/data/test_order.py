@@ -7,7 +7,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from emotion2vec.data.order import BatchOrder, Packing, Position, Request, epoch_spans, in_step, pack
+from emotion2vec.data.config import DataConfig
+from emotion2vec.data.order import BatchOrder, Position, Request, Stream, epoch_spans, in_step, pack
 from emotion2vec.data.sources import Span
 from emotion2vec.errors import ManifestError
 from emotion2vec.pretrain.config import load_config
@@ -36,9 +37,9 @@ def lengths(count: int, seed: int = 0) -> list[int]:
 
 
 def order(*sources: Listed, start: Position | None = None, rank: int = 0, world_size: int = 1, **changed) -> BatchOrder:
-    settings = {"budget": 160_000, "min_samples": 0, "max_samples": 32_000, "buckets": 4, "window": 50, **changed}
-    place = start or Position()
-    return BatchOrder(sources, Packing(**settings), seed=3, start=place, rank=rank, world_size=world_size)
+    settings = {"batch_seconds": 10.0, "min_samples": 0, "max_samples": 32_000, "buckets": 4, "window": 50, **changed}
+    stream = Stream(seed=3, rank=rank, world_size=world_size)
+    return BatchOrder(sources, DataConfig(**settings), stream, start or Position())
 
 
 def epoch(iteration: BatchOrder, number: int = 0) -> list[Request]:
@@ -98,7 +99,7 @@ def test_ranks_get_similar_lengths_at_the_same_time() -> None:
 
 
 def test_single_utterances_are_repeated_rather_than_a_rank_left_without() -> None:
-    ranks = [epoch(order(Listed([32_000] * 3), budget=32_000, rank=rank, world_size=2)) for rank in (0, 1)]
+    ranks = [epoch(order(Listed([32_000] * 3), batch_seconds=2, rank=rank, world_size=2)) for rank in (0, 1)]
     assert [len(rank) for rank in ranks] == [2, 2]
     assert set(items(ranks[0]) + items(ranks[1])) == {(0, 0), (0, 1), (0, 2)}
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ import soundfile
 from signals import start_child
 
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.corpora.lists.manifests import Utterance
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.data import prepare as module
-from emotion2vec.data.prepare import prepare
+from emotion2vec.data.prepare import _plan, prepare
 from emotion2vec.data.shard_writer import write_shard
 from emotion2vec.data.shards import ShardSource
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
@@ -190,7 +191,9 @@ def test_a_killed_preparation_leaves_no_process_and_continues(
     options = ["--shard-size", "1", "--workers", "1", "--resample"]
     child = start_child([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "out").glob("shar/*.tar")) and time.monotonic() < deadline and child.poll() is None:
+    while (
+        not list((tmp_path / "out").glob(".prepare/0*.json")) and time.monotonic() < deadline and child.poll() is None
+    ):
         time.sleep(0.01)
     child.send_signal(number)  # to the main process alone
     _, errors = child.communicate(timeout=60)  # ends when no worker holds the pipe any more
@@ -229,9 +232,20 @@ def test_a_disk_that_takes_nothing_says_so(speech: Path) -> None:
         prepare(speech, "/proc/x", workers=1)
 
 
-def test_utterances_are_plain(tmp_path: Path) -> None:
-    # What decides the shards is the entry as listed: a new field must not go unnoticed by `plan`.
-    assert set(Utterance.__dataclass_fields__) == {"id", "audio", "start", "duration", "channel", "label", "speaker"}
+def test_what_shards_hold_decides_the_plan(speech: Path) -> None:
+    plain = Utterance(id="x", audio=speech)
+    changed = {
+        "id": "y",
+        "audio": speech / "y",
+        "start": 1.0,
+        "duration": 1.0,
+        "channel": 1,
+        "label": "a",
+        "speaker": "b",
+    }
+    digests = [_plan([replace(plain, **{name: value})])["digest"] for name, value in changed.items()]
+    assert len({_plan([plain])["digest"], *digests}) == 1 + len(changed)
+    assert _plan([replace(plain, text="never stored")]) == _plan([plain])
 
 
 def test_the_index_is_small(speech: Path, tmp_path: Path) -> None:

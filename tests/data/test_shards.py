@@ -13,18 +13,19 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from data.helpers import batches
 
 from emotion2vec.data import batches as module
 from emotion2vec.data import storage
-from emotion2vec.data.batches import MicroBatch, batches
 from emotion2vec.data.corpus import open_corpus
+from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.prepare import prepare
 from emotion2vec.data.sources import Source
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
 
 KIND = "'format': 'emotion2vec-shards'"
 OPEN = {"min_samples": 8_000, "max_bad_share": 0.0, "workers": 0}
-SETTINGS = {"max_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2, "window": 12}
+SETTINGS = {"batch_seconds": 3.0, "max_samples": 16_000, "buckets": 3, "seed": 5, "accumulate": 2, "window": 12}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def by_id(listed: list[MicroBatch]) -> dict[str, int]:
 
 def test_shards_hold_what_the_files_hold(lists: Path) -> None:
     # With one update over everything and no crops, an utterance's samples depend on nothing but its id.
-    whole = {**SETTINGS, "max_seconds": 60.0, "accumulate": 1_000, "max_samples": 32_000, "buckets": 1, "window": 99}
+    whole = {**SETTINGS, "batch_seconds": 60.0, "accumulate": 1_000, "max_samples": 32_000, "buckets": 1, "window": 99}
     (ours,) = take(batches(sources(lists / "p_one"), **whole, min_samples=8_000), 1)
     (theirs,) = take(batches(sources(lists / "one"), **whole), 1)
     assert set(ours.ids) == set(theirs.ids) and len(ours.ids) > 20

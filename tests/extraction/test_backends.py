@@ -20,8 +20,9 @@ from emotion2vec import hardware
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.export import exporting as exporting
-from emotion2vec.export.graph import Agreement, NetworkPath
+from emotion2vec.exporting.agreement import Agreement, check
+from emotion2vec.exporting.network import NetworkPath
+from emotion2vec.exporting.onnx import open_onnx
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.encode import backends, graphs
 from emotion2vec.extraction.encode.backends import choose_graph
@@ -33,7 +34,8 @@ from emotion2vec.extraction.options import Workload
 from emotion2vec.extraction.predict import predict
 from emotion2vec.extraction.sources.decoding import AudioFault
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.heads import Head
+from emotion2vec.model.heads import MeanLinear
+from emotion2vec.version import library_version
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -46,7 +48,7 @@ LONG_JOB = Workload(last_block=True, seconds=36_000.0)
 @pytest.fixture(scope="module")
 def model() -> Emotion2vec:
     model = tiny_model()
-    model.head = Head(model.config.width, LABELS)
+    model.head = MeanLinear(model.config.width, len(LABELS), labels=LABELS)
     torch.nn.init.normal_(model.head.weight)
     return model
 
@@ -215,7 +217,7 @@ def test_a_graph_is_built_once_and_said(
     assert find_graph(model) is None and not path.exists()
     assert build_graph(model) == path and len(written) == 2
     assert find_graph(tiny_model()) is None  # without a head it is another model
-    for name in ("_code", "processor", "package_version"):
+    for name in ("_code", "processor", "library_version"):
         with monkeypatch.context() as patch:
             patch.setattr(graphs, name, lambda *_: "9")
             assert find_graph(model) is None
@@ -224,14 +226,14 @@ def test_a_graph_is_built_once_and_said(
 
 @pytest.mark.slow
 def test_a_graph_is_compared_with_its_network(built: Path, model: Emotion2vec) -> None:
-    graph, other = exporting._onnx_graph(built), tiny_model()
-    assert exporting._check(model, graph, NetworkPath).difference < 1e-4
+    graph, other = open_onnx(built), tiny_model()
+    assert check(model, graph, NetworkPath).difference < 1e-4
     with torch.no_grad():
         other.backbone.tokens[0, 0] += 0.01
     with pytest.raises(
         CheckpointError, match=r"differ from the model's by .* expected at most 1e-04; nothing was kept"
     ):
-        exporting._check(other, graph, NetworkPath)
+        check(other, graph, NetworkPath)
 
 
 # Mistakes
@@ -266,7 +268,7 @@ def test_a_missing_package_is_named_or_not_missed(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("emotion2vec.exporting.onnx.find_spec", lambda name: None)
     command = r"backend onnx needs onnx, onnxscript, onnxruntime: pip install 'emotion2vec\[onnx\]'"
     with pytest.raises(ConfigError, match=command):
         extract(corpus, model=model, output=tmp_path / "out", backend="onnx")
@@ -359,7 +361,7 @@ def test_products_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(hardware, "_chosen", {})
     assert 0.01 < backends.product_gain(64, 96) < 100
     assert backends.product_gain(64, 96) == hardware.known(
-        f"gain of onnxruntime {graphs.package_version('onnxruntime')} for products of 64 and 96 channels"
+        f"gain of onnxruntime {library_version('onnxruntime')} for products of 64 and 96 channels"
     )
     one = backends._one_product(torch.zeros(96, 64))  # other numbers than the weight's
     monkeypatch.setattr(backends, "_one_product", lambda weight: one)

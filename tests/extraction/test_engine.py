@@ -18,7 +18,8 @@ from extraction.helpers import DEPTH, WIDTH, speech, tiny_model
 from signals import start_child
 
 from emotion2vec.checkpoint import save_model
-from emotion2vec.corpora.lists.manifests import Fault, Manifest, Utterance
+from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.extraction import ExtractionReport, extract
 from emotion2vec.extraction.encode.choices import Layers
@@ -161,7 +162,7 @@ def test_colliding_and_unsafe_ids_are_faults(
     folder = write_corpus(NAMES)
     ids = ["x", "x", "../out", "/abs", "y\\z"]
     utterances = [Utterance(id=id, audio=folder / name) for id, name in zip(ids, NAMES, strict=True)]
-    report = extract(Manifest(utterances, []), model=model, output=tmp_path / "out", format=format)
+    report = extract(Listing(utterances, []), model=model, output=tmp_path / "out", format=format)
     assert report.written == 1 and len(report.failed) == 4
     assert report.failed[0] == Fault(
         str(folder / NAMES[1]), f"would overwrite x.npy, the output of {folder / NAMES[0]}"
@@ -177,7 +178,7 @@ def test_colliding_and_unsafe_ids_are_faults(
 def test_a_name_that_the_disk_refuses_is_a_fault(model: Emotion2vec, write_corpus: Corpus, tmp_path: Path) -> None:
     folder = write_corpus(["a.wav", "b.wav"])
     utterances = [Utterance(id="n" * 300, audio=folder / "a.wav"), Utterance(id="b", audio=folder / "b.wav")]
-    report = extract(Manifest(utterances, []), model=model, output=tmp_path / "out")
+    report = extract(Listing(utterances, []), model=model, output=tmp_path / "out")
     assert report.written == 1
     assert [fault.where for fault in report.failed] == [str(folder / "a.wav")]
     assert "a name of 304 bytes, expected at most 255" in report.failed[0].reason
@@ -399,7 +400,7 @@ def test_the_bar_shows_files_and_hours_on_a_terminal(
 def test_real_speech(model: Emotion2vec, shared: Path, tmp_path: Path) -> None:
     paths = sorted((shared / "data" / "emodb" / "audio").rglob("*.flac"))[:6]
     paths += sorted((shared / "data" / "nemo" / "audio").rglob("*.opus"))[:6]
-    manifest = Manifest([Utterance(id=path.stem, audio=path) for path in paths], [])
+    manifest = Listing([Utterance(id=path.stem, audio=path) for path in paths], [])
     report = extract(manifest, model=model, output=tmp_path, granularity="utterance", batch_seconds=10)
     assert (report.written, report.exit_code) == (12, 0)
     vectors = torch.from_numpy(np.stack([np.load(tmp_path / f"{path.stem}.npy") for path in paths]))

@@ -20,6 +20,7 @@ from extraction.helpers import speech
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.checkpoint import save_model
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.encode.choices import FeatureChoice
@@ -30,7 +31,6 @@ from emotion2vec.extraction.ray import worker as ray_worker
 from emotion2vec.extraction.ray.executor import share_out
 from emotion2vec.extraction.ray.worker import Assignment, DecodeItems, EncodeClips, pack_items, unpack_outcome
 from emotion2vec.extraction.run import ExtractionReport
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer, open_writer
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -41,7 +41,9 @@ CHUNKING = Chunking(2, 1)
 # The pieces, without a cluster
 
 
-def carry_out(items: list[Item], model: Emotion2vec, writer: Writer | None, folder: Path, marker: Path | None) -> Any:
+def carry_out(
+    items: list[Utterance], model: Emotion2vec, writer: Writer | None, folder: Path, marker: Path | None
+) -> Any:
     """What a cluster does with one block of items: outcomes with the arrays that travelled, by index."""
     own = copy.deepcopy(model)  # an actor never gives its model back
     encoder = Encoder(own, FeatureChoice(granularity="both"), precision="fp32", chunking=CHUNKING)
@@ -52,17 +54,17 @@ def carry_out(items: list[Item], model: Emotion2vec, writer: Writer | None, fold
 
 
 @pytest.fixture
-def clips(tmp_path: Path) -> list[Item]:
+def clips(tmp_path: Path) -> list[Utterance]:
     """Short, long, broken, and with a name that is no Unicode."""
     names = ["a.wav", "long.wav", "bad.wav", os.fsdecode(b"\xff.wav")]
     for name, samples in zip(names, (3000, 70_000, 0, 4000), strict=True):
         soundfile.write(os.fsencode(tmp_path / name), speech(samples), 16_000, subtype="FLOAT", format="WAV")
-    return [Item(id=Path(name).stem, audio=tmp_path / name, label="x") for name in names]
+    return [Utterance(id=Path(name).stem, audio=tmp_path / name, label="x") for name in names]
 
 
 @pytest.mark.parametrize("travels", [False, True])
 def test_a_block_gives_what_a_job_on_this_machine_gives(
-    model: Emotion2vec, clips: list[Item], tmp_path: Path, travels: bool
+    model: Emotion2vec, clips: list[Utterance], tmp_path: Path, travels: bool
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     there.mkdir()
@@ -89,13 +91,13 @@ def test_a_block_gives_what_a_job_on_this_machine_gives(
 def test_what_is_to_be_said_of_audio_travels(model: Emotion2vec, tmp_path: Path, samples: int) -> None:
     pair = np.stack([speech(samples), -speech(samples)], axis=1)
     soundfile.write(tmp_path / "a.wav", pair, 16_000, subtype="FLOAT")
-    found = carry_out([Item(id="a", audio=tmp_path / "a.wav")], model, None, tmp_path, None)
+    found = carry_out([Utterance(id="a", audio=tmp_path / "a.wav")], model, None, tmp_path, None)
     ((outcome, _),) = found.values()
     assert outcome.reason is None and [note.kind for note in outcome.notes] == ["louder-channel"]
 
 
 def test_features_that_are_too_large_to_travel_fail_alone(
-    model: Emotion2vec, clips: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Emotion2vec, clips: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_worker, "MOST_BYTES", 10_000)
     found = carry_out(clips, model, None, tmp_path, None)
@@ -104,17 +106,17 @@ def test_features_that_are_too_large_to_travel_fail_alone(
 
 
 def test_an_output_that_the_actor_does_not_see_ends_the_job(
-    model: Emotion2vec, clips: list[Item], tmp_path: Path
+    model: Emotion2vec, clips: list[Utterance], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="expected a shared folder"):
         carry_out(clips, model, None, tmp_path, tmp_path / "elsewhere" / "marker")
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_bad_file(
-    model: Emotion2vec, clips: list[Item], tmp_path: Path
+    model: Emotion2vec, clips: list[Utterance], tmp_path: Path
 ) -> None:
     class Broken:
-        def write(self, item: Item, arrays: object) -> None:
+        def write(self, item: Utterance, arrays: object) -> None:
             raise TypeError("not as planned")
 
     with pytest.raises(RuntimeError, match="not as planned"):

@@ -25,9 +25,9 @@ from extraction.helpers import WIDTH, speech
 from emotion2vec.audio.decode import Note
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.checkpoint import save_model
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction import ExtractionReport, extract
 from emotion2vec.extraction.sources.decoding import LongWaveform
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.model.encoder import Emotion2vec
 
 FORMATS = {
@@ -233,14 +233,14 @@ def test_paths_of_a_list_never_lead_out_of_the_output(model: Emotion2vec, tmp_pa
 
 def while_running(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], object]) -> None:
     """Do something to a file after it was listed, before it is opened."""
-    original = Item.blocks
+    original = Utterance.blocks
 
-    def blocks(self: Item, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
+    def blocks(self: Utterance, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
         if Path(self.audio).name == name:
             act(Path(self.audio))
         return original(self, notes)
 
-    monkeypatch.setattr(Item, "blocks", blocks)
+    monkeypatch.setattr(Utterance, "blocks", blocks)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_an_hour_is_read_in_constant_memory(model: Emotion2vec, tmp_path: Path) 
     path.write_bytes(wav_header(size, rate=8_000))
     os.truncate(path, size + 44)
     before = peak_memory()
-    item = Item(id="x", audio=path)
+    item = Utterance(id="x", audio=path)
     (clip,) = decode([Undecoded(0, "x", item.blocks)], workers=1, min_samples=400, max_samples=640_000)
     assert isinstance(clip, LongWaveform) and clip.samples == 3_600 * 16_000
     assert peak_memory() - before < 100e6

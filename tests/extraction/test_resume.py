@@ -11,8 +11,7 @@ import pytest
 import soundfile
 from extraction.helpers import speech
 
-from emotion2vec.corpora.clips import Clip
-from emotion2vec.corpora.lists.manifests import Manifest, Utterance
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.extraction import extract
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.probe.features.stored.matching import StoredFeatures
@@ -41,7 +40,7 @@ def test_resume_does_again_what_was_made_of_other_audio(model: Emotion2vec, tmp_
     report = extract(second, **options, resume=True)
     assert (report.written, report.skipped, report.redone, report.exit_code) == (2, 1, 2, 0)
     assert report.summary.changed["done anew"] == 2
-    clips = [Clip(file=f"{name}.wav", path=second / f"{name}.wav", label="") for name in "abc"]
+    clips = [Utterance(id=f"{name}.wav", file=f"{name}.wav", audio=second / f"{name}.wav") for name in "abc"]
     found = StoredFeatures(out, "mean").extract(clips)
     for clip, features in zip(clips, found, strict=True):
         assert not isinstance(features, str), features
@@ -93,7 +92,7 @@ def test_ids_that_cannot_lie_beside_each_other_are_refused_first(
     names = ["a", f"{ending}/frames", "b"]
     utterances = [Utterance(id=name, audio=write_resumable(folder, names="a") / "a.wav") for name in names]
     for order in (1, -1):
-        report = extract(Manifest(utterances[::order], []), model=model, output=tmp_path / f"{order}", format=format)
+        report = extract(Listing(utterances[::order], []), model=model, output=tmp_path / f"{order}", format=format)
         if format in ("parquet", "npz"):
             assert (report.written, report.failed) == (3, [])
         else:

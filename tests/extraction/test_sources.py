@@ -13,11 +13,12 @@ from extraction.helpers import speech
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES, find_ffmpeg
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.lists.segments import read_segments
+from emotion2vec.corpora.utterance import Listing
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.extraction import extract
-from emotion2vec.extraction.sources.named import Items, read_sources, take_shard
+from emotion2vec.extraction.sources.named import read_sources, take_shard
 from emotion2vec.model.encoder import Emotion2vec
 
 
@@ -28,7 +29,7 @@ def wav(path: Path, samples: int = 4_000, rate: int = 16_000) -> Path:
 
 
 def ids(*args: object, **options: object) -> list[str]:
-    return [item.id for item in read_sources(*args, **options).items]  # type: ignore[arg-type]
+    return [item.id for item in read_sources(*args, **options).utterances]  # type: ignore[arg-type]
 
 
 def test_several_sources_of_different_kinds(tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_several_sources_of_different_kinds(tmp_path: Path) -> None:
     one = wav(tmp_path / "z.wav")
     (tmp_path / "list.csv").write_text("file\nz.wav\ngone.wav\n")
     found = read_sources([tmp_path / "a", str(tmp_path / "b"), one, tmp_path / "list.csv"])
-    assert [item.id for item in found.items] == ["x", "deep/y", "z", "z"]
+    assert [item.id for item in found.utterances] == ["x", "deep/y", "z", "z"]
     assert len(found.faults) == 1
     with pytest.raises(ConfigError, match="no source is given"):
         read_sources([])
@@ -63,7 +64,7 @@ def test_a_list_on_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     wav(tmp_path / "a b.wav")
     monkeypatch.chdir(tmp_path)
     from_stdin(monkeypatch, f"a b.wav\r\n\n{tmp_path}/deep/../c.wav\nmemory://bucket/d.wav\n/x/../e.wav".encode())
-    found = read_sources("-").items
+    found = read_sources("-").utterances
     assert [item.id for item in found] == ["a b", "c", "bucket/d", "e"]
     assert found[0].audio == tmp_path / "a b.wav" and found[2].audio == "memory://bucket/d.wav"
     from_stdin(monkeypatch, b"new\nline.wav\0\xff.wav\0")
@@ -75,11 +76,13 @@ def test_a_list_on_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_names_of_other_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = wav(tmp_path / "Zoe\u0308" / "a.wav")
-    assert [item.audio for item in read_sources(f"{tmp_path}/Zo\u00eb/*.wav").items] == [path]
+    assert [item.audio for item in read_sources(f"{tmp_path}/Zo\u00eb/*.wav").utterances] == [path]
     for raw in ("Zo\u00eb/a.wav\n".encode(), "Zo\u00eb\\a.wav\r\n".encode("utf-16"), "\ufeffZo\u00eb/a.wav".encode()):
         from_stdin(monkeypatch, raw)
         found = read_sources("-", root=tmp_path)
-        assert [(item.id, item.audio) for item in found.items] == [("Zo\u00eb/a", path)] and len(found.changes) == 1
+        assert [(item.id, item.audio) for item in found.utterances] == [("Zo\u00eb/a", path)] and len(
+            found.changes
+        ) == 1
 
 
 def test_urls_and_object_storage(model: Emotion2vec, tmp_path: Path) -> None:
@@ -132,7 +135,7 @@ def test_rttm_names_recordings_by_stem_and_keeps_speakers(tmp_path: Path) -> Non
     (tmp_path / "x.rttm").write_text(
         "SPEAKER rec 1 0.50 0.75 <NA> <NA> anna <NA> <NA>\nSPKR-INFO rec 1 <NA>\nSPEAKER rec 1 1.5 0.5 <NA> <NA> <NA>\n"
     )
-    found = read_sources(tmp_path / "calls", segments=tmp_path / "x.rttm").items
+    found = read_sources(tmp_path / "calls", segments=tmp_path / "x.rttm").utterances
     assert [(item.id, item.start, item.duration, item.speaker) for item in found] == [
         ("rec_0.500_1.250", 0.5, 0.75, "anna"),
         ("rec_1.500_2.000", 1.5, 0.5, None),
@@ -148,7 +151,7 @@ def test_broken_segments_are_named_at_once(tmp_path: Path) -> None:
         read_segments(tmp_path / "gone")
 
 
-def cut(tmp_path: Path, name: str, text: str, *recordings: str) -> Items:
+def cut(tmp_path: Path, name: str, text: str, *recordings: str) -> Listing:
     for recording in recordings:
         wav(tmp_path / "in" / f"{recording}.wav")
     (tmp_path / name).write_text(text)
@@ -169,16 +172,16 @@ def test_channels_of_segments(tmp_path: Path, model: Emotion2vec) -> None:
     expected = [model.extract_features(stereo[:8_000, channel], 16_000).frames for channel in (0, 1)]
     for name, channels in (("segments", [0, 1, 1, None]), ("nist.rttm", [0, 1]), ("zero.rttm", [0, 1])):
         found = read_sources(tmp_path / "call.wav", segments=tmp_path / name)
-        assert [item.channel for item in found.items] == channels
+        assert [item.channel for item in found.utterances] == channels
         report = extract(tmp_path / "call.wav", segments=tmp_path / name, model=model, output=tmp_path / f"{name}.out")
         assert report.exit_code == 0
-        paths = [tmp_path / f"{name}.out" / f"{item.id}.npy" for item in found.items]
+        paths = [tmp_path / f"{name}.out" / f"{item.id}.npy" for item in found.utterances]
         for path, frames in zip(paths, expected, strict=False):
             np.testing.assert_allclose(np.load(path), frames, atol=1e-5)
     last = [np.load(tmp_path / "segments.out" / f"{name}.npy") for name in "cd"]
     assert last[0].shape == expected[0].shape == last[1].shape  # both to the end
     found = read_sources(tmp_path / "call.wav", segments=tmp_path / "mixed.rttm")
-    assert [(item.id, item.channel) for item in found.items] == [
+    assert [(item.id, item.channel) for item in found.utterances] == [
         ("call_0.000_0.500_a", None),
         ("call_0.000_0.500_b", None),
     ]
@@ -187,10 +190,10 @@ def test_channels_of_segments(tmp_path: Path, model: Emotion2vec) -> None:
 def test_lines_that_are_no_segments_are_left_out_aloud(tmp_path: Path) -> None:
     text = "SPEAKER r 1 0.1 0.00 <NA> <NA> a <NA> <NA>\nSPEAKER r 1 0.1 0.1 <NA> <NA> a <NA> <NA>\n"
     found = cut(tmp_path, "x.rttm", text, "r")
-    assert [item.id for item in found.items] == ["r_0.100_0.200"]
+    assert [item.id for item in found.utterances] == ["r_0.100_0.200"]
     assert found.faults == [Fault(f"{tmp_path}/x.rttm:1", "lasts 0 s, expected more than 0")]
     found = cut(tmp_path, "x.rttm", text.replace("0.00", "0.1"), "r")
-    assert len(found.items) == 1 and "was given at" in found.faults[0].reason  # the same stretch twice
+    assert len(found.utterances) == 1 and "was given at" in found.faults[0].reason  # the same stretch twice
 
 
 def test_recordings_whose_names_have_spaces(tmp_path: Path) -> None:
@@ -202,14 +205,14 @@ def test_recordings_whose_names_have_spaces(tmp_path: Path) -> None:
         "SPEAKER\tmy call\t1\t0.1\t0.1\t<NA>\t<NA>\tc d\t<NA>\t<NA>\n",
         *names,
     )
-    assert [(item.id, item.speaker) for item in found.items] == [
+    assert [(item.id, item.speaker) for item in found.utterances] == [
         ("my call_0.050_0.150", "Ann Lee"),
         ("my call 1_0.050_0.150", "b"),
         ("my call_0.100_0.200", "c d"),
     ]
     text = "a my call 0 0.1\nb my call 1 0.1 0.2\nc Zo\u00eb 2 0 0.1 0\nd r 0 0.1 0\ne no such 0 0.1 0\nf r 0 0.1\n"
     found = cut(tmp_path, "segments", text, *names)
-    assert [(item.id, Path(item.audio).stem, item.channel) for item in found.items] == [
+    assert [(item.id, Path(item.audio).stem, item.channel) for item in found.utterances] == [
         ("a", "my call", None),
         ("b", "my call 1", None),
         ("c", "Zoe\u0308 2", 0),
@@ -222,7 +225,7 @@ def test_recordings_whose_names_have_spaces(tmp_path: Path) -> None:
 def test_shards_are_disjoint_and_complete(tmp_path: Path) -> None:
     for index in range(7):
         wav(tmp_path / f"{index}.wav")
-    items = read_sources(tmp_path).items
+    items = read_sources(tmp_path).utterances
     shards = [take_shard(items, f"{i}/3") for i in range(3)]
     assert sorted(item.id for shard in shards for item in shard) == [item.id for item in items]
     assert take_shard(items, None) == items

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.encode import spool
 from emotion2vec.extraction.encode.arrays import ArraySpec, FeatureArray, Layout
 from emotion2vec.extraction.encode.spool import spooled
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Output
 from emotion2vec.extraction.writers.files import NpyWriter, SafetensorsWriter
 from emotion2vec.extraction.writers.parts import PartsWriter
 from emotion2vec.extraction.writers.tables import ParquetPart
 
-ITEM = Item(id="x", audio=Path("x.wav"))
+ITEM = Utterance(id="x", audio=Path("x.wav"))
 
 
 def in_parts(whole: np.ndarray, step: int) -> FeatureArray:

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from signals import interruptible
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import ArraySpec, FeatureArray
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
 from emotion2vec.extraction.writers import open_writer as open_real_writer
 from emotion2vec.extraction.writers.base import write_npy
 
 
-def utterance(id: str) -> Item:
-    return Item(id=id, audio=Path("x.wav"), label="neutral")
+def utterance(id: str) -> Utterance:
+    return Utterance(id=id, audio=Path("x.wav"), label="neutral")
 
 
 class Frames:

@@ -17,13 +17,20 @@ from safetensors.torch import load_file
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model, save_model
-from emotion2vec.checkpoint.convert import convert
 from emotion2vec.checkpoint.source import read_source
+from emotion2vec.exporting.convert import convert
 from emotion2vec.model.encoder import Emotion2vec
 
 transformers = pytest.importorskip("transformers", reason="needs transformers; `make test-interop` has it")
 
+from emotion2vec.integrations import huggingface  # noqa: E402 (needs transformers)
+
 LABELS = ("angry", "happy", "unuse_0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> None:
+    huggingface.register()
 
 
 @pytest.fixture(scope="module")
@@ -134,20 +141,22 @@ def test_trainer_fine_tunes(folder: Path, clips: list[np.ndarray], tmp_path: Pat
     assert tuned.head is not None and not torch.equal(tuned.head.weight, before["network.head.weight"])
 
 
-@pytest.mark.parametrize("first", ["emotion2vec", "transformers"])
-def test_either_import_order(folder: Path, first: str) -> None:
-    second = {"emotion2vec": "transformers", "transformers": "emotion2vec"}[first]
+def test_one_line_makes_our_models_known(folder: Path) -> None:
     script = f"""
-import {first}, {second}, sys
-early = "transformers.models.auto.modeling_auto" in sys.modules
-print(early, type(transformers.AutoModel.from_pretrained({str(folder)!r})).__module__)
+import transformers
+from emotion2vec.integrations.huggingface import register
+def read(): return type(transformers.AutoModel.from_pretrained({str(folder)!r})).__module__
+try: print(read())
+except ValueError: print("unknown")
+register(), register()
+print(read())
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "emotion2vec.integrations.huggingface.modeling"]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, input="")
+    assert done.stdout.split()[-2:] == ["unknown", "emotion2vec.integrations.huggingface.modeling"]
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_without_import_the_user_must_trust_the_file(folder: Path, trusted: bool, tmp_path: Path) -> None:
+def test_without_it_the_user_must_trust_the_file(folder: Path, trusted: bool, tmp_path: Path) -> None:
     script = f"""
 import transformers
 print(type(transformers.AutoModel.from_pretrained({str(folder)!r}, trust_remote_code={trusted})).__module__)
@@ -175,7 +184,5 @@ def test_push_to_hub_uploads_our_card(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_dimensions_under_their_usual_names() -> None:
-    from emotion2vec.integrations.huggingface import Emotion2vecHFConfig
-
-    config = Emotion2vecHFConfig(width=64, heads=4)
+    config = huggingface.Emotion2vecHFConfig(width=64, heads=4)
     assert (config.hidden_size, config.num_attention_heads, config.num_hidden_layers) == (64, 4, 12)

@@ -20,7 +20,7 @@ from emotion2vec.model.frozen import frozen
 from emotion2vec.model.position import FrameConv, alibi_distance, alibi_slopes
 from emotion2vec.model.shapes import shapes_alone
 from emotion2vec.pretrain.config import load_config
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.network import Pretrainer
 
 RUN = ["data.train=x", "run.dir=x"]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.pretrain.config import PretrainConfig, batches_per_device, load_config, without_effect
+from emotion2vec.pretrain.config import PretrainConfig, load_config, without_effect
 from emotion2vec.settings import to_dict, to_yaml
+from emotion2vec.training.checks import batches_per_device
 
 REQUIRED = ["data.train=/speech", "run.dir=runs/x"]
 SHIPPED = ["tiny", "small", "base", "large"]

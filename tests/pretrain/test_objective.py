@@ -12,8 +12,9 @@ from emotion2vec.pretrain.config import MaskConfig
 from emotion2vec.pretrain.ema import Teacher
 from emotion2vec.pretrain.losses import frame_loss_sum, utterance_loss_sum
 from emotion2vec.pretrain.masking import batch_masks, time_mask, visible_indices
-from emotion2vec.pretrain.objective import Moments, Pretrainer
+from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.targets import UtteranceTarget, frame_targets
+from emotion2vec.training.metrics import Moments
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 10, 99, 500])

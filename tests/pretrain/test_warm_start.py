@@ -18,7 +18,8 @@ from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.pretrain.config import PretrainConfig
-from emotion2vec.pretrain.run import build_pretrainer, named_by_files
+from emotion2vec.pretrain.run import build_pretrainer
+from emotion2vec.training.run import named_by_files
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import soundfile
 import torch
 
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.model.features import Features
 from emotion2vec.probe.benchmark.plan import BenchmarkPlan
 from emotion2vec.probe.benchmark.results import BenchmarkResult
 from emotion2vec.probe.benchmark.run import run_benchmark
-from emotion2vec.probe.tasks import Task
+from emotion2vec.probe.problem import Problem
 from emotion2vec.report import page
 
 PITCHES = {"high": 900.0, "low": 300.0}
@@ -37,15 +37,15 @@ class StandIn(torch.nn.Module):
         return Features(frames=outputs[-1], layers=outputs if layers else None)
 
 
-def clip_of(path: Path) -> Clip:
+def clip_of(path: Path) -> Utterance:
     """A clip of which nothing is known but its audio."""
-    return Clip(file=path.name, path=path, label="")
+    return Utterance(id=path.name, file=path.name, audio=path)
 
 
-def task_of(labels: np.ndarray, outputs: int) -> Task:
+def problem_of(labels: np.ndarray, outputs: int) -> Problem:
     """120 clips of six speakers, 20 each: three train, one validates, two are tested."""
     rows = np.arange(120)
-    return Task(
+    return Problem(
         labels=labels,
         outputs=outputs,
         speakers=rows // 20,

@@ -20,26 +20,27 @@ from torch import nn
 from typer.testing import CliRunner
 
 from emotion2vec.cli import app
-from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.conversations import Contexts, with_turns
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.model.dialogue import Dialogue
 from emotion2vec.probe import probe
-from emotion2vec.probe.dialogue_network import DialogueClassifier
-from emotion2vec.probe.dialogues import DialogueHead, Rows, heard_rows
+from emotion2vec.probe.dialogues import DialogueHead, Rows, heard_turns
 from emotion2vec.probe.features.table import FeatureTable
-from emotion2vec.probe.tasks import Task
+from emotion2vec.probe.problem import Problem
 
 QUICK = DialogueHead(hidden=16, lr=1e-2, batch=16, epochs=8)
 
 
-def talk(*turns: str) -> ClipSet:
+def talk(*turns: str) -> Corpus:
     """A dialogue: each turn is its speaker and the labels of its clips, `-` where unknown, such as `A:x-`."""
     clips = [
-        Clip(
+        Utterance(
+            id=f"{number}{part}",
             file=f"{number}{part}",
-            path=Path(),
+            audio=Path(),
             label=label.strip("-"),
             speaker=turn[0],
             dialogue="d",
@@ -48,13 +49,13 @@ def talk(*turns: str) -> ClipSet:
         for number, turn in enumerate(turns)
         for part, label in enumerate(turn[2:])
     ]
-    return ClipSet(name="made", root=Path(), clips=tuple(clips))
+    return Corpus(name="made", root=Path(), utterances=tuple(clips))
 
 
 def test_what_is_heard_is_what_came_before() -> None:
     clipset = talk("A:x", "B:-", "A:-y", "B:zz", "A:-", "C:x")
     found = Contexts.of(clipset, 2)
-    files = [clip.file for clip in clipset.clips]
+    files = [clip.file for clip in clipset.utterances]
     heard = {
         files[i]: [("+".join(files[j] for j in turn.clips), turn.own) for turn in turns]
         for i, turns in enumerate(found.before)
@@ -70,9 +71,9 @@ def test_what_is_heard_is_what_came_before() -> None:
 
 def test_turns_are_in_order_whatever_the_order_of_the_list() -> None:
     clipset = talk("A:x", "B:y", "A:x", "B:y")
-    shuffled = replace(clipset, clips=tuple(clipset.clips[i] for i in (3, 1, 0, 2)))
+    shuffled = replace(clipset, utterances=tuple(clipset.utterances[i] for i in (3, 1, 0, 2)))
     turns = Contexts.of(shuffled, 6).before[0]  # of the last turn
-    assert [shuffled.clips[turn.clips[0]].file for turn in turns] == ["00", "10", "20"]
+    assert [shuffled.utterances[turn.clips[0]].file for turn in turns] == ["00", "10", "20"]
 
 
 def test_folds_keep_only_what_is_predicted() -> None:
@@ -86,8 +87,8 @@ def test_folds_keep_only_what_is_predicted() -> None:
 
 def test_dialogues_that_validation_shares_with_the_test_are_told() -> None:
     clipset = talk("A:x", "B:y", "A:x", "B:y")
-    clips = tuple(replace(clip, dialogue="de"[i // 2]) for i, clip in enumerate(clipset.clips))
-    clipset = replace(clipset, clips=clips)
+    clips = tuple(replace(clip, dialogue="de"[i // 2]) for i, clip in enumerate(clipset.utterances))
+    clipset = replace(clipset, utterances=clips)
     contexts = Contexts.of(clipset, 6)
     apart = Fold(name="f", train=np.array([0, 1]), test=np.array([2, 3]))
     assert contexts.warnings(clipset, [apart]) == []
@@ -99,22 +100,23 @@ def test_dialogues_that_validation_shares_with_the_test_are_told() -> None:
 def test_a_turn_has_one_speaker_and_every_clip_a_turn() -> None:
     clipset = talk("A:x", "B:y")
     with pytest.raises(ManifestError, match="1 clips have no dialogue or turn: 10"):
-        with_turns(replace(clipset, clips=(clipset.clips[0], replace(clipset.clips[1], turn=None))))
+        with_turns(replace(clipset, utterances=(clipset.utterances[0], replace(clipset.utterances[1], turn=None))))
     with pytest.raises(ManifestError, match="1 turns have clips by several speakers, expected one: turn 0 of d"):
-        with_turns(replace(clipset, clips=(clipset.clips[0], replace(clipset.clips[1], turn=0))))
+        with_turns(replace(clipset, utterances=(clipset.utterances[0], replace(clipset.utterances[1], turn=0))))
 
 
 @pytest.fixture
-def corpus() -> tuple[ClipSet, FeatureTable]:
+def corpus() -> tuple[Corpus, FeatureTable]:
     """16 dialogues of ten turns; the emotion is what was heard a turn ago, and clips have 25 frames."""
     random = np.random.default_rng(0)
     clips, vectors = [], []
     for dialogue in range(16):
         heard = random.integers(0, 2, 10)
         for turn in range(10):
-            clip = Clip(
+            clip = Utterance(
+                id=f"{dialogue}/{turn}",
                 file=f"{dialogue}/{turn}",
-                path=Path(),
+                audio=Path(),
                 label="ab"[follows_the_turn_before(heard, turn)],
                 speaker=f"{dialogue % 4}{'AB'[turn % 2]}",
                 dialogue=str(dialogue),
@@ -128,14 +130,14 @@ def corpus() -> tuple[ClipSet, FeatureTable]:
         lengths=np.full(160, 25),
         failures={},
     )
-    return ClipSet(name="made", root=Path(), clips=tuple(clips)), table
+    return Corpus(name="made", root=Path(), utterances=tuple(clips)), table
 
 
-def task_of(clipset: ClipSet) -> Task:
+def problem_of(clipset: Corpus) -> Problem:
     contexts = Contexts.of(clipset, 6)
     predicted = np.flatnonzero([bool(turns) for turns in contexts.before])
-    return Task(
-        labels=np.array(["ab".index(clip.label) for clip in clipset.clips]),
+    return Problem(
+        labels=np.array(["ab".index(clip.label) for clip in clipset.utterances]),
         outputs=2,
         speakers=None,
         train=predicted[predicted < 100],
@@ -148,35 +150,35 @@ def task_of(clipset: ClipSet) -> Task:
 
 
 @pytest.mark.parametrize("needs", ["vectors", "frames"])
-def test_the_head_learns_and_never_hears_the_turn(corpus: tuple[ClipSet, FeatureTable], needs: str) -> None:
+def test_the_head_learns_and_never_hears_the_turn(corpus: tuple[Corpus, FeatureTable], needs: str) -> None:
     clipset, table = corpus
-    task, head = task_of(clipset), replace(QUICK, needs=needs)
-    found = head.predict(head.prepare(table, "cpu"), task)
-    assert np.mean(found.classes == task.labels[task.test]) > 0.85
+    problem, head = problem_of(clipset), replace(QUICK, needs=needs)
+    found = head.fit(head.prepare(table, "cpu"), problem)
+    assert np.mean(found.classes == problem.labels[problem.test]) > 0.85
     short = replace(head, epochs=1)
-    found = short.predict(short.prepare(table, "cpu"), task)
-    for place in (0, len(task.test) - 1):
-        clip = task.test[place]
+    found = short.fit(short.prepare(table, "cpu"), problem)
+    for place in (0, len(problem.test) - 1):
+        clip = problem.test[place]
         spoiled = table.vectors.copy(), table.frames.copy()  # type: ignore[union-attr]
-        dialogue = np.array([other.dialogue == clipset.clips[clip].dialogue for other in clipset.clips])
+        dialogue = np.array([other.dialogue == clipset.utterances[clip].dialogue for other in clipset.utterances])
         later = np.flatnonzero(dialogue & (np.arange(160) >= clip))  # the turn itself, and all that follows
         for values, rows in zip(spoiled, (later, later[:, None] * 25 + np.arange(25)), strict=True):
             values[rows.ravel()] = 1e3
         other = replace(table, vectors=spoiled[0], frames=spoiled[1])
-        again = short.predict(short.prepare(other, "cpu"), replace(task, test=task.test[place : place + 1]))
+        again = short.fit(short.prepare(other, "cpu"), replace(problem, test=problem.test[place : place + 1]))
         np.testing.assert_allclose(again.scores[0], found.scores[place], rtol=1e-4)
 
 
-def test_no_signal_is_not_learnt(corpus: tuple[ClipSet, FeatureTable]) -> None:
+def test_no_signal_is_not_learnt(corpus: tuple[Corpus, FeatureTable]) -> None:
     clipset, table = corpus
-    task = task_of(clipset)
+    problem = problem_of(clipset)
     heard_now = (table.vectors[:, 0] > 1.5).astype(np.int64)  # the label is in the turn itself alone
-    own = replace(task, labels=heard_now)
-    found = QUICK.predict(QUICK.prepare(table, "cpu"), own)
-    assert 0.3 < np.mean(found.classes == heard_now[task.test]) < 0.7
+    own = replace(problem, labels=heard_now)
+    found = QUICK.fit(QUICK.prepare(table, "cpu"), own)
+    assert 0.3 < np.mean(found.classes == heard_now[problem.test]) < 0.7
 
 
-def test_the_network_is_two_grus(corpus: tuple[ClipSet, FeatureTable]) -> None:
+def test_the_network_is_two_grus(corpus: tuple[Corpus, FeatureTable]) -> None:
     """The same numbers turn by turn, without packing; a turn of which nothing could be read is a state of zeros."""
     clipset, table = corpus
     contexts = Contexts.of(clipset, 3)
@@ -184,14 +186,14 @@ def test_the_network_is_two_grus(corpus: tuple[ClipSet, FeatureTable]) -> None:
     lengths[1] = 0
     assert table.frames is not None
     data = Rows(table.frames, np.arange(160) * 25, lengths, "cpu")
-    network = DialogueClassifier(
-        torch.from_numpy(table.frames), heard_rows(data, contexts), hidden=5, outputs=2, seed=0
-    )
+    heard = heard_turns(data, torch.from_numpy(table.frames), contexts)
+    network = Dialogue(4, 5, 2, torch.Generator().manual_seed(0))
     turn_gru, dialogue_gru = nn.GRU(4, 5, batch_first=True), nn.GRU(6, 5, batch_first=True)
     turn_gru.load_state_dict(network.of_turn.state_dict())
     dialogue_gru.load_state_dict(network.of_dialogue.state_dict())
-    clips = torch.tensor([2, 7])
-    for clip, logits in zip(clips.tolist(), network(clips), strict=True):
+    clips = [2, 7]
+    found = network([heard[clip][0] for clip in clips], [heard[clip][1] for clip in clips])
+    for clip, logits in zip(clips, found, strict=True):
         states = []
         for before in range(max(clip - 3, 0), clip):
             rows = torch.from_numpy(table.frames[before * 25 : (before + 1) * 25])
@@ -203,12 +205,12 @@ def test_the_network_is_two_grus(corpus: tuple[ClipSet, FeatureTable]) -> None:
 
 def test_iemocap_is_ordered_by_time(tmp_path: Path) -> None:
     found = read_utterances("iemocap", write_iemocap(tmp_path, is_what_is_heard), conversations=True)
-    assert len(found.clips) == 9 * 18 and found.classes == ("anger", "sadness")
+    assert len(found.utterances) == 9 * 18 and found.classes == ("anger", "sadness")
     assert any("lists 162 utterances of IEMOCAP, expected 10039" in warning for warning in found.warnings)
-    dialogue = [clip for clip in found.clips if clip.dialogue == "Ses02F_impro01"]
+    dialogue = [clip for clip in found.utterances if clip.dialogue == "Ses02F_impro01"]
     assert [clip.turn for clip in dialogue] == [0, 1, 2, 3, 3, *range(4, 10), 10, 10, *range(11, 16)]
     assert [clip.speaker for clip in dialogue[:5]] == ["Ses02F", "Ses02M", "Ses02F", "Ses02M", "Ses02M"]
-    assert [clip.label == "" for clip in dialogue].count(True) == 3
+    assert [clip.label is None for clip in dialogue].count(True) == 3
     contexts = Contexts.of(found, 6)
     assert contexts.facts == {"dialogues": 9, "turns": 144, "predicted": 9 * 12, "unlabelled": 27}
 
@@ -276,8 +278,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
 
 
 def test_clips_that_were_read_already_need_what_is_wanted_too() -> None:
-    clip = Clip(file="a.wav", path=Path("a.wav"), label="x", speaker="s")
-    clipset = ClipSet(name="made", root=Path(), clips=(clip, replace(clip, file="b.wav")))
+    clip = Utterance(id="a.wav", file="a.wav", audio=Path("a.wav"), label="x", speaker="s")
+    clipset = Corpus(name="made", root=Path(), utterances=(clip, replace(clip, file="b.wav")))
     with pytest.raises(ManifestError, match=r"made: 2 clips have no dialogue or turn: a\.wav, b\.wav"):
         probe(clips=clipset, context=6, features=["logmel"])
     with pytest.raises(ManifestError, match="made: no clip has a value of arousal, expected one of none"):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe import embedding
 from emotion2vec.probe.embedding import embed
@@ -25,7 +25,7 @@ class Clouds:
     name = fingerprint = "clouds"
     reads = ("audio",)
 
-    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         return ["broken" if clip.path.stem == "7" else self._vector(int(clip.path.stem)) for clip in clips]
 
     def _vector(self, number: int) -> ClipFeatures:
@@ -33,12 +33,18 @@ class Clouds:
         return ClipFeatures((noise + 20 * np.eye(6)[number % 3]).astype(np.float32), None)
 
 
-def clipset(count: int) -> ClipSet:
+def clipset(count: int) -> Corpus:
     clips = tuple(
-        Clip(file=str(i), path=Path(f"{i}.wav"), label=EMOTIONS[i % 3], speaker=None if i < 5 else f"s{i % 2}")
+        Utterance(
+            id=str(i),
+            file=str(i),
+            audio=Path(f"{i}.wav"),
+            label=EMOTIONS[i % 3],
+            speaker=None if i < 5 else f"s{i % 2}",
+        )
         for i in range(count)
     )
-    return ClipSet(name="clouds", root=Path("clouds"), clips=clips)
+    return Corpus(name="clouds", root=Path("clouds"), utterances=clips)
 
 
 def test_points_carry_what_they_are_coloured_by(monkeypatch: pytest.MonkeyPatch) -> None:

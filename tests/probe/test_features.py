@@ -10,7 +10,7 @@ from probe.stand_in import StandIn, clip_of, write_tones
 
 from emotion2vec.audio import spectral
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
@@ -30,13 +30,13 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Utterance:
     folder = tmp_path_factory.mktemp("tones")
     write_tones(folder, speakers=1, each=1)
     return clip_of(folder / "high_0_0.wav")
 
 
-def test_spectra_are_mean_and_deviation_over_time(clip: Clip) -> None:
+def test_spectra_are_mean_and_deviation_over_time(clip: Utterance) -> None:
     frames = spectral.log_mel(load_audio(clip.path)).astype(np.float64)
     found = make_extractor("logmel").extract([clip])[0]
     np.testing.assert_allclose(found.vector, np.concatenate([frames.mean(0), frames.std(0)]), rtol=1e-5, atol=1e-5)
@@ -44,7 +44,7 @@ def test_spectra_are_mean_and_deviation_over_time(clip: Clip) -> None:
     assert make_extractor("mfcc", pooling="mean").extract([clip])[0].vector.shape == (40,)
 
 
-def test_layers_of_a_network(clip: Clip) -> None:
+def test_layers_of_a_network(clip: Utterance) -> None:
     model = StandIn()
     layers = model.extract_features(clip.path, layers=True).layers
     assert layers is not None
@@ -65,7 +65,7 @@ def test_layers_of_a_network(clip: Clip) -> None:
     np.testing.assert_allclose(both.vector[8:], layers[2].std(0), rtol=1e-4)
 
 
-def test_a_layer_that_is_not_there(clip: Clip) -> None:
+def test_a_layer_that_is_not_there(clip: Utterance) -> None:
     with pytest.raises(ConfigError, match="layer is 3, but StandIn has layers 0 to 2"):
         make_extractor(StandIn(), layer=3).extract([clip])[0]
 
@@ -86,7 +86,7 @@ def test_names_that_are_not_known(options: dict, message: str) -> None:
         make_extractor(**options)
 
 
-def test_untrained_takes_the_shape_and_is_the_same_every_time(tmp_path: Path, clip: Clip) -> None:
+def test_untrained_takes_the_shape_and_is_the_same_every_time(tmp_path: Path, clip: Utterance) -> None:
     path = tmp_path / "shape.yaml"
     path.write_text("model: {" + ", ".join(f"{key}: {value}" for key, value in TINY.items()) + "}\noptim: {lr: 1}\n")
     torch.manual_seed(1)
@@ -116,7 +116,7 @@ def test_a_neighbour_that_fails_does_not_change_the_features_of_long_clips(tmp_p
     assert reason.startswith(f"{broken}: ")
 
 
-def test_untrained_takes_the_shape_of_the_model_at_hand(clip: Clip) -> None:
+def test_untrained_takes_the_shape_of_the_model_at_hand(clip: Utterance) -> None:
     torch.manual_seed(5)
     model = Emotion2vec(Emotion2vecConfig(**TINY)).eval()
     found = make_extractor("untrained", model=model)

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from probe.stand_in import task_of
+from probe.stand_in import problem_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.model.heads import FrameMlp, MeanTwoLayers
 from emotion2vec.probe.features.table import FeatureTable
-from emotion2vec.probe.frames import FrameBank
 from emotion2vec.probe.heads import HEADS as HEADS_BY_NAME
 from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead, make_heads
-from emotion2vec.probe.networks import FrameClassifier, Schedule, VectorClassifier, batch_order, train
-from emotion2vec.probe.tasks import Head, Task, inner_splits, standardized
+from emotion2vec.probe.packed import FrameBank, mean_hidden
+from emotion2vec.probe.problem import HeadRecipe, Problem, inner_splits
+from emotion2vec.probe.training import Schedule, batch_order, train
+from emotion2vec.tasks.scaling import Scaling
 
 HEADS = [
     LinearHead(updates=300, lr=1e-3, validate_every=50),
@@ -48,94 +51,86 @@ def table() -> FeatureTable:
 
 
 @pytest.fixture
-def task() -> Task:
-    return task_of(np.arange(120) % 3, outputs=3)
+def problem() -> Problem:
+    return problem_of(np.arange(120) % 3, outputs=3)
 
 
-def predict(head: Head, table: FeatureTable, task: Task) -> np.ndarray:
-    return head.predict(head.prepare(table, "cpu"), task).classes
+def predict(head: HeadRecipe, table: FeatureTable, problem: Problem) -> np.ndarray:
+    return head.fit(head.prepare(table, "cpu"), problem).classes
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_learn_what_can_be_learned(head: Head, table: FeatureTable, task: Task) -> None:
-    predicted = predict(head, table, task)
+def test_heads_learn_what_can_be_learned(head: HeadRecipe, table: FeatureTable, problem: Problem) -> None:
+    predicted = predict(head, table, problem)
     assert predicted.shape == (40,)
-    assert np.mean(predicted == task.labels[task.test]) > 0.9
+    assert np.mean(predicted == problem.labels[problem.test]) > 0.9
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_cannot_learn_what_is_not_there(head: Head, table: FeatureTable, task: Task) -> None:
-    labels = np.random.default_rng(1).permutation(task.labels)
-    assert np.mean(predict(head, table, replace(task, labels=labels)) == labels[task.test]) < 0.6
+def test_heads_cannot_learn_what_is_not_there(head: HeadRecipe, table: FeatureTable, problem: Problem) -> None:
+    labels = np.random.default_rng(1).permutation(problem.labels)
+    assert np.mean(predict(head, table, replace(problem, labels=labels)) == labels[problem.test]) < 0.6
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_never_see_the_labels_of_the_test(head: Head, table: FeatureTable, task: Task) -> None:
-    spoiled = task.labels.copy()
-    spoiled[task.test] = (spoiled[task.test] + 1) % 3
-    np.testing.assert_array_equal(predict(head, table, task), predict(head, table, replace(task, labels=spoiled)))
+def test_heads_never_see_the_labels_of_the_test(head: HeadRecipe, table: FeatureTable, problem: Problem) -> None:
+    spoiled = problem.labels.copy()
+    spoiled[problem.test] = (spoiled[problem.test] + 1) % 3
+    np.testing.assert_array_equal(predict(head, table, problem), predict(head, table, replace(problem, labels=spoiled)))
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_repeat_themselves_and_leave_the_random_state_alone(head: Head, table: FeatureTable, task: Task) -> None:
+def test_heads_repeat_themselves_and_leave_the_random_state_alone(
+    head: HeadRecipe, table: FeatureTable, problem: Problem
+) -> None:
     before = torch.get_rng_state()
-    first = predict(head, table, task)
+    first = predict(head, table, problem)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    np.testing.assert_array_equal(predict(head, table, task), first)
+    np.testing.assert_array_equal(predict(head, table, problem), first)
+
+
+def packed(head: FrameMlp, bank: FrameBank, scaling: Scaling | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The fast path of the recipe `mlp`: scores of clips at some positions."""
+    gain, offset = bank.standardization(scaling)
+    return lambda clips: head.output(mean_hidden(head.hidden, bank, clips, gain, offset))
+
+
+def frame_mlp() -> FrameMlp:
+    return FrameMlp(6, 8, 3, torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("block", [10, 1000])
-def test_network_is_the_papers_on_each_clip_alone(
-    table: FeatureTable, task: Task, standardize: bool, block: int, monkeypatch: pytest.MonkeyPatch
+def test_packed_frames_give_the_heads_own_scores_and_gradients(
+    table: FeatureTable, problem: Problem, standardize: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotion2vec.probe.frames.BLOCK_FRAMES", block)
-    bank = FrameBank.of(table, "fp32", "cpu")
-    shift, scale = bank.moments(task.train) if standardize else (0.0, 1.0)
-    network = FrameClassifier(bank, shift, scale, hidden=8, outputs=3, seed=0)
-    reference = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
-    reference.load_state_dict({"0.weight": network.hidden.weight, "0.bias": network.hidden.bias})
-    frames = table.frames
-    assert frames is not None
-    trained = frames[: table.lengths[:60].sum()].astype(np.float64)
-    if standardize:
-        frames = ((frames - trained.mean(0)) / trained.std(0)).astype(np.float32)
-    else:
-        frames = frames / np.float32(100)  # smaller than they are, for float32 to compare within
-        network._gain, network._offset = network._gain / 100, network._offset / 100
+    monkeypatch.setattr("emotion2vec.probe.packed.BLOCK_FRAMES", block)
+    assert table.frames is not None
+    frames = table.frames if standardize else table.frames / np.float32(100)  # small, for float32 to compare within
+    bank = FrameBank.of(replace(table, frames=frames), "fp32", "cpu")
+    scaling = bank.scaling_over(problem.train) if standardize else None
+    head, own = frame_mlp(), frame_mlp()
+    if scaling is not None:
+        own.standardize(scaling)
     clips = [7, 100, 3]
-    starts = np.cumsum(table.lengths) - table.lengths
-    parts = [torch.from_numpy(frames[starts[i] : starts[i] + table.lengths[i]]) for i in clips]
-    expected = network.output(torch.stack([reference(part).mean(dim=0) for part in parts]))
-    found = network(torch.tensor(clips))
+    ends = np.cumsum(table.lengths)
+    parts = [torch.from_numpy(frames[ends[i] - table.lengths[i] : ends[i]]) for i in clips]
+    padded = nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=1e4)  # (3, T, 6)
+    padding = torch.arange(padded.shape[1]) >= torch.tensor([len(part) for part in parts]).unsqueeze(1)
+    assert padding.any()
+    expected, found = own(padded, padding), packed(head, bank, scaling)(torch.tensor(clips))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    # The first layer holds the standardization, so its gradients must be those of standardized frames.
     expected.square().sum().backward()
     found.square().sum().backward()
-    for ours, theirs in ((network.hidden.weight, reference[0].weight), (network.hidden.bias, reference[0].bias)):
+    for ours, theirs in zip(head.parameters(), own.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-3)
-
-
-def test_linear_head_is_two_layers(table: FeatureTable) -> None:
-    vectors = torch.from_numpy(standardized(table.vectors, np.arange(60)))
-    network = VectorClassifier(vectors, hidden=8, outputs=3, seed=0)
-    reference = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
-    reference.load_state_dict(
-        {f"{i}.{k}": v for i, m in enumerate(network.children()) for k, v in m.state_dict().items()}
-    )
-    found, expected = network(torch.arange(10)), reference(vectors[:10])
-    torch.testing.assert_close(found, expected)
-    expected.square().sum().backward()
-    found.square().sum().backward()
-    for ours, theirs in zip(network.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 class Scripted:
     """In place of an optimizer: after update n the network answers class n mod 3, whatever it hears."""
 
-    def __init__(self, network: FrameClassifier):
+    def __init__(self, network: FrameMlp):
         self.network = network
         self.updates = 0
 
@@ -149,32 +144,36 @@ class Scripted:
 
 @pytest.mark.parametrize(("truth", "validated", "answer"), [(0, [2, 4, 5], 2), (1, [2, 4], 1), (2, [2], 2)])
 def test_the_weights_best_on_validation_predict_the_test(
-    table: FeatureTable, task: Task, truth: int, validated: list[int], answer: int
+    table: FeatureTable, problem: Problem, truth: int, validated: list[int], answer: int
 ) -> None:
     """The network answers 2, 1 and 2 when it is validated: all wrong keeps the first, all right ends the training."""
-    labels = task.labels.copy()
-    labels[task.valid] = truth
-    task = replace(task, labels=labels)
-    network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, outputs=3, seed=0)
+    labels = problem.labels.copy()
+    labels[problem.valid] = truth
+    problem = replace(problem, labels=labels)
+    network = frame_mlp()
     optimizer, seen = Scripted(network), []
     schedule = Schedule(
-        batches=batch_order(task.train, 20, seed=0),
+        batches=batch_order(problem.train, 20, seed=0),
         updates=5,
         validate_every=2,
         after_validation=lambda: seen.append(optimizer.updates),
     )
-    assert train(network, task, optimizer, schedule).classes.tolist() == [answer] * len(task.test)
+    assert train(
+        network, packed(network, FrameBank.of(table, "fp32", "cpu")), problem, optimizer, schedule
+    ).classes.tolist() == [answer] * len(problem.test)
     assert seen == validated
 
 
-def test_patience_counts_validations_without_a_better_one(table: FeatureTable, task: Task) -> None:
-    labels = task.labels.copy()
-    labels[task.valid] = np.r_[[2] * 11, [1] * 9]
-    task = replace(task, labels=labels)
-    network = FrameClassifier(FrameBank.of(table, "fp32", "cpu"), 0.0, 1.0, hidden=8, outputs=3, seed=0)
+def test_patience_counts_validations_without_a_better_one(table: FeatureTable, problem: Problem) -> None:
+    labels = problem.labels.copy()
+    labels[problem.valid] = np.r_[[2] * 11, [1] * 9]
+    problem = replace(problem, labels=labels)
+    network = frame_mlp()
     optimizer = Scripted(network)
-    schedule = Schedule(batches=batch_order(task.train, 20, seed=0), updates=50, validate_every=1, patience=4)
-    assert set(train(network, task, optimizer, schedule).classes) == {2}
+    schedule = Schedule(batches=batch_order(problem.train, 20, seed=0), updates=50, validate_every=1, patience=4)
+    assert set(
+        train(network, packed(network, FrameBank.of(table, "fp32", "cpu")), problem, optimizer, schedule).classes
+    ) == {2}
     assert optimizer.updates == 6  # best at update 2, then four without a better one
 
 
@@ -182,18 +181,20 @@ def test_patience_counts_validations_without_a_better_one(table: FeatureTable, t
     ("named", "usual"),
     [("mlp-paper", MlpHead(precision="fp32")), ("linear-superb", LinearHead(clip_norm=1.0))],
 )
-def test_published_protocols_never_standardize(named: str, usual: Head, table: FeatureTable, task: Task) -> None:
+def test_published_protocols_never_standardize(
+    named: str, usual: HeadRecipe, table: FeatureTable, problem: Problem
+) -> None:
     short = {"epochs": 3} if named == "mlp-paper" else {"updates": 60, "validate_every": 20}
     head, usual = replace(HEADS_BY_NAME[named], **short), replace(usual, **short)
     assert head.name == named and head.lr == usual.lr and head.batch == usual.batch
     data = head.prepare(table, "cpu")
-    published = head.predict(data, task).scores
-    np.testing.assert_array_equal(published, usual.predict(data, replace(task, standardize=False)).scores)
-    assert np.abs(published - usual.predict(data, task).scores).max() > 0.01
+    published = head.fit(data, problem).scores
+    np.testing.assert_array_equal(published, usual.fit(data, replace(problem, standardize=False)).scores)
+    assert np.abs(published - usual.fit(data, problem).scores).max() > 0.01
 
 
 def test_momentum_cycles_against_the_learning_rate(
-    table: FeatureTable, task: Task, monkeypatch: pytest.MonkeyPatch
+    table: FeatureTable, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[float, float]] = []
     step = torch.optim.RMSprop.step
@@ -204,28 +205,29 @@ def test_momentum_cycles_against_the_learning_rate(
         return step(self, *rest)
 
     monkeypatch.setattr(torch.optim.RMSprop, "step", watched)
-    labels = np.random.default_rng(0).permutation(task.labels)  # nothing ends training early
+    labels = np.random.default_rng(0).permutation(problem.labels)  # nothing ends training early
     head = MlpHead(epochs=9, batch=60, cycle_epochs=4, momentum=0.5, momentum_dip=0.2)
-    head.predict(head.prepare(table, "cpu"), replace(task, labels=labels))
+    head.fit(head.prepare(table, "cpu"), replace(problem, labels=labels))
     rates, momenta = zip(*seen, strict=True)
     assert rates == pytest.approx([5e-4 + 1.25e-4 * n for n in (0, 1, 2, 3, 4, 3, 2, 1, 0)])
     assert momenta == pytest.approx([0.5 - 0.05 * n for n in (0, 1, 2, 3, 4, 3, 2, 1, 0)])
 
 
-def test_gradients_are_clipped_where_that_is_asked_for(table: FeatureTable, task: Task) -> None:
+def test_gradients_are_clipped_where_that_is_asked_for(table: FeatureTable, problem: Problem) -> None:
     norms = {}
     for limit in (None, 1e-3):
         torch.manual_seed(0)
-        network = VectorClassifier(torch.from_numpy(table.vectors), hidden=8, outputs=3, seed=0)
-        schedule = Schedule(batch_order(task.train, 20, seed=0), updates=1, validate_every=1, clip_norm=limit)
-        train(network, task, torch.optim.SGD(network.parameters(), lr=0.0), schedule)
-        norms[limit] = sum(float(p.grad.square().sum()) for p in network.parameters() if p.grad is not None) ** 0.5
+        head, vectors = MeanTwoLayers(6, 8, 3, torch.Generator().manual_seed(0)), torch.from_numpy(table.vectors)
+        schedule = Schedule(batch_order(problem.train, 20, seed=0), updates=1, validate_every=1, clip_norm=limit)
+        optimizer = torch.optim.SGD(head.parameters(), lr=0.0)
+        train(head, lambda clips, h=head, v=vectors: h.of_pooled(v[clips]), problem, optimizer, schedule)
+        norms[limit] = sum(float(p.grad.square().sum()) for p in head.parameters() if p.grad is not None) ** 0.5
     assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3) and norms[None] > 0.1
 
 
-def test_bfloat16_is_near(table: FeatureTable, task: Task) -> None:
-    plain = predict(MlpHead(epochs=5, precision="fp32"), table, task)
-    assert np.mean(predict(MlpHead(epochs=5, precision="bf16"), table, task) == plain) > 0.9
+def test_bfloat16_is_near(table: FeatureTable, problem: Problem) -> None:
+    plain = predict(MlpHead(epochs=5, precision="fp32"), table, problem)
+    assert np.mean(predict(MlpHead(epochs=5, precision="bf16"), table, problem) == plain) > 0.9
     with pytest.raises(ConfigError, match="'fp16', expected auto, fp32 or bf16"):
         MlpHead(precision="fp16")
 
@@ -233,8 +235,9 @@ def test_bfloat16_is_near(table: FeatureTable, task: Task) -> None:
 def test_bfloat16_gradients_are_near(table: FeatureTable) -> None:
     grads = []
     for precision in ("fp32", "bf16"):
-        network = FrameClassifier(FrameBank.of(table, precision, "cpu"), 0.0, 1.0, hidden=8, outputs=3, seed=0)
-        nn.functional.cross_entropy(network(torch.arange(30)), torch.arange(30) % 3).backward()
+        network = frame_mlp()
+        scores = packed(network, FrameBank.of(table, precision, "cpu"))(torch.arange(30))
+        nn.functional.cross_entropy(scores, torch.arange(30) % 3).backward()
         grads.append([parameter.grad for parameter in network.parameters()])
     for plain, rounded in zip(*grads, strict=True):
         assert (rounded - plain).norm() < 0.02 * plain.norm()
@@ -244,11 +247,13 @@ def test_moments_are_those_of_the_chosen_clips() -> None:
     rows = (np.random.default_rng(0).standard_normal((12, 3)) * [1, 100, 0] + [5, 0, 2]).astype(np.float32)
     lengths = np.array([2, 3, 3, 4])
     bank = FrameBank.of(FeatureTable(vectors=rows[:4], frames=rows, lengths=lengths, failures={}), "fp32", "cpu")
-    mean, std = bank.moments(np.array([1, 3]))
+    scaling = bank.scaling_over(np.array([1, 3]))
     chosen = np.concatenate([rows[2:5], rows[8:12]]).astype(np.float64)
-    np.testing.assert_allclose(mean, chosen.mean(0))
-    np.testing.assert_allclose(std, [*chosen[:, :2].std(0), 1.0])  # a constant channel is only shifted
-    np.testing.assert_allclose(bank.rows[:, :3].numpy() * bank.scale + bank.shift, rows, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(scaling.shift, chosen.mean(0))
+    np.testing.assert_allclose(scaling.scale, [*chosen[:, :2].std(0), 1.0])  # a constant channel is only shifted
+    np.testing.assert_allclose(
+        bank.rows[:, :3].numpy() * bank.scaling.scale + bank.scaling.shift, rows, rtol=1e-5, atol=1e-4
+    )
 
 
 def test_batches_cover_every_clip_once_an_epoch() -> None:
@@ -258,23 +263,23 @@ def test_batches_cover_every_clip_once_an_epoch() -> None:
     assert epochs[0].tolist() != epochs[1].tolist()
 
 
-def test_logreg_chooses_c_by_whole_training_speakers(task: Task) -> None:
-    splits = inner_splits(task, np.concatenate([task.train, task.valid]), folds=5)
+def test_logreg_chooses_c_by_whole_training_speakers(problem: Problem) -> None:
+    splits = inner_splits(problem, np.concatenate([problem.train, problem.valid]), folds=5)
     assert len(splits) == 4  # speakers 0 to 3 are not in the test
-    assert task.speakers is not None
+    assert problem.speakers is not None
     for fitted, held in splits:
-        assert not set(task.speakers[fitted]) & set(task.speakers[held])
-        assert not set(task.test) & {*fitted, *held}
+        assert not set(problem.speakers[fitted]) & set(problem.speakers[held])
+        assert not set(problem.test) & {*fitted, *held}
 
 
-def test_logreg_is_scikit_learns(table: FeatureTable, task: Task) -> None:
+def test_logreg_is_scikit_learns(table: FeatureTable, problem: Problem) -> None:
     rows = np.arange(80)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-6)).fit(table.vectors[rows], rows % 3)
     head = LogisticRegressionHead(grid=(0.1,), tolerance=1e-6)
-    np.testing.assert_array_equal(predict(head, table, task), pipeline.predict(table.vectors[task.test]))
-    accuracy = head._path(table.vectors, task, task.train, task.valid)
-    fitted = pipeline.fit(table.vectors[task.train], task.labels[task.train])
-    assert accuracy == [pytest.approx(fitted.score(table.vectors[task.valid], task.labels[task.valid]))]
+    np.testing.assert_array_equal(predict(head, table, problem), pipeline.predict(table.vectors[problem.test]))
+    accuracy = head._path(table.vectors, problem, problem.train, problem.valid)
+    fitted = pipeline.fit(table.vectors[problem.train], problem.labels[problem.train])
+    assert accuracy == [pytest.approx(fitted.score(table.vectors[problem.valid], problem.labels[problem.valid]))]
 
 
 def test_heads_by_name() -> None:

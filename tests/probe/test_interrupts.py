@@ -23,14 +23,14 @@ BLOCKED = """
 import pathlib, sys, time
 from emotion2vec import cli
 from emotion2vec.probe.logreg import LogisticRegressionHead
-normal, calls = LogisticRegressionHead.predict, []
-def predict(self, data, task):
+normal, calls = LogisticRegressionHead.fit, []
+def fit(self, data, problem):
     calls.append(1)
     if len(calls) > {done}:
         pathlib.Path({flag!r}).touch()
         time.sleep(600)  # a fit that cannot be told to stop
-    return normal(self, data, task)
-LogisticRegressionHead.predict = predict
+    return normal(self, data, problem)
+LogisticRegressionHead.fit = fit
 sys.argv[1:] = {arguments!r}
 cli.main()
 """

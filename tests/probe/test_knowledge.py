@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.cli import app
-from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.folds import make_folds, selection_fold
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.run import pretrain
 from emotion2vec.probe import probe
@@ -97,9 +97,16 @@ def test_labels_that_chose_a_checkpoint_are_marked(tmp_path: Path) -> None:
     assert any("was chosen by the labels of 25% of the tested clips" in text for text in result.about["warnings"])
 
 
-def clips_of(speakers: int, split: str | None = None) -> list[Clip]:
+def clips_of(speakers: int, split: str | None = None) -> list[Utterance]:
     return [
-        Clip(file=f"{split}{s}-{i}", path=Path(f"{s}-{i}"), label="ab"[i % 2], speaker=f"{split}{s}", split=split)
+        Utterance(
+            id=f"{split}{s}-{i}",
+            file=f"{split}{s}-{i}",
+            audio=Path(f"{s}-{i}"),
+            label="ab"[i % 2],
+            speaker=f"{split}{s}",
+            split=split,
+        )
         for s in range(speakers)
         for i in range(4)
     ]
@@ -108,7 +115,7 @@ def clips_of(speakers: int, split: str | None = None) -> list[Clip]:
 @pytest.mark.parametrize("valid", [True, False])
 def test_choosing_never_sees_an_official_test(valid: bool) -> None:
     clips = clips_of(5, "train") + clips_of(2, "test") + (clips_of(2, "valid") if valid else [])
-    fold = selection_fold(clips, make_folds(ClipSet(name="x", root=Path(), clips=tuple(clips)), "official"))
+    fold = selection_fold(clips, make_folds(Corpus(name="x", root=Path(), utterances=tuple(clips)), "official"))
     assert not any(clips[i].split == "test" for i in [*fold.train, *fold.test])
     if valid:
         assert {clips[i].split for i in fold.test} == {"valid"}
@@ -117,7 +124,7 @@ def test_choosing_never_sees_an_official_test(valid: bool) -> None:
 
 def test_where_all_are_tested_a_fifth_of_the_speakers_chooses() -> None:
     clips = clips_of(10)
-    fold = selection_fold(clips, make_folds(ClipSet(name="x", root=Path(), clips=tuple(clips)), "speaker"))
+    fold = selection_fold(clips, make_folds(Corpus(name="x", root=Path(), utterances=tuple(clips)), "speaker"))
     assert len(fold.test_speakers) == 2 and len(fold.train) == 32 and not fold.shared_speakers
 
 

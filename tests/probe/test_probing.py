@@ -119,9 +119,9 @@ def test_all_faults_of_a_request_are_told_at_once(tones: Path) -> None:
 
 def test_no_half_written_json(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
-    write_json({"a": 1.0}, path)
+    write_json(path, {"a": 1.0})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json({"a": float("nan")}, path)
+        write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1.0}
     assert list(tmp_path.iterdir()) == [path]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from probe.conversations import is_what_is_heard, write_iemocap, write_msp
-from probe.stand_in import run_plan, task_of, write_tones
+from probe.stand_in import problem_of, run_plan, write_tones
 from scipy.stats import pearsonr
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error
@@ -19,17 +19,17 @@ from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 from emotion2vec.cli import app
-from emotion2vec.corpora.clips import Clip, ClipSet
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import probe
 from emotion2vec.probe.benchmark.plan import load_plan
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import LinearHead, MlpHead, SequenceHead, WeightedHead
+from emotion2vec.probe.problem import HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
-from emotion2vec.probe.tasks import Head, Task
-from emotion2vec.tasks.losses import ValueObjective
+from emotion2vec.tasks.losses import ValueCriterion
 from emotion2vec.tasks.metrics import concordance_scores, moments
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Values
@@ -62,8 +62,8 @@ def test_scores_are_those_of_the_formulas() -> None:
 
 
 def test_a_constant_answer_is_worth_nothing_however_large_the_labels() -> None:
-    clips = [Clip(file=str(i), path=Path(str(i)), label="", values={"year": 1e6 + i % 7}) for i in range(40)]
-    goal = Values(ClipSet(name="x", root=Path(), clips=tuple(clips)), ["year"])
+    clips = [Utterance(id=str(i), file=str(i), audio=Path(str(i)), values={"year": 1e6 + i % 7}) for i in range(40)]
+    goal = Values(Corpus(name="x", root=Path(), utterances=tuple(clips)), ["year"])
     rows = np.arange(40)
     constant = goal.score(goal.statistics(rows, np.tile(goal.constant(rows), (40, 1))))
     assert constant["CCC"] == pytest.approx(0, abs=1e-9) and constant["Pearson"] == 0
@@ -101,53 +101,53 @@ def table() -> FeatureTable:
 
 
 @pytest.fixture
-def task(table: FeatureTable) -> Task:
+def problem(table: FeatureTable) -> Problem:
     noise = np.random.default_rng(1).standard_normal((120, 2))
-    return task_of(4 + table.vectors[:, :2] @ np.array([[1.0, 0.5], [0.2, -1.0]]) + 0.1 * noise, outputs=2)
+    return problem_of(4 + table.vectors[:, :2] @ np.array([[1.0, 0.5], [0.2, -1.0]]) + 0.1 * noise, outputs=2)
 
 
-def ccc(head: Head, table: FeatureTable, task: Task) -> list[float]:
-    found = head.predict(head.prepare(table, "cpu"), task).scores
-    return [lins_ccc(task.labels[task.test, q], found[:, q]) for q in range(2)]
+def ccc(head: HeadRecipe, table: FeatureTable, problem: Problem) -> list[float]:
+    found = head.fit(head.prepare(table, "cpu"), problem).scores
+    return [lins_ccc(problem.labels[problem.test, q], found[:, q]) for q in range(2)]
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
-def test_heads_learn_values_and_not_noise(head: Head, table: FeatureTable, task: Task) -> None:
-    assert min(ccc(head, table, task)) > 0.7
-    random = np.random.default_rng(2).permutation(task.labels)
-    assert max(map(abs, ccc(head, table, replace(task, labels=random)))) < 0.35
-    spoiled = task.labels.copy()
-    spoiled[task.test] = 0  # the labels of the test are nobody's business
+def test_heads_learn_values_and_not_noise(head: HeadRecipe, table: FeatureTable, problem: Problem) -> None:
+    assert min(ccc(head, table, problem)) > 0.7
+    random = np.random.default_rng(2).permutation(problem.labels)
+    assert max(map(abs, ccc(head, table, replace(problem, labels=random)))) < 0.35
+    spoiled = problem.labels.copy()
+    spoiled[problem.test] = 0  # the labels of the test are nobody's business
     data = head.prepare(table, "cpu")
     np.testing.assert_array_equal(
-        head.predict(data, task).scores, head.predict(data, replace(task, labels=spoiled)).scores
+        head.fit(data, problem).scores, head.fit(data, replace(problem, labels=spoiled)).scores
     )
 
 
-def test_ridge_is_scikit_learns_and_chooses_per_dimension(table: FeatureTable, task: Task) -> None:
+def test_ridge_is_scikit_learns_and_chooses_per_dimension(table: FeatureTable, problem: Problem) -> None:
     rows = np.arange(80)
     scaler = StandardScaler().fit(table.vectors[rows])
-    fitted = Ridge(alpha=0.1 * 80).fit(scaler.transform(table.vectors[rows]), task.labels[rows])
-    found = RidgeHead(grid=(0.1,)).predict(table.vectors, task)
-    np.testing.assert_allclose(found.scores, fitted.predict(scaler.transform(table.vectors[task.test])), rtol=1e-5)
+    fitted = Ridge(alpha=0.1 * 80).fit(scaler.transform(table.vectors[rows]), problem.labels[rows])
+    found = RidgeHead(grid=(0.1,)).fit(table.vectors, problem)
+    np.testing.assert_allclose(found.scores, fitted.predict(scaler.transform(table.vectors[problem.test])), rtol=1e-5)
     noise = np.random.default_rng(3).standard_normal(120)
-    mixed = replace(task, labels=np.stack([task.labels[:, 0], noise], axis=1))
-    learnable, _ = RidgeHead(grid=(1e-3, 1e3)).predict(table.vectors, mixed).details["penalties"]
+    mixed = replace(problem, labels=np.stack([problem.labels[:, 0], noise], axis=1))
+    learnable, _ = RidgeHead(grid=(1e-3, 1e3)).fit(table.vectors, mixed).details["penalties"]
     assert learnable == 1e-3
 
 
-def test_the_loss_is_one_minus_ccc_of_standardized_values(task: Task) -> None:
-    objective = ValueObjective(task, torch.device("cpu"))
+def test_the_loss_is_one_minus_ccc_of_standardized_values(problem: Problem) -> None:
+    criterion = ValueCriterion(problem.labels[problem.train], torch.device("cpu"))
     outputs = torch.randn(30, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    loss = objective.loss(outputs, torch.arange(30))
-    scaled = StandardScaler().fit(task.labels[task.train]).transform(task.labels[:30])
+    loss = criterion.loss(outputs, criterion.targets(problem.labels[:30]))
+    scaled = StandardScaler().fit(problem.labels[problem.train]).transform(problem.labels[:30])
     expected = 1 - np.mean([lins_ccc(scaled[:, q], outputs.detach().numpy()[:, q]) for q in range(2)])
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     loss.backward()
     assert outputs.grad is not None and outputs.grad.isfinite().all()
-    answers = objective.answers(torch.from_numpy(scaled).float()).numpy()
-    np.testing.assert_allclose(answers, task.labels[:30], rtol=1e-4)
-    assert objective.score(answers, np.arange(30)) == pytest.approx(1, abs=1e-5)
+    answers = criterion.answers(torch.from_numpy(scaled).float()).numpy()
+    np.testing.assert_allclose(answers, problem.labels[:30], rtol=1e-4)
+    assert criterion.score(answers, problem.labels[:30]) == pytest.approx(1, abs=1e-5)
 
 
 def write_values(root: Path) -> Path:
@@ -255,8 +255,8 @@ def test_iemocap_and_msp_podcast_from_their_annotations(tmp_path: Path) -> None:
             features=["logmel"],
             heads=["ridge"],
         )
-    clips = read_utterances("msp-podcast", msp, targets=["valence"]).clips
-    assert len(clips) == 48 and {clip.label for clip in clips} == {"", "anger", "neutral"}
+    clips = read_utterances("msp-podcast", msp, targets=["valence"]).utterances
+    assert len(clips) == 48 and {clip.label for clip in clips} == {None, "anger", "neutral"}
     assert {clip.split for clip in clips} == {"train", "valid", "test"}
 
 

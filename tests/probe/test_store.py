@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from probe.stand_in import StandIn, write_tones
 
-from emotion2vec.corpora.clips import Clip
 from emotion2vec.corpora.lists.tables import read_table
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.probe.features.names import make_extractor
 from emotion2vec.probe.features.table import extract_table
 
 
 @pytest.fixture
-def clips(tmp_path: Path) -> list[Clip]:
-    return list(read_table(write_tones(tmp_path, speakers=2, each=2)).clips)
+def clips(tmp_path: Path) -> list[Utterance]:
+    return list(read_table(write_tones(tmp_path, speakers=2, each=2)).utterances)
 
 
-def test_frames_of_all_clips_one_after_another(clips: list[Clip]) -> None:
+def test_frames_of_all_clips_one_after_another(clips: list[Utterance]) -> None:
     model = StandIn()
     table = extract_table(clips, make_extractor(model), frames=True)
     expected = [model.extract_features(clip.path).frames for clip in clips]
@@ -28,7 +28,7 @@ def test_frames_of_all_clips_one_after_another(clips: list[Clip]) -> None:
     assert extract_table(clips, make_extractor(model), frames=False).frames is None
 
 
-def test_a_bad_clip_is_set_aside(clips: list[Clip]) -> None:
+def test_a_bad_clip_is_set_aside(clips: list[Utterance]) -> None:
     clips[1].path.write_bytes(b"not audio")
     clips[4].path.unlink()
     table = extract_table(clips, make_extractor(StandIn()), frames=True)
@@ -43,7 +43,7 @@ def packs(cache: Path) -> list[Path]:
     return sorted(cache.rglob("*.npz"))
 
 
-def test_the_cache_gives_the_same_without_the_model(clips: list[Clip], tmp_path: Path) -> None:
+def test_the_cache_gives_the_same_without_the_model(clips: list[Utterance], tmp_path: Path) -> None:
     clips[1].path.write_bytes(b"not audio")
     cache, model = tmp_path / "cache", StandIn()
     first = extract_table(clips, make_extractor(model), frames=True, cache=cache)
@@ -60,12 +60,12 @@ def test_the_cache_gives_the_same_without_the_model(clips: list[Clip], tmp_path:
     assert vectors.frames is None
 
 
-def test_clips_are_known_by_their_content(clips: list[Clip], tmp_path: Path) -> None:
+def test_clips_are_known_by_their_content(clips: list[Utterance], tmp_path: Path) -> None:
     cache, model = tmp_path / "cache", StandIn()
     extract_table(clips[:5], make_extractor(model), frames=True, cache=cache)
     assert model.calls == 5
     moved = clips[2].path.rename(tmp_path / "elsewhere.wav")
-    others = [replace(clips[2], file="elsewhere.wav", path=moved), *clips[4:]]
+    others = [replace(clips[2], file="elsewhere.wav", audio=moved), *clips[4:]]
     table = extract_table(others, make_extractor(model), frames=True, cache=cache)
     assert model.calls == 5 + len(clips) - 5
     np.testing.assert_array_equal(table.frames[: table.lengths[0]], model.extract_features(moved).frames)
@@ -74,7 +74,7 @@ def test_clips_are_known_by_their_content(clips: list[Clip], tmp_path: Path) -> 
     np.testing.assert_array_equal(changed.frames, model.extract_features(clips[0].path).frames)
 
 
-def test_the_cache_knows_weights_and_layers(clips: list[Clip], tmp_path: Path) -> None:
+def test_the_cache_knows_weights_and_layers(clips: list[Utterance], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
 
     def packs_after(seed: int = 0, layer: int | str = "last", frames: bool = False) -> int:
@@ -88,7 +88,7 @@ def test_the_cache_knows_weights_and_layers(clips: list[Clip], tmp_path: Path) -
     assert packs_after() == packs_after(frames=True) == 4
 
 
-def test_a_damaged_cache_file_is_written_anew(clips: list[Clip], tmp_path: Path) -> None:
+def test_a_damaged_cache_file_is_written_anew(clips: list[Utterance], tmp_path: Path) -> None:
     cache, extractor = tmp_path / "cache", make_extractor(StandIn())
     first = extract_table(clips, extractor, frames=True, cache=cache)
     (file,) = packs(cache)
@@ -100,7 +100,7 @@ def test_a_damaged_cache_file_is_written_anew(clips: list[Clip], tmp_path: Path)
         assert len(file.read_bytes()) == len(whole)
 
 
-def test_features_on_disk(clips: list[Clip], tmp_path: Path) -> None:
+def test_features_on_disk(clips: list[Utterance], tmp_path: Path) -> None:
     folder = tmp_path / "feats"
     folder.mkdir()
     frames = {clip.path.stem: np.random.default_rng(i).normal(size=(3 + i, 4)) for i, clip in enumerate(clips)}

@@ -9,8 +9,7 @@ import pytest
 import soundfile
 from extraction.helpers import speech, tiny_model
 
-from emotion2vec.corpora.clips import Clip
-from emotion2vec.corpora.lists.manifests import Manifest, Utterance
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.writers import FORMATS
@@ -28,17 +27,17 @@ def model() -> Emotion2vec:
     return tiny_model()
 
 
-def write_clips(folder: Path, names: list[str]) -> list[Clip]:
+def write_clips(folder: Path, names: list[str]) -> list[Utterance]:
     clips = []
     for seed, name in enumerate(names):
         path = folder / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, speech(2_000 + 400 * seed, seed), 16_000, subtype="FLOAT")
-        clips.append(Clip(file=f"{name}.wav", path=path, label="sad"))
+        clips.append(Utterance(id=f"{name}.wav", file=f"{name}.wav", audio=path, label="sad"))
     return clips
 
 
-def check(store: Path, clips: list[Clip], model: Emotion2vec, frames: bool) -> None:
+def check(store: Path, clips: list[Utterance], model: Emotion2vec, frames: bool) -> None:
     for clip, found in zip(clips, StoredFeatures(store).extract(clips), strict=True):
         assert not isinstance(found, str), found
         expected = model.extract_features(clip.path)
@@ -52,7 +51,7 @@ def check(store: Path, clips: list[Clip], model: Emotion2vec, frames: bool) -> N
 def test_what_is_written_is_read(model: Emotion2vec, tmp_path: Path, format: str, granularity: str) -> None:
     names = [name for name in NAMES if format not in ("kaldi", "iemocap") or " " not in name]
     clips = write_clips(tmp_path / "in", names)
-    manifest = Manifest([Utterance(id=n, audio=c.path, label="sad") for n, c in zip(names, clips, strict=True)], [])
+    manifest = Listing([Utterance(id=n, audio=c.path, label="sad") for n, c in zip(names, clips, strict=True)], [])
     out = tmp_path / "out"
     if (format, granularity) in CANNOT:
         with pytest.raises(ConfigError, match="expected granularity frame"):
@@ -85,7 +84,10 @@ def test_shards_are_one_store_and_what_is_there_twice_is_none(model: Emotion2vec
 
 
 def test_two_entries_or_two_files_are_an_error_and_never_a_choice(tmp_path: Path) -> None:
-    clips = [Clip(file=name, path=tmp_path / "in" / name, label="x") for name in ("X.opus", "X.opus.wav", "s1/sad.wav")]
+    clips = [
+        Utterance(id=name, file=name, audio=tmp_path / "in" / name, label="x")
+        for name in ("X.opus", "X.opus.wav", "s1/sad.wav")
+    ]
 
     def store(*names: str) -> StoredFeatures:
         np.savez(tmp_path / "d.npz", **{name: np.full((2, 3), i, np.float32) for i, name in enumerate(names)})
@@ -96,11 +98,11 @@ def test_two_entries_or_two_files_are_an_error_and_never_a_choice(tmp_path: Path
     assert store("s2/sad").extract(clips[2:]) == ["no arrays for sad.wav, expected one"]
     assert not isinstance(store("sad", "other/sad").extract(clips[2:])[0], str)
     assert not isinstance(store("in/s1/sad").extract(clips[2:])[0], str)
-    others = [clips[2], Clip(file="s3/sad.wav", path=tmp_path / "s3" / "sad.wav", label="x")]
+    others = [clips[2], Utterance(id="s3/sad.wav", file="s3/sad.wav", audio=tmp_path / "s3" / "sad.wav", label="x")]
     found = store("sad").extract(others)
     assert not isinstance(found[0], str) and "sad would be the features of" in str(found[1])
     np.savez(tmp_path / "d.npz", **{"Zoe\u0308": np.ones((2, 3))})
-    zoe = Clip(file="Zo\u00eb.wav", path=tmp_path / "Zo\u00eb.wav", label="x")
+    zoe = Utterance(id="Zo\u00eb.wav", file="Zo\u00eb.wav", audio=tmp_path / "Zo\u00eb.wav", label="x")
     assert not isinstance(StoredFeatures(tmp_path / "d.npz").extract([zoe])[0], str)
 
 
@@ -118,7 +120,9 @@ def test_folders_that_cannot_be_read_are_named(model: Emotion2vec, tmp_path: Pat
     with pytest.raises(ManifestError, match="extracted with layers all, expected one layer"):
         StoredFeatures(tmp_path / "all")
     np.savez(tmp_path / "deep.npz", a=np.ones((2, 3, 4)))
-    (found,) = StoredFeatures(tmp_path / "deep.npz").extract([Clip(file="a.wav", path=tmp_path / "a.wav", label="x")])
+    (found,) = StoredFeatures(tmp_path / "deep.npz").extract(
+        [Utterance(id="a.wav", file="a.wav", audio=tmp_path / "a.wav", label="x")]
+    )
     assert "expected finite frames (T, D) or a vector (P,)" in str(found)
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from probe.conversations import write_tone
 
-from emotion2vec.corpora.audit import audit
-from emotion2vec.corpora.clips import Clip, ClipSet
+from emotion2vec.corpora.audit import audit_split
 from emotion2vec.corpora.folds import Fold
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.probe import probe
 from emotion2vec.probe.dialogues import DialogueHead
@@ -49,8 +49,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bert(tmp_path_factory.mktemp("models") / "bert")
 
 
-def clip(text: str | None, path: Path = Path("a.wav")) -> Clip:
-    return Clip(file=path.name, path=path, label="x", text=text)
+def clip(text: str | None, path: Path = Path("a.wav")) -> Utterance:
+    return Utterance(id=path.name, file=path.name, audio=path, label="x", text=text)
 
 
 def states(bert: Path, text: str) -> Any:
@@ -211,7 +211,7 @@ def test_a_conversation_by_text_and_speech(bert: Path, tmp_path: Path) -> None:
 def test_mistakes_are_named(bert: Path, tmp_path: Path) -> None:
     clips = (clip(None), clip("good"), replace(clip(None), file="b.wav"))
     with pytest.raises(ManifestError, match=r"text:.*: 2 of 3 clips have no text: a\.wav, b\.wav; expected one for"):
-        probe(clips=ClipSet(name="made", root=tmp_path, clips=clips), features=["logmel", f"logmel+text:{bert}"])
+        probe(clips=Corpus(name="made", root=tmp_path, utterances=clips), features=["logmel", f"logmel+text:{bert}"])
     with pytest.raises(CheckpointError, match=r"text:.*none: cannot be loaded"):
         make_extractor(f"text:{tmp_path / 'none'}")
     with pytest.raises(ConfigError, match="feature is 'text:', expected text:NAME_OR_FOLDER"):
@@ -220,9 +220,16 @@ def test_mistakes_are_named(bert: Path, tmp_path: Path) -> None:
 
 def test_numbers_of_sentences_are_no_texts_and_are_shared_all_the_same(tmp_path: Path) -> None:
     clips = tuple(
-        Clip(file=f"{i}.wav", path=tmp_path / f"{i}.wav", label="ab"[i % 2], speaker=f"s{i // 2}", sentence="a01")
+        Utterance(
+            id=f"{i}.wav",
+            file=f"{i}.wav",
+            audio=tmp_path / f"{i}.wav",
+            label="ab"[i % 2],
+            speaker=f"s{i // 2}",
+            sentence="a01",
+        )
         for i in range(4)
     )
     fold = Fold(name="x", train=np.array([0, 1]), test=np.array([2, 3]))
-    told = audit(ClipSet(name="made", root=tmp_path, clips=clips), [fold])["warnings"]
+    told = audit_split(Corpus(name="made", root=tmp_path, utterances=clips), [fold]).warnings
     assert any("1 of 1 sentences of the tests are also said in training" in warning for warning in told)

@@ -63,7 +63,7 @@ def test_concordance_follows_from_the_correlation() -> None:
     x, y = np.random.default_rng(0).normal(size=(2, 50))
     y = 2 * x + y + 1
     expected = 2 * np.corrcoef(x, y)[0, 1] * x.std() * y.std() / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
-    assert metrics.concordance(x, y) == pytest.approx(expected)
-    assert metrics.concordance(x, x) == pytest.approx(1)
-    assert metrics.concordance(x, -x + 2 * x.mean()) == pytest.approx(-1)
-    assert metrics.concordance(np.ones(3), np.ones(3)) == 1
+    mirrored = np.stack([y, x, -x + 2 * x.mean()], axis=1)
+    assert metrics.concordance(np.stack([x, x, x], axis=1), mirrored) == pytest.approx([expected, 1, -1])
+    assert metrics.concordance(np.ones((3, 1)), np.ones((3, 1))) == 1
+    assert metrics.concordance(np.ones((1, 1)), np.ones((1, 1))) == 0

@@ -10,7 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.pretrain.config import MaskConfig
 from emotion2vec.pretrain.masking import batch_masks
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.training.optimizer import compile_parts
 
 

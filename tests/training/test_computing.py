@@ -48,7 +48,7 @@ def test_auto_is_chosen_by_measurement_and_the_reason_is_said(
 ) -> None:
     monkeypatch.setattr(hardware, "bf16_gain", lambda device: gain)
     config = load_config(None, overrides(speech, tmp_path, "run.precision=auto"))
-    assert build_fabric(config).strategy.precision.precision == expected
+    assert build_fabric(config.run).strategy.precision.precision == expected
     said = run(speech, tmp_path, 2, "run.precision=auto")
     reason = f"products in bfloat16 were measured at {gain:.2f} times the speed of those in float32"
     assert any(reason in line for line in said)
@@ -73,7 +73,7 @@ def test_a_utilization_above_one_measures_the_peak_again(
     speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = load_config(None, overrides(speech, tmp_path))
-    instruments, peaks = Instruments(config, build_fabric(config)), [100.0, 500.0]
+    instruments, peaks = Instruments(build_fabric(config.run)), [100.0, 500.0]
     monkeypatch.setattr(instruments, "_measure_peak", lambda: peaks.pop(0))
     assert instruments.utilization(50.0, 1.0) == 0.5
     with caplog.at_level(logging.WARNING):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from emotion2vec.pretrain.objective import Pretraining
 from emotion2vec.training import monitor as module
 from emotion2vec.training.config import LogConfig
 from emotion2vec.training.monitor import Monitor
@@ -35,7 +36,9 @@ def open_monitor(folder: Path, monkeypatch: pytest.MonkeyPatch, *, terminal: boo
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120)
     monkeypatch.setattr(module, "Console", lambda stderr: console)
-    return Monitor(folder / "metrics.jsonl", LogConfig(), first=1, last=40, is_main=True), stream
+    return Monitor(
+        folder / "metrics.jsonl", LogConfig(), 1, 40, is_main=True, verb="pretrain", shown=Pretraining.shown
+    ), stream
 
 
 def test_the_bar_moves_with_every_update_and_its_speed_is_a_number(

@@ -10,8 +10,8 @@ import soundfile
 import torch
 from training.helpers import Run, assert_same_run, finish, metrics, overrides, tensors
 
-from emotion2vec.data.batches import Position
-from emotion2vec.training.trainer import resumed_position
+from emotion2vec.data.order import Position
+from emotion2vec.training.checkpointing import resumed_position
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import torch
 from networks import tiny_config
 
 from emotion2vec.pretrain.config import EmaConfig
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.ema import ema_decay
+from emotion2vec.pretrain.network import Pretrainer
+from emotion2vec.pretrain.objective import Pretraining
 from emotion2vec.training.config import OptimConfig
 from emotion2vec.training.optimizer import build_optimizer, set_learning_rate
-from emotion2vec.training.schedules import ema_decay, learning_rate
+from emotion2vec.training.schedules import learning_rate
 
 
 def test_learning_rate_is_warm_up_and_cosine() -> None:
@@ -30,9 +32,10 @@ def test_ema_decay_is_linear_then_constant() -> None:
 
 
 def test_optimizer_groups() -> None:
-    model = Pretrainer(tiny_config())
-    config = OptimConfig(weight_decay=0.5, cnn_lr_scale=0.1)
-    optimizer = build_optimizer(model, config)
+    config = tiny_config("optim.weight_decay=0.5", "optim.cnn_lr_scale=0.1")
+    model = Pretrainer(config)
+    groups = Pretraining(config, model, torch.device("cpu")).parameter_groups()
+    optimizer = build_optimizer(groups, config.optim)
     set_learning_rate(optimizer, 2.0)
     found = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     names = {id(p): n for n, p in model.named_parameters() if p.requires_grad}

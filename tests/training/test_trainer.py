@@ -22,11 +22,11 @@ from emotion2vec.checkpoint.heard import read_heard
 from emotion2vec.checkpoint.source import read_source
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.pretrain.config import load_config
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.metrics import refuse_collapse
+from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.run import build_pretrainer, pretrain
 from emotion2vec.pretrain.targets import UtteranceTarget
 from emotion2vec.training.config import GuardConfig
-from emotion2vec.training.guards import check_collapse
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import Trainer
 
@@ -143,7 +143,7 @@ def test_not_finite_stops_before_the_optimizer_moves(
     monkeypatch.setattr(Trainer, "fit", lambda self: trainers.append(self) or fit(self))
     with pytest.raises(TrainingError, match=r"update 1: .* (nan|inf).*clip"):
         pretrain(load_config(None, overrides(speech, tmp_path)))
-    state = trainers[0].pretrainer.state_dict()
+    state = trainers[0].objective.network.state_dict()
     assert [name for name, value in state.items() if not torch.equal(value, seen[name])] == []
 
 
@@ -160,8 +160,8 @@ def test_constant_utterance_target_stops_the_run() -> None:
         target.update(torch.full((4,), 0.5), torch.full((4,), 0.25))
     metrics = {"target_std": 1.0, "prediction_std": 1.0, "utterance_target_std": float(target.std().mean())}
     with pytest.raises(TrainingError, match="utterance target is the same for all utterances"):
-        check_collapse(1, metrics, GuardConfig(after_updates=0))
-    check_collapse(1, metrics | {"utterance_target_std": 0.01}, GuardConfig(after_updates=0))
+        refuse_collapse(1, metrics, GuardConfig(after_updates=0))
+    refuse_collapse(1, metrics | {"utterance_target_std": 0.01}, GuardConfig(after_updates=0))
 
 
 def test_unusable_file_is_named_and_skipped(speech: Path, tmp_path: Path) -> None:

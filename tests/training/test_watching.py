@@ -18,15 +18,17 @@ from emotion2vec.cli import main
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.masking import batch_masks, masked_frames
-from emotion2vec.pretrain.objective import Moments, Pretrainer
+from emotion2vec.pretrain.metrics import UpdateSums, UtteranceCovariance, covariance_rank, effective_rank
+from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.run import pretrain
+from emotion2vec.pretrain.work import decoder_flops, utterance_flops
 from emotion2vec.training.config import GuardConfig
 from emotion2vec.training.guards import SpikeGuard
-from emotion2vec.training.metrics import UpdateSums, UtteranceCovariance, covariance_rank, effective_rank
+from emotion2vec.training.metrics import Moments
 from emotion2vec.training.plot import curves, plot_run, smooth
 from emotion2vec.training.probing import Prober
 from emotion2vec.training.trainer import Trainer
-from emotion2vec.training.work import block_flops, cnn_flops, decoder_flops, position_flops, utterance_flops
+from emotion2vec.training.work import block_flops, cnn_flops, position_flops
 
 
 def _linear_flops(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
@@ -145,19 +147,19 @@ def test_probes_run_beside_and_are_logged(tmp_path: Path, monkeypatch: pytest.Mo
         "Path(words[words.index('--output') + 1]).write_text(json.dumps(document))\n"
     )
     config = tiny_config("probe.every=2", "probe.arguments=[--table, x.csv]")
-    prober, said = Prober(config, tmp_path / "probes.jsonl", print), []
+    prober, said = Prober(config.probe, tmp_path / "probes.jsonl", print), []
     prober._say = said.append
     prober.command = [sys.executable, str(script)]
     assert [update for update in range(1, 7) if prober.due(update)] == [2, 4, 6]
-    prober.start(2, Pretrainer(config).student.state_dict())
-    prober.start(4, {})
+    prober.start(2, config.model, Pretrainer(config).student.state_dict())
+    prober.start(4, config.model, {})
     assert said == ["no probe of update 4: the one of update 2 is not done"]
     assert prober.poll(wait=True) == (2, {"WA": 1.0, "UA": 2.0, "WF1": 3.0})
     assert prober.poll() is None and prober.chosen_by == [5, 7]
     assert json.loads((tmp_path / "probes.jsonl").read_text()) == {"update": 2, "WA": 1.0, "UA": 2.0, "WF1": 3.0}
     assert not (tmp_path / "probes" / "update_00000002").exists()
     script.write_text("raise SystemExit(3)")
-    prober.start(6, Pretrainer(config).student.state_dict())
+    prober.start(6, config.model, Pretrainer(config).student.state_dict())
     assert prober.poll(wait=True) is None
     assert "the probe of update 6 failed (exit code 3" in said[-1]
 
@@ -211,11 +213,11 @@ def test_fp16_loss_scale_is_saved_and_overflows_are_left_out(
     from lightning.fabric import Fabric
     from lightning.fabric.plugins.precision.amp import MixedPrecision
 
-    def fp16(config: object, loggers: object = ()) -> Fabric:
+    def fp16(*wanted: object, **more: object) -> Fabric:
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-20, growth_interval=2)
         return Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
 
-    monkeypatch.setattr("emotion2vec.pretrain.run.build_fabric", fp16)
+    monkeypatch.setattr("emotion2vec.training.run.build_fabric", fp16)
     settings = ["optim.max_updates=7", "checkpoint.every=2", "model.dropout=0.1"]
     pretrain(load_config(None, overrides(speech, tmp_path / "whole", *settings)))
     scales = [line["loss_scale"] for line in metrics(tmp_path / "whole")]

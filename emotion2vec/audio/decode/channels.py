@@ -34,11 +34,13 @@ class ChannelMeter:
 
     def add(self, block: np.ndarray) -> np.ndarray:
         """Hear a block (S, C), and return the mean of its channels (S,); stretches end with it."""
-        mean = mixed(block, None)
-        # What is not finite is found and reported elsewhere.
+        # What is not finite is found and reported elsewhere; a stretch with it says nothing about the channels.
         with np.errstate(all="ignore"):
+            mean = mixed(block, None)
             energies = np.stack([self._energies(block[:, channel]) for channel in range(block.shape[1])])  # (C, W)
             kept = self._energies(mean)  # (W,)
+        finite = np.isfinite(energies).all(axis=0) & np.isfinite(kept)
+        energies, kept = energies[:, finite], kept[finite]
         energy = energies.mean(axis=0)
         self._by_channel = self._by_channel + energies.sum(axis=1)
         self._total += float(energy.sum())
@@ -55,7 +57,7 @@ class ChannelMeter:
         for rows in stretches:
             centered = rows - rows.mean(axis=1, keepdims=True)
             found.append(np.einsum("ws,ws->w", centered, centered))
-        return np.nan_to_num(np.concatenate([np.zeros(0), *found]), posinf=0.0)
+        return np.concatenate([np.zeros(0), *found])
 
     def louder(self) -> int | None:
         """The channel with most energy where the channels cancel each other; None where their mean is to be taken."""

@@ -21,7 +21,7 @@ CODE_FILE = "emotion2vec_transformers.py"
 """What `trust_remote_code=True` imports; it holds no code of its own."""
 CODE = '''"""Makes the classes of the installed package `emotion2vec` known to transformers; no other code is here.
 
-Read only with `trust_remote_code=True`. `import emotion2vec` before `from_pretrained` does the same without it.
+Read only with `trust_remote_code=True`. To do without it, call `emotion2vec.integrations.huggingface.register()` first.
 """
 
 from emotion2vec.integrations.huggingface import (

@@ -6,19 +6,36 @@ import json
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from emotion2vec.corpora.clips import Clip, ClipSet, audio_files, examples
-from emotion2vec.corpora.faults import Change
+from emotion2vec.corpora.faults import Change, examples
+from emotion2vec.corpora.lists.folders import audio_files, found_below
+from emotion2vec.corpora.lists.jsonlines import json_object, json_row
 from emotion2vec.corpora.lists.lines import read_lines
 from emotion2vec.corpora.lists.locate import Locator
+from emotion2vec.corpora.lists.rows import Row, collect
 from emotion2vec.corpora.named.datasets import facts_of_name, native_name
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 
 MAP_NAMES = ("label_map.json", "label_dict.json")
 FOLD_FILE = re.compile(r".*_(?P<part>train|valid|test)_fold_?(?P<number>\d+)\.jsonl")
+
+
+class EmoBoxRow(NamedTuple):
+    """One row of EmoBox's.
+
+    Attributes:
+        key: by which folds know it.
+        dataset: the corpus that it says it is of.
+        row: what it states, as any list may.
+    """
+
+    key: str
+    dataset: str | None
+    row: Row
 
 
 @dataclass
@@ -33,7 +50,7 @@ class _Findings:
         return [f"EmoBox metadata: {what} ({count} times)" for what, count in sorted(self.repaired.items())]
 
 
-def read_emobox(data: str | Path, audio_root: str | Path) -> ClipSet:
+def read_emobox(data: str | Path, audio_root: str | Path) -> Corpus:
     """Read one corpus of EmoBox's `data` folder.
 
     Rows name audio by `wav` or `audio`, with a root and an ending of their own: a clip is the audio file below
@@ -57,20 +74,20 @@ def read_emobox(data: str | Path, audio_root: str | Path) -> ClipSet:
         if not folder.is_dir():
             raise ManifestError(f"{folder}: no such folder, expected {what}")
     findings = _Findings()
-    rows = _read_lines(_list_file(data))
+    rows = _read_rows(_list_file(data))
     labels = _label_map(data, findings)
-    name = native_name(str(rows[0].get("dataset") or data.name))
+    name = native_name(str(rows[0].dataset or data.name))
     clips, positions = _match(rows, labels, name, audio_root, findings)
     splits = _read_folds(data, rows, positions, findings)
     if not clips:
         raise ManifestError(
-            f"{audio_root}: audio of none of the {len(rows)} clips of {data} was found, such as {_file_of(rows[0])}; "
-            f"it holds {len(audio_files(audio_root))} audio files"
+            f"{audio_root}: audio of none of the {len(rows)} clips of {data} was found, such as {rows[0].row.path}; "
+            f"it holds {len(audio_files(audio_root, doubles=False))} audio files"
         )
-    return ClipSet(
+    return Corpus(
         name=name,
         root=audio_root,
-        clips=tuple(clips),
+        utterances=tuple(clips),
         left_out=findings.left_out,
         warnings=tuple(findings.warnings()),
         changes=tuple(findings.changes),
@@ -85,23 +102,25 @@ def _list_file(data: Path) -> Path:
     return next((path for path in listed if path.stem == data.name), listed[0])
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[EmoBoxRow]:
     """Rows of a JSON Lines file; all lines that are none are named at once."""
     lines, unreadable = read_lines(path)
-    rows, faults = [], [str(fault) for fault in unreadable]
-    for number, line in lines:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            faults.append(f"line {number}: {error.msg}")
-            continue
-        if isinstance(row, dict) and row.get("key"):
-            rows.append(row)
-        else:
-            faults.append(f"line {number}: expected an object with a key")
-    if faults or not rows:
-        raise ManifestError(f"{path}: {examples(faults) or 'it is empty'}")
+    rows, faults = collect(path, lines, _row)
+    if unreadable or faults or not rows:
+        told = [str(fault) for fault in unreadable]
+        told += [f"line {fault.where.rpartition(':')[2]}: {fault.reason}" for fault in faults]
+        raise ManifestError(f"{path}: {examples(told) or 'it is empty'}")
     return rows
+
+
+def _row(number: int, line: str) -> EmoBoxRow:
+    """One row; where it lists no path, the name is in its key."""
+    record = json_object(line)
+    if not record.get("key"):
+        raise ValueError("expected an object with a key")
+    key, dataset = str(record["key"]), record.get("dataset")
+    path = record.get("wav") or record.get("audio") or key.removeprefix(f"{dataset}-")
+    return EmoBoxRow(key, dataset, json_row(number, {**record, "wav": path}))
 
 
 def _label_map(data: Path, findings: _Findings) -> dict[str, str]:
@@ -118,8 +137,7 @@ def _label_map(data: Path, findings: _Findings) -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items()}
 
 
-def _label(row: dict[str, Any], labels: dict[str, str], findings: _Findings) -> str | None:
-    raw = str(row.get("emo") or row.get("label") or "").strip()
+def _label(raw: str, labels: dict[str, str], findings: _Findings) -> str | None:
     if not raw or raw in labels:
         return labels.get(raw)
     for key, label in labels.items():
@@ -131,66 +149,55 @@ def _label(row: dict[str, Any], labels: dict[str, str], findings: _Findings) -> 
     return raw.capitalize()
 
 
-def _file_of(row: dict[str, Any]) -> str:
-    """The path that a row lists, or the name in its key."""
-    return str(row.get("wav") or row.get("audio") or str(row["key"]).removeprefix(f"{row.get('dataset')}-"))
-
-
 def _match(
-    rows: list[dict[str, Any]], labels: dict[str, str], name: str, root: Path, findings: _Findings
-) -> tuple[list[Clip], dict[str, int]]:
+    rows: list[EmoBoxRow], labels: dict[str, str], name: str, root: Path, findings: _Findings
+) -> tuple[list[Utterance], dict[str, int]]:
     """Clips of the rows whose audio and label are there, and their positions by key."""
     root = Path(os.path.abspath(root))
-    locator = Locator(root, lambda: audio_files(root))
-    clips: list[Clip] = []
+    locator = Locator(root, lambda: audio_files(root, doubles=False))
+    clips: list[Utterance] = []
     positions: dict[str, int] = {}
     owners: dict[Path, str] = {}
-    for row in rows:
-        key, file = str(row["key"]), _file_of(row)
+    for key, _, row in rows:
         if key in positions or key in findings.left_out:
             findings.repaired["key listed twice, taken once"] += 1
             continue
-        place = locator.find(file)
-        label = _label(row, labels, findings)
+        place = locator.find(row.path)
+        label = _label(row.facts.get("label", ""), labels, findings)
         if isinstance(place, str) or label is None:
             findings.left_out[key] = "no label" if label is None else str(place)
             continue
-        if place.path in owners:
-            findings.left_out[key] = f"{file!r} is {place.path}, as that of {owners[place.path]} is already"
-            continue
         found = place.path
+        if found in owners:
+            findings.left_out[key] = f"{row.path!r} is {found}, as that of {owners[found]} is already"
+            continue
         owners[found] = key
         if place.how is not None:
-            findings.changes.append(Change(key, place.how, f"{file} is {found}"))
-        if found.suffix != Path(file).suffix:
-            findings.repaired[f"audio is {found.suffix} in place of {Path(file).suffix}"] += 1
-        facts = facts_of_name(name, found)
+            findings.changes.append(Change(key, place.how, f"{row.path} is {found}"))
+        if found.suffix != Path(row.path).suffix:
+            findings.repaired[f"audio is {found.suffix} in place of {Path(row.path).suffix}"] += 1
         positions[key] = len(clips)
-        known: dict[str, Any] = {**_listed(row), **facts, "label": label}
-        clips.append(Clip(file=found.relative_to(root).as_posix(), path=found, **known))
+        facts = {**row.facts, **facts_of_name(name, found), "label": label}
+        clips.append(replace(found_below(root, found, **facts), id=key))
     return clips, positions
 
 
-def _listed(row: dict[str, Any]) -> dict[str, str]:
-    return {name: str(row[name]) for name in ("speaker", "gender", "session", "text") if row.get(name)}
-
-
 def _read_folds(
-    data: Path, rows: list[dict[str, Any]], positions: dict[str, int], findings: _Findings
+    data: Path, rows: list[EmoBoxRow], positions: dict[str, int], findings: _Findings
 ) -> dict[str, dict[str, tuple[int, ...]]]:
     """Folds by name, `fold_1` and on; of a fold under two names the one with an underscore before its number counts."""
     files: dict[tuple[int, str], list[Path]] = {}
     for path in sorted(data.rglob("*.jsonl")):
         if match := FOLD_FILE.fullmatch(path.name):
             files.setdefault((int(match["number"]), match["part"]), []).append(path)
-    listed = {str(row["key"]) for row in rows}
+    listed = {row.key for row in rows}
     splits: dict[str, dict[str, tuple[int, ...]]] = {}
     for (number, part), paths in sorted(files.items()):
         chosen = next((path for path in paths if f"_fold_{number}" in path.name), paths[0])
-        keys = [str(row["key"]) for row in _read_lines(chosen)]
+        keys = [row.key for row in _read_rows(chosen)]
         for other in paths:
             if other is not chosen:
-                same = {str(row["key"]) for row in _read_lines(other)} == set(keys)
+                same = {row.key for row in _read_rows(other)} == set(keys)
                 how = "with the same clips" if same else "with other clips"
                 findings.repaired[f"a fold under two file names, {how}; {chosen.name} counts"] += 1
         if unknown := set(keys) - listed:

@@ -1,44 +1,81 @@
-"""A user's own labelled clips: a CSV or TSV with `file`, `label` or `emotion`, and what else is known."""
+"""Tables: a CSV or TSV with a column `file`, and what is known of each of its files.
+
+Any list of audio may be one (`parse_table`); labelled clips are read more strictly (`read_table`).
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.clips import SHOWN, Clip, ClipSet, audio_files
-from emotion2vec.corpora.faults import Change, Fault
-from emotion2vec.corpora.lists.lines import parse_records, read_lines
-from emotion2vec.corpora.lists.locate import Located, Locator
-from emotion2vec.corpora.lists.manifests import audio_below
+from emotion2vec.corpora.faults import SHOWN, Change
+from emotion2vec.corpora.lists.lines import Lines, Table, parse_records, read_lines
+from emotion2vec.corpora.lists.naming import unique_ids
+from emotion2vec.corpora.lists.rows import (
+    END_FIELDS,
+    LABEL_FIELDS,
+    OTHER_FACTS,
+    START_FIELDS,
+    Found,
+    Parsed,
+    Row,
+    channel_of,
+    collect,
+    facts_of,
+    find_audio,
+    span_of,
+)
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ManifestError
 
-LABEL_COLUMNS = ("label", "emotion")
-SEGMENT_COLUMNS = ("start", "offset", "start_time", "end", "end_time", "channel")
-"""Columns that cut a recording in lists of other verbs; a probe hears whole files, and must not pass them over."""
-OPTIONAL_COLUMNS = (
-    "speaker",
-    "gender",
-    "session",
-    "fold",
-    "split",
-    "text",
-    "sentence",
-    "intensity",
-    "corpus",
-    "language",
-    "dialogue",
-)
+SEGMENT_COLUMNS = (*START_FIELDS, *END_FIELDS, "channel")
+"""Columns that cut a recording."""
+
+
+def parse_table(source: Path, lines: Lines) -> Parsed:
+    """Read a comma-, semicolon- or tab-separated table whose header names at least the column `file`.
+
+    Optional columns: `label`, `emotion` or `emo`; `speaker` or `spk`; `start` and `end` in seconds; `channel`; and
+    `OTHER_FACTS`.
+
+    Raises:
+        ManifestError: there is no `file` column, or one of two headers.
+    """
+    table = _in_lower_case(parse_records(source, lines))
+    if "file" not in table.columns:
+        raise ManifestError(f"{source}: expected a header with a column 'file', found the columns {table.columns}")
+    rows, faults = collect(source, table.records, _row)
+    return rows, [*table.faults, *faults]
+
+
+def _row(number: int, record: Mapping[str, str]) -> Row:
+    path = record.get("file", "")
+    if not path.strip():
+        raise ValueError("the column 'file' is empty, expected a path")
+    start, duration = span_of(record)
+    channel = channel_of(record)
+    return Row(line=number, path=path, start=start, duration=duration, channel=channel, facts=facts_of(record))
+
+
+def _in_lower_case(table: Table) -> Table:
+    """The same table with columns in lower case."""
+    records = [(line, {name.lower(): cell for name, cell in cells.items()}) for line, cells in table.records]
+    return Table([name.lower() for name in table.columns], records, table.faults)
 
 
 def read_table(
-    path: str | Path, root: str | Path | None = None, *, targets: Sequence[str] = (), conversations: bool = False
-) -> ClipSet:
+    path: str | Path,
+    root: str | Path | None = None,
+    *,
+    targets: Sequence[str] = (),
+    conversations: bool = False,
+    segments: bool = False,
+) -> Corpus:
     """Read a table of labelled clips.
 
     Args:
@@ -50,6 +87,8 @@ def read_table(
             for as `emotion2vec.corpora.lists.locate` says, such as with another audio ending.
         targets: columns of numbers that are to be predicted; labels may be absent then.
         conversations: `dialogue` and `turn`, a whole number, are needed; a label may be unknown.
+        segments: rows may be stretches of recordings, by the columns that `parse_table` reads; otherwise a row that
+            cuts its recording is faulty.
 
     Returns:
         The clips in the table's order; files that are nowhere and rows that cannot be read are named in `left_out`.
@@ -61,71 +100,104 @@ def read_table(
     """
     path = Path(path)
     root = Path(os.path.abspath(path.parent if root is None else root))
-    rows = _read_rows(path, [*targets, *(["dialogue", "turn"] if conversations else [])], bool(targets))
-    read = _Rows(targets, conversations, rows.label_column)
-    entries = [entry for line, row in rows.records if (entry := read.entry(line, row)) is not None]
-    if read.faults:
-        rest = [f"and {len(read.faults) - SHOWN} more"] if len(read.faults) > SHOWN else []
-        raise ManifestError(f"{path}: {len(read.faults)} faulty lines: " + "; ".join(read.faults[:SHOWN] + rest))
-    locator = Locator(root, lambda: audio_below(root, []))
-    found = {file: locator.find(file) for file, _ in entries}
-    uses = Counter(place.path for place in found.values() if isinstance(place, Located))
-    left_out = {fault.where: fault.reason for fault in rows.faults}
-    clips: list[Clip] = []
-    changes: list[Change] = []
-    for file, facts in entries:
-        place = found[file]
-        if isinstance(place, str):
-            left_out[file] = f"no such file: {place}"
-        elif place.how is not None and uses[place.path] > 1:
-            left_out[file] = f"does not exist, and {place.path} of the same stem is named by another line too"
-        else:
-            clips.append(Clip(file=PurePosixPath(place.listed).as_posix(), path=place.path, **facts))
-            if place.how is not None:
-                changes.append(Change(file, place.how, f"is {place.path}"))
-    if not clips:
-        missing = [f"none of its {len(found)} files exists, such as {root / next(iter(found))}"] if found else []
-        reasons = [*missing, *map(str, rows.faults[:SHOWN])] or ["it has no rows"]
+    if not path.is_file():
+        raise ManifestError(f"table {path}: cannot be opened: no such file")
+    lines, unreadable = read_lines(path)
+    table = _in_lower_case(parse_records(path, lines))
+    strict = _LabelledRows(path, table.columns, targets, conversations, segments)
+    rows = strict.read(table.records)
+    found = find_audio(rows, root)
+    left_out = {fault.where: fault.reason for fault in [*unreadable, *table.faults]}
+    if not found.utterances:
+        missing = [f"none of its {len(rows)} files exists, such as {root / rows[0].path}"] if rows else []
+        reasons = [*missing, *(f"{where}: {why}" for where, why in list(left_out.items())[:SHOWN])] or [
+            "it has no rows"
+        ]
         raise ManifestError(f"{path}: {'; '.join(reasons)}; expected paths relative to {root}")
-    return ClipSet(name=path.stem, root=root, clips=tuple(clips), left_out=left_out, changes=tuple(changes))
+    return _corpus(path, root, found, left_out)
 
 
-class _Rows:
-    """Turns rows into files and fields of `Clip`, and gathers what is wrong with them in `faults`."""
+def _corpus(path: Path, root: Path, found: Found, left_out: Mapping[str, str]) -> Corpus:
+    """The corpus of a table's rows."""
+    utterances, repeated = unique_ids([(row.path, utterance) for row, utterance in found.utterances], keyed=set())
+    absent = {row.path: f"no such file: {reason}" for row, reason in found.missing}
+    return Corpus(
+        name=path.stem,
+        root=root,
+        utterances=tuple(utterances),
+        left_out={**left_out, **absent, **{fault.where: fault.reason for fault in repeated}},
+        changes=tuple(Change(row.path, how, f"is {file}") for row, how, file in found.changes),
+    )
 
-    def __init__(self, targets: Sequence[str], conversations: bool, label_column: str):
-        self.faults: list[str] = []
-        self._targets, self._conversations, self._label_column = targets, conversations, label_column
-        self._lines: dict[str, int] = {}
 
-    def entry(self, line: int, row: dict[str, str]) -> tuple[str, dict[str, Any]] | None:
-        """The file of a row and its fields, or None for a faulty one."""
-        file, label = row.get("file") or "", (row.get(self._label_column) or "").strip()
-        missing = [] if file.strip() else ["file is empty"]
-        if not label and not self._targets and not self._conversations:
-            missing.append(f"{self._label_column} is empty")
-        if file in self._lines:
-            missing.append(f"{file} is already on line {self._lines[file]}")
-        cells = {column: cell.strip() for column, cell in row.items()}
-        values, turn, wrong = _numbers(cells, self._targets, self._conversations)
-        cuts = [column for column in SEGMENT_COLUMNS if cells.get(column)]
-        wrong += [f"{column} is {cells[column]!r}, but whole files are probed: cut the audio first" for column in cuts]
-        if missing or wrong:
-            self.faults.append(f"line {line}: " + ", ".join(missing[:1] + wrong))
-            return None
-        self._lines[file] = line
-        facts: dict[str, Any] = {column: cells.get(column) or None for column in OPTIONAL_COLUMNS}
-        return file, {**facts, "label": label, "values": values, "turn": turn}
+class _LabelledRows:
+    """Reads rows that must all be sound.
+
+    Raises:
+        ManifestError: the header lacks a column.
+    """
+
+    def __init__(
+        self, path: Path, columns: Sequence[str], targets: Sequence[str], conversations: bool, segments: bool
+    ) -> None:
+        needed = [*targets, *(["dialogue", "turn"] if conversations else [])]
+        label = next((column for column in LABEL_FIELDS if column in columns), None)
+        if "file" not in columns or (label is None and not targets) or {name.lower() for name in needed} - set(columns):
+            wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if targets else ["`label` or `emotion`"])]
+            raise ManifestError(
+                f"table {path}: columns are {', '.join(columns) or 'none'}; expected {' and '.join(wanted)}, and "
+                f"optionally speaker, {', '.join(OTHER_FACTS)}"
+            )
+        self._path, self._targets, self._conversations, self._segments = path, targets, conversations, segments
+        self._label = None if targets or conversations else label
+        self._lines: dict[tuple[Any, ...], int] = {}
+
+    def read(self, records: Sequence[tuple[int, dict[str, str]]]) -> list[Row]:
+        """The rows.
+
+        Raises:
+            ManifestError: lines are faulty; all of them at once.
+        """
+        rows, faults = [], []
+        for line, record in records:
+            try:
+                rows.append(self._row(line, record))
+            except ValueError as error:
+                faults.append(f"line {line}: {error}")
+        if faults:
+            rest = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+            raise ManifestError(f"{self._path}: {len(faults)} faulty lines: " + "; ".join(faults[:SHOWN] + rest))
+        return rows
+
+    def _row(self, line: int, record: dict[str, str]) -> Row:
+        """One row; ValueError says all that is wrong with it."""
+        faults = [] if record.get("file", "").strip() else ["file is empty"]
+        if self._label is not None and not record.get(self._label, "").strip():
+            faults.append(f"{self._label} is empty")
+        if not self._segments:
+            cuts = {name: cell for name in SEGMENT_COLUMNS if (cell := record.get(name, "").strip())}
+            faults += [
+                f"{name} is {cell!r}, but whole files are probed: cut the audio first" for name, cell in cuts.items()
+            ]
+        values, turn, wrong = _numbers(record, self._targets, self._conversations)
+        faults += wrong
+        if faults:
+            raise ValueError(", ".join(faults))
+        row = _row(line, record)
+        first = self._lines.setdefault((row.path, row.start, row.duration, row.channel), line)
+        if first != line:
+            raise ValueError(f"{row.path} is already on line {first}")
+        return replace(row, facts={**row.facts, "values": values, "turn": turn})
 
 
 def _numbers(
-    row: dict[str, str], targets: Sequence[str], conversations: bool
+    record: Mapping[str, str], targets: Sequence[str], conversations: bool
 ) -> tuple[dict[str, float], int | None, list[str]]:
     """The row's values, its turn, and what is wrong with them."""
     values: dict[str, float] = {}
     faults = []
     for name in targets:
-        if text := row.get(name.lower()):
+        if text := record.get(name.lower(), "").strip():
             try:
                 values[name] = float(text)
             except ValueError:
@@ -134,63 +206,10 @@ def _numbers(
                 faults.append(f"{name} is {text!r}, expected a number")
     if not conversations:
         return values, None, faults
-    turn = row.get("turn") or ""
-    if not row.get("dialogue"):
+    turn = record.get("turn", "").strip()
+    if not record.get("dialogue", "").strip():
         faults.append("dialogue is empty")
     if not re.fullmatch(r"-?\d+", turn):
         faults.append(f"turn is {turn!r}, expected a whole number")
         turn = "0"
     return values, int(turn), faults
-
-
-def read_class_folders(root: str | Path) -> ClipSet:
-    """Read a folder that has one folder per class; speakers are unknown, so only folds `random` are possible.
-
-    Raises:
-        ManifestError: it has fewer than two folders with audio.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise ManifestError(f"root {root}: no such folder, expected one that has a folder per class")
-    files = {
-        folder.name: audio_files(folder)
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-    }
-    clips = tuple(
-        Clip(file=path.relative_to(root).as_posix(), path=path, label=label)
-        for label, paths in files.items()
-        for path in paths
-    )
-    if len({clip.label for clip in clips}) < 2:
-        found = ", ".join(f"{label} ({len(paths)} audio files)" for label, paths in files.items()) or "no folder"
-        raise ManifestError(f"root {root}: found {found}; expected at least two folders with audio, one per class")
-    return ClipSet(name=root.resolve().name, root=root, clips=clips)
-
-
-@dataclass(frozen=True)
-class _Table:
-    records: list[tuple[int, dict[str, str]]]
-    faults: list[Fault]
-    label_column: str
-
-
-def _read_rows(path: Path, needed: Sequence[str], unlabelled: bool) -> _Table:
-    """Read the rows with their line numbers, cells by column in lower case, and find the label's column.
-
-    Columns that are `needed` must be there; the label's need not where the table may be `unlabelled`.
-    """
-    if not path.is_file():
-        raise ManifestError(f"table {path}: cannot be opened: no such file")
-    lines, unreadable = read_lines(path)
-    table = parse_records(path, lines)
-    names = [name.lower() for name in table.columns]
-    label_column = next((column for column in LABEL_COLUMNS if column in names), None)
-    if "file" not in names or (label_column is None and not unlabelled) or {n.lower() for n in needed} - set(names):
-        wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if unlabelled else ["`label` or `emotion`"])]
-        raise ManifestError(
-            f"table {path}: columns are {', '.join(names) or 'none'}; expected {' and '.join(wanted)}, and "
-            f"optionally {', '.join(OPTIONAL_COLUMNS)}"
-        )
-    records = [(line, {name.lower(): cell for name, cell in cells.items()}) for line, cells in table.records]
-    return _Table(records, [*unreadable, *table.faults], label_column or LABEL_COLUMNS[0])

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.clips import AudioIndex, Clip, ClipSet, audio_files, examples
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.lists.folders import AudioIndex, audio_files, found_below
 from emotion2vec.corpora.named.annotations import annotation_files, annotation_rows, annotation_text
 from emotion2vec.corpora.names import stem
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ManifestError
 
 Row = tuple[str, Path | str, Mapping[str, str | None]]
@@ -52,12 +54,12 @@ MSP_CLASSES = {
 MSP_SPLITS = {"train": "train", "development": "valid", "validation": "valid", "test1": "test"}
 
 
-def read_iemocap(root: Path) -> ClipSet:
+def read_iemocap(root: Path) -> Corpus:
     """IEMOCAP, four classes with excited as happiness: `Session*/dialog/EmoEvaluation/*.txt` (Busso et al., 2008)."""
     codes: dict[str, str] = {}
     for path in annotation_files(root, "EmoEvaluation/*.txt", "IEMOCAP"):
         codes.update(IEMOCAP_LINE.findall(annotation_text(path)))
-    audio = AudioIndex(root, audio_files(root))
+    audio = AudioIndex(root, audio_files(root, doubles=False))
     texts = iemocap_texts(root)
     classes = _Classes("IEMOCAP", IEMOCAP_CLASSES)
     rows: list[Row] = [
@@ -65,7 +67,7 @@ def read_iemocap(root: Path) -> ClipSet:
         for name, code in sorted(codes.items())
         if (label := classes.of(code))
     ]
-    return _clipset("iemocap", "IEMOCAP", root, rows, IEMOCAP_CLIPS, classes.warnings())
+    return _as_corpus("iemocap", "IEMOCAP", root, rows, IEMOCAP_CLIPS, classes.warnings())
 
 
 def iemocap_facts(name: str) -> dict[str, str] | None:
@@ -84,13 +86,13 @@ def iemocap_texts(root: Path) -> dict[str, str]:
     return {name: text.strip() for lines in said for name, text in lines}
 
 
-def read_meld(root: Path) -> ClipSet:
+def read_meld(root: Path) -> Corpus:
     """MELD, official split: `train_sent_emo.csv`, `dev_sent_emo.csv`, `test_sent_emo.csv` (Poria et al., 2019).
 
     Clips are `dia<D>_utt<U>` below folders whose names contain train, dev or test; audio must have been taken out of
     the published videos.
     """
-    audio = audio_files(root)
+    audio = audio_files(root, doubles=False)
     rows: list[Row] = []
     classes = _Classes("MELD", MELD_CLASSES)
     for split, file in MELD_FILES.items():
@@ -100,7 +102,7 @@ def read_meld(root: Path) -> ClipSet:
             if label := classes.of(row["Emotion"]):
                 facts = {"label": label, "speaker": row["Speaker"], "text": row["Utterance"], "split": split}
                 rows.append((f"{split}/{name}", in_split.find(name), facts))
-    return _clipset("meld", "MELD", root, rows, MELD_CLIPS, classes.warnings())
+    return _as_corpus("meld", "MELD", root, rows, MELD_CLIPS, classes.warnings())
 
 
 def meld_audio(root: Path, audio: Iterable[Path], split: str) -> AudioIndex:
@@ -115,12 +117,12 @@ def meld_audio(root: Path, audio: Iterable[Path], split: str) -> AudioIndex:
     return AudioIndex(root, in_split)
 
 
-def read_m3ed(root: Path) -> ClipSet:
+def read_m3ed(root: Path) -> Corpus:
     """M3ED, Mandarin TV dialogues: `annotation.json`, audio `<A or B>_<utterance>` (Zhao et al., ACL 2022).
 
     A speaker is a character of a series, a session is a series; `splitInfo/movie_list_*.txt` hold the official split.
     """
-    audio = AudioIndex(root, audio_files(root))
+    audio = AudioIndex(root, audio_files(root, doubles=False))
     path = annotation_files(root, "annotation.json", "M3ED")[0]
     splits = {
         series: split
@@ -146,15 +148,15 @@ def read_m3ed(root: Path) -> ClipSet:
                         rows.append((f"{part}_{name}", audio.find(f"{part}_{name}"), facts))
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ManifestError(f"{path}: cannot be read as M3ED's annotation: {type(error).__name__}: {error}") from error
-    return _clipset("m3ed", "M3ED", root, rows, M3ED_CLIPS, classes.warnings())
+    return _as_corpus("m3ed", "M3ED", root, rows, M3ED_CLIPS, classes.warnings())
 
 
-def read_msp_podcast(root: Path) -> ClipSet:
+def read_msp_podcast(root: Path) -> Corpus:
     """MSP-Podcast: `labels_consensus.csv`, partitions Train, Development and Test1 (Lotfian and Busso, 2019).
 
     Utterances without agreement (X) and of other classes (O) have no label of the eight classes; Test2 is not used.
     """
-    audio = AudioIndex(root, audio_files(root))
+    audio = AudioIndex(root, audio_files(root, doubles=False))
     path = annotation_files(root, "labels_consensus.csv", "MSP-Podcast")[0]
     classes, splits = _Classes("MSP-Podcast", MSP_CLASSES), _Classes("MSP-Podcast", MSP_SPLITS, "partitions")
     rows: list[Row] = []
@@ -169,17 +171,17 @@ def read_msp_podcast(root: Path) -> ClipSet:
                 "split": split,
             }
             rows.append((row["FileName"], audio.find(stem(row["FileName"])), facts))
-    return _clipset("msp-podcast", "MSP-Podcast", root, rows, None, [*splits.warnings(), *classes.warnings()])
+    return _as_corpus("msp-podcast", "MSP-Podcast", root, rows, None, [*splits.warnings(), *classes.warnings()])
 
 
-def read_sentiment(name: str, title: str, expected: int | None) -> Callable[[Path], ClipSet]:
+def read_sentiment(name: str, title: str, expected: int | None) -> Callable[[Path], Corpus]:
     """CMU-MOSI and CMU-MOSEI with `label.csv` (video_id, clip_id, text, label, mode): negative against positive.
 
     Neutral clips, whose label is 0, are left out; clips are `<video_id>/<clip_id>` and speakers are videos.
     """
 
-    def read(root: Path) -> ClipSet:
-        audio = AudioIndex(root, audio_files(root), lambda path: f"{path.parent.name}/{stem(path)}")
+    def read(root: Path) -> Corpus:
+        audio = AudioIndex(root, audio_files(root, doubles=False), lambda path: f"{path.parent.name}/{stem(path)}")
         rows: list[Row] = []
         faults, neutral = [], 0
         path = annotation_files(root, "label.csv", title)[0]
@@ -205,12 +207,12 @@ def read_sentiment(name: str, title: str, expected: int | None) -> Callable[[Pat
         warnings = [f"{neutral} neutral clips of {title} are left out, as usual"] if neutral else []
         if expected is not None and len(listed) != expected:
             warnings.append(f"{path} lists {len(listed)} clips of {title}, expected {expected}")
-        return _clipset(name, title, root, rows, None, warnings)
+        return _as_corpus(name, title, root, rows, None, warnings)
 
     return read
 
 
-ANNOTATED: dict[str, Callable[[Path], ClipSet]] = {
+ANNOTATED: dict[str, Callable[[Path], Corpus]] = {
     "iemocap": read_iemocap,
     "m3ed": read_m3ed,
     "meld": read_meld,
@@ -244,20 +246,16 @@ class _Classes:
         return [f"{self._others.total()} clips of {self._title} are of other {self._kind} and are left out: {counts}"]
 
 
-def _clipset(
+def _as_corpus(
     name: str,
     title: str,
     root: Path,
     rows: list[Row],
     expected: int | None,
     warnings: Iterable[str],
-) -> ClipSet:
+) -> Corpus:
     """Clips of the rows whose audio exists; the others are named as left out."""
-    clips = tuple(
-        Clip(file=path.relative_to(root).as_posix(), path=path, **facts)  # type: ignore[arg-type]
-        for _, path, facts in rows
-        if isinstance(path, Path)
-    )
+    clips = tuple(found_below(root, path, **facts) for _, path, facts in rows if isinstance(path, Path))
     absent = {key: path for key, path, _ in rows if isinstance(path, str)}
     if not clips:
         raise ManifestError(
@@ -267,4 +265,4 @@ def _clipset(
     odd = list(warnings)
     if expected is not None and len(rows) != expected:
         odd.append(f"{root} lists {len(rows)} clips of {title}, expected {expected}")
-    return ClipSet(name=name, root=root, clips=clips, left_out=absent, warnings=tuple(odd))
+    return Corpus(name=name, root=root, utterances=clips, left_out=absent, warnings=tuple(odd))

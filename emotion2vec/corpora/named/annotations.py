@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from emotion2vec.corpora.clips import audio_files, examples
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.lists.folders import audio_files
 from emotion2vec.corpora.lists.lines import parse_records, read_lines
 from emotion2vec.errors import ManifestError
 
@@ -22,9 +23,8 @@ def annotation_files(root: Path, pattern: str, title: str) -> list[Path]:
     """
     found = sorted(path for path in root.rglob(pattern) if not path.name.startswith("."))
     if not found:
-        raise ManifestError(
-            f"root {root}: found no {pattern} and {len(audio_files(root))} audio files, expected the folder of {title}"
-        )
+        count = len(audio_files(root, doubles=False))
+        raise ManifestError(f"root {root}: found no {pattern} and {count} audio files, expected the folder of {title}")
     return found
 
 

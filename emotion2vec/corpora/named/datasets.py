@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from emotion2vec.corpora.clips import Clip, ClipSet, audio_files, examples
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.lists.folders import audio_files, found_below
 from emotion2vec.corpora.named.annotated import ANNOTATED, iemocap_facts
-from emotion2vec.corpora.named.readers import CORPORA, Corpus
+from emotion2vec.corpora.named.readers import CORPORA, NamedFiles
 from emotion2vec.corpora.names import stem
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 
 
 def dataset_names() -> list[str]:
-    """All names that `read_corpus` knows."""
+    """All names that `read_named` knows."""
     return sorted([*CORPORA, *ANNOTATED])
 
 
@@ -29,7 +31,7 @@ def facts_of_name(corpus: str, path: Path) -> dict[str, str]:
     return (CORPORA[corpus].read(path) or {}) if corpus in CORPORA else {}
 
 
-def read_corpus(name: str, root: str | Path) -> ClipSet:
+def read_named(name: str, root: str | Path) -> Corpus:
     """Find a named corpus's clips anywhere below `root`.
 
     Args:
@@ -51,16 +53,16 @@ def read_corpus(name: str, root: str | Path) -> ClipSet:
         title = CORPORA[name].title if name in CORPORA else name
         raise ManifestError(f"root {root}: no such folder, expected the folder of {title}")
     if name in ANNOTATED:
-        reader: Callable[[Path], ClipSet] = ANNOTATED[name]
+        reader: Callable[[Path], Corpus] = ANNOTATED[name]
         return reader(root)
     return _read_by_name(name, CORPORA[name], root)
 
 
-def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
-    found: dict[tuple[str, str], Clip] = {}
+def _read_by_name(name: str, corpus: NamedFiles, root: Path) -> Corpus:
+    found: dict[tuple[str, str], Utterance] = {}
     doubled: list[str] = []
     strangers: list[str] = []
-    audio = audio_files(root)
+    audio = audio_files(root, doubles=False)
     for path in audio:
         facts = corpus.read(path)
         file = path.relative_to(root).as_posix()
@@ -71,7 +73,7 @@ def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
         if key in found:
             doubled.append(file)
             continue
-        found[key] = Clip(file=file, path=path, **facts)  # type: ignore[arg-type]
+        found[key] = found_below(root, path, **facts)
     if not found:
         seen = f"{len(audio)} audio files such as {audio[0].name}" if audio else "no audio files"
         clips_of = f"{corpus.clips} clips of {corpus.title}" if corpus.clips else f"clips of {corpus.title}"
@@ -86,4 +88,4 @@ def _read_by_name(name: str, corpus: Corpus, root: Path) -> ClipSet:
     if corpus.clips is not None and len(found) != corpus.clips:
         warnings.append(f"{root} holds {len(found)} clips of {corpus.title}, expected {corpus.clips}")
     clips = tuple(found[key] for key in sorted(found))
-    return ClipSet(name=name, root=root, clips=clips, warnings=tuple(warnings))
+    return Corpus(name=name, root=root, utterances=clips, warnings=tuple(warnings))

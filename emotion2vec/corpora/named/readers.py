@@ -1,7 +1,7 @@
 """Corpora whose file names say everything, by their documented naming schemes, read whatever the extension.
 
 A reader is a regular expression over the end of a clip's path (without its ending) with named groups for the fields of
-`Clip`, and what the codes of labels mean. `clips` is the published number of utterances, which reading checks.
+`Utterance`, and what the codes of labels mean. `clips` is the published number of utterances, which reading checks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FIELDS = ("label", "speaker", "gender", "session", "sentence", "intensity", "spl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
+class NamedFiles:
     """How to read one corpus."""
 
     title: str
@@ -38,7 +38,7 @@ class Corpus:
         return {code.lower(): label for code, label in (entry.split() for entry in self.labels.split(",") if entry)}
 
     def read(self, path: Path) -> dict[str, str] | None:
-        """Turn a file's path into fields of `Clip`, or None when it is not a clip of this corpus."""
+        """Turn a file's path into fields of `Utterance`, or None when it is not a clip of this corpus."""
         name = without_suffix(path)
         match = re.fullmatch(f"(?:.*?/)??(?:{self.pattern})", name, re.IGNORECASE)  # with all folders that it can use
         if match is None:
@@ -60,14 +60,14 @@ RESD_EMOTION = "(?:anger|disgust|enthusiasm|fear|happiness|neutral|sadness)"
 
 CORPORA = {
     # Vryzas et al., 2018: emotion, utterance, speaker in parentheses.
-    "aesdd": Corpus(
+    "aesdd": NamedFiles(
         title="AESDD",
         example="a01 (1)",
         pattern=r"(?P<label>[adfhs])(?P<sentence>\d\d) ?\((?P<speaker>\d)\)b?",
         labels="a anger, d disgust, f fear, h happiness, s sadness",
     ),
     # Retta et al., 2023: emotion, sentence, repetition, sex (01 female), speaker.
-    "ased": Corpus(
+    "ased": NamedFiles(
         title="ASED v1",
         clips=2474,
         example="a5-02-01-01-33",
@@ -76,7 +76,7 @@ CORPORA = {
         women="01",
     ),
     # Gournay et al., 2018: actor (even: women), emotion in French, intensity, sentence.
-    "cafe": Corpus(
+    "cafe": NamedFiles(
         title="CaFE",
         clips=936,
         example="01-C-1-1",
@@ -85,7 +85,7 @@ CORPORA = {
         women=EVEN,
     ),
     # Cao et al., 2014: actor, sentence, emotion, level.
-    "crema-d": Corpus(
+    "crema-d": NamedFiles(
         title="CREMA-D",
         clips=7442,
         example="1001_DFA_ANG_XX",
@@ -94,7 +94,7 @@ CORPORA = {
         labels="ang anger, dis disgust, fea fear, hap happiness, neu neutral, sad sadness",
     ),
     # Burkhardt et al., 2005: speaker, text, emotion's German initial (A: Angst, anxiety and fear), version.
-    "emodb": Corpus(
+    "emodb": NamedFiles(
         title="EmoDB",
         clips=535,
         example="03a01Fa",
@@ -103,7 +103,7 @@ CORPORA = {
         women="08|09|13|14|16",
     ),
     # Costantini et al., 2014: emotion in Italian, speaker, sentence.
-    "emovo": Corpus(
+    "emovo": NamedFiles(
         title="EMOVO",
         clips=588,
         example="dis-f1-b1",
@@ -112,7 +112,7 @@ CORPORA = {
         women=r"f\d",
     ),
     # Christop, 2024, arXiv:2404.06292: speaker, emotion, sentence.
-    "nemo": Corpus(
+    "nemo": NamedFiles(
         title="nEMO",
         clips=4481,
         example="WR0_surprised_64",
@@ -120,7 +120,7 @@ CORPORA = {
         women="(?!KS0|MP0|SM0|TP0|WR0).*",
     ),
     # Livingstone and Russo, 2018: modality (03 audio), channel (01 speech, 02 song), emotion, ..., actor (even: women).
-    "ravdess": Corpus(
+    "ravdess": NamedFiles(
         title="RAVDESS speech",
         clips=1440,
         example="03-01-06-01-02-01-12",
@@ -128,7 +128,7 @@ CORPORA = {
         labels=RAVDESS["labels"],
         women=EVEN,
     ),
-    "ravdess-song": Corpus(
+    "ravdess-song": NamedFiles(
         title="RAVDESS song",
         clips=1012,
         example="03-02-06-01-02-01-12",
@@ -138,7 +138,7 @@ CORPORA = {
     ),
     # Aniemore, 2022, huggingface.co/datasets/Aniemore/resd: split, dialogue with its two emotions, the clip's emotion,
     # number. Who speaks is not said, only which of the two parts of which dialogue.
-    "resd": Corpus(
+    "resd": NamedFiles(
         title="RESD",
         clips=1396,
         example="train/happiness_enthusiasm_32/32_happiness_enthusiasm_h_120",
@@ -147,7 +147,7 @@ CORPORA = {
         labels="a anger, d disgust, e enthusiasm, f fear, h happiness, n neutral, s sadness",
     ),
     # Haq and Jackson, 2009: folder of the speaker (or the speaker in the name), emotion and sentence; four men.
-    "savee": Corpus(
+    "savee": NamedFiles(
         title="SAVEE",
         clips=480,
         example="DC/sa01",
@@ -156,7 +156,7 @@ CORPORA = {
         women="none",
     ),
     # Mohamad Nezami et al., 2019: sex, speaker, emotion (W: wonder), number.
-    "shemo": Corpus(
+    "shemo": NamedFiles(
         title="ShEMO",
         clips=3000,
         example="F01A01",
@@ -165,7 +165,7 @@ CORPORA = {
         women="F.*",
     ),
     # Sultana et al., 2021: sex, speaker, name, S, sentence, emotion, take.
-    "subesco": Corpus(
+    "subesco": NamedFiles(
         title="SUBESCO",
         clips=7000,
         example="F_01_OISHI_S_10_ANGRY_5",
@@ -175,7 +175,7 @@ CORPORA = {
         women="F.*",
     ),
     # Pichora-Fuller and Dupuis, 2020: speaker (two women; one name lacks its F), word, emotion (ps: pleasant surprise).
-    "tess": Corpus(
+    "tess": NamedFiles(
         title="TESS",
         clips=2800,
         example="OAF_back_angry",
@@ -184,7 +184,7 @@ CORPORA = {
         women=".*",
     ),
     # Canpolat et al., 2020: speaker, emotion in Turkish, word.
-    "turev-db": Corpus(
+    "turev-db": NamedFiles(
         title="TurEV-DB",
         clips=1735,
         example="1157_kz_acik",
@@ -192,7 +192,7 @@ CORPORA = {
         labels="kz anger, sk calm, mt happiness, hl sadness",
     ),
     # Latif et al., 2018: sex and speaker, file, emotion and number.
-    "urdu": Corpus(
+    "urdu": NamedFiles(
         title="URDU",
         clips=400,
         example="SM1_F1_A1",

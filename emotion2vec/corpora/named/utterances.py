@@ -12,7 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-from emotion2vec.corpora.clips import AudioIndex, Clip, ClipSet, audio_files, examples
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.lists.folders import AudioIndex, audio_files, found_below
 from emotion2vec.corpora.named.annotated import (
     IEMOCAP_CLASSES,
     MELD_CLASSES,
@@ -33,6 +34,7 @@ from emotion2vec.corpora.named.annotations import (
     check_numbers,
 )
 from emotion2vec.corpora.names import stem
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 
 Row = TypeVar("Row")
@@ -49,14 +51,12 @@ MSP_VALUES = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
 class Kind:
     """A corpus whose every utterance can be read: how, and what it knows."""
 
-    read: Callable[[Path], ClipSet]
+    read: Callable[[Path], Corpus]
     targets: tuple[str, ...] = ()
     conversations: bool = False
 
 
-def read_utterances(
-    name: str, root: str | Path, *, targets: Sequence[str] = (), conversations: bool = False
-) -> ClipSet:
+def read_utterances(name: str, root: str | Path, *, targets: Sequence[str] = (), conversations: bool = False) -> Corpus:
     """Read all utterances of a named corpus.
 
     Args:
@@ -82,12 +82,12 @@ def read_utterances(
     return kind.read(Path(root))
 
 
-def read_iemocap_utterances(root: Path) -> ClipSet:
+def read_iemocap_utterances(root: Path) -> Corpus:
     """IEMOCAP: `Session*/dialog/EmoEvaluation/*.txt`, values from 1 to 5 (Busso et al., 2008).
 
     A dialogue is a file of evaluations; its utterances are ordered by their start.
     """
-    audio = AudioIndex(root, audio_files(root))
+    audio = AudioIndex(root, audio_files(root, doubles=False))
     texts = iemocap_texts(root)
     clips, absent, count = [], {}, 0
     for path in annotation_files(root, "EmoEvaluation/*.txt", "IEMOCAP"):
@@ -100,10 +100,10 @@ def read_iemocap_utterances(root: Path) -> ClipSet:
                 absent[name] = found
                 continue
             clips.append(
-                Clip(
-                    file=found.relative_to(root).as_posix(),
-                    path=found,
-                    label=IEMOCAP_CLASSES.get(match["code"]) or "",
+                found_below(
+                    root,
+                    found,
+                    label=IEMOCAP_CLASSES.get(match["code"]),
                     text=texts.get(name),
                     **(iemocap_facts(name) or {}),
                     values={target: float(match[target]) for target in ("arousal", "valence", "dominance")},
@@ -111,12 +111,12 @@ def read_iemocap_utterances(root: Path) -> ClipSet:
                     turn=turn,
                 )
             )
-    return _clipset("iemocap", "IEMOCAP", root, clips, absent, count, IEMOCAP_UTTERANCES)
+    return _as_corpus("iemocap", "IEMOCAP", root, clips, absent, count, IEMOCAP_UTTERANCES)
 
 
-def read_msp_utterances(root: Path) -> ClipSet:
+def read_msp_utterances(root: Path) -> Corpus:
     """MSP-Podcast: `labels_consensus.csv`, values from 1 to 7 (Lotfian and Busso, 2019); Test2 is not used."""
-    audio = AudioIndex(root, audio_files(root))
+    audio = AudioIndex(root, audio_files(root, doubles=False))
     path = annotation_files(root, "labels_consensus.csv", "MSP-Podcast")[0]
     clips, absent, count = [], {}, 0
     rows = annotation_rows(path, ("FileName", "EmoClass", *MSP_VALUES, "SpkrID", "Split_Set"))
@@ -131,22 +131,22 @@ def read_msp_utterances(root: Path) -> ClipSet:
             absent[row["FileName"]] = found
             continue
         clips.append(
-            Clip(
-                file=found.relative_to(root).as_posix(),
-                path=found,
-                label=MSP_CLASSES.get(row["EmoClass"].lower(), ""),
+            found_below(
+                root,
+                found,
+                label=MSP_CLASSES.get(row["EmoClass"].lower()),
                 speaker=None if row["SpkrID"].lower() == "unknown" else row["SpkrID"],
                 gender=row.get("Gender", "").lower() or None,
                 split=split,
                 values={target: float(row[column]) for column, target in MSP_VALUES.items() if row[column]},
             )
         )
-    return _clipset("msp-podcast", "MSP-Podcast", root, clips, absent, count, None)
+    return _as_corpus("msp-podcast", "MSP-Podcast", root, clips, absent, count, None)
 
 
-def read_meld_utterances(root: Path) -> ClipSet:
+def read_meld_utterances(root: Path) -> Corpus:
     """MELD, official split, dialogues and turns by `Dialogue_ID` and `Utterance_ID` (Poria et al., 2019)."""
-    audio = audio_files(root)
+    audio = audio_files(root, doubles=False)
     clips, absent, count = [], {}, 0
     for split, file in MELD_FILES.items():
         in_split = meld_audio(root, audio, split)
@@ -163,10 +163,10 @@ def read_meld_utterances(root: Path) -> ClipSet:
                     absent[f"{split}/{name}"] = found
                     continue
                 clips.append(
-                    Clip(
-                        file=found.relative_to(root).as_posix(),
-                        path=found,
-                        label=MELD_CLASSES.get(row["Emotion"].lower(), ""),
+                    found_below(
+                        root,
+                        found,
+                        label=MELD_CLASSES.get(row["Emotion"].lower()),
                         speaker=row["Speaker"],
                         text=row["Utterance"],
                         split=split,
@@ -174,7 +174,7 @@ def read_meld_utterances(root: Path) -> ClipSet:
                         turn=turn,
                     )
                 )
-    return _clipset("meld", "MELD", root, clips, absent, count, None)
+    return _as_corpus("meld", "MELD", root, clips, absent, count, None)
 
 
 UTTERANCES = {
@@ -191,15 +191,15 @@ def _numbered(rows: Sequence[Row], speaker: Callable[[Row], str]) -> Iterable[tu
         yield from ((turn, row) for row in group)
 
 
-def _clipset(
+def _as_corpus(
     name: str,
     title: str,
     root: Path,
-    clips: Sequence[Clip],
+    clips: Sequence[Utterance],
     absent: dict[str, str],
     count: int,
     expected: int | None,
-) -> ClipSet:
+) -> Corpus:
     if not clips:
         raise ManifestError(
             f"root {root}: {title} lists {count} utterances, and audio of none was found, such as {examples(absent)}"
@@ -207,4 +207,4 @@ def _clipset(
     warnings = []
     if expected is not None and count != expected:
         warnings.append(f"{root} lists {count} utterances of {title}, expected {expected}")
-    return ClipSet(name=name, root=root, clips=tuple(clips), left_out=absent, warnings=tuple(warnings))
+    return Corpus(name=name, root=root, utterances=tuple(clips), left_out=absent, warnings=tuple(warnings))

@@ -16,13 +16,14 @@ from torch import Tensor
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.devices import is_host
 from emotion2vec.errors import ConfigError
-from emotion2vec.export.exporting import missing_packages
-from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph, open_session, package_version
+from emotion2vec.exporting.onnx import missing_packages
+from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph, open_session
 from emotion2vec.extraction.options import Workload
 from emotion2vec.hardware import CACHE_VARIABLE, cache_folder, known, remembered, time_candidates
 from emotion2vec.model.cpu.packing import layout_candidates, packed
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.fingerprint import dimensions_hash
+from emotion2vec.version import library_version
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def _if_it_pays(model: Emotion2vec, workload: Workload) -> Path | None:
     products = product_gain(model.config.width, model.config.ffn_width)
     if products < PRODUCT_GAIN:
         return None
-    versions = f"onnxruntime {package_version('onnxruntime')}"
+    versions = f"onnxruntime {library_version('onnxruntime')}"
     name = f"gain of {versions}, network {dimensions_hash(model)}"
     if (gain := known(name)) is not None and gain < GRAPH_GAIN:
         return None
@@ -101,7 +102,7 @@ def _if_it_pays(model: Emotion2vec, workload: Workload) -> Path | None:
 
 def product_gain(inputs: int, outputs: int) -> float:
     """How many times faster onnxruntime multiplies (R, I) by (O, I) than PyTorch in its best layout; 0 if wrong."""
-    version = package_version("onnxruntime")
+    version = library_version("onnxruntime")
     name = f"gain of onnxruntime {version} for products of {inputs} and {outputs} channels"
     return float(remembered(name, partial(_measure_products, inputs, outputs)))
 

@@ -6,7 +6,6 @@ B: utterances. S: samples of the longest. T: frames of the longest. D: model wid
 from __future__ import annotations
 
 import hashlib
-import importlib
 import logging
 import os
 import threading
@@ -14,17 +13,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from emotion2vec.export.exporting import PACKAGES, write_network
+from emotion2vec.exporting.onnx import PACKAGES, write_network
 from emotion2vec.hardware import cache_folder, instruction_sets, processor
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.fingerprint import weights_hash
+from emotion2vec.version import library_version
 
 logger = logging.getLogger(__name__)
 
@@ -127,17 +126,9 @@ def build_graph(model: Emotion2vec) -> Path:
         return path
 
 
-def package_version(name: str) -> str:
-    """Version of a package, without its import where that is possible."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:  # builds for other hardware have other names
-        return str(importlib.import_module(name).__version__)
-
-
 def _key(model: Emotion2vec) -> str:
     """What a graph depends on: the model, who makes and runs it, and the processor that it was checked on."""
-    versions = [_code(), torch.__version__, *(package_version(name) for name in PACKAGES)]
+    versions = [_code(), torch.__version__, *(str(library_version(name)) for name in PACKAGES)]
     facts = [weights_hash(model), *versions, processor(), *instruction_sets()]
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:32]
 
@@ -146,7 +137,7 @@ def _key(model: Emotion2vec) -> str:
 def _code() -> str:
     """Hash the code that a graph comes from: in a clone it changes without the package's version."""
     digest, package = hashlib.sha256(), Path(__file__).parents[2]
-    for path in sorted([*(package / "model").rglob("*.py"), *(package / "checkpoint").glob("*.py")]):
+    for path in sorted([*(package / "model").rglob("*.py"), *(package / "exporting").glob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from emotion2vec.audio.frames import receptive_field
 from emotion2vec.checkpoint import load_model
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.encoder import Encoder
@@ -35,7 +36,6 @@ from emotion2vec.extraction.ray.worker import (
     pack_items,
     unpack_outcome,
 )
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import SEPARATE, Writer
 from emotion2vec.extraction.writers.ledger import RecordingWriter
 from emotion2vec.model.encoder import Emotion2vec
@@ -127,7 +127,7 @@ class RayExecutor:
     graph: None = None
 
     def outcomes(
-        self, todo: Sequence[Item], encoder: Encoder, writer: Writer, folder: Path | None
+        self, todo: Sequence[Utterance], encoder: Encoder, writer: Writer, folder: Path | None
     ) -> Generator[Outcome, None, None]:
         """See `Executor`."""
         import ray
@@ -157,7 +157,9 @@ class RayExecutor:
             if marker is not None:
                 marker.unlink(missing_ok=True)
 
-    def _passes(self, todo: Sequence[Item], work: Assignment, encoder: Encoder, writer: Writer) -> Iterator[Outcome]:
+    def _passes(
+        self, todo: Sequence[Utterance], work: Assignment, encoder: Encoder, writer: Writer
+    ) -> Iterator[Outcome]:
         """All items in blocks, then one by one those that were lost with their processes."""
         left = dict.fromkeys(range(len(todo)))
         for size in (self.shares.block, 1):
@@ -176,7 +178,7 @@ class RayExecutor:
             yield Outcome(index, reason=f"the process that worked on it died, {2 * (RETRIES + 1)} times in a row")
 
     def _rows(
-        self, todo: Sequence[Item], indices: Sequence[int], size: int, work: Assignment, encoder: Encoder
+        self, todo: Sequence[Utterance], indices: Sequence[int], size: int, work: Assignment, encoder: Encoder
     ) -> Iterator[Mapping[str, object]]:
         """Run the indexed items through the cluster, and yield rows of outcomes as they are made."""
         import ray.data
@@ -206,7 +208,7 @@ class RayExecutor:
         return iter(encoded.iter_rows())
 
 
-def _findable(item: Item) -> Item:
+def _findable(item: Utterance) -> Utterance:
     """The item with a path that means the same in another working directory."""
     return replace(item, audio=item.audio.absolute()) if isinstance(item.audio, Path) else item
 

@@ -18,6 +18,7 @@ from uuid import uuid4
 import numpy as np
 
 from emotion2vec.audio.decode import Note
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
 from emotion2vec.extraction.encode.encoder import Encoder
@@ -32,7 +33,6 @@ from emotion2vec.extraction.sources.decoding import (
     Waveform,
     decode_one,
 )
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
 from emotion2vec.extraction.writers.ledger import Ledger, RecordingWriter
 
@@ -46,7 +46,7 @@ NOBODY = -1
 """Index of the row that reports what stops the whole job."""
 
 
-def pack_items(items: Mapping[int, Item]) -> pyarrow.Table:
+def pack_items(items: Mapping[int, Utterance]) -> pyarrow.Table:
     """Rows of items by index; JSON keeps names that are no Unicode, which Arrow's strings do not."""
     import pyarrow
 
@@ -54,9 +54,9 @@ def pack_items(items: Mapping[int, Item]) -> pyarrow.Table:
     return pyarrow.table({"index": pyarrow.array(list(items), pyarrow.int64()), "item": texts})
 
 
-def _unpack_items(table: pyarrow.Table) -> dict[int, Item]:
+def _unpack_items(table: pyarrow.Table) -> dict[int, Utterance]:
     texts = table["item"].to_pylist()
-    return {index: Item(**json.loads(text)) for index, text in zip(table["index"].to_pylist(), texts, strict=True)}
+    return {index: Utterance(**json.loads(text)) for index, text in zip(table["index"].to_pylist(), texts, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class DecodeItems:
         return table
 
 
-def _unpack_clips(table: pyarrow.Table, items: Mapping[int, Item]) -> Iterator[AnyWaveform | AudioFault]:
+def _unpack_clips(table: pyarrow.Table, items: Mapping[int, Utterance]) -> Iterator[AnyWaveform | AudioFault]:
     others = (table[name].to_pylist() for name in ("samples", "mean", "scale", "notes", "reason"))
     for waveform, index, samples, mean, scale, text, reason in zip(table["waveform"], items, *others, strict=True):
         source, notes = _source(index, items[index]), _notes(text)
@@ -117,7 +117,7 @@ def _notes(text: str) -> tuple[Note, ...]:
     return tuple(Note(*pair) for pair in json.loads(text))
 
 
-def _source(index: int, item: Item) -> Undecoded:
+def _source(index: int, item: Utterance) -> Undecoded:
     return Undecoded(index, item.where, item.blocks)
 
 
@@ -129,18 +129,18 @@ class Courier:
     def __init__(self) -> None:
         self._held: dict[str, dict[str, bytes]] = {}
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """The job's own process has seen to it that ids do not collide."""
         return [item.id]
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """The job's own process leaves out what is there."""
         return False
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """The job's own process takes away what is stale."""
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Hold the arrays of one item.
 
         Raises:
@@ -157,7 +157,7 @@ class Courier:
     def close(self) -> None:
         """Nothing is left to do."""
 
-    def take(self, item: Item) -> dict[str, bytes]:
+    def take(self, item: Utterance) -> dict[str, bytes]:
         """The arrays of an item, which are not held any longer."""
         return self._held.pop(item.id, {})
 

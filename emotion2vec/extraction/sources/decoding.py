@@ -15,8 +15,8 @@ import numpy as np
 
 from emotion2vec.audio.decode import Note
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.audio.samples import NORMALIZE_EPS, normalize
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.audio.samples import NORMALIZE_EPS, normalize, not_finite
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import AudioError
 from emotion2vec.processors import available_processors
 
@@ -209,7 +209,7 @@ def _read(source: Undecoded, max_samples: int, notes: list[Note]) -> tuple[Stati
         else:
             held.clear()
     if bad:
-        raise AudioError(f"{bad} of {statistics.count} samples are NaN or infinite, expected finite samples")
+        raise AudioError(not_finite(bad, statistics.count))
     if statistics.count > max_samples:
         return statistics, None
     return statistics, held[0] if len(held) == 1 else np.concatenate(held or [np.zeros(0, np.float32)])

@@ -12,20 +12,19 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from emotion2vec.audio.decode import AUDIO_SUFFIXES, Note
-from emotion2vec.audio.samples import audio_blocks
-from emotion2vec.audio.vad import cut_at_silence
+from emotion2vec.audio.decode import AUDIO_SUFFIXES
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.lists.lines import narrow, split_lines
 from emotion2vec.corpora.lists.locate import Located, Locator
-from emotion2vec.corpora.lists.manifests import Manifest, Utterance, read_manifest, tell_apart, unique_ids
+from emotion2vec.corpora.lists.manifests import read_manifest
+from emotion2vec.corpora.lists.naming import tell_apart, unique_ids
 from emotion2vec.corpora.lists.segments import Segment, read_segments
-from emotion2vec.corpora.names import normal, stem, without_suffix
+from emotion2vec.corpora.lists.speech import cut_at_silence
+from emotion2vec.corpora.names import normal, path_id, span_name, stem, without_suffix
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.sources.decoding import default_workers
 
@@ -33,49 +32,7 @@ VAD = "vad"
 """The name that `segments` has for stretches with speech, in place of a file's."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One stretch of audio to extract; the fields are those of a manifest's `Utterance`, and `audio` may be a URL."""
-
-    id: str
-    audio: Path | str
-    start: float | None = None
-    duration: float | None = None
-    channel: int | None = None
-    label: str | None = None
-    speaker: str | None = None
-    accept_damaged: bool = False
-    """Whether to take what there is of a damaged file."""
-
-    @property
-    def where(self) -> str:
-        """Name for messages: the file, and where the stretch starts in it."""
-        return str(self.audio) if self.start is None else f"{self.audio} from {self.start:g} s"
-
-    def blocks(self, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
-        """Decode it block by block; see `emotion2vec.audio.samples.audio_blocks`."""
-        return audio_blocks(
-            self.audio,
-            channel=self.channel,
-            start=self.start,
-            duration=self.duration,
-            accept_damaged=self.accept_damaged,
-            notes=notes,
-        )
-
-
-@dataclass(frozen=True)
-class Items:
-    """What there is to extract, in the order of the sources, what could not be used, and what was found otherwise."""
-
-    items: list[Item]
-    faults: list[Fault]
-    changes: list[Change] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-    """Files of folders that are no audio by their endings, counted by those."""
-
-
-AnySources = str | Path | Manifest | Sequence[str | Path]
+AnySources = str | Path | Listing | Sequence[str | Path]
 
 
 def read_sources(
@@ -87,7 +44,7 @@ def read_sources(
     shard: str | None = None,
     workers: int | None = None,
     accept_damaged: bool = False,
-) -> Items:
+) -> Listing:
     """List the audio that one source or several name.
 
     Args:
@@ -108,19 +65,19 @@ def read_sources(
     """
     if channel is not None and channel < 0:
         raise ConfigError(f"channel is {channel}, expected 0 or more")
-    named: Sequence[str | Path | Manifest] = (
-        [sources] if isinstance(sources, str | os.PathLike | Manifest) else list(sources)
+    named: Sequence[str | Path | Listing] = (
+        [sources] if isinstance(sources, str | os.PathLike | Listing) else list(sources)
     )
     if not named:
         raise ConfigError("no source is given, expected audio files, folders, manifests, URLs or -")
     found = [_read_source(source, root) for source in named]
-    items = [item for part in found for item in part.items]
+    items = [item for part in found for item in part.utterances]
     faults = [fault for part in found for fault in part.faults]
     changes = [change for part in found for change in part.changes]
     left_out = sum((part.left_out for part in found), Counter[str]())
     if segments is not None and str(segments) != VAD:
         cut = _cut(items, Path(segments))
-        items, faults, changes = cut.items, faults + cut.faults, changes + cut.changes
+        items, faults, changes = cut.utterances, faults + cut.faults, changes + cut.changes
     if not items:
         raise ManifestError(f"nothing to extract; {'; '.join(map(str, faults[:3]))}")
     if channel is not None:
@@ -131,10 +88,10 @@ def read_sources(
     if str(segments) == VAD:
         items, silent = cut_at_silence(items, workers or default_workers())
         faults += silent
-    return Items(items, faults, changes, left_out)
+    return Listing(items, faults, changes, left_out)
 
 
-def take_shard(items: list[Item], shard: str | None) -> list[Item]:
+def take_shard(items: list[Utterance], shard: str | None) -> list[Utterance]:
     """Take every n-th item from the i-th on, of a shard named `i/n` with 0 ≤ i < n (as SLURM counts array tasks).
 
     Raises:
@@ -156,29 +113,20 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
     return int(first), int(count)
 
 
-def _read_source(source: str | Path | Manifest, root: Path | None) -> Items:
-    if isinstance(source, Manifest):
-        return _from_manifest(source)
+def _read_source(source: str | Path | Listing, root: Path | None) -> Listing:
+    if isinstance(source, Listing):
+        return source
     text = str(source)
     if text == "-":
         return _from_list(sys.stdin.buffer.read(), root)
     if "://" in text:
-        return Items(list(_from_url(text)), [])
+        return Listing(list(_from_url(text)), [])
     if glob.has_magic(text) and not os.path.lexists(text):
         return _from_glob(text)
-    return _from_manifest(read_manifest(source, root=root))
+    return read_manifest(source, root=root)
 
 
-def _from_manifest(manifest: Manifest) -> Items:
-    items = [_as_item(utterance) for utterance in manifest.utterances]
-    return Items(items, list(manifest.faults), list(manifest.changes), manifest.left_out)
-
-
-def _as_item(utterance: Utterance) -> Item:
-    return Item(**vars(utterance))
-
-
-def _from_list(raw: bytes, root: Path | None) -> Items:
+def _from_list(raw: bytes, root: Path | None) -> Listing:
     """Paths and URLs, one a line; names that are no Unicode are kept as they are."""
     if not raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in raw:
         lines = raw.split(b"\0")
@@ -187,7 +135,7 @@ def _from_list(raw: bytes, root: Path | None) -> Items:
     names = [os.fsdecode(line) for line in lines if line.strip()]
     base = Path(os.path.abspath(root or Path.cwd()))
     locator = Locator(base, lambda: [])  # paths are not searched for: whoever lists them knows where they are
-    items: list[Item] = []
+    items: list[Utterance] = []
     changes: list[Change] = []
     for name in names:
         if "://" in name:
@@ -195,20 +143,20 @@ def _from_list(raw: bytes, root: Path | None) -> Items:
         else:
             place = locator.find(name)
             path = Path(os.path.normpath(base / (place.listed if isinstance(place, Located) else name)))
-            items.append(Item(id=_path_id(path, base), audio=place.path if isinstance(place, Located) else path))
+            items.append(Utterance(id=path_id(path, base), audio=place.path if isinstance(place, Located) else path))
             if isinstance(place, Located) and place.how is not None:
                 changes.append(Change("-", place.how, f"{name} is {place.path}"))
-    return Items(tell_apart(items), [], changes)
+    return Listing(tell_apart(items), [], changes)
 
 
-def _from_glob(pattern: str) -> Items:
+def _from_glob(pattern: str) -> Listing:
     """Files that a pattern matches; their ids are their paths below the part of the pattern without wildcards."""
     base = Path(os.path.abspath(os.path.join(*_fixed_parts(Path(pattern).parts), "")))
     forms = {pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))}
     names = {name for form in forms for name in glob.glob(form, recursive=True)}
     paths = [Path(os.path.abspath(name)) for name in sorted(names)]
     items = [
-        Item(id=_path_id(path, base), audio=path)
+        Utterance(id=path_id(path, base), audio=path)
         for path in paths
         if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
     ]
@@ -217,7 +165,7 @@ def _from_glob(pattern: str) -> Items:
         raise ManifestError(f"{pattern}: matches no audio, expected files ending in {known}")
     others = (path.suffix.lower() for path in paths if path.is_file())
     left_out = Counter(suffix for suffix in others if suffix not in AUDIO_SUFFIXES)
-    return Items(tell_apart(items), [], left_out=left_out)
+    return Listing(tell_apart(items), [], left_out=left_out)
 
 
 def _fixed_parts(parts: Iterable[str]) -> list[str]:
@@ -230,7 +178,7 @@ def _fixed_parts(parts: Iterable[str]) -> list[str]:
     return fixed or [""]
 
 
-def _from_url(url: str) -> Iterator[Item]:
+def _from_url(url: str) -> Iterator[Utterance]:
     """One URL, or those that its glob matches; the id is its path without scheme and suffix."""
     scheme, _, rest = url.partition("://")
     names = [rest]
@@ -247,23 +195,17 @@ def _from_url(url: str) -> Iterator[Item]:
             raise ManifestError(f"{url}: matches nothing")
     for name in names:
         path = PurePosixPath(name.partition("?")[0].strip("/"))
-        yield Item(id=without_suffix(path), audio=f"{scheme}://{name}")
+        yield Utterance(id=without_suffix(path), audio=f"{scheme}://{name}")
 
 
-def _path_id(path: Path, base: Path) -> str:
-    """Path below `base` (elsewhere: from the file system's root) without suffix."""
-    below = base if path.is_relative_to(base) else Path(path.anchor)
-    return without_suffix(path.relative_to(below))
-
-
-def _cut(items: list[Item], source: Path) -> Items:
+def _cut(items: list[Utterance], source: Path) -> Listing:
     """Replace recordings by the segments of a list, which names them by their ids, or by their files' stems."""
-    by_name: dict[str, list[Item]] = defaultdict(list)
+    by_name: dict[str, list[Utterance]] = defaultdict(list)
     for item in items:
         for name in {normal(item.id), normal(stem(str(item.audio)))}:
             by_name[name].append(item)
     segments, faults = read_segments(source, by_name)
-    cut: list[tuple[str, Item]] = []
+    cut: list[tuple[str, Utterance]] = []
     keyed: set[str] = set()
     changes: list[Change] = []
     for segment in segments:
@@ -279,15 +221,14 @@ def _cut(items: list[Item], source: Path) -> Items:
         if segment.channel is not None:
             changes.append(Change(where, "channel of the list taken", f"{segment.channel} of {recordings[0].audio}"))
     stretches, repeated = unique_ids(cut, keyed)
-    return Items(stretches, [*faults, *repeated], changes)
+    return Listing(stretches, [*faults, *repeated], changes)
 
 
-def _stretch(recording: Item, segment: Segment) -> Item:
+def _stretch(recording: Utterance, segment: Segment) -> Utterance:
     """The part of a recording that a segment names."""
-    end = "end" if segment.duration is None else f"{segment.start + segment.duration:.3f}"
     return replace(
         recording,
-        id=segment.id or f"{recording.id}_{segment.start:.3f}_{end}",
+        id=segment.id or recording.id + span_name(segment.start, segment.duration),
         start=segment.start,
         duration=segment.duration,
         channel=recording.channel if segment.channel is None else segment.channel,

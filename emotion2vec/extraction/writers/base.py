@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import numpy as np
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
-from emotion2vec.extraction.sources.named import Item
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -67,24 +67,24 @@ class Writer(Protocol):
         """See the class."""
         ...
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """Where the item's arrays go, below the output; two items with a target in common would collide.
 
         Raises:
             ManifestError: the id cannot be a name there, or would leave the output.
         """
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """Whether complete arrays of the layout are there already, to be kept."""
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """Take away the arrays of items that `has` them: they are of other audio.
 
         Raises:
             ConfigError: the output cannot be changed.
         """
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Write the arrays of one item, taking their parts in order.
 
         Raises:
@@ -97,7 +97,7 @@ class Writer(Protocol):
         """Finish; what was written so far stays, also after an error."""
 
 
-def safe_name(item: Item) -> str:
+def safe_name(item: Utterance) -> str:
     """The item's id, if it can be a relative path on any system.
 
     Raises:
@@ -117,7 +117,7 @@ def printable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def utf8_name(item: Item) -> str:
+def utf8_name(item: Utterance) -> str:
     """The item's id, if it can be a name inside a file.
 
     Raises:
@@ -168,7 +168,7 @@ NAME_BYTES = 255
 """Longest name of a file or folder on the usual file systems."""
 
 
-def check_lengths(target: str, item: Item) -> str:
+def check_lengths(target: str, item: Utterance) -> str:
     """A file's path below the output, if the disk can hold its names.
 
     Raises:
@@ -203,7 +203,7 @@ class SafeFolder:
         self._resolved = root.resolve()
         self._made: set[Path] = set()
 
-    def make_parent(self, path: Path, item: Item) -> None:
+    def make_parent(self, path: Path, item: Utterance) -> None:
         """Create the folder of a file.
 
         Raises:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.encode.arrays import Arrays
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import (
     Output,
     SafeFolder,
@@ -32,12 +32,12 @@ class NpyWriter:
         self.output = output
         self._folder = SafeFolder(output.folder)
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """The files' paths below the folder."""
         names = array_names(self.output.layout, safe_name(item)).values()
         return [check_lengths(f"{name}.npy", item) for name in names]
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """Whether the files are there, whole, and of the right shape and dtype."""
         for target, spec in zip(self.targets(item), self.output.layout.values(), strict=True):
             try:
@@ -48,11 +48,11 @@ class NpyWriter:
                 return False
         return True
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """Remove the files."""
         remove_files(self.output.folder, [target for item in items for target in self.targets(item)])
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Write each array to a temporary name beside its file, then rename."""
         for target, array in zip(self.targets(item), arrays.values(), strict=True):
             path = self.output.folder / target
@@ -73,11 +73,11 @@ class SafetensorsWriter:
         self.output = output
         self._folder = SafeFolder(output.folder)
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """The file's path below the folder."""
         return [check_lengths(safe_name(item) + ".safetensors", item)]
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """Whether the file is there, whole, and its tensors have the right shapes and dtypes."""
         from safetensors import SafetensorError, safe_open
 
@@ -92,11 +92,11 @@ class SafetensorsWriter:
             for name, spec in self.output.layout.items()
         )
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """Remove the files."""
         remove_files(self.output.folder, [target for item in items for target in self.targets(item)])
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Write all arrays of the item to one file, piece by piece."""
         path = self._path(item)
         self._folder.make_parent(path, item)
@@ -109,7 +109,7 @@ class SafetensorsWriter:
     def close(self) -> None:
         """Nothing is left to do: every file is finished when it is written."""
 
-    def _path(self, item: Item) -> Path:
+    def _path(self, item: Utterance) -> Path:
         return self.output.folder / self.targets(item)[0]
 
 

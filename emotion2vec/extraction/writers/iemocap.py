@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import numpy as np
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import Output, utf8_name, whole_file, write_npy
 
 READ_FRAMES = 65_536
@@ -38,12 +38,12 @@ class IemocapWriter:
         self._output = output
         self._width, self._dtype = spec.shape[-1] or 0, spec.dtype
         self._order: dict[str, int] = {}
-        self._written: dict[str, tuple[int, int, Item]] = {}
+        self._written: dict[str, tuple[int, int, Utterance]] = {}
         self._frames = 0
         self._partial = output.folder / f".{uuid4().hex}.partial"
         self._spool = open(self._partial, "w+b")  # noqa: SIM115 (closed by close)
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """The item's id; the first call for an item fixes its place.
 
         Raises:
@@ -55,14 +55,14 @@ class IemocapWriter:
         self._order.setdefault(name, len(self._order))
         return [name]
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """Nothing is ever there already."""
         return False
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """Nothing is ever there."""
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Append the item's frames to the temporary file."""
         start = self._frames
         try:

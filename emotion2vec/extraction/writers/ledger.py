@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from emotion2vec.corpora.contents import content_key
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers import Writer
 
 
@@ -67,11 +67,11 @@ class Ledger:
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 
-    def begin(self, item: Item) -> None:
+    def begin(self, item: Utterance) -> None:
         """Note what the audio of an item is before it is decoded."""
         self._before[item.id] = self._origin(item)
 
-    def matches(self, item: Item) -> bool:
+    def matches(self, item: Utterance) -> bool:
         """Whether the features that are there were made of what the item is now."""
         there = self._known.get(item.id)
         if there is None:
@@ -85,7 +85,7 @@ class Ledger:
             return True
         return there.content is not None and there.content == self._hash(now)
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Utterance) -> None:
         """Note that an item's features were written, once; audio that changed meanwhile has no origin."""
         before = self._before.pop(item.id, None)
         if before is None or self._origin(item) != before:
@@ -117,7 +117,7 @@ class Ledger:
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 
-    def _origin(self, item: Item) -> Origin:
+    def _origin(self, item: Utterance) -> Origin:
         known = {name: getattr(item, name) for name in ("start", "duration", "channel", "label", "speaker")}
         try:
             facts = os.stat(item.audio)
@@ -157,19 +157,19 @@ class RecordingWriter:
         """See `Writer`."""
         return self.writer.stores_facts
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """See `Writer`."""
         return self.writer.targets(item)
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """See `Writer`."""
         return self.writer.has(item)
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """See `Writer`."""
         self.writer.remove(items)
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Write, and note that it was written."""
         self.writer.write(item, arrays)
         self._ledger.add(item)

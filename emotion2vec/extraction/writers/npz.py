@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import numpy as np
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import Output, array_names, utf8_name, write_npy
 
 
@@ -36,22 +36,22 @@ class NpzWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="npz")
         self._present = _members(path) if output.resume and path.exists() else {}
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """The arrays' names in the archive, with the `.npy` that `np.load` takes off."""
         return [f"{name}.npy" for name in array_names(self._output.layout, utf8_name(item)).values()]
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """Whether the archive that is being resumed has the arrays, of the right shape and dtype."""
         wanted = zip(self.targets(item), self._output.layout.values(), strict=True)
         return all(name in self._present and spec.fits(*self._present[name]) for name, spec in wanted)
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """Do not carry the arrays over."""
         for item in items:
             for target in self.targets(item):
                 self._present.pop(target, None)
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Add the item's arrays to the archive."""
         self._thread.submit(self._add, self.targets(item), arrays).result()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import Output
 
 PART_BYTES = 256 * 1024 * 1024
@@ -44,7 +44,7 @@ class Part(Protocol):
         """Raise ConfigError if the format cannot hold the layout, or needs a package that is not installed."""
 
     @staticmethod
-    def key(item: Item) -> str:
+    def key(item: Utterance) -> str:
         """The item's name in the file; ManifestError if it cannot have one."""
 
     @staticmethod
@@ -55,7 +55,7 @@ class Part(Protocol):
     def drop(path: Path, keys: set[str], partial: Path) -> None:
         """Replace a finished part by one without some of its items, which is written to `partial` first."""
 
-    def add(self, key: str, item: Item, arrays: Arrays) -> int:
+    def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """Write one item; returns its size in bytes."""
 
     def finish(self) -> None:
@@ -80,16 +80,16 @@ class PartsWriter:
         self._final = output.folder / "unused"
         self._size, self._opened = 0, 0.0
 
-    def targets(self, item: Item) -> list[str]:
+    def targets(self, item: Utterance) -> list[str]:
         """The item's name in its part, or the names of its arrays there."""
         key = self._kind.key(item)
         return [f"{key}/{name}" for name in self._output.layout] if self.nested else [key]
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: Utterance) -> bool:
         """Whether a finished part has the item."""
         return self._kind.key(item) in self._present
 
-    def remove(self, items: Sequence[Item]) -> None:
+    def remove(self, items: Sequence[Utterance]) -> None:
         """Write the parts that have the items anew without them; a part that is left empty is removed."""
         unwanted = {self._kind.key(item) for item in items}
         for path, keys in self._parts.items():
@@ -107,7 +107,7 @@ class PartsWriter:
                 partial.unlink(missing_ok=True)
         self._present -= unwanted
 
-    def write(self, item: Item, arrays: Arrays) -> None:
+    def write(self, item: Utterance, arrays: Arrays) -> None:
         """Add one item to the part that is open; finish the part when it is large or old enough."""
         if self._part is None:
             self._begin()

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.sources.named import Item
 from emotion2vec.extraction.writers.base import printable, utf8_name
 
 ROW_BYTES = 1 << 30
@@ -54,7 +54,7 @@ class ParquetPart:
         _need("pyarrow", "parquet")
 
     @staticmethod
-    def key(item: Item) -> str:
+    def key(item: Utterance) -> str:
         """See `Part`."""
         return utf8_name(item)
 
@@ -88,7 +88,7 @@ class ParquetPart:
                 writer.write_table(rows.filter(chosen))
         os.replace(partial, path)
 
-    def add(self, key: str, item: Item, arrays: Arrays) -> int:
+    def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """See `Part`."""
         size = sum(array.nbytes for array in arrays.values())
         if size > ROW_BYTES:
@@ -167,7 +167,7 @@ class Hdf5Part:
         _need("h5py", "hdf5")
 
     @staticmethod
-    def key(item: Item) -> str:
+    def key(item: Utterance) -> str:
         """See `Part`."""
         return utf8_name(item)
 
@@ -206,7 +206,7 @@ class Hdf5Part:
                     del file[key]
         os.replace(partial, path)
 
-    def add(self, key: str, item: Item, arrays: Arrays) -> int:
+    def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """See `Part`."""
         group = self._file.create_group(key)
         size = 0
@@ -255,7 +255,7 @@ class KaldiPart:
             )
 
     @staticmethod
-    def key(item: Item) -> str:
+    def key(item: Utterance) -> str:
         """The id, which must not contain white space in an archive."""
         name = utf8_name(item)
         if name.split() != [name]:
@@ -291,7 +291,7 @@ class KaldiPart:
         os.replace(partial, path)
         file.write_text("".join(index), encoding="utf-8")
 
-    def add(self, key: str, item: Item, arrays: Arrays) -> int:
+    def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """Write the key, a space, and a binary float matrix: its mark, two sizes of 4 bytes, and the rows."""
         (array,) = arrays.values()
         rows, columns = array.shape if len(array.shape) == 2 else (1, *array.shape)

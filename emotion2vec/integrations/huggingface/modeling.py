@@ -16,10 +16,11 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 
 from emotion2vec.checkpoint.card import card_text
 from emotion2vec.checkpoint.formats.write_huggingface import CODE, CODE_FILE, auto_map
+from emotion2vec.files import write_text
 from emotion2vec.integrations.huggingface.configuration import Emotion2vecHFConfig
 from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.encoder import Emotion2vec, Encoded
-from emotion2vec.model.heads import UNUSED, Head
+from emotion2vec.model.heads import UNUSED, MeanLinear
 from emotion2vec.model.position import alibi_slopes
 
 
@@ -34,7 +35,7 @@ class Emotion2vecPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialize what a checkpoint does not bring: a new head, and ALiBi's slopes, which follow from the heads."""
-        if isinstance(module, Head):
+        if isinstance(module, MeanLinear):
             nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
         elif isinstance(module, Backbone):
@@ -58,9 +59,9 @@ class Emotion2vecPreTrainedModel(PreTrainedModel):
         folder = Path(save_directory)
         if not folder.is_dir():  # transformers refused, and logged why
             return
-        (folder / CODE_FILE).write_text(CODE, encoding="utf-8")
+        write_text(folder / CODE_FILE, CODE)
         if not (folder / "README.md").exists():
-            (folder / "README.md").write_text(self.card(), encoding="utf-8")
+            write_text(folder / "README.md", self.card())
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """Upload as transformers does, with our model card where the repository has none yet."""
@@ -132,7 +133,7 @@ class Emotion2vecForAudioClassification(Emotion2vecPreTrainedModel):
         self.head.requires_grad_(True)
 
     @property
-    def head(self) -> Head:
+    def head(self) -> MeanLinear:
         """The head, which this class always has."""
         assert self.network.head is not None
         return self.network.head
@@ -160,13 +161,7 @@ class Emotion2vecForAudioClassification(Emotion2vecPreTrainedModel):
             `logits` (B, C), −∞ for labels without a probability, with `loss` and `hidden_states` where wanted.
         """
         encoded = self.encode(input_values, attention_mask)
-        frames = encoded.frames  # (B, T, D)
-        if encoded.padding is None:
-            pooled = frames.mean(dim=1)  # (B, D)
-        else:
-            real = (~encoded.padding).unsqueeze(2)  # (B, T, 1)
-            pooled = frames.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1)  # (B, D)
-        logits = self.head(pooled)
+        logits = self.head(encoded.frames, encoded.padding)
         if self.unused:
             logits = logits.index_fill(1, torch.tensor(self.unused, device=logits.device), float("-inf"))
         loss = None if labels is None else F.cross_entropy(logits.float(), labels)

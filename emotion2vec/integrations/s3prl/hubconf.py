@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 
@@ -16,9 +15,3 @@ def emotion2vec_custom(ckpt: str, **kwargs: Any) -> Any:
     from emotion2vec.integrations.s3prl.expert import UpstreamExpert
 
     return UpstreamExpert(ckpt, **kwargs)
-
-
-def register(registry: ModuleType) -> None:
-    """Enter the names into `s3prl.hub`."""
-    for entry in (emotion2vec, emotion2vec_custom):
-        setattr(registry, entry.__name__, entry)

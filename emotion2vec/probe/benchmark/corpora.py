@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from emotion2vec.corpora.clips import ClipSet
 from emotion2vec.corpora.contents import combined_key
 from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.options import CorpusOptions, read_corpus
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, PartPlan
 from emotion2vec.probe.checks import corpus_faults
 from emotion2vec.probe.corpus import read_wanted
 
+DIGESTED: tuple[str, ...] = ("speaker", "gender", "session", "text", "sentence", "intensity", "fold", "split")
+DIGESTED += ("corpus", "language", "values", "dialogue", "turn")
+"""What a result on disk depends on beside the audio, the files' names and labels."""
 
-def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> ClipSet:
+
+def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> Corpus:
     """Read a corpus of a plan, or join its parts; paths start at the plan's `data`.
 
     Raises:
@@ -35,7 +39,7 @@ def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> ClipSet:
     parts = [
         Part(
             name=part.name,
-            clipset=read_corpus(options),
+            corpus=read_corpus(options),
             language=part.language,
             split=part.split,
             labels=part.labels,
@@ -59,9 +63,9 @@ def _located(plan: BenchmarkPlan, source: CorpusPlan | PartPlan) -> CorpusOption
     )
 
 
-def corpus_digest(clipset: ClipSet, cache: str | Path) -> str:
+def corpus_digest(clipset: Corpus, cache: str | Path) -> str:
     """Hash of the clips, what is said about them, and their audio."""
-    facts = [[value for name, value in vars(clip).items() if name != "path"] for clip in clipset.clips]
-    audio = combined_key((clip.path for clip in clipset.clips), cache)
+    facts = [[clip.file, clip.label or "", *(getattr(clip, name) for name in DIGESTED)] for clip in clipset.utterances]
+    audio = combined_key((clip.path for clip in clipset.utterances), cache)
     described = repr(facts) + repr(clipset.splits) + repr(clipset.mapping)
     return hashlib.blake2b((described + audio).encode(), digest_size=12).hexdigest()

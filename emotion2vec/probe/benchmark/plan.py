@@ -12,7 +12,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.probe.checks import frame_faults, head_faults
 from emotion2vec.probe.features.layers import check_layer, check_pooling
 from emotion2vec.probe.heads import HEADS
-from emotion2vec.probe.tasks import task_kind
+from emotion2vec.probe.problem import task_kind
 
 
 @dataclass(frozen=True, kw_only=True)

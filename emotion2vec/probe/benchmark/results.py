@@ -51,7 +51,7 @@ class Combination(Document):
 
     def write(self, path: Path) -> None:
         """Keep the result, by the names that its feature and corpus have of themselves."""
-        write_json(self._kept(self.scores), path)
+        write_json(path, self._kept(self.scores))
 
     @classmethod
     def read(cls, path: Path, *, request: Mapping[str, Any], title: str, feature: str) -> Combination | None:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from emotion2vec.corpora.clips import ClipSet
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, Emotion2vecError
 from emotion2vec.files import check_folder_name
@@ -30,7 +30,7 @@ from emotion2vec.probe.features.table import check_texts
 from emotion2vec.probe.heads import HEADS
 from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.run import FeatureTables, judge
-from emotion2vec.version import library_versions
+from emotion2vec.version import PROBED_WITH, versions
 
 logger = logging.getLogger(__name__)
 
@@ -153,13 +153,13 @@ class _Run:
                 if not known:
                     logger.exception("%s, %s", corpus.name, feature.label)
 
-    def _with_texts(self, corpus: CorpusPlan, clipset: ClipSet) -> list[FeaturePlan]:
+    def _with_texts(self, corpus: CorpusPlan, clipset: Corpus) -> list[FeaturePlan]:
         """The features that the corpus has all texts for; the others fail now and not hours later."""
         features = []
         for feature in self.plan.features:
             try:
                 if reads_text(feature.name):
-                    check_texts(clipset.clips, feature.name)
+                    check_texts(clipset.utterances, feature.name)
             except Emotion2vecError as error:
                 self.result.failures.append(Failure(corpus.name, feature.label, str(error)))
             else:
@@ -173,7 +173,7 @@ class _OnCorpus:
 
     run: _Run
     corpus: CorpusPlan
-    clipset: ClipSet
+    clipset: Corpus
     said: set[str] = field(default_factory=set)
     """Warnings that were heard, which are the same for every head."""
 
@@ -231,7 +231,7 @@ class _OnCorpus:
             "head": head,
             "seeds": list(plan.seeds),
             "standardize": plan.standardize,
-            "versions": library_versions(),
+            "versions": versions(*PROBED_WITH),
         }
 
     def _probe(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.probe.features.extractor import ClipFeatures, Extractor
 
 JOINT = "+"
@@ -25,7 +25,7 @@ class CombinedFeatures:
         self.fingerprint = JOINT.join(part.fingerprint for part in parts)
         self.reads = tuple(sorted({source for part in parts for source in part.reads}))
 
-    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Extract clips; a clip that one of the extractors cannot read has no features."""
         found = zip(*(part.extract(clips) for part in self.parts), strict=True)
         return [_joined(items) for items in found]

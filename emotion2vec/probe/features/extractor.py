@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.utterance import Utterance
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Extractor(Protocol):
         """See the class."""
         ...
 
-    def extract(self, clips: Sequence[Clip]) -> Sequence[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> Sequence[ClipFeatures | str]:
         """Features of each clip in order, or the reason why a clip has none."""
         ...
 

@@ -14,7 +14,7 @@ import torch
 from emotion2vec.assets import asset_folder
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.heard import Heard
-from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
 from emotion2vec.extraction.api import extract_features
 from emotion2vec.model.config import Emotion2vecConfig, model_config
@@ -56,7 +56,7 @@ class ModelExtractor:
         self._layer = layer
         self._pooling = pooling
 
-    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Extract clips; see `Extractor`. ConfigError: the network has no such layer."""
         paths = [clip.path for clip in clips]
         outcomes: list[ClipFeatures | str] = []

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion2vec.corpora.clips import Clip, examples
 from emotion2vec.corpora.contents import content_keys
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.features.cache import FeatureCache
 from emotion2vec.probe.features.extractor import ClipFeatures, Extractor
@@ -48,7 +49,7 @@ class FeatureTable:
 
 
 def extract_table(
-    clips: Sequence[Clip],
+    clips: Sequence[Utterance],
     extractor: Extractor,
     *,
     frames: bool,
@@ -93,7 +94,7 @@ def extract_table(
     return _pack(outcomes, frames)
 
 
-def check_texts(clips: Sequence[Clip], name: str) -> None:
+def check_texts(clips: Sequence[Utterance], name: str) -> None:
     """Find out before hours of work whether clips have the text that features are made of.
 
     Args:
@@ -111,7 +112,7 @@ def check_texts(clips: Sequence[Clip], name: str) -> None:
         )
 
 
-def _clip_keys(clips: Sequence[Clip], extractor: Extractor, cache: str | Path | None) -> list[str | None]:
+def _clip_keys(clips: Sequence[Utterance], extractor: Extractor, cache: str | Path | None) -> list[str | None]:
     """What a clip's features are found by again: hashes of what is read of it; None where its audio cannot be read."""
     keys: list[str | None] = [""] * len(clips)
     if "audio" in extractor.reads:
@@ -122,7 +123,7 @@ def _clip_keys(clips: Sequence[Clip], extractor: Extractor, cache: str | Path | 
     return keys
 
 
-def _check_widths(clips: Sequence[Clip], outcomes: Sequence[ClipFeatures | str], name: str) -> None:
+def _check_widths(clips: Sequence[Utterance], outcomes: Sequence[ClipFeatures | str], name: str) -> None:
     """Raise when clips have vectors of different widths, as features from several runs may."""
     widths: dict[int, list[str]] = {}
     for clip, item in zip(clips, outcomes, strict=True):
@@ -148,8 +149,3 @@ def _pack(outcomes: Sequence[ClipFeatures | str], frames: bool) -> FeatureTable:
     failures = {position: item for position, item in enumerate(outcomes) if isinstance(item, str)}
     layers = read[0].layers if read else 1
     return FeatureTable(vectors=vectors, frames=packed, lengths=lengths, failures=failures, layers=layers)
-
-
-def nonzero_scale(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Standard deviations to divide by: 1 for channels that are constant up to float32 rounding."""
-    return np.where(std > 1e-6 * np.abs(mean) + 1e-30, std, 1.0)

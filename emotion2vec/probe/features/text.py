@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.features import Features
 from emotion2vec.model.fingerprint import weights_hash
@@ -107,7 +107,7 @@ class TextExtractor:
         self._layer = layer
         self._pooling = pooling
 
-    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Extract clips, equal texts once; see `Extractor`. ConfigError: the network has no such layer."""
         known: dict[str, ClipFeatures | str] = {}
         for text in dict.fromkeys(clip.text or "" for clip in clips):

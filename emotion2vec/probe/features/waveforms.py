@@ -14,7 +14,7 @@ import numpy as np
 from emotion2vec.audio import spectral
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint.heard import Heard
-from emotion2vec.corpora.clips import Clip
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.sources.decoding import default_workers
 from emotion2vec.probe.features.extractor import ClipFeatures, pool
@@ -39,7 +39,7 @@ class WaveformExtractor:
         self.fingerprint = f"{name} {settings}"
         self._compute = compute
 
-    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Extract clips; see `Extractor`."""
         with ThreadPoolExecutor(default_workers()) as pool:
             return list(pool.map(self._extract_one, [clip.path for clip in clips]))

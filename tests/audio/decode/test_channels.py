@@ -111,3 +111,12 @@ def test_long_audio_that_is_read_once_more_is_not_judged_again(
 def test_next_to_nothing_is_too_short_with_any_number_of_channels(channels: int, samples: int) -> None:
     with pytest.raises(AudioError, match="too short"):
         load_audio(np.zeros((channels, samples), np.float32), RATE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_channel_that_is_not_finite_is_a_fault_and_not_one_that_cancels(tmp_path: Path, value: float) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, (16_000, 2)).astype(np.float32)
+    samples[5_000, 0] = value
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="1 of 16000 samples are NaN or infinite"):
+        load_audio(tmp_path / "a.wav")

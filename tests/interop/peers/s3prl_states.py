@@ -14,10 +14,11 @@ from stand_ins import stand_in
 stand_in("torchaudio")
 from s3prl.nn import Featurizer, S3PRLUpstream  # noqa: E402
 
-import emotion2vec  # noqa: E402, F401 (after s3prl, so that both orders are tested: the runner imports it before)
+from emotion2vec.integrations.s3prl import register  # noqa: E402
 
 
 def main(model: str, clips: str, output: str) -> None:
+    register()
     upstream = S3PRLUpstream("emotion2vec_custom", path_or_url=model).eval()
     waveforms = [torch.from_numpy(samples) for samples in np.load(clips).values()]
     lengths = torch.tensor([len(waveform) for waveform in waveforms])

@@ -25,11 +25,11 @@ from emotion2vec.checkpoint.formats.names import state_from_fairseq, state_to_fa
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.errors import ConfigError
 from emotion2vec.pretrain.config import load_config
+from emotion2vec.pretrain.ema import ema_decay
 from emotion2vec.pretrain.masking import batch_masks
-from emotion2vec.pretrain.objective import Pretrainer
+from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.warm_start import warm_start
 from emotion2vec.seeding import keyed_seed
-from emotion2vec.training.schedules import ema_decay
 
 logger = logging.getLogger(__name__)
 

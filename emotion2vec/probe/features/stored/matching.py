@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from emotion2vec.corpora.clips import Clip, examples
 from emotion2vec.corpora.contents import combined_key
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.names import folders_agree, normal, stem, without_suffix
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.writers.ledger import read_origins
 from emotion2vec.probe.features.extractor import ClipFeatures, pool
 from emotion2vec.probe.features.stored.opening import open_store
@@ -48,11 +49,11 @@ class StoredFeatures:
                     index[key].append(name)
         self._owners: dict[str, Path] = {}
 
-    def extract(self, clips: Sequence[Clip]) -> list[ClipFeatures | str]:
+    def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Look clips up; see `Extractor`."""
         return [self._find(clip) for clip in clips]
 
-    def _find(self, clip: Clip) -> ClipFeatures | str:
+    def _find(self, clip: Utterance) -> ClipFeatures | str:
         names = self._matching(clip)
         if len(names) != 1:
             found = f": {examples(names)}" if names else ""
@@ -83,7 +84,7 @@ class StoredFeatures:
         pooled = vector if vector.ndim == 1 else pool(vector, self._pooling or "mean")
         return ClipFeatures(pooled, np.atleast_2d(frames))
 
-    def _matching(self, clip: Clip) -> list[str]:
+    def _matching(self, clip: Utterance) -> list[str]:
         """Names in the store that are the clip's, by the surest thing that is known of any."""
         made_from = self._by_file.get(os.path.abspath(clip.path), [])
         if len(made_from) == 1:

@@ -13,7 +13,7 @@ from emotion2vec.checkpoint.loading import chosen_weights
 from emotion2vec.checkpoint.native import save_model
 from emotion2vec.checkpoint.source import Source, read_source
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.export.exporting import write_graph
+from emotion2vec.exporting.program import write_graph
 from emotion2vec.files import check_folder_name
 
 

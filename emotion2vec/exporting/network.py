@@ -1,4 +1,4 @@
-"""The whole path from waveforms to features and scores as one graph of plain operators, for runtimes without our code.
+"""The network and its whole path, from waveforms to features and scores, as plain operators that can be traced.
 
 B: utterances. S: samples of the longest. T: frames of the longest. D: model width. C: labels.
 """
@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride, receptive_field
-from emotion2vec.audio.samples import NORMALIZE_EPS, normalize
+from emotion2vec.audio.samples import NORMALIZE_EPS
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer
 from emotion2vec.version import __version__
@@ -26,12 +23,6 @@ FRAMES = "frames"
 TOKENS = "tokens"
 FEATURES = (FRAMES, "utterance", "frame_counts")
 SCORES = "scores"
-
-CHECKED_SECONDS = ((0.05,), (1.0,), (3.3,), (10.0,), (0.7, 2.2, 1.4))
-"""Lengths of the batches, in s, that a written graph is compared with the model on."""
-
-Graph = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
-"""A written graph, ready to run: waveforms (B, S) float32 and lengths (B,) int64 in, outputs by name out."""
 
 
 class NetworkPath(nn.Module):
@@ -106,7 +97,7 @@ class WholePath(NetworkPath):
         utterance = frames.sum(dim=1) / counts.unsqueeze(1)  # (B, D)
         if self.model.head is None:
             return frames, utterance, counts
-        return frames, utterance, counts, self.model.head.scores(utterance)
+        return frames, utterance, counts, self.model.head.probabilities(self.model.head.of_pooled(utterance))
 
 
 def _normalized(waveforms: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
@@ -149,87 +140,3 @@ def facts(model: Emotion2vec) -> dict[str, str]:
         "width": str(model.config.width),
         "labels": json.dumps(labels, ensure_ascii=False),
     }
-
-
-def name_shapes(graph: Any, model: Emotion2vec) -> None:
-    """Name the free dimensions of an ONNX graph's inputs and outputs (an `onnx_ir.Model`) after what they count."""
-    from onnx_ir import Shape
-
-    shapes: dict[str, list[str | int]] = {
-        "waveforms": ["batch", "samples"],
-        "lengths": ["batch"],
-        FRAMES: ["batch", "frames", model.config.width],
-        TOKENS: ["batch", model.config.tokens, model.config.width],
-        "utterance": ["batch", model.config.width],
-        "frame_counts": ["batch"],
-        SCORES: ["batch", len(model.head.labels) if model.head is not None else 0],
-    }
-    for value in [*graph.graph.inputs, *graph.graph.outputs]:
-        value.shape = Shape(shapes[value.name])
-
-
-class Agreement(NamedTuple):
-    """How near a graph comes to its model.
-
-    Attributes:
-        difference: the largest absolute difference of any output; infinite when one is not finite or has a wrong shape.
-        cosine: the lowest cosine of a frame or an utterance to the model's.
-    """
-
-    difference: float
-    cosine: float
-
-
-def compare(model: Emotion2vec, graph: Graph, kind: type[NetworkPath] = WholePath) -> Agreement:
-    """Compare a graph with what the model itself extracts, on noise in bursts of several lengths."""
-    found = [agreement for waveforms in _check_batches() for agreement in _agreements(model, graph, kind, waveforms)]
-    return Agreement(max(one.difference for one in found), min(one.cosine for one in found))
-
-
-def _check_batches() -> Iterator[list[np.ndarray]]:
-    rng = np.random.default_rng(0)
-    for batch in CHECKED_SECONDS:
-        sizes = [int(seconds * SAMPLE_RATE) for seconds in batch]
-        envelopes = [np.abs(np.sin(np.arange(size) / rng.uniform(500, 1500))) for size in sizes]
-        yield [(0.1 + 0.3 * e * rng.standard_normal(e.size)).astype(np.float32) for e in envelopes]
-
-
-def _agreements(
-    model: Emotion2vec, graph: Graph, kind: type[NetworkPath], waveforms: list[np.ndarray]
-) -> Iterator[Agreement]:
-    lengths = np.array([waveform.size for waveform in waveforms])
-    padded = np.ones((len(waveforms), int(lengths.max())), np.float32)  # padding must not show, whatever it holds
-    for row, waveform in zip(padded, waveforms, strict=True):
-        row[: waveform.size] = waveform if kind is WholePath else normalize(waveform)
-    found = graph(padded, lengths)
-    for index, waveform in enumerate(waveforms):
-        expected = _expected(model, waveform)
-        for name in kind.outputs(model):
-            ours, value = found[name][index], expected[name]
-            if name == FRAMES:
-                yield Agreement(float(np.abs(ours[len(value) :]).max(initial=0.0)), 1.0)
-                ours = ours[: len(value)]
-            if ours.shape != value.shape or not np.isfinite(ours).all():
-                yield Agreement(float("inf"), -1.0)
-            else:
-                cosine = _lowest_cosine(ours, value) if name in (FRAMES, "utterance") else 1.0
-                yield Agreement(float(np.abs(ours - value).max()), cosine)
-
-
-def _lowest_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The lowest cosine between vectors (..., D) in the same place."""
-    lengths = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
-    return float(((ours * theirs).sum(axis=-1) / lengths).min())
-
-
-@torch.inference_mode()
-def _expected(model: Emotion2vec, waveform: np.ndarray) -> dict[str, np.ndarray]:
-    """What the model gives for one waveform (S,) on the path that extraction takes, by the outputs' names."""
-    encoded = model(torch.from_numpy(normalize(waveform)).unsqueeze(0))
-    frames = encoded.frames[0]  # (T, D)
-    pooled = frames.mean(dim=0)  # (D,)
-    expected: dict[str, Any] = {FRAMES: frames, TOKENS: encoded.tokens[0], "utterance": pooled}
-    expected["frame_counts"] = torch.tensor(len(frames))
-    if model.head is not None:
-        expected[SCORES] = model.head.scores(pooled.unsqueeze(0))[0]
-    return {name: value.numpy() for name, value in expected.items()}

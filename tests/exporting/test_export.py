@@ -19,12 +19,14 @@ from typer.testing import CliRunner
 import emotion2vec
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model, save_model
-from emotion2vec.checkpoint.convert import convert
 from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.export import exporting as exporting
-from emotion2vec.export import graph
-from emotion2vec.export.exporting import export
+from emotion2vec.exporting import export as exporting
+from emotion2vec.exporting import network as plain
+from emotion2vec.exporting.agreement import Agreement, check
+from emotion2vec.exporting.convert import convert
+from emotion2vec.exporting.export import export
+from emotion2vec.exporting.onnx import open_onnx, quantize
 from emotion2vec.model.encoder import Emotion2vec
 
 LABELS = ("生气/angry", "happy", "unuse_0", "<unk>")
@@ -148,7 +150,7 @@ def test_torch_export_is_the_model(native: Path, speech: np.ndarray, tmp_path: P
         program = torch.export.load(stream, extra_files=facts).module()
     assert json.loads(facts["emotion2vec.json"])["hop"] == "320"
     model = load_model(native)
-    names = graph.WholePath.outputs(model)
+    names = plain.WholePath.outputs(model)
     for sizes in ([720], [16_001], [480_000], [16_000] * 2, [400, 20_000, 5_000]):
         clips = [speech[:size] for size in sizes]
         padded = torch.zeros(len(sizes), max(sizes))
@@ -167,9 +169,9 @@ def test_int8_weights_are_smaller_and_near(exported: Path, native: Path, speech:
     """The same graph by ONNX Runtime's own quantization; the whole path of `export` is tested slowly below."""
     path = native.parent / "int8.onnx"
     path.write_bytes(exported.read_bytes())
-    exporting._quantize(path)
+    quantize(path)
     model, clip = load_model(native), speech[:48_000]
-    agreement = exporting._check(model, exporting._onnx_graph(path), graph.WholePath, int8=True)
+    agreement = check(model, open_onnx(path), int8=True)
     assert 0.99 < agreement.cosine < 0.999999 and agreement.difference > 1e-4
     assert path.stat().st_size < exported.stat().st_size
     found = run_onnx(path)(clip[None], np.array([clip.size]))
@@ -179,7 +181,7 @@ def test_int8_weights_are_smaller_and_near(exported: Path, native: Path, speech:
     session = onnxruntime.InferenceSession(str(path))
     assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == list(LABELS)
     with pytest.raises(CheckpointError, match="differ from the model's"):
-        exporting._check(model, exporting._onnx_graph(path), graph.WholePath)
+        check(model, open_onnx(path))
 
 
 @pytest.mark.slow
@@ -191,20 +193,20 @@ def test_export_in_int8(native: Path, tmp_path: Path) -> None:
 def test_a_graph_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model(())
 
-    def write(network: Emotion2vec, path: Path) -> graph.Agreement:
+    def write(network: Emotion2vec, path: Path) -> Agreement:
         path.write_bytes(b"graph")
-        return exporting._check(network, eager, graph.WholePath)
+        return check(network, eager)
 
     @torch.inference_mode()
     def eager(waveforms: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = graph.WholePath(model)(torch.from_numpy(waveforms), torch.from_numpy(lengths))
-        return {name: output.numpy() for name, output in zip(graph.WholePath.outputs(model), outputs, strict=True)}
+        outputs = plain.WholePath(model)(torch.from_numpy(waveforms), torch.from_numpy(lengths))
+        return {name: output.numpy() for name, output in zip(plain.WholePath.outputs(model), outputs, strict=True)}
 
-    monkeypatch.setattr(exporting, "_write_program", write)
+    monkeypatch.setattr(exporting, "write_program", write)
     done = export(model, tmp_path / "good.pt2", format="torch-export")
     assert done.difference < 1e-4 and done.cosine > 0.9999
-    normalized = graph._normalized
-    monkeypatch.setattr(graph, "_normalized", lambda x, padding, lengths: normalized(x, padding, lengths) * 1.01)
+    normalized = plain._normalized
+    monkeypatch.setattr(plain, "_normalized", lambda x, padding, lengths: normalized(x, padding, lengths) * 1.01)
     with pytest.raises(CheckpointError, match=r"differ from the model's by .* expected at most 1e-04"):
         export(model, tmp_path / "out" / "model.pt2", format="torch-export")
     assert list((tmp_path / "out").iterdir()) == []
@@ -227,6 +229,6 @@ def test_wrong_wishes(native: Path, tmp_path: Path, output: str, format: str, ex
 
 
 def test_a_missing_package_is_named(native: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr("emotion2vec.exporting.onnx.find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(ConfigError, match=r"needs onnxscript: pip install 'emotion2vec\[onnx\]'"):
-        exporting.export(native, tmp_path / "x.onnx")
+        export(native, tmp_path / "x.onnx")

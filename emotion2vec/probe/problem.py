@@ -1,4 +1,4 @@
-"""What a head is given, what it answers, and what it has to be.
+"""What is given to train a head, what comes of it, and what a kind of head has to be.
 
 N: clips. P: channels of a clip's vector. K: classes. Q: dimensions of values.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from emotion2vec.corpora.conversations import Contexts
-from emotion2vec.probe.features.table import FeatureTable, nonzero_scale
+from emotion2vec.probe.features.table import FeatureTable
+
+if TYPE_CHECKING:
+    from emotion2vec.model.heads import Head
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Problem:
     """One fold to train and test on; the position arrays refer to the table's clips.
 
     Attributes:
@@ -48,14 +51,18 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What a head says about the test clips.
+class Fitted:
+    """What training gave.
 
     Attributes:
-        scores: (len(test), K), higher for the likelier class and comparable between clips; or values (len(test), Q).
-        details: what was chosen or learned on the way: `C`, `epoch`, `layer_weights`.
+        head: the network with its best weights; it reads an encoder's frames as they are. Of its scores come `scores`:
+            values as they are, classes by softmax or its logarithm.
+        scores: (len(test), K) what it says about the test clips, higher for the likelier class and comparable between
+            clips; or values (len(test), Q).
+        details: what was chosen or learned on the way: `C`, `update`, `layer_weights`.
     """
 
+    head: Head
     scores: np.ndarray
     details: dict[str, Any]
 
@@ -66,12 +73,12 @@ class Prediction:
 
 
 def task_kind(targets: Sequence[str], context: int) -> str:
-    """What is learnt, in the words of `Head.kinds`, where these values or a turn after so many others are predicted."""
+    """What is learnt, in the words of `HeadRecipe.kinds`, of these values, or of a turn after so many others."""
     return "conversation" if context else "regression" if targets else "classification"
 
 
-class Head(Protocol):
-    """A kind of head with its settings."""
+class HeadRecipe(Protocol):
+    """A kind of head, and how it is trained on stored features."""
 
     @property
     def name(self) -> str:
@@ -89,29 +96,19 @@ class Head(Protocol):
         ...
 
     def prepare(self, table: FeatureTable, device: str) -> Any:
-        """Bring the features into the form that `predict` reads, once for all folds."""
+        """Bring the features into the form that `fit` reads, once for all folds."""
         ...
 
-    def predict(self, data: Any, task: Task) -> Prediction:
+    def fit(self, data: Any, problem: Problem) -> Fitted:
         """Train on the fold and predict its test clips, once; called from several threads."""
         ...
 
 
-def standardized(vectors: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """Shift and scale the channels of all vectors (N, P) to mean 0 and deviation 1 over the fitted clips.
-
-    Channels that are constant there, up to rounding, are only shifted. Returns (N, P) float32.
-    """
-    mean = vectors[fitted].mean(axis=0, dtype=np.float64)
-    std = vectors[fitted].std(axis=0, dtype=np.float64)
-    return ((vectors - mean) / nonzero_scale(mean, std)).astype(np.float32)
-
-
-def inner_splits(task: Task, rows: np.ndarray, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def inner_splits(problem: Problem, rows: np.ndarray, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Divide training clips for choosing a setting: by whole speakers where the outer folds are, else at random.
 
     Args:
-        task: the fold, whose test clips are not among `rows`.
+        problem: the fold, whose test clips are not among `rows`.
         rows: positions of the clips.
         folds: how many parts at most.
 
@@ -120,9 +117,9 @@ def inner_splits(task: Task, rows: np.ndarray, folds: int) -> list[tuple[np.ndar
     """
     from sklearn.model_selection import GroupKFold, KFold
 
-    speakers = None if task.speakers is None else task.speakers[rows]
+    speakers = None if problem.speakers is None else problem.speakers[rows]
     if speakers is not None and len(set(speakers)) > 1:
         splits = GroupKFold(min(folds, len(set(speakers)))).split(rows, groups=speakers)
     else:
-        splits = KFold(min(folds, len(rows)), shuffle=True, random_state=task.seed).split(rows)
+        splits = KFold(min(folds, len(rows)), shuffle=True, random_state=problem.seed).split(rows)
     return [(rows[fitted], rows[held]) for fitted, held in splits]

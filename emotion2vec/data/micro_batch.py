@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import normalize
-from emotion2vec.corpora.lists.manifests import Fault
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.data.augment import Augmenter
-from emotion2vec.data.order import Position, Request
+from emotion2vec.data.config import DataConfig
+from emotion2vec.data.order import Position, Request, Stream
 from emotion2vec.data.sources import Loaded, Source
 from emotion2vec.data.storage import with_retries
 from emotion2vec.errors import AudioError, StorageError
@@ -58,40 +59,17 @@ class MicroBatch:
         return self.waveforms.numel() / SAMPLE_RATE
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cropping:
-    """Lengths of micro-batches.
-
-    Attributes:
-        budget: bound on B × S.
-        max_samples: longer utterances are cropped to this first.
-        length_step: S is a multiple of this.
-    """
-
-    budget: int
-    max_samples: int
-    length_step: int
-
-
 class BatchDecoder(Dataset["MicroBatch | StorageError"]):
     """Turns requests into micro-batches; crops and augmentation are keyed by seed, update and utterance."""
 
     def __init__(
-        self,
-        sources: Sequence[Source],
-        cropping: Cropping,
-        *,
-        seed: int,
-        accumulate: int,
-        augmenter: Augmenter | None,
-        cache: bool,
+        self, sources: Sequence[Source], data: DataConfig, stream: Stream, augmenter: Augmenter | None = None
     ) -> None:
         self.sources = sources
-        self.cropping = cropping
-        self.seed = seed
-        self.accumulate = accumulate
+        self.data = data
+        self.stream = stream
         self.augmenter = augmenter
-        self.cache: dict[tuple[int, bytes], Loaded] | None = {} if cache else None
+        self.cache: dict[tuple[int, bytes], Loaded] | None = {} if data.cache else None
 
     def __getitem__(self, request: Request) -> MicroBatch | StorageError:
         """Make a micro-batch; what cannot be decoded is named in `skipped`.
@@ -104,27 +82,27 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
             return error
 
     def _decode(self, request: Request) -> MicroBatch:
-        update = request.index // self.accumulate
+        update = request.index // self.stream.accumulate
         crops: list[tuple[str, np.ndarray, np.random.Generator]] = []
         durations: list[float] = []
         keys: list[str] = []
         skipped: list[Fault] = []
-        for (name, loaded), draw in zip(self._load(request), draw_keys(request, self.accumulate), strict=True):
+        for (name, loaded), draw in zip(self._load(request), draw_keys(request, self.stream.accumulate), strict=True):
             key = name + draw
             try:
                 waveform = self._normalized(key, loaded, update)  # (S,)
             except AudioError as error:
                 skipped.append(Fault(name, str(error)))
                 continue
-            rng = np.random.default_rng(keyed_seed(self.seed, "crop", update, key))
-            crops.append((name, random_crop(waveform, self.cropping.max_samples, rng), rng))
+            rng = np.random.default_rng(keyed_seed(self.stream.seed, "crop", update, key))
+            crops.append((name, random_crop(waveform, self.data.max_samples, rng), rng))
             durations.append(np.asarray(loaded).size / SAMPLE_RATE)
             keys.append(key)
         if not crops:
             return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
         # Headers can understate lengths, and slower speech is longer: the budget holds regardless.
-        step = self.cropping.length_step
-        length = min(self.cropping.budget // len(crops), *(crop.size for _, crop, _ in crops))
+        step = self.data.length_step
+        length = min(self.data.budget // len(crops), *(crop.size for _, crop, _ in crops))
         length = max(length - length % step, min(length, step))
         rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
         waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
@@ -153,7 +131,9 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
             raise loaded
         if self.augmenter is None:
             return normalize(loaded)
-        return self.augmenter.normalized(loaded, np.random.default_rng(keyed_seed(self.seed, "augment", update, key)))
+        return self.augmenter.normalized(
+            loaded, np.random.default_rng(keyed_seed(self.stream.seed, "augment", update, key))
+        )
 
 
 def draw_keys(request: Request, accumulate: int) -> list[str]:

@@ -1,24 +1,24 @@
-"""Stretches with speech: those of Silero's own code, on real speech with silence put in between."""
+"""Extraction of the stretches with speech."""
 
 from __future__ import annotations
 
-import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
+from talk import talk
 
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.audio.vad import FRAMES_AT_ONCE, SpeechDetector
+from emotion2vec.audio.vad import SpeechDetector
+from emotion2vec.corpora.lists.speech import cut_at_silence
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.sources import named as sources
 from emotion2vec.extraction.sources.named import read_sources
 from emotion2vec.model.encoder import Emotion2vec
-
-SILENCE = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -30,28 +30,7 @@ def detector() -> SpeechDetector:
 
 @pytest.fixture(scope="module")
 def recording(shared: Path) -> np.ndarray:
-    """Eight clips of real speech at 16 kHz, 2 s each, with faint noise of 2 s before, between and after them."""
-    rng = np.random.default_rng(0)
-    noise = [1e-4 * rng.standard_normal(int(SILENCE * 16_000)).astype(np.float32) for _ in range(9)]
-    paths = sorted((shared / "data" / "emodb").rglob("*.flac"))[::60][:8]
-    parts = [part for path, gap in zip(paths, noise, strict=False) for part in (gap, load_audio(path))]
-    return np.concatenate([*parts, noise[-1]])
-
-
-def test_regions_are_those_of_silero(detector: SpeechDetector, recording: np.ndarray) -> None:
-    from silero_vad import get_speech_timestamps, load_silero_vad
-
-    assert recording.size > FRAMES_AT_ONCE * 512  # more than one call of the network
-    theirs = get_speech_timestamps(torch.from_numpy(recording), load_silero_vad(onnx=True, opset_version=15))
-    blocks = np.split(recording, [100, 5_000, 300_001])
-    ours = detector.regions(blocks)
-    assert [(round(start * 16_000), round(end * 16_000)) for start, end in ours] == [
-        (span["start"], span["end"]) for span in theirs
-    ]
-    assert len(ours) >= 8
-    for start, end in ours:  # within a clip, but for what the detector adds at the edges
-        assert (start + 0.1) % 4 > 2 - 0.1 and (end - 0.1) % 4 > 2
-        assert end > start
+    return talk(shared)
 
 
 def test_utterances_are_named_after_file_and_region(
@@ -79,21 +58,26 @@ def test_utterances_are_named_after_file_and_region(
 def test_regions_of_segments_lie_within_them(detector: SpeechDetector, recording: np.ndarray, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "talk.wav", recording, 16_000)
     (tmp_path / "list.csv").write_text("file,start,end\ntalk.wav,4.5,9\n")
-    items = read_sources(tmp_path / "list.csv", segments="vad").items
+    items = read_sources(tmp_path / "list.csv", segments="vad").utterances
     assert items and all(5.8 < (item.start or 0) < 8.2 for item in items)
     assert items[0].id.endswith(f"_{items[0].start:.3f}_{(items[0].start or 0) + (items[0].duration or 0):.3f}")
-    assert read_sources(tmp_path / "list.csv", segments="vad", shard="1/2").items == []
+    assert read_sources(tmp_path / "list.csv", segments="vad", shard="1/2").utterances == []
 
 
-def test_threads_of_pytorch_stay_as_they_were(detector: SpeechDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("silero_vad")]:
-        monkeypatch.delitem(sys.modules, name)
-    torch.set_num_threads(2)
-    try:
-        SpeechDetector()
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite_are_a_fault(
+    detector: SpeechDetector, tmp_path: Path, value: float, channels: int
+) -> None:
+    """Such audio is no audio with a silent or a very loud place: nothing of it is heard."""
+    samples = np.random.default_rng(0).normal(0, 0.1, (16_000, channels)).astype(np.float32)
+    samples[[5_000, 9_000], 0] = value
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, (fault,) = cut_at_silence([Utterance(id="a", audio=tmp_path / "a.wav")], workers=1)
+    assert found == [] and fault.where == str(tmp_path / "a.wav")
+    assert fault.reason == "2 of 16000 samples are NaN or infinite, expected finite samples"
 
 
 def test_workers_count_for_this_pass_too(model: Emotion2vec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,65 @@
+"""JSON lines: EmoBox's (`wav`, `audio`), NeMo's (`audio_filepath`, `offset`, `duration`) and Lhotse's cuts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emotion2vec.corpora.lists.lhotse import CUT_TYPES, lhotse_row
+from emotion2vec.corpora.lists.lines import Lines
+from emotion2vec.corpora.lists.rows import Parsed, Row, channel_of, collect, facts_of, span_of, text_of
+
+AUDIO_FIELDS = ("audio_filepath", "wav", "audio")
+"""Names of the audio's path: NeMo's, then EmoBox's two."""
+
+
+def parse_json_lines(source: Path, lines: Lines) -> Parsed:
+    """Read one object a line, of any of the three kinds."""
+
+    def parse(number: int, line: str) -> Row:
+        record = json_object(line)
+        if record.get("type") in CUT_TYPES:
+            return lhotse_row(number, record)
+        if "sources" in record:
+            raise ValueError("found a Lhotse recording, expected a cut: make cuts with 'lhotse cut simple'")
+        return json_row(number, record)
+
+    return collect(source, lines, parse)
+
+
+def json_object(line: str) -> dict[str, Any]:
+    """The object that a line holds.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON: {error.msg} at column {error.colno}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"found {type(record).__name__}, expected one JSON object a line")
+    return record
+
+
+def json_row(number: int, record: Mapping[str, Any]) -> Row:
+    """The row that an object of EmoBox's or NeMo's is.
+
+    Raises:
+        ValueError: it names no audio, or a segment or channel that cannot be.
+    """
+    path = next((record[name] for name in AUDIO_FIELDS if record.get(name)), None)
+    if not isinstance(path, str):
+        raise ValueError(f"no path: expected text in one of {', '.join(AUDIO_FIELDS)}, found the fields {list(record)}")
+    start, duration = span_of(record)
+    return Row(
+        line=number,
+        path=path,
+        key=text_of(record, ("key", "id")),
+        start=start,
+        duration=duration,
+        channel=None if "wav" in record else channel_of(record),  # EmoBox's `channel` is how many there are
+        facts=facts_of(record),
+    )

@@ -1,1 +1,0 @@
-"""The network as a graph: ONNX and torch.export."""

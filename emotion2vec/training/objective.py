@@ -1,0 +1,162 @@
+"""What a run learns, as the loop sees it: the few things that differ between pretraining, distilling and fine-tuning.
+
+One update of the loop, for every objective: the micro-batches are counted (`counts`), each is turned into arguments of
+the network (`inputs`), the network's outputs into a loss (`loss`); what the outputs say of the update is added up over
+micro-batches and processes (`sums`), turned into numbers (`metrics`), judged (`check`), and after the optimizer has
+moved, what follows it moves too (`after_step`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from emotion2vec.checkpoint.native import description
+from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.devices import to_device
+from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.training.metrics import UpdateSize
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+    from emotion2vec.training.ranks import Ranks
+
+Output = TypeVar("Output")
+"""A dataclass: what the network gives for one micro-batch."""
+
+Sums = TypeVar("Sums")
+"""A dataclass of tensors, or of such dataclasses: what adds up to an update."""
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that train alike.
+
+    Attributes:
+        parameters: those that train.
+        lr_scale: factor on the learning rate.
+    """
+
+    parameters: list[nn.Parameter]
+    lr_scale: float = 1.0
+
+
+class Objective(ABC, Generic[Output, Sums]):
+    """What a run learns.
+
+    Micro-batches carry the ids of their utterances, by which an objective can look up labels or stored targets. The
+    loop calls the network, wrapped for its strategy and precision; the objective does not.
+
+    Attributes:
+        name: the verb, shown to the user.
+        shown: metrics of a line of progress, each with its format.
+        validated: metrics that say something of held-out speech too.
+        counted: names of what `counts` counts.
+        network: everything that has weights or running statistics; what does not train has no gradient.
+        model: the part of it that a checkpoint holds for inference.
+    """
+
+    name: ClassVar[str]
+    shown: ClassVar[Mapping[str, str]] = {"loss": "loss {:.3f}"}
+    validated: ClassVar[tuple[str, ...]] = ("loss",)
+    counted: ClassVar[tuple[str, ...]]
+
+    def __init__(self, network: nn.Module, model: Emotion2vec):
+        self.network = network
+        self.model = model
+
+    @abstractmethod
+    def counts(self, batch: MicroBatch) -> dict[str, float]:
+        """What of a micro-batch losses are means over, such as frames, by the names of `counted`.
+
+        It is added up over an update's micro-batches and processes before anything is computed.
+        """
+
+    @abstractmethod
+    def inputs(self, batch: MicroBatch, update: int, number: int) -> tuple[Any, ...]:
+        """Arguments of the network for a micro-batch; tensors among them are moved to the device.
+
+        Args:
+            batch: on the host.
+            update: its update; 0 for validation, which is the same every time.
+            number: its place in the update on this process.
+        """
+
+    @abstractmethod
+    def loss(self, output: Output, counts: Mapping[str, float]) -> Tensor:
+        """What a micro-batch adds to the loss of its update, (), given the counts of the whole update."""
+
+    @abstractmethod
+    def sums(self, outputs: Sequence[Output]) -> Sums:
+        """What this process's micro-batches of an update add up to, in float64 where the device has it."""
+
+    @abstractmethod
+    def metrics(self, sums: Sums, counts: Mapping[str, float]) -> dict[str, Tensor | float]:
+        """Numbers of an update from the sums over all processes, `loss` among them; they may be on the device."""
+
+    @abstractmethod
+    def flops(self, batch: MicroBatch) -> float:
+        """Floating-point operations of a micro-batch, forward and backward."""
+
+    @abstractmethod
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Parameters that train; called after the network has been wrapped, which may shard them."""
+
+    def description(self) -> dict[str, Any]:
+        """What a checkpoint says of `model`, so that it can be built again."""
+        return description(self.model.config)
+
+    def begin(self, batches: Sequence[MicroBatch], fabric: Fabric, ranks: Ranks) -> None:
+        """Take in this process's micro-batches of a run's first update, before it."""
+
+    def check(self, update: int, metrics: Mapping[str, float]) -> None:
+        """Judge an update before the optimizer moves.
+
+        Raises:
+            TrainingError: it makes no sense to go on.
+        """
+
+    def after_step(self, update: int, sums: Sums) -> None:
+        """Move what follows the optimizer: a teacher, running statistics; not called for an update that is left out."""
+
+    def scheduled(self, update: int) -> dict[str, float]:
+        """What schedules of its own say of an update, to be logged."""
+        return {}
+
+    def observe(self, output: Output) -> dict[str, float]:
+        """What is measured when an update is logged, after it, by its last micro-batch."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """What a restart needs beside the network's own state."""
+        return {}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a saved state."""
+
+
+def on_device(inputs: Sequence[Any], device: torch.device) -> list[Any]:
+    """Arguments of a network, its tensors moved to the device."""
+    return [to_device(value, device) if isinstance(value, Tensor) else value for value in inputs]
+
+
+def total_size(
+    objective: Objective, micro_batches: Sequence[MicroBatch], ranks: Ranks, failed: bool = False
+) -> tuple[UpdateSize, bool]:
+    """What micro-batches hold over all processes, and whether any of these has failed to read its own."""
+    counted = [objective.counts(batch) for batch in micro_batches]
+    *counts, seconds, offered, failures = ranks.sum(
+        [
+            *(sum(counts[name] for counts in counted) for name in objective.counted),
+            sum(batch.seconds for batch in micro_batches),
+            sum(batch.offered for batch in micro_batches),
+            failed,
+        ]
+    )
+    return UpdateSize(dict(zip(objective.counted, counts, strict=True)), seconds, offered), bool(failures)

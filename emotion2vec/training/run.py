@@ -1,0 +1,135 @@
+"""A whole run from its configuration, whatever its objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from emotion2vec.checkpoint.heard import Heard, utterance_key
+from emotion2vec.data.corpus import TrainingCorpus, open_corpus
+from emotion2vec.data.sources import CutSource, Source
+from emotion2vec.devices import is_host
+from emotion2vec.errors import TrainingError
+from emotion2vec.training.checks import batches_per_device
+from emotion2vec.training.computing import describe_computing
+from emotion2vec.training.config import TrainingConfig
+from emotion2vec.training.loggers import build_loggers
+from emotion2vec.training.objective import Objective
+from emotion2vec.training.ranks import Ranks
+from emotion2vec.training.run_folder import RunFolder
+from emotion2vec.training.strategy import build_fabric, process_grid
+from emotion2vec.training.trainer import FitResult, Trainer
+from emotion2vec.training.validation import Validation
+from emotion2vec.units import duration
+
+Say = Callable[[str], None]
+"""Shows a line of text to the user."""
+
+Build = Callable[[torch.device, Say], tuple[Objective, Heard | None]]
+"""Makes the objective for a device, and tells which utterances its model knows; None where that cannot be told."""
+
+
+def train(
+    config: TrainingConfig, build: Build, say: Say, *, warnings: Sequence[str] = (), find_unused: bool = False
+) -> FitResult:
+    """Train, from the start or from where `run.dir` was interrupted.
+
+    Args:
+        config: a checked configuration.
+        build: makes the objective, once devices and data are known to be there.
+        say: is silent on all processes but the main one.
+        warnings: what a user should know of the configuration.
+        find_unused: whether an update may leave out parameters that train, the same ones on every process.
+
+    Raises:
+        ConfigError: settings that this machine or run folder cannot serve.
+        ManifestError: the data cannot be used.
+        CheckpointError: a checkpoint cannot be read or does not fit.
+        StorageError: the run folder cannot be written, or the data is out of reach.
+        TrainingError: training cannot go on.
+    """
+    folder = RunFolder(config)
+    about = describe_update(config, math.prod(process_grid(config.run)))
+    fabric = build_fabric(config.run, build_loggers(config.log, folder.path), find_unused=find_unused)
+    fabric.launch()
+    ranks = Ranks(fabric)
+    tell = say if ranks.is_main else _silent
+    computing = describe_computing(config.run.precision, fabric)
+    for note in ranks.main_only(lambda: folder.prepare(computing)):
+        tell(note)
+    corpus = open_corpus(
+        config.data.train,
+        weights=config.data.weights,
+        min_samples=config.data.min_samples,
+        max_bad_share=config.data.max_bad_share,
+        workers=config.data.workers,
+    )
+    _report_corpus(corpus, tell)
+    for line in [about, *(f"warning: {text}" for text in warnings), computing.sentence()]:
+        tell(line)
+    objective, heard = build(fabric.device, tell)
+    if not named_by_files(corpus.sources):
+        heard = None  # the record is by the files' names
+    validation = Validation(config, ranks, objective, tell) if config.validation.every else None
+    try:
+        result = Trainer(config, fabric, ranks, objective, corpus.sources, folder, validation, heard).fit()
+    except NotImplementedError as error:
+        if is_host(fabric.device):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"run.accelerator is {config.run.accelerator}, which lacks an operator; expected run.accelerator=cpu, or "
+            f"PyTorch's own fallback if it has one for this device: {reason}"
+        ) from error
+    tell(str(corpus.summary))
+    return replace(result, missing=corpus.missing)
+
+
+def describe_update(config: TrainingConfig, devices: int) -> str:
+    """What an update holds.
+
+    Raises:
+        ConfigError: the audio of an update cannot be shared out over the devices.
+    """
+    data, each = config.data, batches_per_device(config, devices)
+    total = devices * each * data.batch_seconds
+    parts = [f"{devices} device{'s' * (devices > 1)}", f"{each} batch{'es' * (each > 1)}", f"{data.batch_seconds:g} s"]
+    line = f"{total:g} s of audio per update at most: {' × '.join(parts)}"
+    if config.optim.accumulate and total != data.audio_per_update:
+        line += f" (as optim.accumulate says; data.audio_per_update is {data.audio_per_update:g} s)"
+    return line
+
+
+def _silent(text: str) -> None:
+    """Say nothing: only the main process speaks."""
+
+
+def named_by_files(sources: Sequence[Source]) -> bool:
+    """Whether lists name their utterances by their files, and not by keys or as segments of them.
+
+    Of shards nothing is known but the ids, which are the files' names unless a list gave others.
+    """
+    cuts = (cut for source in sources if isinstance(source, CutSource) for cut in source.cuts)
+    return all(utterance_key(cut.id, 1.0) == utterance_key(cut.recording.sources[0].source, 1.0) for cut in cuts)
+
+
+def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
+    say(f"{corpus.utterances} utterances, {duration(corpus.seconds)}")
+    if any(source.weight != 1 for source in corpus.sources):
+        for source, share in zip(corpus.sources, corpus.shares, strict=True):
+            say(f"  {duration(source.seconds)}, seen {source.weight:g} times per epoch: {share:.1%} of the audio")
+    reported: list[tuple[str, Sequence[object]]] = [
+        ("found otherwise than they were listed", corpus.changes),
+        ("unusable, left out", corpus.faults),
+        ("too short, left out", corpus.too_short),
+    ]
+    for label, faults in reported:
+        if faults:
+            say(f"{len(faults)} {label}:")
+            for fault in faults[:10]:
+                say(f"  {fault}")
+            if len(faults) > 10:
+                say(f"  and {len(faults) - 10} more")
