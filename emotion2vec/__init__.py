@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec.version import __version__
 
 if TYPE_CHECKING:
-    from emotion2vec.checkpoint.loading import load_model as load_model
+    from emotion2vec.checkpoint.opening import load_model as load_model
     from emotion2vec.exporting.convert import convert as convert
     from emotion2vec.exporting.export import export as export
     from emotion2vec.extraction.api import extract_features as extract_features
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "convert": "emotion2vec.exporting.convert",
     "export": "emotion2vec.exporting.export",
-    "load_model": "emotion2vec.checkpoint.loading",
+    "load_model": "emotion2vec.checkpoint.opening",
     "extract_features": "emotion2vec.extraction.api",
     "stream_features": "emotion2vec.extraction.streaming",
     "load_config": "emotion2vec.pretrain.config",

@@ -29,6 +29,11 @@ def available_processors(cgroups: Path = CGROUPS, own: Path = Path("/proc/self/c
     return max(1, min([allowed, *(math.ceil(quota) for quota in _quotas(cgroups, own))]))
 
 
+def default_workers() -> int:
+    """Threads to decode audio with: one per processor, at most 8."""
+    return min(available_processors(), 8)
+
+
 def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
     """Processors that each group allows, of the groups that set a limit."""
     for line in (_read(own) or "").splitlines():

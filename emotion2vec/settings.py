@@ -165,7 +165,8 @@ def build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
         try:
             OmegaConf.update(schema, known[key], [value] if key in lists and isinstance(value, str) else value)
         except OmegaConfBaseException:
-            expected = type(_default(cls, known[key])).__name__
+            default = _default(cls, known[key])
+            expected = "str" if default is None else type(default).__name__
             faults.append(f"{key} is {value!r} ({type(value).__name__}), expected {expected}")
     return OmegaConf.to_object(schema)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from emotion2vec.checkpoint.formats.names import state_from_fairseq
+from emotion2vec.checkpoint.formats.data2vec.names import state_from_fairseq
 from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.pretrain.network import Pretrainer
 

@@ -98,7 +98,7 @@ def test_optimizer_and_ema_step(golden: Golden) -> None:
     objective = Pretraining(golden.config, model, torch.device("cpu"))
     optimizer = build_optimizer(objective.parameter_groups(), config)
     undecayed = {id(p) for group in optimizer.param_groups if not group["weight_decay"] for p in group["params"]}
-    from emotion2vec.checkpoint.formats.names import from_fairseq
+    from emotion2vec.checkpoint.formats.data2vec.names import from_fairseq
 
     expected = {from_fairseq(name) for name in golden.facts["no_weight_decay"]}
     assert {name for name, p in named_parameters(model).items() if id(p) in undecayed} == expected

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
+from emotion2vec.checkpoint.card import licence, licence_text
 from emotion2vec.checkpoint.hub import full_name
-from emotion2vec.checkpoint.native import FORMAT_VERSION, check_weights
-from emotion2vec.checkpoint.provenance import licence, licence_text, sha256
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.native import FORMAT_VERSION
+from emotion2vec.checkpoint.opening import read_source
+from emotion2vec.checkpoint.weights import check_weights
+from emotion2vec.files import sha256
 from emotion2vec.settings import to_dict
 
 if TYPE_CHECKING:
@@ -39,14 +42,55 @@ FORMATS = {
 }
 
 
-def describe_model(source: str | Path) -> dict[str, Any]:
-    """Describe a model without building it.
+@dataclass(frozen=True)
+class FileFacts:
+    """A file of weights: its bytes, and its SHA-256."""
 
-    Returns:
-        `source` (with a short name spelled out), `path`, `format`, `pickle`, `model` (its dimensions),
-        `frames_per_second`, `parameters` (by part and `total`), `teacher` and `decoder` (their parameters, where there
-        are any), `labels`, `update`, `licence` where known, `files` (bytes and SHA-256 of each), `left` (what nothing
-        of ours takes) and notes.
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a checkpoint is; what it has not is None or empty.
+
+    Attributes:
+        source: what was asked for, a short name spelled out.
+        path: the folder or file that was read.
+        format: whose format it is, how its tensors are kept, and their dtypes.
+        pickle: whether it is a pickle, and what was run of it.
+        model: dimensions of the network.
+        frames_per_second: vectors of features per second of audio.
+        parameters: numbers of the student by part, and `total`.
+        teacher: numbers of the EMA teacher.
+        decoder: numbers of the pretraining decoder.
+        labels: the head's labels.
+        update: the pretraining update of the weights.
+        licence: what the files beside the weights say of it.
+        files: those that hold the weights, by name.
+        left: names in the file that nothing of ours takes.
+        notes: what a user should know about how the checkpoint was read.
+    """
+
+    source: str
+    path: str
+    format: str
+    pickle: str
+    model: dict[str, Any]
+    frames_per_second: float
+    parameters: dict[str, int]
+    teacher: int | None
+    decoder: int | None
+    labels: tuple[str, ...]
+    update: int | None
+    licence: str
+    files: dict[str, FileFacts]
+    left: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def describe_model(source: str | Path) -> ModelFacts:
+    """Describe a model without building it.
 
     Raises:
         CheckpointError: as `load_model`.
@@ -59,28 +103,27 @@ def describe_model(source: str | Path) -> dict[str, Any]:
     with shapes_alone():
         check_weights(Emotion2vec(found.config, found.labels), found.student, str(found.path))
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in found.student.values()})
-    facts: dict[str, Any] = {
-        "source": full_name(str(source)),
-        "path": str(found.path),
-        "format": f"{FORMATS[found.format]}, {'pickle' if found.pickle else 'safetensors'} ({', '.join(dtypes)})",
-        "pickle": "yes; read without running anything in it" if found.pickle else "no",
-        "model": to_dict(found.config),
-        "frames_per_second": SAMPLE_RATE / frame_stride(found.config.strides),
-        "parameters": parameters(found.student),
-    }
-    for name, weights in (("teacher", found.teacher), ("decoder", found.decoder)):
-        if weights:
-            facts[name] = sum(value.numel() for value in weights.values())
-    if found.labels:
-        facts["labels"] = ", ".join(found.labels)
-    if found.update is not None:
-        facts["update"] = found.update
-    facts["licence"] = licence_text(licence(found.path))
-    facts["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in found.files}
-    if found.left:
-        facts["left"] = ", ".join(found.left)
-    facts |= {f"note {number}": note for number, note in enumerate(found.notes, 1)}
-    return facts
+    return ModelFacts(
+        source=full_name(str(source)),
+        path=str(found.path),
+        format=f"{FORMATS[found.format]}, {'pickle' if found.pickle else 'safetensors'} ({', '.join(dtypes)})",
+        pickle="yes; read without running anything in it" if found.pickle else "no",
+        model=to_dict(found.config),
+        frames_per_second=SAMPLE_RATE / frame_stride(found.config.strides),
+        parameters=parameters(found.student),
+        teacher=_numbers(found.teacher),
+        decoder=_numbers(found.decoder),
+        labels=found.labels,
+        update=found.update,
+        licence=licence_text(licence(found.path)),
+        files={path.name: FileFacts(path.stat().st_size, sha256(path)) for path in found.files},
+        left=tuple(found.left),
+        notes=tuple(found.notes),
+    )
+
+
+def _numbers(weights: Mapping[str, Tensor]) -> int | None:
+    return sum(value.numel() for value in weights.values()) if weights else None
 
 
 def parameters(weights: Mapping[str, Tensor]) -> dict[str, int]:

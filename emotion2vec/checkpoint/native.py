@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec.checkpoint.heard import HEARD_FILE, Heard, read_heard
-from emotion2vec.checkpoint.pickle.mapped import map_safetensors
+from emotion2vec.checkpoint.mapped import map_safetensors
 from emotion2vec.checkpoint.source import Source
+from emotion2vec.checkpoint.weights import decoder_dimensions
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.files import complete_folder
 from emotion2vec.model.config import Emotion2vecConfig, model_config
@@ -41,8 +42,6 @@ def read_native(folder: Path) -> Source:
     Raises:
         CheckpointError: it is truncated, or of another format or version.
     """
-    from emotion2vec.checkpoint.formats.fairseq_weights import decoder_dimensions
-
     known, weights = read_description(folder), folder / WEIGHTS_FILE
     tensors, file = map_safetensors(weights)
     source = Source("native", folder, [weights], known.config, tensors, labels=known.labels, release=file.release)
@@ -137,34 +136,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: it is missing, truncated or of another format.
     """
     return {name: value.clone() for name, value in map_safetensors(path)[0].items()}
-
-
-def load_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load weights into a module, all of them and nothing else.
-
-    Raises:
-        CheckpointError: every name and shape that differs.
-    """
-    check_weights(module, weights, source)
-    module.load_state_dict(dict(weights))
-
-
-def check_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:
-    """Compare weights with a module's.
-
-    Raises:
-        CheckpointError: every name and shape that differs.
-    """
-    expected = module.state_dict()
-    faults = [f"missing {name} {tuple(value.shape)}" for name, value in expected.items() if name not in weights]
-    faults += [f"unexpected {name} {tuple(weights[name].shape)}" for name in weights if name not in expected]
-    faults += [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    if faults:
-        raise CheckpointError(f"{source}: weights do not fit the model:\n" + "\n".join(f"  {f}" for f in faults))
 
 
 def save_model(

@@ -1,7 +1,4 @@
-"""Where weights come from: any file, folder or name that we can read, in our names.
-
-`load_model`, `describe_model`, `init.from` and `convert` all start here. Kinds are told apart by content, not by name.
-"""
+"""What a checkpoint of any kind holds, in our names."""
 
 from __future__ import annotations
 
@@ -61,75 +58,14 @@ class Source:
     heard: Heard | None = None
     release: Callable[[], None] = keep
 
+    def weights(self, use: str = "student") -> dict[str, Tensor]:
+        """The student's weights, or the teacher's with the student's where the teacher has none of its own.
 
-def read_source(source: str | Path) -> Source:
-    """Read whatever `source` is: a path, or a name.
-
-    Args:
-        source: a model folder or run folder of ours, a file of fairseq or of weights alone, a FunASR or Hugging Face
-            folder, the name of a shipped model, or a name on a hub.
-
-    Raises:
-        CheckpointError: nothing is there, it is of no known kind, or it is broken.
-        ConfigError: a hub's client is not installed.
-    """
-    path = find(source)
-    return _read_folder(path) if path.is_dir() else _read_file(path)
-
-
-def find(source: str | Path) -> Path:
-    """The file or folder that `source` means; what exists as a path is a path, whatever else its name may mean.
-
-    Raises:
-        CheckpointError: there is none.
-        ConfigError: a hub's client is not installed.
-    """
-    from emotion2vec.checkpoint import hub, native
-
-    path, name = Path(source), str(source)
-    if path.exists():
-        return path
-    shipped = native.shipped_models()
-    if name in shipped:
-        return shipped[name]
-    if hub.is_hub_name(name):
-        return hub.download(name)
-    raise CheckpointError(
-        f"{source}: no such file or folder, expected a checkpoint, hf:owner/name, ms:owner/name, or one of the names "
-        f"{', '.join([*shipped, *hub.SHORT_NAMES])}"
-    )
-
-
-def _read_folder(folder: Path) -> Source:
-    """Tell a folder's kind by the configuration that lies in it."""
-    from emotion2vec.checkpoint import native
-    from emotion2vec.checkpoint.formats import funasr, huggingface
-
-    if (folder / native.CONFIG_FILE).is_file():
-        return native.read_native(folder)
-    newest = native.newest_checkpoint(folder)
-    if newest is not None:
-        return native.read_native(newest)
-    if (folder / huggingface.CONFIG_FILE).is_file():
-        return huggingface.read_huggingface(folder)
-    if (folder / native.VERSIONS_FILE).is_file():
-        raise CheckpointError(f"{folder}: this run has no complete checkpoint yet, expected at least one")
-    if (folder / funasr.CONFIG_FILE).is_file():
-        return funasr.read_funasr(folder)
-    raise CheckpointError(
-        f"{folder}: this folder is no model, expected a folder with {native.CONFIG_FILE} and {native.WEIGHTS_FILE} "
-        f"(ours), {huggingface.CONFIG_FILE} (Hugging Face) or {funasr.CONFIG_FILE} (FunASR), or a run folder with at "
-        "least one complete checkpoint"
-    )
-
-
-def _read_file(path: Path) -> Source:
-    from emotion2vec.checkpoint import native
-    from emotion2vec.checkpoint.formats import fairseq
-
-    if path.name == native.WEIGHTS_FILE and (path.parent / native.CONFIG_FILE).is_file():
-        return native.read_native(path.parent)
-    try:
-        return fairseq.read_file(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        Raises:
+            CheckpointError: there is no teacher.
+        """
+        if use == "student":
+            return self.student
+        if not self.teacher:
+            raise CheckpointError(f"{self.path}: holds no teacher, expected use='student'")
+        return self.student | self.teacher

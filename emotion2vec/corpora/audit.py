@@ -15,10 +15,11 @@ import numpy as np
 
 from emotion2vec.corpora.contents import content_keys
 from emotion2vec.corpora.faults import SHOWN, examples
-from emotion2vec.corpora.folds import Fold, holds_speakers_out
+from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.labels import class_name, folded
 from emotion2vec.corpora.names import normal
 from emotion2vec.corpora.utterance import Corpus, Utterance
+from emotion2vec.corpora.validation import holds_speakers_out
 
 Describe = Callable[[np.ndarray], dict[str, Any]]
 """Positions of utterances -> what their labels are like."""

@@ -19,6 +19,11 @@ class Fault:
         return f"{self.where}: {self.reason}"
 
     @property
+    def in_list(self) -> str:
+        """The fault of a line where its list was named already."""
+        return f"line {self.where.rpartition(':')[2]}: {self.reason}"
+
+    @property
     def kind(self) -> str:
         """The reason without what differs from one input to the next, for counting."""
         return kind_of(self.reason)

@@ -1,4 +1,4 @@
-"""Fold schemes: who is tested when, and which training speakers choose the epoch."""
+"""Fold schemes: who is tested when."""
 
 from __future__ import annotations
 
@@ -95,69 +95,10 @@ def _brought_folds(corpus: Corpus) -> list[Fold]:
             faults.append(f"{name} has no clip to {' or '.join(lacking)} on")
             continue
         rows = {part: np.array(sorted(positions), np.int64) for part, positions in parts.items()}
-        folds.append(_fold(corpus.utterances, name, rows["train"], rows["test"], rows.get("valid")))
+        folds.append(fold_of(corpus.utterances, name, rows["train"], rows["test"], rows.get("valid")))
     if faults:
         raise ConfigError("folds is 'emobox': " + "; ".join(faults))
     return folds
-
-
-def validation_split(
-    clips: Sequence[Utterance], fold: Fold, seed: int, share: float = VALIDATION_SHARE
-) -> tuple[np.ndarray, np.ndarray]:
-    """Divide a fold's training clips into those that train and those that choose the epoch, by whole speakers.
-
-    Where the fold prescribes validation clips, those are taken. Clips without a speaker always train, and speakers are
-    held out of the named ones. Where training names at most one speaker, or speakers of too few clips to validate on,
-    or the test shares its speakers with training anyway, clips are drawn per label.
-
-    Args:
-        clips: the clips that the fold's positions refer to.
-        fold: the fold; its test clips are never used.
-        seed: changes which speakers or clips are drawn.
-        share: of the speakers or clips, held out; at least one speaker or one clip.
-
-    Returns:
-        Positions of the training and of the validation clips.
-    """
-    if fold.valid is not None:
-        return fold.train, fold.valid
-    random = np.random.default_rng(keyed_seed("validation", seed, fold.name))
-    known = [clips[i].speaker for i in fold.train]
-    if holds_speakers_out(clips, fold, share):
-        speakers = sorted({name for name in known if name is not None})
-        count = max(1, round(share * len(speakers)))
-        held = set(random.permutation(speakers)[:count].tolist())
-        chosen = np.array([name in held for name in known])
-    else:
-        chosen = _stratified_fold([clips[i].label for i in fold.train], round(1 / share), random) == 0
-    return fold.train[~chosen], fold.train[chosen]
-
-
-def selection_fold(clips: Sequence[Utterance], folds: Sequence[Fold]) -> Fold:
-    """One fold to choose a checkpoint or a setting by, whose `test` are validation clips.
-
-    Where there is one fold, its validation part is taken and its test never touched. Where every speaker is tested in
-    some fold, a fifth of all speakers is; their scores in the folds are then no longer unseen.
-
-    Args:
-        clips: the clips that positions refer to.
-        folds: the folds that are to be reported later.
-    """
-    if len(folds) == 1:
-        train, valid = validation_split(clips, folds[0], seed=0)
-    else:
-        everything = np.arange(len(clips))
-        shared = tuple(sorted({name for fold in folds for name in fold.shared_speakers}))
-        pool = Fold(name="selection", train=everything, test=everything[:0], shared_speakers=shared)
-        train, valid = validation_split(clips, pool, seed=0)
-    return _fold(clips, "selection", train, valid)
-
-
-def holds_speakers_out(clips: Sequence[Utterance], fold: Fold, share: float = VALIDATION_SHARE) -> bool:
-    """Whether `validation_split` holds whole speakers of a fold's training clips out, and not single clips."""
-    named = [clips[i].speaker for i in fold.train if clips[i].speaker is not None]
-    enough = len(set(named)) > 1 and len(named) >= share * len(fold.train)
-    return fold.valid is None and enough and not fold.shared_speakers
 
 
 def _speaker_folds(clips: Sequence[Utterance]) -> list[Fold]:
@@ -182,7 +123,7 @@ def _eight_one_one(clips: Sequence[Utterance]) -> list[Fold]:
     for name, following in zip(order, order[1:] + order[:1], strict=True):
         tests, validates = members == name, members == following
         rows = [np.flatnonzero(part) for part in (~(tests | validates), tests, validates)]
-        folds.append(_fold(clips, name, *rows))
+        folds.append(fold_of(clips, name, *rows))
     return folds
 
 
@@ -225,8 +166,8 @@ def _session_80_20(clips: Sequence[Utterance]) -> list[Fold]:
     folds = []
     for fold in _session_folds(clips):
         random = np.random.default_rng(keyed_seed("session-80-20", fold.name))
-        validates = _stratified_fold([clips[i].label for i in fold.train], round(1 / VALIDATION_SHARE), random) == 0
-        folds.append(_fold(clips, fold.name, fold.train[~validates], fold.test, fold.train[validates]))
+        validates = stratified_fold([clips[i].label for i in fold.train], round(1 / VALIDATION_SHARE), random) == 0
+        folds.append(fold_of(clips, fold.name, fold.train[~validates], fold.test, fold.train[validates]))
     return folds
 
 
@@ -272,14 +213,14 @@ def _split_fold(clips: Sequence[Utterance]) -> Fold:
     faults += [f"no clip has split {name}" for name, rows in (("train", train), ("test", test)) if not rows.size]
     if faults:
         raise ConfigError("folds is 'official': " + "; ".join(faults))
-    return _fold(clips, "test", train, test, valid if valid.size else None)
+    return fold_of(clips, "test", train, test, valid if valid.size else None)
 
 
 def _random_folds(clips: Sequence[Utterance]) -> list[Fold]:
     if len(clips) < RANDOM_FOLDS:
         raise ConfigError(f"folds is 'random' with {len(clips)} clips, expected at least {RANDOM_FOLDS}")
     random = np.random.default_rng(keyed_seed("random folds"))
-    numbers = _stratified_fold([clip.label for clip in clips], RANDOM_FOLDS, random)
+    numbers = stratified_fold([clip.label for clip in clips], RANDOM_FOLDS, random)
     return _leave_one_out(clips, [f"random-{number + 1}" for number in numbers])
 
 
@@ -298,7 +239,7 @@ SCHEMES = (*_MAKERS, "emobox")
 """Fold schemes by the name that `--folds` takes."""
 
 
-def _stratified_fold(labels: Sequence[str | None], folds: int, random: np.random.Generator) -> np.ndarray:
+def stratified_fold(labels: Sequence[str | None], folds: int, random: np.random.Generator) -> np.ndarray:
     """Deal each label's items, shuffled, to folds in turn; the turn runs on from label to label, so sizes stay even."""
     order = np.array([], dtype=np.int64)
     for label in sorted(set(labels), key=lambda label: label or ""):
@@ -311,14 +252,15 @@ def _stratified_fold(labels: Sequence[str | None], folds: int, random: np.random
 def _leave_one_out(clips: Sequence[Utterance], groups: Sequence[str]) -> list[Fold]:
     members = np.array(groups)
     return [
-        _fold(clips, str(name), np.flatnonzero(members != name), np.flatnonzero(members == name))
+        fold_of(clips, str(name), np.flatnonzero(members != name), np.flatnonzero(members == name))
         for name in np.unique(members)
     ]
 
 
-def _fold(
+def fold_of(
     clips: Sequence[Utterance], name: str, train: np.ndarray, test: np.ndarray, valid: np.ndarray | None = None
 ) -> Fold:
+    """A fold of utterances at some positions, with what its test shares with the others."""
     others = train if valid is None else np.concatenate([train, valid])
     tested, trained = ({clips[i].speaker for i in rows} - {None} for rows in (test, others))
     return Fold(

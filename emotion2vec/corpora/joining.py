@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,9 @@ from pathlib import Path
 
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.labels import DOUBTFUL, SYNONYMS, simple
+from emotion2vec.corpora.lists.jsonlines import json_object
+from emotion2vec.corpora.lists.lines import read_lines
+from emotion2vec.corpora.lists.rows import collect
 from emotion2vec.corpora.names import normal, without_suffix
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
@@ -133,13 +135,7 @@ def _only(part: Part, path: Path) -> Corpus:
     A stem alone counts where only one clip of the corpus has it, those included that the corpus had to leave out, and
     the list does not name that one by a longer end. What was left out is reported only where the list names it.
     """
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-        wanted = {str(row["wav_filename"]) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ManifestError(
-            f"{path}: expected JSON Lines with wav_filename: {type(error).__name__}: {error}"
-        ) from error
+    wanted = _listed_names(path)
     left_out = part.corpus.left_out
     by_end: dict[str, list[str]] = {}
     for file in dict.fromkeys([*(clip.file for clip in part.corpus.utterances), *left_out]):
@@ -163,6 +159,23 @@ def _only(part: Part, path: Path) -> Corpus:
             f"{path}: none of its {len(wanted)} clips is in {part.name}, such as {examples(absent or lost)}"
         )
     return replace(part.corpus, left_out=lost).keep(chosen, absent)
+
+
+def _listed_names(path: Path) -> set[str]:
+    """What a list names; all lines that name nothing are told at once."""
+
+    def parse(_: int, line: str) -> str:
+        name = json_object(line).get("wav_filename")
+        if not isinstance(name, str):
+            raise ValueError(f"wav_filename is {name!r}, expected a path")
+        return name
+
+    lines, unreadable = read_lines(path)
+    names, faults = collect(path, lines, parse)
+    if unreadable or faults:
+        told = examples(fault.in_list for fault in [*unreadable, *faults])
+        raise ManifestError(f"{path}: expected JSON Lines with wav_filename: {told}")
+    return set(names)
 
 
 def _ends(file: str) -> tuple[str, ...]:

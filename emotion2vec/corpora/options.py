@@ -10,8 +10,7 @@ from emotion2vec.corpora.conversations import with_turns
 from emotion2vec.corpora.lists.emobox import read_emobox
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import read_table
-from emotion2vec.corpora.named.datasets import read_named
-from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import option
@@ -69,9 +68,7 @@ def read_corpus(options: CorpusOptions, *, targets: Sequence[str] = (), conversa
         raise ConfigError("; ".join(options.faults))
     root = options.root or "."
     if options.dataset is not None:
-        if not (targets or conversations):
-            return read_named(options.dataset, root)
-        corpus = read_utterances(options.dataset, root, targets=targets, conversations=conversations)
+        corpus = read_named(options.dataset, root, targets=targets, conversations=conversations)
     elif options.table is not None:
         corpus = read_table(options.table, options.root, targets=targets, conversations=conversations)
     elif options.emobox is not None:

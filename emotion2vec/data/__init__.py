@@ -1,4 +1,1 @@
-"""Data: manifests of every accepted kind, Lhotse cuts, and pretraining batches by duration.
-
-Import from the modules: `manifests` is light (no torch, no Lhotse), `cuts` and `batches` are for pretraining.
-"""
+"""Data: Lhotse cuts of lists, prepared corpora in shards, and pretraining batches by duration."""

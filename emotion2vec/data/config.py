@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.settings import option
@@ -50,6 +51,25 @@ class AugmentConfig:
     clip_db: float = option(12.0, "clipping level below the peak at most, in dB", ge=0, le=60)
     gain_prob: float = option(0.0, "share of utterances with a gain, after normalization", ge=0, le=1)
     gain_db: float = option(6.0, "gain up or down at most, in dB", ge=0, le=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """From which list of audio a corpus is prepared, and how."""
+
+    source: Path | str = option(MISSING, "Audio file, folder, or manifest of any supported kind.", argument=True)
+    output: str = option(MISSING, "Folder for the shards, new or of an interrupted preparation.", argument=True)
+    root: Path | str | None = option(None, "Where relative paths of a list start.")
+    resample: bool = option(False, "Copy everything as 16 kHz mono FLAC; else files stay as they are.")
+    accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
+    copy: bool = option(True, "Copy audio into tar shards, or only name the files.")
+    shard_size: int = option(1000, "Utterances per shard.", ge=1)
+    workers: int | None = option(None, "Processes that decode; by default one per processor.", ge=1)
+
+    @property
+    def audio(self) -> str:
+        """What a prepared corpus says of it: `tar` where the audio is copied, `files` where it is named."""
+        return "tar" if self.copy else "files"
 
 
 def check_data(data: DataConfig) -> list[str]:

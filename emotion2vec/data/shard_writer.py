@@ -9,16 +9,18 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion2vec.audio.decode import Note, describe_content
-from emotion2vec.audio.decode.reading import read_header
+from emotion2vec.audio.decode.reading import Header, read_header
 from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.data.config import PrepareOptions
 from emotion2vec.data.cuts import load_cut, make_cut
 from emotion2vec.data.shards import INDEX, SHAR_FOLDER, shard_name
 from emotion2vec.errors import AudioError
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 WORK_FOLDER = ".prepare"
 """Where a preparation keeps what is not complete yet, below its output."""
+
+HEADERS = 10_000
+"""Files whose headers a process remembers."""
 
 QUIET = 2.0**-8
 """Peak below which 24 bits are not enough: they leave it less than 16."""
@@ -55,24 +60,8 @@ class ShardSummary:
     notes: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShardOptions:
-    """How shards are written.
-
-    Attributes:
-        audio: `tar` to copy the audio, `files` to name it.
-        resample: copy all audio as 16 kHz mono; otherwise segments are, and what needs more than libsndfile, while
-            other whole files keep their bytes.
-        accept_damaged: take what can be decoded of damaged files.
-    """
-
-    audio: str
-    resample: bool
-    accept_damaged: bool
-
-
 def write_shard(
-    number: int, utterances: Sequence[Utterance], output: Path, options: ShardOptions, stopped: Callable[[], bool]
+    number: int, utterances: Sequence[Utterance], output: Path, options: PrepareOptions, stopped: Callable[[], bool]
 ) -> ShardSummary | None:
     """Decode every utterance, and write those that are sound.
 
@@ -153,7 +142,7 @@ def _validated(utterance: Utterance, accept_damaged: bool) -> tuple[Cut, np.ndar
     from lhotse import SupervisionSegment
 
     notes: list[Note] = []
-    cut = make_cut(utterance, read_header(utterance.path, str(utterance.audio), accept_damaged=accept_damaged))
+    cut = make_cut(utterance, _header(utterance.path, accept_damaged))
     if round(cut.duration * SAMPLE_RATE) < MIN_SAMPLES:
         raise AudioError(f"too short, {cut.duration:g} s, expected at least {MIN_SAMPLES / SAMPLE_RATE:g} s")
     waveform = load_cut(cut, accept_damaged=accept_damaged, notes=notes)
@@ -170,6 +159,15 @@ def _validated(utterance: Utterance, accept_damaged: bool) -> tuple[Cut, np.ndar
             )
         ]
     return cut, waveform, notes
+
+
+@lru_cache(maxsize=HEADERS)
+def _header(path: Path, accept_damaged: bool) -> Header | AudioError:
+    """Header of a file, or why it has none; the utterances of a long recording share it, and some are read whole."""
+    try:
+        return read_header(path, str(path), accept_damaged=accept_damaged)
+    except AudioError as error:
+        return error
 
 
 def _is_plain(utterance: Utterance) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emotion2vec.checkpoint.formats.write_fairseq import write_fairseq
-from emotion2vec.checkpoint.formats.write_funasr import write_funasr
-from emotion2vec.checkpoint.formats.write_huggingface import write_huggingface
-from emotion2vec.checkpoint.loading import chosen_weights
+from emotion2vec.checkpoint.formats.fairseq import write_fairseq
+from emotion2vec.checkpoint.formats.funasr import write_funasr
+from emotion2vec.checkpoint.formats.huggingface import write_huggingface
 from emotion2vec.checkpoint.native import save_model
-from emotion2vec.checkpoint.source import Source, read_source
+from emotion2vec.checkpoint.opening import read_source
+from emotion2vec.checkpoint.source import Source
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.program import write_graph
 from emotion2vec.files import check_folder_name
@@ -52,7 +52,7 @@ def convert(source: str | Path, output: str | Path, *, to: str, use: str = "stud
     target = Path(output)
     _check_output(target, to)
     found = read_source(source)
-    weights = chosen_weights(found, use)
+    weights = found.weights(use)
     _check_complete(found)
     notes = list(found.notes)
     if use == "teacher":
@@ -71,7 +71,7 @@ def _check_output(target: Path, to: str) -> None:
 
 def _check_complete(found: Source) -> None:
     """Refuse weights that do not fit their own dimensions, before anything is written."""
-    from emotion2vec.checkpoint.native import check_weights
+    from emotion2vec.checkpoint.weights import check_weights
     from emotion2vec.model.encoder import Emotion2vec
     from emotion2vec.model.shapes import shapes_alone
 

@@ -9,7 +9,7 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion2vec.checkpoint.loading import load_model
+from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import ConfigError
 from emotion2vec.exporting.onnx import INSTALL, missing_packages, write_onnx
 from emotion2vec.exporting.program import write_program

@@ -16,6 +16,7 @@ from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride, receptive_field
 from emotion2vec.audio.samples import NORMALIZE_EPS
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer
+from emotion2vec.model.heads import masked_mean
 from emotion2vec.version import __version__
 
 INPUTS = ("waveforms", "lengths")
@@ -51,17 +52,17 @@ class NetworkPath(nn.Module):
         Returns:
             Frames (B, T, D), zero in the padding, and with utterance tokens what stands at them (B, N, D).
         """
-        frames, tokens, _ = self._encode(waveforms, lengths)
+        frames, tokens, _, _ = self._encode(waveforms, lengths)
         return (frames, tokens) if self.model.config.tokens else (frames,)
 
-    def _encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode normalized waveforms (B, S) to frames (B, T, D), tokens (B, N, D) and frame counts (B,)."""
+    def _encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Encode normalized waveforms (B, S) to frames (B, T, D), tokens (B, N, D), padding (B, T) and counts (B,)."""
         local = self.model.frontend.project(self._cnn(waveforms))  # (B, T, D)
         counts = self.model.frame_counts(lengths)  # (B,)
         hidden = torch.arange(local.shape[1], device=local.device) >= counts.unsqueeze(1)  # (B, T)
         x = self.model.backbone(local, padding=hidden).x  # (B, N+T, D)
         tokens = self.model.config.tokens
-        return x[:, tokens:].masked_fill(hidden.unsqueeze(2), 0.0), x[:, :tokens], counts
+        return x[:, tokens:].masked_fill(hidden.unsqueeze(2), 0.0), x[:, :tokens], hidden, counts
 
     def _cnn(self, waveforms: Tensor) -> Tensor:
         """Run the CNN: (B, S) to (B, T, C)."""
@@ -93,8 +94,8 @@ class WholePath(NetworkPath):
             with a head scores (B, C).
         """
         padding = torch.arange(waveforms.shape[1], device=waveforms.device) >= lengths.unsqueeze(1)  # (B, S)
-        frames, _, counts = self._encode(_normalized(waveforms, padding, lengths), lengths)
-        utterance = frames.sum(dim=1) / counts.unsqueeze(1)  # (B, D)
+        frames, _, hidden, counts = self._encode(_normalized(waveforms, padding, lengths), lengths)
+        utterance = masked_mean(frames, hidden)  # (B, D)
         if self.model.head is None:
             return frames, utterance, counts
         return frames, utterance, counts, self.model.head.probabilities(self.model.head.of_pooled(utterance))

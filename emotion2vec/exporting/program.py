@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from emotion2vec.checkpoint.loading import build_model
+from emotion2vec.checkpoint.opening import build_model
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.exporting.agreement import Agreement, Graph, check
 from emotion2vec.exporting.network import WholePath, facts, shortest_waveforms, trace

@@ -185,7 +185,7 @@ class MeanLinear(PooledHead):
         """The head of weights (K, P) and biases (K,) that were fitted elsewhere."""
         head = cls(weight.shape[1], weight.shape[0], torch.Generator())
         head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
-        return head
+        return head.requires_grad_(False).eval()
 
     def of_pooled(self, pooled: Tensor) -> Tensor:
         """See `PooledHead`."""

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emotion2vec.checkpoint.heard import Heard
-from emotion2vec.checkpoint.loading import chosen_weights
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.pretrain.ema import Teacher
@@ -71,7 +70,7 @@ def warm_start(pretrainer: Pretrainer, config: InitConfig, say: Callable[[str], 
     source = read_source(config.from_)
     student = pretrainer.student
     _check_dimensions(config.from_, source.config, student.config)
-    offered = _renumbered(chosen_weights(source, config.use), source.config, student.config)
+    offered = _renumbered(source.weights(config.use), source.config, student.config)
     taken, differing = _take(student, offered)
     numbers = {name: value.numel() for name, value in student.state_dict().items()}
     share = sum(numbers[name] for name in taken) / sum(numbers.values())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emotion2vec.corpora.folds import SCHEMES as SCHEMES
-    from emotion2vec.corpora.named.datasets import dataset_names as dataset_names
+    from emotion2vec.corpora.named.registry import dataset_names as dataset_names
     from emotion2vec.probe.heads import HEADS as HEADS
     from emotion2vec.probe.heads import LinearHead as LinearHead
     from emotion2vec.probe.heads import LogisticRegressionHead as LogisticRegressionHead
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emotion2vec.probe.results import ProbeResult as ProbeResult
     from emotion2vec.probe.run import probe as probe
 
-_HOMES = {"SCHEMES": "corpora.folds", "dataset_names": "corpora.named.datasets"}
+_HOMES = {"SCHEMES": "corpora.folds", "dataset_names": "corpora.named.registry"}
 _HOMES |= {"ProbeResult": "probe.results", "probe": "probe.run"}
 _HEADS = ("HEADS", "LinearHead", "LogisticRegressionHead", "MlpHead", "SequenceHead", "WeightedHead")
 _HOMES |= dict.fromkeys(_HEADS, "probe.heads")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.corpora.conversations import Contexts, with_turns
-from emotion2vec.corpora.folds import Fold, make_folds, selection_fold
+from emotion2vec.corpora.folds import Fold, make_folds
 from emotion2vec.corpora.options import CorpusOptions, read_corpus
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.corpora.validation import selection_fold
 from emotion2vec.probe.audit import audit
 from emotion2vec.probe.knowledge import Knowledge
 from emotion2vec.tasks.targets import Goal, check_tests, make_goal, with_values

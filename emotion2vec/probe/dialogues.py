@@ -6,17 +6,17 @@ N: clips. R: rows of all clips, one per clip or one per stretch of frames. D: ch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from emotion2vec.corpora.conversations import Contexts, Turn
+from emotion2vec.model.dialogue import Dialogue
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.problem import Fitted, Problem
+from emotion2vec.probe.training import Schedule, train
 from emotion2vec.tasks.scaling import Scaling
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,13 @@ class DialogueHead:
 
     def fit(self, data: Rows, problem: Problem) -> Fitted:
         """Train, keep the epoch best on validation, predict the turns of the test."""
-        import torch
-
-        from emotion2vec.model.dialogue import Dialogue
-        from emotion2vec.probe.training import Schedule, train
-
         assert problem.contexts is not None, "the kinds of a head say what it learns"
         scaling = None
         if problem.standardize:
             scaling = Scaling.of(data.values[data.of(problem.contexts.heard(problem.train))])
         values = torch.from_numpy(data.values if scaling is None else scaling.apply(data.values)).to(data.device)
         heard = heard_turns(data, values, problem.contexts)
-        generator = torch.Generator().manual_seed(problem.seed)
-        head = Dialogue(values.shape[1], self.hidden, problem.outputs, generator).to(data.device)
+        head = Dialogue(values.shape[1], self.hidden, problem.outputs, problem.generator()).to(data.device)
 
         def scores_of(clips: Tensor) -> Tensor:
             turns, own = zip(*(heard[clip] for clip in clips.tolist()), strict=True)
@@ -103,8 +97,6 @@ class DialogueHead:
 
 def heard_turns(data: Rows, values: Tensor, contexts: Contexts) -> list[tuple[list[Tensor], list[bool]]]:
     """For every clip (N) the turns that are heard, rows of `values` (R, D), and whether each is the speaker's own."""
-    import torch
-
     known: dict[tuple[int, ...], Tensor] = {}
 
     def rows(turn: Turn) -> Tensor:

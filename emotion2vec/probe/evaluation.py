@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion2vec.corpora.folds import Fold, validation_split
+from emotion2vec.corpora.folds import Fold
+from emotion2vec.corpora.validation import validation_split
 from emotion2vec.devices import HOST, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe.corpus import ProbedCorpus

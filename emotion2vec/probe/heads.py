@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.model.heads import Attention, FrameMlp, LayerMix, MeanTwoLayers, Recurrent
 from emotion2vec.probe.dialogues import DialogueHead
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.logreg import LogisticRegressionHead
+from emotion2vec.probe.packed import FrameBank, mean_hidden, native_precision
 from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
+from emotion2vec.probe.training import Schedule, batch_order, train
 from emotion2vec.tasks.scaling import Scaling
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-    from emotion2vec.probe.packed import FrameBank
 
 BOTH = ("classification", "regression")
 
@@ -36,18 +35,9 @@ class Vectors:
 
     def standardized(self, fitted: np.ndarray | None) -> tuple[Tensor, Scaling | None]:
         """The vectors on their device, scaled over these clips, and what they were scaled by; None for nothing."""
-        import torch
-
         scaling = None if fitted is None else Scaling.of(self.values[fitted])
         values = self.values if scaling is None else scaling.apply(self.values)
         return torch.from_numpy(values).to(self.device), scaling
-
-
-def generator_of(problem: Problem) -> Generator:
-    """What the first weights of a network are drawn from."""
-    import torch
-
-    return torch.Generator().manual_seed(problem.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +67,8 @@ class LinearHead:
 
     def fit(self, data: Vectors, problem: Problem) -> Fitted:
         """Train, keep the weights best on validation, predict the test clips."""
-        import torch
-
-        from emotion2vec.model.heads import MeanTwoLayers
-        from emotion2vec.probe.training import Schedule, batch_order, train
-
         vectors, scaling = data.standardized(problem.train if problem.standardize and self.standardize else None)
-        head = MeanTwoLayers(vectors.shape[1], self.hidden, problem.outputs, generator_of(problem)).to(data.device)
+        head = MeanTwoLayers(vectors.shape[1], self.hidden, problem.outputs, problem.generator()).to(data.device)
         optimizer = torch.optim.Adam(head.parameters(), lr=self.lr, fused=True)
         batches = batch_order(problem.train, self.batch, problem.seed)
         schedule = Schedule(batches, self.updates, self.validate_every, clip_norm=self.clip_norm)
@@ -123,21 +108,13 @@ class MlpHead:
 
     def prepare(self, table: FeatureTable, device: str) -> FrameBank:
         """Pack the frames."""
-        from emotion2vec.probe.packed import FrameBank, native_precision
-
         return FrameBank.of(table, native_precision(device) if self.precision == "auto" else self.precision, device)
 
     def fit(self, data: FrameBank, problem: Problem) -> Fitted:
         """Train, keep the epoch best on validation, predict the test clips."""
-        import torch
-
-        from emotion2vec.model.heads import FrameMlp
-        from emotion2vec.probe.packed import mean_hidden
-        from emotion2vec.probe.training import Schedule, train
-
         scaling = data.scaling_over(problem.train) if problem.standardize and self.standardize else None
         gain, offset = data.standardization(scaling)
-        head = FrameMlp(data.channels, self.hidden, problem.outputs, generator_of(problem)).to(gain.device)
+        head = FrameMlp(data.channels, self.hidden, problem.outputs, problem.generator()).to(gain.device)
         optimizer = torch.optim.RMSprop(head.parameters(), lr=self.lr, momentum=self.momentum)
         cycle = torch.optim.lr_scheduler.CyclicLR(
             optimizer,
@@ -180,14 +157,9 @@ class WeightedHead:
 
     def fit(self, data: Vectors, problem: Problem) -> Fitted:
         """Train, keep the epoch best on validation, predict the test clips."""
-        import torch
-
-        from emotion2vec.model.heads import LayerMix
-        from emotion2vec.probe.training import Schedule, train
-
         stacked, scaling = data.standardized(problem.train if problem.standardize else None)  # (N, L, P)
         _, layers, width = stacked.shape
-        head = LayerMix(layers, width, self.hidden, problem.outputs, generator_of(problem)).to(data.device)
+        head = LayerMix(layers, width, self.hidden, problem.outputs, problem.generator()).to(data.device)
         optimizer = torch.optim.Adam(head.parameters(), lr=self.lr)
         schedule = Schedule.of_epochs(problem, self.batch, self.epochs)
         found = train(head, lambda clips: head.of_pooled(stacked[clips]), problem, optimizer, schedule, scaling)
@@ -213,21 +185,14 @@ class SequenceHead:
 
     def prepare(self, table: FeatureTable, device: str) -> FrameBank:
         """Pack the frames."""
-        from emotion2vec.probe.packed import FrameBank
-
         return FrameBank.of(table, "fp32", device)
 
     def fit(self, data: FrameBank, problem: Problem) -> Fitted:
         """Train, keep the epoch best on validation, predict the test clips."""
-        import torch
-
-        from emotion2vec.model.heads import Attention, Recurrent
-        from emotion2vec.probe.training import Schedule, train
-
         scaling = data.scaling_over(problem.train) if problem.standardize else None
         gain, offset = data.standardization(scaling)
         network = Recurrent if self.name == "gru" else Attention
-        head = network(data.channels, self.hidden, problem.outputs, generator_of(problem)).to(gain.device)
+        head = network(data.channels, self.hidden, problem.outputs, problem.generator()).to(gain.device)
         optimizer = torch.optim.Adam(head.parameters(), lr=self.lr)
         schedule = Schedule.of_epochs(problem, self.batch, self.epochs)
         return train(head, lambda clips: head(*data.padded(clips, gain, offset)), problem, optimizer, schedule, scaling)

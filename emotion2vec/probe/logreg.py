@@ -6,18 +6,16 @@ N: clips. P: channels of a clip's vector. K: classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from emotion2vec.model.heads import MeanLinear
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.problem import Fitted, Problem, inner_splits
 from emotion2vec.tasks.metrics import accuracy
 from emotion2vec.tasks.scaling import Scaling
-
-if TYPE_CHECKING:
-    from emotion2vec.model.heads import MeanLinear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +78,6 @@ class LogisticRegressionHead:
 
 def linear_head(regression: Any, outputs: int) -> MeanLinear:
     """The head whose softmax is the `predict_proba` of a fitted LogisticRegression; 0 for classes that it never saw."""
-    from emotion2vec.model.heads import MeanLinear
-
     weight, bias = np.zeros((outputs, regression.coef_.shape[1])), np.full(outputs, -np.inf)
     if len(regression.classes_) == 2:  # scikit-learn keeps the difference of two classes alone
         weight[regression.classes_[1]] = regression.coef_[0]

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from emotion2vec.corpora.conversations import Contexts
+from emotion2vec.model.heads import Head
 from emotion2vec.probe.features.table import FeatureTable
-
-if TYPE_CHECKING:
-    from emotion2vec.model.heads import Head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +47,10 @@ class Problem:
     def continuous(self) -> bool:
         """Whether values are predicted, not classes."""
         return self.labels.ndim == 2
+
+    def generator(self) -> torch.Generator:
+        """What the first weights of a network are drawn from."""
+        return torch.Generator().manual_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.model.heads import MeanLinear
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.problem import Fitted, Problem, inner_splits
@@ -39,8 +40,6 @@ class RidgeHead:
 
     def fit(self, data: np.ndarray, problem: Problem) -> Fitted:
         """Choose penalties within the training clips, fit on all of them, predict the test clips."""
-        from emotion2vec.model.heads import MeanLinear
-
         rows = np.sort(np.concatenate([problem.train, problem.valid]))
         penalties = sorted(self.grid, reverse=True)
         agreement = [

@@ -6,7 +6,6 @@ N: clips. K: classes. Q: dimensions of values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -135,44 +134,22 @@ def moments(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.stack([term.sum(axis=0) for term in terms], axis=1)  # (Q, 7)
 
 
-@dataclass(frozen=True)
-class _Spread:
-    """What rows (..., 7) of `moments` say of two series, (...) each: population (co)variances, and how far apart."""
-
-    count: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    xy: np.ndarray
-    shift: np.ndarray
-    error: np.ndarray
-    tiny: np.ndarray
-    """Below it a variance is what rounding left."""
-
-    @classmethod
-    def of(cls, sums: np.ndarray) -> _Spread:
-        count = sums[..., :1]
-        mean_x, mean_y, mean_xx, mean_yy, mean_xy, error = np.moveaxis(sums[..., 1:] / np.maximum(count, 1), -1, 0)
-        return cls(
-            count=count[..., 0],
-            x=np.maximum(mean_xx - mean_x**2, 0),
-            y=np.maximum(mean_yy - mean_y**2, 0),
-            xy=mean_xy - mean_x * mean_y,
-            shift=mean_x - mean_y,
-            error=error,
-            tiny=1e-12 * (mean_xx + mean_yy),
-        )
-
-    @property
-    def concordances(self) -> np.ndarray:
-        """CCC; NaN for fewer than two clips."""
-        apart = self.x + self.y + self.shift**2
-        found = np.divide(2 * self.xy, apart, out=np.ones(apart.shape), where=apart > self.tiny)
-        return np.where(self.count > 1, found, np.nan)
+def _agreement(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """CCC and Pearson's correlation (...) of many rows (..., 7) of `moments` at once, see `concordance_scores`."""
+    count = sums[..., 0]
+    means = np.moveaxis(sums[..., 1:6] / np.maximum(count, 1)[..., None], -1, 0)
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = means  # (...) each
+    x, y = np.maximum(mean_xx - mean_x**2, 0), np.maximum(mean_yy - mean_y**2, 0)
+    xy, spread = mean_xy - mean_x * mean_y, x + y + (mean_x - mean_y) ** 2
+    tiny = 1e-12 * (mean_xx + mean_yy)  # below it a variance is what rounding left
+    concordance = np.divide(2 * xy, spread, out=np.ones(spread.shape), where=spread > tiny)
+    correlation = np.divide(xy, np.sqrt(x * y), out=np.zeros(spread.shape), where=np.minimum(x, y) > tiny)
+    return np.where(count > 1, concordance, np.nan), np.where(count > 1, correlation, np.nan)
 
 
 def mean_concordance(sums: np.ndarray) -> np.ndarray:
     """Mean CCC over the dimensions of many sums (..., Q, 7) of `moments`, (...); NaN for fewer than two clips."""
-    mean: np.ndarray = _Spread.of(sums).concordances.mean(axis=-1)
+    mean: np.ndarray = _agreement(sums)[0].mean(axis=-1)
     return mean
 
 
@@ -185,14 +162,10 @@ def concordance_scores(sums: np.ndarray) -> dict[str, float | None]:
     Raises:
         ValueError: no clip was counted.
     """
-    spread = _Spread.of(sums)
-    if not spread.count:
+    if not sums[0]:
         raise ValueError("no clips to score")
-    if spread.count < 2:
-        return {"CCC": None, "Pearson": None, "MAE": float(spread.error)}
-    varies = min(spread.x, spread.y) > spread.tiny
-    correlation = spread.xy / np.sqrt(spread.x * spread.y) if varies else 0.0
-    return {"CCC": float(spread.concordances), "Pearson": float(correlation), "MAE": float(spread.error)}
+    found = [None if np.isnan(value) else float(value) for value in _agreement(sums)]
+    return {"CCC": found[0], "Pearson": found[1], "MAE": float(sums[6] / sums[0])}
 
 
 def concordance(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -202,7 +175,7 @@ def concordance(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         moments(x[:, None] - origin, y[:, None] - origin)[0]
         for x, y, origin in zip(truth.T, predicted.T, origins, strict=True)
     ]
-    return np.nan_to_num(_Spread.of(np.stack(sums)).concordances)
+    return np.nan_to_num(_agreement(np.stack(sums))[0])
 
 
 MAIN_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"UA": unweighted_accuracy, "CCC": mean_concordance}

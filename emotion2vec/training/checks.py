@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.data.config import check_augment, check_data
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import check_ranges
-from emotion2vec.training.config import TrainingConfig
+from emotion2vec.training.config import ProbeConfig, TrainingConfig
 
 Idle = tuple[str, bool, str]
 """A setting by its dotted name, whether it has no effect, and why."""
@@ -42,8 +43,8 @@ def _check_run(config: TrainingConfig) -> list[str]:
         faults.append("run.strategy is fsdp and run.precision fp16, expected bf16 or fp32: no common loss scale")
     if config.validation.every and not config.validation.data:
         faults.append("validation.every is on and validation.data is empty, expected held-out audio")
-    if config.probe.every and not config.probe.arguments:
-        faults.append("probe.every is on and probe.arguments is empty, expected options such as [--table, speech.csv]")
+    if config.probe.every:
+        faults += [f"probe.every is on, but of section probe: {fault}" for fault in _probe_faults(config.probe)]
     for kind, every in (("validation", config.validation.every), ("probe", config.probe.every)):
         if config.checkpoint.keep_best == kind and (not every or every % config.checkpoint.every):
             faults.append(
@@ -51,6 +52,15 @@ def _check_run(config: TrainingConfig) -> list[str]:
                 f"({config.checkpoint.every})"
             )
     return faults
+
+
+def _probe_faults(probe: ProbeConfig) -> list[str]:
+    """What is wrong with the probe, as far as can be told before there is a model."""
+    faults = [] if probe.seed else ["seed is empty, expected at least one number"]
+    wanted = [f"targets {', '.join(probe.target)}"] * bool(probe.target) + ["a context"] * bool(probe.context)
+    if len(wanted) > 1:
+        faults.append("targets and a context are given, expected one of them")
+    return faults + (probe.faults or probe.lacking(wanted))
 
 
 def batches_per_device(config: TrainingConfig, devices: int) -> int:
@@ -97,7 +107,11 @@ def idle_settings(config: TrainingConfig) -> list[Idle]:
         ("guard.max_spikes", config.guard.spike == "stop", "guard.spike is stop, which the first spike does"),
         ("validation.data", not config.validation.every, "validation.every is 0"),
         ("validation.seconds", not config.validation.every, "validation.every is 0"),
-        ("probe.arguments", not config.probe.every, "probe.every is 0"),
+    ]
+    rules += [
+        (f"probe.{item.name}", not config.probe.every, "probe.every is 0")
+        for item in fields(config.probe)
+        if item.name != "every"
     ]
     return rules + [
         (f"augment.{kind}_{end}", getattr(augment, f"{kind}_prob") == 0, f"augment.{kind}_prob is 0")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.data.config import AugmentConfig, DataConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import build, check_ranges, fault_list, option, read_override, read_yaml
@@ -126,12 +127,19 @@ class ValidationConfig:
 
 
 @dataclass(kw_only=True)
-class ProbeConfig:
-    """A small probe during training, in a process of its own beside it."""
+class ProbeConfig(CorpusOptions):
+    """A small probe during training, in a process beside it: a corpus, and options of `emotion2vec probe`."""
 
     every: int = option(0, "updates between probes; 0 never probes", ge=0)
-    arguments: list[str] = option([], "options of `emotion2vec probe`, such as [--dataset, emodb, --root, EMODB]")
     threads: int = option(1, "threads of the probing process", ge=1)
+    target: list[str] = option([], "values to predict, such as arousal, in place of classes")
+    context: int = option(0, "predict a turn of a conversation from that many turns before it", ge=0)
+    folds: str = option("speaker", "how the corpus is split, such as speaker, speaker:5, session or official")
+    head: list[str] = option([], "heads, such as mlp or logreg; empty for the probe's own choice")
+    seed: list[int] = option([0], "seeds whose mean scores are taken", ge=0)
+    layer: str = option("last", "last, mean, mean:N, all, or a block number from 0")
+    pooling: str = option("", "mean or mean+std over time, for logreg; empty for its own")
+    standardize: bool = option(True, "standardize channels for neural heads")
 
 
 @dataclass(kw_only=True)

@@ -28,6 +28,21 @@ STOP_SECONDS = 10.0
 """Time that a probe has to end when it is told to, in s."""
 
 
+def probe_arguments(config: ProbeConfig) -> list[str]:
+    """What the section says to probe, as options of `emotion2vec probe`."""
+    single: dict[str, object] = {
+        "dataset": config.dataset,
+        "table": config.table,
+        "emobox": config.emobox,
+        "root": config.root,
+    }
+    single |= {"context": config.context, "folds": config.folds, "layer": config.layer, "pooling": config.pooling}
+    words = [word for name, value in single.items() if value for word in (f"--{name}", str(value))]
+    for name, values in (("target", config.target), ("head", config.head), ("seed", config.seed)):
+        words += [word for value in values for word in (f"--{name}", str(value))]
+    return words if config.standardize else [*words, "--no-standardize"]
+
+
 class Prober:
     """Runs `emotion2vec probe` on the model of an update, one at a time, and appends scores to `probes.jsonl`.
 
@@ -64,7 +79,7 @@ class Prober:
             self._say(f"no probe of update {update}: its model could not be written: {error}")
             return
         scores = folder.with_suffix(".json")
-        command = [*self.command, *self.config.arguments]
+        command = [*self.command, *probe_arguments(self.config)]
         command += ["--model", str(folder), "--device", "cpu", "--output", str(scores), "--select"]
         with log:
             self._process = spawn(

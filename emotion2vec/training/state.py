@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from emotion2vec.checkpoint.native import load_weights
+from emotion2vec.checkpoint.weights import load_weights
 from emotion2vec.errors import CheckpointError
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.strategy import whole

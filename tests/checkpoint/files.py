@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emotion2vec.checkpoint.formats.names import state_to_fairseq
+from emotion2vec.checkpoint.formats.data2vec.names import state_to_fairseq
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.pretrain.config import PretrainConfig

@@ -15,13 +15,17 @@ from typer.testing import CliRunner
 
 import emotion2vec
 from emotion2vec.checkpoint import save_model
-from emotion2vec.checkpoint.formats.names import state_to_fairseq
-from emotion2vec.checkpoint.provenance import licence
-from emotion2vec.checkpoint.source import Source, read_source
+from emotion2vec.checkpoint.card import licence
+from emotion2vec.checkpoint.formats.data2vec.names import state_to_fairseq
+from emotion2vec.checkpoint.formats.data2vec.to_settings import model_settings
+from emotion2vec.checkpoint.opening import read_source
+from emotion2vec.checkpoint.source import Source
 from emotion2vec.cli import app
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.convert import WRITERS, convert
+from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.pretrain.config import EmaConfig, LossConfig, MaskConfig
 from emotion2vec.pretrain.network import Pretrainer
 
 LABELS = ("生气/angry", "happy", "unuse_0", "<unk>")
@@ -239,3 +243,17 @@ def test_command_line(native: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "native -> fairseq" in done.output and "no head" in done.output
     assert read_source(tmp_path / "out.pt").labels == LABELS
+
+
+def test_what_fairseq_is_told_of_training_is_the_base_recipe() -> None:
+    ema, mask = EmaConfig(), MaskConfig()
+    settings = model_settings(Source("native", Path(), [], Emotion2vecConfig(), {}))
+    told = [settings[key] for key in ("clone_batch", "ema_decay", "ema_end_decay", "ema_anneal_end_step")]
+    assert told == [mask.views, ema.decay, ema.end_decay, ema.anneal_updates]
+    assert settings["average_top_k_layers"] == LossConfig().top_k
+    audio = settings["modalities"]["audio"]
+    assert [audio[key] for key in ("mask_prob", "mask_prob_adjust", "mask_length")] == [
+        mask.prob,
+        mask.adjust,
+        mask.span,
+    ]

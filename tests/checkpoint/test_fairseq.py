@@ -17,8 +17,8 @@ from networks import waveforms
 from safetensors.torch import load_file, save_file
 
 from emotion2vec.checkpoint import load_model
-from emotion2vec.checkpoint.formats.fairseq_settings import cnn_layers
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.formats.data2vec.from_settings import cnn_layers
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.model.encoder import Emotion2vec
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from emotion2vec.checkpoint import hub, load_model, save_model
 from emotion2vec.checkpoint.info import describe_model
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.settings import to_dict
 
@@ -192,18 +192,18 @@ def test_a_path_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_info(funasr: Path, huggingface: Path) -> None:
     (funasr / "README.md").write_text("---\nlicense: other\nlicense_name: model-license\ntasks:\n- x\n---\n# Card\n")
     facts = describe_model(funasr)
-    assert facts["format"] == "Hugging Face, safetensors (float32)"  # config.json is there too, in this test
+    assert facts.format == "Hugging Face, safetensors (float32)"  # config.json is there too, in this test
     (funasr / "config.json").unlink()
     facts = describe_model(funasr)
-    assert facts["format"] == "FunASR, pickle (float32)" and facts["pickle"].startswith("yes")
-    assert facts["labels"] == "angry, unuse_0, happy" and facts["licence"] == "model-license"
-    assert facts["parameters"]["head"] == 3 * 48 + 3
+    assert facts.format == "FunASR, pickle (float32)" and facts.pickle.startswith("yes")
+    assert facts.labels == ("angry", "unuse_0", "happy") and facts.licence == "model-license"
+    assert facts.parameters["head"] == 3 * 48 + 3
     expected = hashlib.sha256((funasr / "model.pt").read_bytes()).hexdigest()
-    assert facts["files"]["model.pt"]["sha256"] == expected
+    assert facts.files["model.pt"].sha256 == expected
     (funasr / "README.md").unlink()
-    assert describe_model(funasr)["licence"] == "unknown"
+    assert describe_model(funasr).licence == "unknown"
     (funasr / "LICENSE").write_text("\nMIT License\n")
-    assert describe_model(funasr)["licence"] == "MIT License"
+    assert describe_model(funasr).licence == "MIT License"
 
 
 def test_info_does_not_describe_what_does_not_load(funasr: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from checkpoint.archives import call, integers, program, storage, tensor, text, write_legacy, write_zip
 
 from emotion2vec.checkpoint import load_model
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.errors import CheckpointError
 
 MARKER = "it_ran"

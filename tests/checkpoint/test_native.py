@@ -11,7 +11,7 @@ from networks import tiny_config
 from safetensors.torch import load_file, save_file
 
 from emotion2vec.checkpoint import load_model, save_model
-from emotion2vec.checkpoint.formats.names import state_from_fairseq
+from emotion2vec.checkpoint.formats.data2vec.names import state_from_fairseq
 from emotion2vec.checkpoint.info import describe_model
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.encoder import Emotion2vec
@@ -120,11 +120,11 @@ def test_unknown_fairseq_names_are_refused() -> None:
 
 def test_description(model: Emotion2vec, folder: Path) -> None:
     facts = describe_model(folder)
-    assert facts["parameters"]["total"] == sum(p.numel() for p in model.parameters())
-    assert facts["parameters"]["utterance tokens"] == 320
-    assert "other" not in facts["parameters"]
-    assert facts["frames_per_second"] == 50
-    assert len(facts["files"]["model.safetensors"]["sha256"]) == 64
+    assert facts.parameters["total"] == sum(p.numel() for p in model.parameters())
+    assert facts.parameters["utterance tokens"] == 320
+    assert "other" not in facts.parameters
+    assert facts.frames_per_second == 50
+    assert len(facts.files["model.safetensors"].sha256) == 64
 
 
 def test_shipped_tiny_model(root: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from emotion2vec.corpora.folds import make_folds
 from emotion2vec.corpora.lists.emobox import read_emobox
-from emotion2vec.corpora.named.annotated import IEMOCAP_CLIPS, MELD_CLIPS
+from emotion2vec.corpora.named import iemocap, meld
 from emotion2vec.errors import ManifestError
 
 
@@ -97,7 +97,7 @@ def test_the_published_metadata(shared: Path, name: str, folds: int) -> None:
 # EmoBox could not decode two of MELD's videos.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "count", "classes", "speakers"), [("iemocap", IEMOCAP_CLIPS, 4, 10), ("meld", MELD_CLIPS - 2, 7, 0)]
+    ("name", "count", "classes", "speakers"), [("iemocap", iemocap.CLIPS, 4, 10), ("meld", meld.CLIPS - 2, 7, 0)]
 )
 def test_the_published_metadata_agrees_with_the_readers(
     shared: Path, tmp_path: Path, name: str, count: int, classes: int, speakers: int

@@ -9,8 +9,9 @@ import pytest
 
 from emotion2vec.corpora import folds as schemes
 from emotion2vec.corpora.audit import audit_split
-from emotion2vec.corpora.folds import Fold, balanced_groups, validation_split
+from emotion2vec.corpora.folds import Fold, balanced_groups
 from emotion2vec.corpora.utterance import Corpus, Utterance
+from emotion2vec.corpora.validation import validation_split
 from emotion2vec.errors import ConfigError
 
 

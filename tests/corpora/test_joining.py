@@ -12,9 +12,10 @@ import pytest
 from probe.conversations import write_tone
 from probe.stand_in import run_plan
 
-from emotion2vec.corpora.folds import make_folds, validation_split
+from emotion2vec.corpora.folds import make_folds
 from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.utterance import Corpus, Utterance
+from emotion2vec.corpora.validation import validation_split
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe.benchmark.plan import load_plan
 
@@ -117,7 +118,7 @@ def test_emobox_balanced_sets(tmp_path: Path) -> None:
     assert [clip.file for clip in found.utterances if clip.split == "test"] == ["a/0/sad.wav", "a/1/happy.wav"]
     assert list(found.left_out) == ["a/7/sad.wav"]
     listed.write_text('{"wav": "0/sad.wav"}')
-    with pytest.raises(ManifestError, match="expected JSON Lines with wav_filename: KeyError"):
+    with pytest.raises(ManifestError, match="JSON Lines with wav_filename: line 1: wav_filename is None, expected a"):
         join_corpora(parts, "x")
     listed.write_text('{"wav_filename": "other.wav"}')
     with pytest.raises(ManifestError, match=r"none of its 1 clips is in a, such as other\.wav"):

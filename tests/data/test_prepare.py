@@ -16,7 +16,9 @@ from signals import start_child
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.utterance import Utterance
-from emotion2vec.data import prepare as module
+from emotion2vec.data import prepare_workers as module
+from emotion2vec.data import shard_writer
+from emotion2vec.data.config import PrepareOptions
 from emotion2vec.data.prepare import _plan, prepare
 from emotion2vec.data.shard_writer import write_shard
 from emotion2vec.data.shards import ShardSource
@@ -143,6 +145,21 @@ def test_nothing_usable(tmp_path: Path) -> None:
         prepare(tmp_path / "speech", tmp_path / "out", workers=1)
 
 
+def test_the_header_of_a_recording_is_read_once_for_all_its_utterances(
+    write_audio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read, original = write_audio("long.flac", seconds=4.0), [], shard_writer.read_header
+    monkeypatch.setattr(
+        shard_writer, "read_header", lambda *rest, **more: (read.append(rest), original(*rest, **more))[1]
+    )
+    for name in (".prepare", "shar"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    listed = [Utterance(id=f"s{number}", audio=path, start=float(number), duration=1.0) for number in range(4)]
+    options = PrepareOptions(source=path, output=str(tmp_path / "out"))
+    summary = write_shard(0, listed, tmp_path / "out", options, lambda: False)
+    assert summary is not None and summary.seconds == [1.0] * 4 and len(read) == 1
+
+
 def test_continued_is_uninterrupted(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(speech, tmp_path / "whole", shard_size=3, workers=1)
     written: list[int] = []
@@ -246,6 +263,8 @@ def test_what_shards_hold_decides_the_plan(speech: Path) -> None:
     digests = [_plan([replace(plain, **{name: value})])["digest"] for name, value in changed.items()]
     assert len({_plan([plain])["digest"], *digests}) == 1 + len(changed)
     assert _plan([replace(plain, text="never stored")]) == _plan([plain])
+    digest = _plan([Utterance(id="x", audio=Path("/none/x.wav"), start=1.5, label="sad")])["digest"]
+    assert digest == "98a4a58eced462164649450a438d9238"  # preparations of earlier versions go on
 
 
 def test_the_index_is_small(speech: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model, save_model
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.exporting.convert import convert
 from emotion2vec.model.encoder import Emotion2vec
 

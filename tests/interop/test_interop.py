@@ -16,7 +16,7 @@ from networks import tiny_config
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model, save_model
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.exporting.convert import convert
 from emotion2vec.integrations.fairseq import user_dir
 from emotion2vec.model.encoder import Emotion2vec

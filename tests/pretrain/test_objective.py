@@ -161,11 +161,13 @@ def test_utterance_loss_formula(kind: str, tokens: int) -> None:
     assert utterance_loss_sum(kind, outputs, frames, target).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("cnn", ["optim.cnn_lr_scale=1", "optim.cnn_lr_scale=0", "optim.cnn_grad_scale=0"])
 @pytest.mark.parametrize(("kind", "tokens"), [("token", 1), ("chunk", 3), ("global", 0), ("none", 2)])
-def test_pretrainer_trains_with_every_utterance_loss(kind: str, tokens: int) -> None:
+def test_pretrainer_trains_with_every_utterance_loss(kind: str, tokens: int, cnn: str) -> None:
+    """Every parameter that is to train gets a gradient, for which several processes wait, a frozen CNN or not."""
     torch.manual_seed(0)
     model = Pretrainer(
-        tiny_config(f"loss.utterance={kind}", f"model.tokens={tokens}", "loss.utterance_target=layernorm")
+        tiny_config(f"loss.utterance={kind}", f"model.tokens={tokens}", "loss.utterance_target=layernorm", cnn)
     )
     x = waveforms(2, 8_000)
     mask = batch_masks(["a", "b"], frame_count(8_000), MaskConfig(views=2), seed=0, update=1)

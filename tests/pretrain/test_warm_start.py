@@ -13,7 +13,7 @@ from networks import tiny_config
 
 from emotion2vec.checkpoint import save_model
 from emotion2vec.checkpoint.heard import Heard
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.encoder import Emotion2vec

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from emotion2vec.cli import app
 from emotion2vec.corpora.conversations import Contexts, with_turns
 from emotion2vec.corpora.folds import Fold
-from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.model.dialogue import Dialogue
@@ -204,7 +204,7 @@ def test_the_network_is_two_grus(corpus: tuple[Corpus, FeatureTable]) -> None:
 
 
 def test_iemocap_is_ordered_by_time(tmp_path: Path) -> None:
-    found = read_utterances("iemocap", write_iemocap(tmp_path, is_what_is_heard), conversations=True)
+    found = read_named("iemocap", write_iemocap(tmp_path, is_what_is_heard), conversations=True)
     assert len(found.utterances) == 9 * 18 and found.classes == ("anger", "sadness")
     assert any("lists 162 utterances of IEMOCAP, expected 10039" in warning for warning in found.warnings)
     dialogue = [clip for clip in found.utterances if clip.dialogue == "Ses02F_impro01"]

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.cli import app
-from emotion2vec.corpora.folds import make_folds, selection_fold
+from emotion2vec.corpora.folds import make_folds
 from emotion2vec.corpora.utterance import Corpus, Utterance
+from emotion2vec.corpora.validation import selection_fold
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.run import pretrain
 from emotion2vec.probe import probe

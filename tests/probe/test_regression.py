@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from emotion2vec.cli import app
 from emotion2vec.corpora.lists.tables import read_table
-from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import probe
@@ -255,7 +255,7 @@ def test_iemocap_and_msp_podcast_from_their_annotations(tmp_path: Path) -> None:
             features=["logmel"],
             heads=["ridge"],
         )
-    clips = read_utterances("msp-podcast", msp, targets=["valence"]).utterances
+    clips = read_named("msp-podcast", msp, targets=["valence"]).utterances
     assert len(clips) == 48 and {clip.label for clip in clips} == {None, "anger", "neutral"}
     assert {clip.split for clip in clips} == {"train", "valid", "test"}
 

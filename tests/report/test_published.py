@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from emotion2vec.corpora.folds import scheme_fault
-from emotion2vec.corpora.named.datasets import dataset_names
+from emotion2vec.corpora.named.registry import dataset_names
 from emotion2vec.report.published import published_rows, published_scores
 from emotion2vec.tasks.metrics import METRICS
 

@@ -177,6 +177,19 @@ def test_full_disk_leaves_the_checkpoint_before_it(
     assert_same_run(tmp_path / "parts", tmp_path / "whole", 4)
 
 
+def test_a_resume_on_a_full_disk_leaves_the_folder_as_it_was(speech: Path, tmp_path: Path, small_disk: None) -> None:
+    settings = overrides(speech, tmp_path / "run", "optim.max_updates=2")
+    pretrain(load_config(None, settings))
+    names = ("config.yaml", "versions.json", "computing.json", "metrics.jsonl")
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in names}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))  # files end after 100 bytes
+    with pytest.raises(StorageError, match=r"run\.dir .*cannot be written: .*what was there is intact"):
+        pretrain(load_config(None, [*settings, "log.every=2"]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in names} == before
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.endswith(".partial")]
+
+
 def test_the_last_save_tries_again_what_the_background_could_not_write() -> None:
     written: list[int] = []
 
@@ -250,7 +263,7 @@ def test_kept_are_the_last_every_nth_and_the_best(
         "validation.every=1",
         "validation.data=x",
         "probe.every=1",
-        "probe.arguments=[x]",
+        "probe.table=x",
     ]
     folder = RunFolder(tiny_config(f"run.dir={tmp_path}", *settings))
     for update, score in enumerate([5.0, 9.0, 4.0, 1.0, 2.0, 3.0, 2.0], start=1):

@@ -19,7 +19,7 @@ from signals import start_child
 
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.heard import read_heard
-from emotion2vec.checkpoint.source import read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.metrics import refuse_collapse

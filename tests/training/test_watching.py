@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from emotion2vec.pretrain.metrics import UpdateSums, UtteranceCovariance, covari
 from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.run import pretrain
 from emotion2vec.pretrain.work import decoder_flops, utterance_flops
-from emotion2vec.training.config import GuardConfig
+from emotion2vec.training.config import GuardConfig, ProbeConfig
 from emotion2vec.training.guards import SpikeGuard
 from emotion2vec.training.metrics import Moments
 from emotion2vec.training.plot import curves, plot_run, smooth
@@ -141,12 +142,14 @@ def test_probes_run_beside_and_are_logged(tmp_path: Path, monkeypatch: pytest.Mo
     script.write_text(
         "import json, sys; from pathlib import Path\n"
         "words = sys.argv[1:]; model = Path(words[words.index('--model') + 1])\n"
-        "assert (model / 'model.safetensors').is_file() and '--table' in words and '--select' in words\n"
+        "assert (model / 'model.safetensors').is_file() and '--select' in words\n"
+        "chosen = ['--table', 'x.csv', '--folds', 'speaker', '--layer', 'last', '--head', 'mlp', '--head', 'logreg']\n"
+        "assert words[:13] == [*chosen, '--seed', '0', '--no-standardize'], words\n"
         "scores = {'WA': 1.0, 'UA': 2.0, 'WF1': 3.0}\n"
         "document = {'mean': scores, 'selection': {'keys': [5, 7]}}\n"
         "Path(words[words.index('--output') + 1]).write_text(json.dumps(document))\n"
     )
-    config = tiny_config("probe.every=2", "probe.arguments=[--table, x.csv]")
+    config = tiny_config("probe.every=2", "probe.table=x.csv", "probe.head=[mlp,logreg]", "probe.standardize=false")
     prober, said = Prober(config.probe, tmp_path / "probes.jsonl", print), []
     prober._say = said.append
     prober.command = [sys.executable, str(script)]
@@ -162,6 +165,39 @@ def test_probes_run_beside_and_are_logged(tmp_path: Path, monkeypatch: pytest.Mo
     prober.start(6, config.model, Pretrainer(config).student.state_dict())
     assert prober.poll(wait=True) is None
     assert "the probe of update 6 failed (exit code 3" in said[-1]
+
+
+def test_every_option_of_the_section_is_one_of_the_command() -> None:
+    """Typer reads what the job says, so that a probe does not fail for a word that is none."""
+    from typer.main import get_command
+
+    from emotion2vec.cli import app
+
+    options = [
+        option for word in get_command(app).commands["probe"].params for option in (*word.opts, *word.secondary_opts)
+    ]  # type: ignore[attr-defined]
+    names = {item.name for item in dataclasses.fields(ProbeConfig)} - {"every", "threads"}
+    assert {f"--{name}" for name in names} | {"--no-standardize"} <= set(options)
+
+
+def test_scores_are_logged_under_the_update_that_was_probed(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe of update 3 that finishes after the last, 4."""
+    from lightning.fabric import Fabric
+
+    logged: list[tuple[int, set[str]]] = []
+    monkeypatch.setattr(Fabric, "log_dict", lambda self, metrics, step: logged.append((step, set(metrics))))
+    monkeypatch.setattr(Prober, "start", lambda self, update, *rest: setattr(self, "update", update))
+
+    def poll(self: Prober, *, wait: bool = False) -> tuple[int, dict[str, float]] | None:
+        done, self.update = (self.update, None) if wait and self.update else (None, self.update)
+        return None if done is None else (done, {"UA": 50.0})
+
+    monkeypatch.setattr(Prober, "poll", poll)
+    pretrain(load_config(None, overrides(speech, tmp_path, "probe.every=3", "probe.table=x.csv")))
+    assert [step for step, names in logged if "probe_UA" in names] == [3]
+    assert [step for step, names in logged if "loss" in names] == [1, 2, 3, 4]
 
 
 def test_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,7 +233,10 @@ def test_options_that_change_no_number(speech: Path, tmp_path: Path, setting: st
     [
         (["run.strategy=fsdp", "run.precision=fp16"], "run.strategy is fsdp and run.precision fp16"),
         (["validation.every=5"], "validation.every is on and validation.data is empty"),
-        (["probe.every=5"], "probe.every is on and probe.arguments is empty"),
+        (["probe.every=5"], "probe.every is on, but of section probe: expected one of dataset, table, emobox or root"),
+        (["probe.every=5", "probe.dataset=emodb"], "root is missing, expected the folder of the audio of emodb"),
+        (["probe.every=5", "probe.root=x", "probe.target=[arousal]"], "targets arousal need a dataset or a table"),
+        (["probe.every=5", "probe.arguments=[--table, x.csv]"], "unknown key probe.arguments"),
         (["checkpoint.keep_best=probe"], "expected a multiple of checkpoint.every"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Checkpoint files: fairseq's, and weights alone as `torch.save` or safetensors keep them, read without fairseq.
+"""Checkpoint files: fairseq's, read and written without fairseq, and weights alone as others save them, read.
 
 H: heads.
 """
@@ -10,16 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from emotion2vec.checkpoint.formats.fairseq_settings import Settings, decoder_faults, find_settings, translate
-from emotion2vec.checkpoint.formats.fairseq_weights import Weights, decoder_dimensions, dimensions_of, sort_weights
-from emotion2vec.checkpoint.formats.names import state_from_fairseq
-from emotion2vec.checkpoint.pickle.mapped import MappedFile, map_safetensors
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.checkpoint.formats.data2vec.from_settings import Settings, decoder_faults, find_settings, translate
+from emotion2vec.checkpoint.formats.data2vec.names import state_from_fairseq, state_to_fairseq
+from emotion2vec.checkpoint.formats.data2vec.to_settings import model_settings
+from emotion2vec.checkpoint.formats.data2vec.weights import Weights, sort_weights
+from emotion2vec.checkpoint.mapped import MappedFile, map_safetensors
+from emotion2vec.checkpoint.pickle.records import DamagedPickle, plain
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
-from emotion2vec.checkpoint.pickle.unpickle import DamagedPickle, plain
 from emotion2vec.checkpoint.source import Source
+from emotion2vec.checkpoint.weights import (
+    decoder_dimensions,
+    decoder_names,
+    dimensions_of,
+    plain_tensors,
+    split_head,
+)
 from emotion2vec.errors import CheckpointError
+from emotion2vec.files import complete_file
 from emotion2vec.model.config import Emotion2vecConfig
 
 _STATES = ("model", "state_dict", "model_state_dict")
@@ -170,3 +181,40 @@ def _spread_alibi_scale(weights: Weights, config: Emotion2vecConfig, notes: list
         if scale is not None and scale.shape == (1,) and config.heads > 1:
             part["backbone.alibi_scale"] = scale.repeat(config.heads)  # (1,) -> (H,)
             notes.append("one ALiBi scale for all heads in the file, given to each of them")
+
+
+def write_fairseq(source: Source, path: Path) -> list[str]:
+    """Write `source` as a fairseq `.pt` that `data2vec_multi` loads: student, decoder, and teacher under `_ema`.
+
+    Returns:
+        What a user should know about what was left out.
+    """
+    head, encoder = split_head(source.student)
+    model: dict[str, Any] = plain_tensors(state_to_fairseq(encoder | decoder_names(source.decoder)))
+    if source.teacher:
+        model["_ema"] = plain_tensors(state_to_fairseq(source.teacher), float32=True)
+    state: dict[str, Any] = {
+        "args": None,
+        "cfg": {
+            "model": {"_name": "data2vec_multi", **model_settings(source)},
+            "task": {"_name": "audio_pretraining", "data": "", "normalize": True, "sample_rate": SAMPLE_RATE},
+        },
+        "model": model,
+        "criterion": {},
+        "optimizer_history": [
+            {
+                "criterion_name": "ModelCriterion",
+                "optimizer_name": "FairseqAdam",
+                "lr_scheduler_state": {"best": None},
+                "num_updates": 0,
+            }
+        ],
+        "task_state": {},
+        "extra_state": {"epoch": 1},
+        "last_optimizer_state": None,
+    }
+    if head:
+        state[HEAD_KEY] = {"head": plain_tensors(state_to_fairseq(head)), "labels": list(source.labels)}
+    with complete_file(path) as partial:
+        torch.save(state, partial)
+    return ["fairseq's data2vec 2.0 has no head: it is kept in the file, and fairseq ignores it"] if head else []

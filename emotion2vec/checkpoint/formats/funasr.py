@@ -1,4 +1,4 @@
-"""FunASR's and ModelScope's folders of emotion2vec models, read without FunASR."""
+"""FunASR's and ModelScope's folders of emotion2vec models, read and written without FunASR."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
+
+from emotion2vec.checkpoint.card import model_card
+from emotion2vec.checkpoint.formats.data2vec.from_settings import find_settings
+from emotion2vec.checkpoint.formats.data2vec.names import state_to_fairseq
+from emotion2vec.checkpoint.formats.data2vec.to_settings import model_settings
 from emotion2vec.checkpoint.formats.fairseq import assemble, open_weights
-from emotion2vec.checkpoint.formats.fairseq_settings import find_settings
 from emotion2vec.checkpoint.source import Source
+from emotion2vec.checkpoint.weights import decoder_names, plain_tensors, split_head
 from emotion2vec.errors import CheckpointError
+from emotion2vec.files import complete_folder
 
 CONFIG_FILE = "config.yaml"
 CONFIGURATION_FILE = "configuration.json"
 WEIGHTS_FILES = ("model.pt", "emotion2vec_base.pt")
 TOKENS_FILE = "tokens.txt"
+PREFIX = "d2v_model."
+"""In front of every weight but the head's in folders of ours; `scope_map` tells FunASR to take it off."""
 
 
 def read_funasr(folder: Path) -> Source:
@@ -47,8 +57,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is no such file.
     """
-    import yaml
-
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -99,3 +107,57 @@ def _labels(folder: Path, outputs: int) -> tuple[str, ...]:
     if len(labels) != outputs:
         raise CheckpointError(f"{path}: {len(labels)} labels, expected {outputs}, one for each output of the head")
     return tuple(labels)
+
+
+def write_funasr(source: Source, folder: Path) -> list[str]:
+    """Write `config.yaml`, `configuration.json`, `model.pt`, a card and, with a head, `tokens.txt`.
+
+    Returns:
+        What a user should know about what was left out.
+
+    Raises:
+        CheckpointError: labels that FunASR's `tokens.txt` cannot hold, or dimensions that its settings cannot say.
+    """
+    _check_labels(source)
+    head, encoder = split_head(source.student)
+    encoder = state_to_fairseq(encoder | decoder_names(source.decoder))
+    weights = {PREFIX + name: value for name, value in encoder.items()} | state_to_fairseq(head)
+    settings: dict[str, Any] = {
+        "model": "Emotion2vec",
+        "model_conf": {"_name": None, **model_settings(source), "skip_ema": True, "normalize": True},
+        "scope_map": [PREFIX, "none"],
+    }
+    files = {"init_param": WEIGHTS_FILES[0], "config": CONFIG_FILE}
+    if source.labels:
+        settings["tokenizer"] = "CharTokenizer"
+        # FunASR wants one of the labels to stand for what it does not know; nothing of an emotion model reads it.
+        unknown = "<unk>" if "<unk>" in source.labels else source.labels[-1]
+        settings["tokenizer_conf"] = {"unk_symbol": unknown, "split_with_space": True}
+        files |= {"tokenizer_conf": {"token_list": TOKENS_FILE}}  # type: ignore[dict-item]
+    configuration = {
+        "framework": "pytorch",
+        "task": "emotion-recognition",
+        "model": {"type": "funasr"},
+        "pipeline": {"type": "funasr-pipeline"},
+        "file_path_metas": files,
+    }
+    with complete_folder(folder) as partial:
+        torch.save({"model": plain_tensors(weights)}, partial / WEIGHTS_FILES[0])
+        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        (partial / CONFIG_FILE).write_text(text, encoding="utf-8")
+        (partial / CONFIGURATION_FILE).write_text(json.dumps(configuration, indent=1) + "\n", encoding="utf-8")
+        if source.labels:
+            (partial / TOKENS_FILE).write_text("\n".join(source.labels) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(model_card(source, "funasr"), encoding="utf-8")
+    return ["the teacher is left out: FunASR has no use for it"] if source.teacher else []
+
+
+def _check_labels(source: Source) -> None:
+    faults = [
+        f"label {label!r} has line breaks or spaces at its end"
+        for label in source.labels
+        if label != label.rstrip() or len(label.splitlines()) != 1
+    ]
+    faults += [f"label {label!r} is there twice" for label in {x for x in source.labels if source.labels.count(x) > 1}]
+    if faults:
+        raise CheckpointError(f"{source.path}: FunASR's tokens.txt cannot hold these labels: {'; '.join(faults)}")

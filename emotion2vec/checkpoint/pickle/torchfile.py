@@ -15,7 +15,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from emotion2vec.checkpoint.pickle.mapped import MappedFile
+from emotion2vec.checkpoint.mapped import MappedFile
 from emotion2vec.checkpoint.pickle.unpickle import DamagedPickle, read_pickle
 from emotion2vec.errors import CheckpointError
 

@@ -8,44 +8,11 @@ from __future__ import annotations
 
 import pickletools
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import IO, Any
 
+from emotion2vec.checkpoint.pickle.records import DamagedPickle, Name, Record
 from emotion2vec.errors import CheckpointError
-
-
-class DamagedPickle(CheckpointError):
-    """The bytes are no complete pickle."""
-
-
-@dataclass(frozen=True)
-class Name:
-    """Something that a pickle names; only text."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(eq=False)
-class Record:
-    """An object of a class that checkpoints are known to hold: its name and what the pickle says about it.
-
-    Attributes:
-        kind: the class.
-        arguments: what it was constructed with.
-        state: its attributes, as the pickle sets them.
-        items: what was added to it as to a list or a mapping.
-    """
-
-    kind: Name
-    arguments: tuple[Any, ...] = ()
-    state: dict[Any, Any] = field(default_factory=dict)
-    items: list[Any] = field(default_factory=list)
-
 
 # Classes that become records. None of them is imported: the patterns only say whose names we expect to meet.
 _RECORDS = re.compile(
@@ -78,20 +45,15 @@ def read_pickle(stream: IO[bytes], source: str, storage: Callable[[str, str, int
     """
     machine = _Machine(source, storage, rebuild)
     try:
-        for opcode, argument, _ in _operations(stream):
-            if opcode == "STOP":
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name == "STOP":
                 return machine.stack.pop()
-            machine.step(opcode, argument)
+            machine.step(opcode.name, argument)
     except CheckpointError:
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, UnicodeError) as error:
         raise DamagedPickle(f"{source}: is no complete pickle ({error or type(error).__name__})") from error
     raise DamagedPickle(f"{source}: is no complete pickle (it does not end)")
-
-
-def _operations(stream: IO[bytes]) -> Iterator[tuple[str, Any, int | None]]:
-    for opcode, argument, position in pickletools.genops(stream):
-        yield opcode.name, argument, position
 
 
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -313,13 +275,9 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _Machine.mapping,
     "collections.defaultdict": _Machine.mapping,
     "collections.Counter": _Machine.mapping,
-    "builtins.dict": _Machine.mapping,
-    "__builtin__.dict": _Machine.mapping,
-    "builtins.set": _Machine.sequence,
-    "__builtin__.set": _Machine.sequence,
-    "builtins.list": _Machine.sequence,
-    "__builtin__.list": _Machine.sequence,
 }
+for _home in ("builtins", "__builtin__"):
+    _CALLS |= {f"{_home}.dict": _Machine.mapping, f"{_home}.set": _Machine.sequence, f"{_home}.list": _Machine.sequence}
 
 
 def _expect(value: Any, kind: Any) -> Any:
@@ -337,37 +295,3 @@ def _count(value: Any) -> int:
 def _key(value: Any) -> Any:
     """A key of a mapping; nested tuples are none, as hashing them can take forever."""
     return _expect(value, str | int | float | bytes | None | Name | Record)
-
-
-MOST_SETTINGS = 100_000
-
-
-def plain(value: Any) -> Any:
-    """Turn records of settings into plain containers and texts: a namespace or OmegaConf's nodes to what they hold.
-
-    Raises:
-        DamagedPickle: they are nested without end, or share their parts so that they never end.
-    """
-    return _plain(value, 0, [MOST_SETTINGS])
-
-
-def _plain(value: Any, depth: int, left: list[int]) -> Any:
-    left[0] -= 1
-    if depth > 60 or left[0] < 0:
-        raise DamagedPickle(f"the settings are nested more than 60 deep, or more than {MOST_SETTINGS}")
-
-    def inner(item: Any) -> Any:
-        return _plain(item, depth + 1, left)
-
-    if isinstance(value, dict):
-        return {str(inner(key)): inner(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [inner(item) for item in value]
-    if not isinstance(value, Record):
-        return str(value) if isinstance(value, Name) else value
-    for key in ("_content", "_val"):  # OmegaConf's containers and nodes
-        if key in value.state:
-            return inner(value.state[key])
-    if value.state:
-        return inner(value.state)
-    return inner(value.arguments[0]) if len(value.arguments) == 1 else str(value.kind)

@@ -16,7 +16,7 @@ from emotion2vec.corpora.lists.jsonlines import json_object, json_row
 from emotion2vec.corpora.lists.lines import read_lines
 from emotion2vec.corpora.lists.locate import Locator
 from emotion2vec.corpora.lists.rows import Row, collect
-from emotion2vec.corpora.named.datasets import facts_of_name, native_name
+from emotion2vec.corpora.named.registry import facts_of_name, native_name
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 
@@ -107,9 +107,8 @@ def _read_rows(path: Path) -> list[EmoBoxRow]:
     lines, unreadable = read_lines(path)
     rows, faults = collect(path, lines, _row)
     if unreadable or faults or not rows:
-        told = [str(fault) for fault in unreadable]
-        told += [f"line {fault.where.rpartition(':')[2]}: {fault.reason}" for fault in faults]
-        raise ManifestError(f"{path}: {examples(told) or 'it is empty'}")
+        told = examples(fault.in_list for fault in [*unreadable, *faults])
+        raise ManifestError(f"{path}: {told or 'it is empty'}")
     return rows
 
 

@@ -1,15 +1,21 @@
-"""Finding and reading the annotation files that corpora are published with."""
+"""Corpora whose labels stand in annotation files: what their readers share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any, TypeVar
 
 from emotion2vec.corpora.faults import examples
-from emotion2vec.corpora.lists.folders import audio_files
+from emotion2vec.corpora.lists.folders import audio_files, found_below
 from emotion2vec.corpora.lists.lines import parse_records, read_lines
+from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ManifestError
+
+Row = TypeVar("Row")
 
 WHOLE = r"\d+"
 DECIMAL_OR_EMPTY = r"(-?\d+(\.\d*)?)?"
@@ -74,3 +80,74 @@ def check_numbers(path: Path, rows: Sequence[Mapping[str, str]], columns: Iterab
     if faults:
         kind = "whole numbers" if pattern == WHOLE else "numbers"
         raise ManifestError(f"{path}: {len(faults)} cells hold something else than {kind}: {examples(faults)}")
+
+
+AnnotatedRow = tuple[str, Path | str, Mapping[str, Any]]
+"""An utterance's name in the annotation, its audio or why there is none, and what else is known of it."""
+
+
+class KnownClasses:
+    """The classes of a corpus, and how often others were met, which are left out and told."""
+
+    def __init__(self, title: str, meanings: Mapping[str, str], kind: str = "classes"):
+        self._title = title
+        self._meanings = meanings
+        self._kind = kind
+        self._others: Counter[str] = Counter()
+
+    def of(self, code: Any) -> str | None:
+        """The class of a code, whatever its case, or None."""
+        found = self._meanings.get(str(code).lower())
+        if found is None:
+            self._others[str(code) or "none"] += 1
+        return found
+
+    def warnings(self) -> list[str]:
+        """What was left out, if anything was."""
+        if not self._others:
+            return []
+        counts = examples([f"{code} ({count})" for code, count in self._others.most_common()])
+        return [f"{self._others.total()} clips of {self._title} are of other {self._kind} and are left out: {counts}"]
+
+
+def annotated_corpus(
+    name: str,
+    title: str,
+    root: Path,
+    rows: Sequence[AnnotatedRow],
+    *,
+    what: str = "clips",
+    expected: int | None = None,
+    warnings: Iterable[str] = (),
+) -> Corpus:
+    """The utterances of rows whose audio exists; the others are named as left out.
+
+    Args:
+        name: of the corpus, as `--dataset` takes it.
+        title: its name in messages.
+        root: its folder.
+        rows: what its annotation lists.
+        what: `clips` where all have a class, or `utterances`.
+        expected: rows of the complete corpus; another number is a warning.
+        warnings: what else was odd.
+
+    Raises:
+        ManifestError: there is audio of none of them.
+    """
+    found = tuple(found_below(root, path, **facts) for _, path, facts in rows if isinstance(path, Path))
+    absent = {key: path for key, path, _ in rows if isinstance(path, str)}
+    if not found:
+        listed = f"{len(rows)} clips with a label" if what == "clips" else f"{len(rows)} {what}"
+        raise ManifestError(
+            f"root {root}: {title} lists {listed}, and audio of none was found, such as {examples(absent)}"
+        )
+    odd = list(warnings)
+    if expected is not None and len(rows) != expected:
+        odd.append(f"{root} lists {len(rows)} {what} of {title}, expected {expected}")
+    return Corpus(name=name, root=root, utterances=found, left_out=absent, warnings=tuple(odd))
+
+
+def numbered_turns(rows: Sequence[Row], speaker: Callable[[Row], str]) -> Iterable[tuple[int, Row]]:
+    """Number the turns of a dialogue, whose rows are in order: utterances of one speaker in a row are one turn."""
+    for turn, (_, group) in enumerate(groupby(rows, key=speaker)):
+        yield from ((turn, row) for row in group)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 from emotion2vec.checkpoint.card import card_text
-from emotion2vec.checkpoint.formats.write_huggingface import CODE, CODE_FILE, auto_map
+from emotion2vec.checkpoint.formats.huggingface import CODE, CODE_FILE, auto_map
 from emotion2vec.files import write_text
 from emotion2vec.integrations.huggingface.configuration import Emotion2vecHFConfig
 from emotion2vec.model.backbone import Backbone

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from emotion2vec.assets import asset_folder
 from emotion2vec.audio.frames import frame_count
-from emotion2vec.checkpoint.formats.data2vec import model_settings
-from emotion2vec.checkpoint.formats.names import state_from_fairseq, state_to_fairseq
+from emotion2vec.checkpoint.formats.data2vec.names import state_from_fairseq, state_to_fairseq
+from emotion2vec.checkpoint.formats.data2vec.to_settings import model_settings
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.errors import ConfigError
 from emotion2vec.pretrain.config import load_config

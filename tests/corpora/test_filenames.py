@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.corpora.lists.folders import audio_files, read_class_folders
-from emotion2vec.corpora.named.datasets import read_named
-from emotion2vec.corpora.named.readers import CORPORA
+from emotion2vec.corpora.named.filenames import FILE_NAMES
+from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.errors import ConfigError, ManifestError
 
 
@@ -27,7 +27,7 @@ def test_names_agree_with_the_published_metadata(shared: Path, name: str) -> Non
     expected = {row["file"]: (row["speaker"], row["gender"], row["emotion"]) for row in rows}
     found = read_named(name, root)
     assert {clip.file: (clip.speaker, clip.gender, clip.label) for clip in found.utterances} == expected
-    assert len(found.utterances) == CORPORA[name].clips
+    assert len(found.utterances) == FILE_NAMES[name].clips
     assert found.warnings == ()
 
 
@@ -78,3 +78,13 @@ def test_media_of_every_kind_are_audio_and_videos_only_where_nothing_was_taken_o
     assert found == ["fear/c.m4a", "fear/d.webm", "fear/e.sph", "joy/a.wav", "joy/b.mp4"]
     clips = read_class_folders(tmp_path).utterances
     assert [(clip.file, clip.label) for clip in clips] == [(file, file.partition("/")[0]) for file in found]
+
+
+def test_hidden_files_are_no_clips_and_links_are_followed(tmp_path: Path) -> None:
+    """macOS writes `._x.wav` beside x.wav, and large corpora lie behind links."""
+    make(tmp_path, "else/where/03a01Fa.wav", "corpus/wav/._16b10Wb.wav", "corpus/.trash/09a01Wa.wav")
+    make(tmp_path, "corpus/wav/16b10Wb.wav")
+    (tmp_path / "corpus" / "more").symlink_to(tmp_path / "else" / "where")
+    found = read_named("emodb", tmp_path / "corpus")
+    assert [clip.file for clip in found.utterances] == ["more/03a01Fa.wav", "wav/16b10Wb.wav"]
+    assert not any("no clips of EmoDB" in warning for warning in found.warnings)

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from emotion2vec.corpora.names import without_suffix
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.lists.folders import audio_files, found_below
+from emotion2vec.corpora.names import stem, without_suffix
+from emotion2vec.corpora.utterance import Corpus, Utterance
+from emotion2vec.errors import ManifestError
 
 FIELDS = ("label", "speaker", "gender", "session", "sentence", "intensity", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedFiles:
-    """How to read one corpus."""
+class FileNames:
+    """How to read one corpus of clips that are named by a scheme."""
 
     title: str
     example: str
@@ -51,6 +55,40 @@ class NamedFiles:
         return facts
 
 
+def read_by_name(name: str, corpus: FileNames, root: Path) -> Corpus:
+    """Find the clips of a corpus anywhere below `root`, sorted by stem; see `read_named`."""
+    found: dict[tuple[str, str], Utterance] = {}
+    doubled: list[str] = []
+    strangers: list[str] = []
+    audio = audio_files(root, doubles=False)
+    for path in audio:
+        facts = corpus.read(path)
+        file = path.relative_to(root).as_posix()
+        if facts is None:
+            strangers.append(file)
+            continue
+        key = stem(path), facts.get("speaker", "")  # SAVEE's speakers share stems
+        if key in found:
+            doubled.append(file)
+            continue
+        found[key] = found_below(root, path, **facts)
+    if not found:
+        seen = f"{len(audio)} audio files such as {audio[0].name}" if audio else "no audio files"
+        clips_of = f"{corpus.clips} clips of {corpus.title}" if corpus.clips else f"clips of {corpus.title}"
+        raise ManifestError(f"root {root}: found {seen}, expected the {clips_of}, named such as {corpus.example}.wav")
+    warnings = []
+    if doubled:
+        warnings.append(f"{len(doubled)} clips of {corpus.title} lie below {root} twice; left out: {examples(doubled)}")
+    if strangers:
+        warnings.append(
+            f"{len(strangers)} audio files below {root} are no clips of {corpus.title}; left out: {examples(strangers)}"
+        )
+    if corpus.clips is not None and len(found) != corpus.clips:
+        warnings.append(f"{root} holds {len(found)} clips of {corpus.title}, expected {corpus.clips}")
+    clips = tuple(found[key] for key in sorted(found))
+    return Corpus(name=name, root=root, utterances=clips, warnings=tuple(warnings))
+
+
 RAVDESS = {
     "pattern": r"(?P<label>0[1-8])-(?P<intensity>\d\d)-(?P<sentence>\d\d)-\d\d-(?P<speaker>\d\d)",
     "labels": "01 neutral, 02 calm, 03 happiness, 04 sadness, 05 anger, 06 fear, 07 disgust, 08 surprise",
@@ -58,16 +96,16 @@ RAVDESS = {
 EVEN = r"\d[02468]"
 RESD_EMOTION = "(?:anger|disgust|enthusiasm|fear|happiness|neutral|sadness)"
 
-CORPORA = {
+FILE_NAMES = {
     # Vryzas et al., 2018: emotion, utterance, speaker in parentheses.
-    "aesdd": NamedFiles(
+    "aesdd": FileNames(
         title="AESDD",
         example="a01 (1)",
         pattern=r"(?P<label>[adfhs])(?P<sentence>\d\d) ?\((?P<speaker>\d)\)b?",
         labels="a anger, d disgust, f fear, h happiness, s sadness",
     ),
     # Retta et al., 2023: emotion, sentence, repetition, sex (01 female), speaker.
-    "ased": NamedFiles(
+    "ased": FileNames(
         title="ASED v1",
         clips=2474,
         example="a5-02-01-01-33",
@@ -76,7 +114,7 @@ CORPORA = {
         women="01",
     ),
     # Gournay et al., 2018: actor (even: women), emotion in French, intensity, sentence.
-    "cafe": NamedFiles(
+    "cafe": FileNames(
         title="CaFE",
         clips=936,
         example="01-C-1-1",
@@ -85,7 +123,7 @@ CORPORA = {
         women=EVEN,
     ),
     # Cao et al., 2014: actor, sentence, emotion, level.
-    "crema-d": NamedFiles(
+    "crema-d": FileNames(
         title="CREMA-D",
         clips=7442,
         example="1001_DFA_ANG_XX",
@@ -94,7 +132,7 @@ CORPORA = {
         labels="ang anger, dis disgust, fea fear, hap happiness, neu neutral, sad sadness",
     ),
     # Burkhardt et al., 2005: speaker, text, emotion's German initial (A: Angst, anxiety and fear), version.
-    "emodb": NamedFiles(
+    "emodb": FileNames(
         title="EmoDB",
         clips=535,
         example="03a01Fa",
@@ -103,7 +141,7 @@ CORPORA = {
         women="08|09|13|14|16",
     ),
     # Costantini et al., 2014: emotion in Italian, speaker, sentence.
-    "emovo": NamedFiles(
+    "emovo": FileNames(
         title="EMOVO",
         clips=588,
         example="dis-f1-b1",
@@ -112,7 +150,7 @@ CORPORA = {
         women=r"f\d",
     ),
     # Christop, 2024, arXiv:2404.06292: speaker, emotion, sentence.
-    "nemo": NamedFiles(
+    "nemo": FileNames(
         title="nEMO",
         clips=4481,
         example="WR0_surprised_64",
@@ -120,7 +158,7 @@ CORPORA = {
         women="(?!KS0|MP0|SM0|TP0|WR0).*",
     ),
     # Livingstone and Russo, 2018: modality (03 audio), channel (01 speech, 02 song), emotion, ..., actor (even: women).
-    "ravdess": NamedFiles(
+    "ravdess": FileNames(
         title="RAVDESS speech",
         clips=1440,
         example="03-01-06-01-02-01-12",
@@ -128,7 +166,7 @@ CORPORA = {
         labels=RAVDESS["labels"],
         women=EVEN,
     ),
-    "ravdess-song": NamedFiles(
+    "ravdess-song": FileNames(
         title="RAVDESS song",
         clips=1012,
         example="03-02-06-01-02-01-12",
@@ -138,7 +176,7 @@ CORPORA = {
     ),
     # Aniemore, 2022, huggingface.co/datasets/Aniemore/resd: split, dialogue with its two emotions, the clip's emotion,
     # number. Who speaks is not said, only which of the two parts of which dialogue.
-    "resd": NamedFiles(
+    "resd": FileNames(
         title="RESD",
         clips=1396,
         example="train/happiness_enthusiasm_32/32_happiness_enthusiasm_h_120",
@@ -147,7 +185,7 @@ CORPORA = {
         labels="a anger, d disgust, e enthusiasm, f fear, h happiness, n neutral, s sadness",
     ),
     # Haq and Jackson, 2009: folder of the speaker (or the speaker in the name), emotion and sentence; four men.
-    "savee": NamedFiles(
+    "savee": FileNames(
         title="SAVEE",
         clips=480,
         example="DC/sa01",
@@ -156,7 +194,7 @@ CORPORA = {
         women="none",
     ),
     # Mohamad Nezami et al., 2019: sex, speaker, emotion (W: wonder), number.
-    "shemo": NamedFiles(
+    "shemo": FileNames(
         title="ShEMO",
         clips=3000,
         example="F01A01",
@@ -165,7 +203,7 @@ CORPORA = {
         women="F.*",
     ),
     # Sultana et al., 2021: sex, speaker, name, S, sentence, emotion, take.
-    "subesco": NamedFiles(
+    "subesco": FileNames(
         title="SUBESCO",
         clips=7000,
         example="F_01_OISHI_S_10_ANGRY_5",
@@ -175,7 +213,7 @@ CORPORA = {
         women="F.*",
     ),
     # Pichora-Fuller and Dupuis, 2020: speaker (two women; one name lacks its F), word, emotion (ps: pleasant surprise).
-    "tess": NamedFiles(
+    "tess": FileNames(
         title="TESS",
         clips=2800,
         example="OAF_back_angry",
@@ -184,7 +222,7 @@ CORPORA = {
         women=".*",
     ),
     # Canpolat et al., 2020: speaker, emotion in Turkish, word.
-    "turev-db": NamedFiles(
+    "turev-db": FileNames(
         title="TurEV-DB",
         clips=1735,
         example="1157_kz_acik",
@@ -192,7 +230,7 @@ CORPORA = {
         labels="kz anger, sk calm, mt happiness, hl sadness",
     ),
     # Latif et al., 2018: sex and speaker, file, emotion and number.
-    "urdu": NamedFiles(
+    "urdu": FileNames(
         title="URDU",
         clips=400,
         example="SM1_F1_A1",

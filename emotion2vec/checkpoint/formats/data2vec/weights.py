@@ -13,10 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from emotion2vec.audio.frames import KERNELS, STRIDES
-from emotion2vec.checkpoint.formats.names import from_fairseq, to_fairseq
-from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, model_config
+from emotion2vec.checkpoint.formats.data2vec.names import from_fairseq, to_fairseq
+from emotion2vec.errors import CheckpointError
 from emotion2vec.settings import fault_list
 
 
@@ -124,63 +122,3 @@ def _wrong_kind(state: Mapping[str, Any]) -> str:
         if any(pattern.fullmatch(name) for name in names):
             return f"looks like {kind} ({len(names)} weights, such as {next(n for n in names if pattern.fullmatch(n))})"
     return f"is another kind of model ({len(names)} weights: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
-
-
-def dimensions_of(weights: Mapping[str, Tensor], source: str, notes: list[str]) -> Emotion2vecConfig:
-    """Recognize the network by the shapes of its weights; only the CNN's strides cannot be seen in them.
-
-    Raises:
-        CheckpointError: shapes that no such network has, or another CNN than the standard one.
-    """
-
-    def count(pattern: str) -> int:
-        return len({match[1] for name in weights if (match := re.match(pattern, name))})
-
-    layers, positions = count(r"frontend\.layers\.(\d+)\."), count(r"backbone\.positions\.convs\.(\d+)\.")
-    try:
-        kernels = [weights[f"frontend.layers.{i}.weight"].shape[2] for i in range(layers)]
-        width, channels = weights["frontend.projection.weight"].shape
-        _, group_width, kernel = weights["backbone.positions.convs.0.weight"].shape
-        heads = weights["backbone.alibi_scale"].numel()
-        ffn_width = weights["backbone.blocks.0.fc1.weight"].shape[0]
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(
-            f"{source}: has no configuration, and its weights do not show the dimensions of the network ({error})"
-        ) from error
-    if heads < 2:
-        raise CheckpointError(f"{source}: has no configuration, and its ALiBi scale does not show the number of heads")
-    if kernels != list(KERNELS):
-        raise CheckpointError(
-            f"{source}: has no configuration, and its CNN's kernels are {kernels}, whose strides weights do not show; "
-            f"without configuration only {list(KERNELS)} are read"
-        )
-    notes.append(
-        "no configuration of data2vec 2.0 in the file: dimensions are those of the weights' shapes, and the CNN's "
-        f"strides are taken to be the usual {list(STRIDES)}"
-    )
-    values = {
-        "channels": channels,
-        "width": width,
-        "heads": heads,
-        "ffn_width": ffn_width,
-        "prenet_depth": count(r"backbone\.prenet\.(\d+)\."),
-        "depth": count(r"backbone\.blocks\.(\d+)\."),
-        "tokens": len(weights["backbone.tokens"]) if "backbone.tokens" in weights else 0,
-        "position_layers": positions,
-        "position_width": kernel * positions,
-        "position_groups": width // group_width if group_width else 0,
-    }
-    try:
-        return model_config(values, source)
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def decoder_dimensions(weights: Mapping[str, Tensor]) -> DecoderConfig | None:
-    """The decoder's dimensions by the shapes of its weights; None when they are not those of our decoder."""
-    convs = [weights[f"convs.{i}.weight"] for i in range(len(weights)) if f"convs.{i}.weight" in weights]
-    projection = weights.get("proj.weight")
-    if not convs or projection is None or convs[0].ndim != 3 or projection.ndim != 2 or not convs[0].shape[1]:
-        return None
-    width, group_width, kernel = convs[0].shape  # (width, D / groups, kernel)
-    return DecoderConfig(width=width, layers=len(convs), kernel=kernel, groups=projection.shape[0] // group_width)

@@ -1,4 +1,4 @@
-"""The network in data2vec 2.0's own terms: the settings that fairseq and FunASR build their model from.
+"""Our network in data2vec 2.0's terms: the settings that fairseq and FunASR build their model from.
 
 D: model width.
 """
@@ -10,9 +10,12 @@ from typing import Any
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig
-from emotion2vec.pretrain.config import EmaConfig, LossConfig, MaskConfig
 
-MIN_POSITION_KERNEL = 3
+_MASKED_SHARE, _MASKED_MORE, _MASK_SPAN, _VIEWS = 0.5, 0.05, 5, 8
+_EMA_START, _EMA_END, _EMA_UPDATES, _TARGET_BLOCKS = 0.999, 0.99999, 20_000, 8
+"""Settings of the published base recipe's objective; checkpoints do not say with which ones they were trained."""
+
+_MIN_POSITION_KERNEL = 3
 """fairseq makes no smaller positional convolution, whatever its settings say."""
 
 
@@ -28,7 +31,6 @@ def model_settings(source: Source) -> dict[str, Any]:
     faults = _unsayable(config)
     if faults:
         raise CheckpointError(f"{source.path}: fairseq's data2vec 2.0 cannot hold this model: {'; '.join(faults)}")
-    ema, loss = EmaConfig(), LossConfig()
     return {
         "loss_beta": 0.0,
         "loss_scale": None,
@@ -47,19 +49,19 @@ def model_settings(source: Source) -> dict[str, Any]:
         "embed_dim": config.width,
         "mlp_ratio": config.ffn_width / config.width,
         "layer_norm_first": False,
-        "average_top_k_layers": min(loss.top_k, config.depth),
+        "average_top_k_layers": min(_TARGET_BLOCKS, config.depth),
         "end_of_block_targets": False,
-        "clone_batch": MaskConfig().views,
+        "clone_batch": _VIEWS,
         "layer_norm_target_layer": False,
         "batch_norm_target_layer": False,
         "instance_norm_target_layer": True,
         "instance_norm_targets": False,
         "layer_norm_targets": False,
-        "ema_decay": ema.decay,
+        "ema_decay": _EMA_START,
         "ema_same_dtype": True,
         "log_norms": True,
-        "ema_end_decay": ema.end_decay,
-        "ema_anneal_end_step": ema.anneal_updates,
+        "ema_end_decay": _EMA_END,
+        "ema_anneal_end_step": _EMA_UPDATES,
         "ema_encoder_only": False,
         "max_update": 100_000,
         "modalities": {"audio": _audio_settings(source)},
@@ -78,7 +80,7 @@ def model_settings(source: Source) -> dict[str, Any]:
 
 
 def _audio_settings(source: Source) -> dict[str, Any]:
-    config, mask = source.config, MaskConfig()
+    config = source.config
     decoder = source.decoder_config if source.decoder else None
     layers = [(config.channels, k, s) for k, s in zip(config.kernels, config.strides, strict=True)]
     return {
@@ -92,11 +94,11 @@ def _audio_settings(source: Source) -> dict[str, Any]:
         "init_extra_token_zero": True,
         "mask_noise_std": (decoder or DecoderConfig()).mask_noise,
         "mask_prob_min": None,
-        "mask_prob": mask.prob,
+        "mask_prob": _MASKED_SHARE,
         "inverse_mask": False,
-        "mask_prob_adjust": mask.adjust,
+        "mask_prob_adjust": _MASKED_MORE,
         "keep_masked_pct": 0.0,
-        "mask_length": mask.span,
+        "mask_length": _MASK_SPAN,
         "add_masks": False,
         "remove_masks": False,
         "mask_dropout": 0.0,
@@ -142,6 +144,6 @@ def _unsayable(config: Emotion2vecConfig) -> list[str]:
     if int(config.width * (config.ffn_width / config.width)) != config.ffn_width:
         faults.append(f"ffn_width is {config.ffn_width}, which is no ratio of width {config.width}")
     kernel = config.position_width // config.position_layers
-    if kernel < MIN_POSITION_KERNEL:
-        faults.append(f"the positional convolutions' kernel is {kernel}, expected at least {MIN_POSITION_KERNEL}")
+    if kernel < _MIN_POSITION_KERNEL:
+        faults.append(f"the positional convolutions' kernel is {kernel}, expected at least {_MIN_POSITION_KERNEL}")
     return faults

@@ -9,9 +9,8 @@ import pytest
 
 from emotion2vec.corpora.folds import make_folds
 from emotion2vec.corpora.named.annotations import annotation_rows
-from emotion2vec.corpora.named.datasets import read_named
-from emotion2vec.corpora.named.readers import CORPORA
-from emotion2vec.corpora.named.utterances import read_utterances
+from emotion2vec.corpora.named.filenames import FILE_NAMES
+from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.errors import ManifestError
 
 NAMES = [
@@ -38,27 +37,27 @@ NAMES = [
 
 @pytest.mark.parametrize(("corpus", "file", "label", "speaker", "gender"), NAMES)
 def test_names_say_who_and_what(corpus: str, file: str, label: str, speaker: str, gender: str | None) -> None:
-    facts = CORPORA[corpus].read(Path(file))
+    facts = FILE_NAMES[corpus].read(Path(file))
     assert facts is not None
     assert (facts["label"], facts["speaker"], facts.get("gender")) == (label, speaker, gender)
 
 
-@pytest.mark.parametrize("corpus", CORPORA)
+@pytest.mark.parametrize("corpus", FILE_NAMES)
 def test_strangers_are_no_clips_and_the_example_is_one(corpus: str) -> None:
-    assert CORPORA[corpus].read(Path(CORPORA[corpus].example + ".wav")) is not None
+    assert FILE_NAMES[corpus].read(Path(FILE_NAMES[corpus].example + ".wav")) is not None
     for name in ("readme.wav", "01.wav", "03-03-06-01-02-01-12.wav", "noise/a-b-c.wav", "x03a01Fa.wav"):
-        assert CORPORA[corpus].read(Path(name)) is None
+        assert FILE_NAMES[corpus].read(Path(name)) is None
 
 
 def test_resd_keeps_the_split_and_the_dialogue_of_its_folders() -> None:
-    facts = CORPORA["resd"].read(Path("/data/RESD/train/happiness_enthusiasm_32/32_happiness_enthusiasm_h_120.wav"))
+    facts = FILE_NAMES["resd"].read(Path("/data/RESD/train/happiness_enthusiasm_32/32_happiness_enthusiasm_h_120.wav"))
     assert facts == {"label": "happiness", "session": "32", "split": "train"}
-    assert CORPORA["resd"].read(Path("test/03_disgust_neutral n_050.wav")) == {
+    assert FILE_NAMES["resd"].read(Path("test/03_disgust_neutral n_050.wav")) == {
         "label": "neutral",
         "session": "03",
         "split": "test",
     }
-    assert CORPORA["resd"].read(Path("else/11_anger_disgust d_200.flac")) == {"label": "disgust", "session": "11"}
+    assert FILE_NAMES["resd"].read(Path("else/11_anger_disgust d_200.flac")) == {"label": "disgust", "session": "11"}
 
 
 def m3ed(root: Path) -> Path:
@@ -121,7 +120,7 @@ def test_iemocap(tmp_path: Path) -> None:
         ("anger", "Ses02M", "02", "male"),
     ]
     assert [clip.text for clip in found.utterances] == ["Excuse me.", "Yes, what is it?"]
-    assert [clip.text for clip in read_utterances("iemocap", tmp_path, targets=["arousal"]).utterances] == [
+    assert [clip.text for clip in read_named("iemocap", tmp_path, targets=["arousal"]).utterances] == [
         "Excuse me.",
         None,
         "Yes, what is it?",
@@ -188,7 +187,7 @@ def test_annotations_that_are_not_as_published_are_named(tmp_path: Path) -> None
     header = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\n"
     (tmp_path / "train_sent_emo.csv").write_text(header + "Hi,Joey,joy,first,0\nNo,Ross,joy,0,\n")
     with pytest.raises(ManifestError, match=r"2 cells .* whole numbers: Dialogue_ID of row 1 is 'first', Utterance_ID"):
-        read_utterances("meld", tmp_path, conversations=True)
+        read_named("meld", tmp_path, conversations=True)
     (tmp_path / "train_sent_emo.csv").write_text(header)
     with pytest.raises(ManifestError, match=r"train_sent_emo.csv: holds no rows below its header"):
         read_named("meld", tmp_path)
@@ -196,7 +195,7 @@ def test_annotations_that_are_not_as_published_are_named(tmp_path: Path) -> None
         "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Split_Set\na.wav,N,high,,4.2,1,Train\n"
     )
     with pytest.raises(ManifestError, match=r"1 cells hold something else than numbers: EmoAct of row 1 is 'high'"):
-        read_utterances("msp-podcast", tmp_path, targets=["arousal"])
+        read_named("msp-podcast", tmp_path, targets=["arousal"])
 
 
 def test_cells_of_annotations_may_hold_odd_characters_but_no_end_of_line(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""Open a checkpoint: any file, folder or name that we can read, as a source of weights or as a model.
+
+`load_model`, `describe_model`, `init.from` and `convert` all start here. Kinds are told apart by content, not by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emotion2vec.checkpoint import hub, native
+from emotion2vec.checkpoint.formats import fairseq, funasr, huggingface
+from emotion2vec.checkpoint.source import Source
+from emotion2vec.checkpoint.weights import check_weights
+from emotion2vec.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from emotion2vec.model.encoder import Emotion2vec
+
+USES = ("student", "teacher")
+
+
+def load_model(source: str | Path, *, device: str = "cpu", use: str = "student") -> Emotion2vec:
+    """Load a model in eval mode with float32 weights.
+
+    Args:
+        source: a model folder or run folder of ours, a fairseq `.pt`, a FunASR or Hugging Face folder, `hf:owner/name`,
+            `ms:owner/name`, or a short name (`tiny` ships with the package).
+        device: where to put the weights; see `emotion2vec.devices.choose_device`.
+        use: `student`, or `teacher` for the EMA weights where the checkpoint has them.
+
+    Raises:
+        CheckpointError: nothing is there, it is of no known kind, truncated, or its weights do not fit its dimensions.
+        ConfigError: `use` is neither, or there is no such device.
+    """
+    if use not in USES:
+        raise ConfigError(f"use is {use!r}, expected {' or '.join(USES)}")
+    return build_model(read_source(source), device=device, use=use)
+
+
+def build_model(source: Source, *, device: str = "cpu", use: str = "student") -> Emotion2vec:
+    """Build the network of a source; weight after weight is copied, so that a mapped file is never in memory whole."""
+    import torch
+
+    from emotion2vec.devices import choose_device
+    from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.shapes import shapes_alone
+
+    weights = source.weights(use)
+    with shapes_alone():
+        model = Emotion2vec(source.config, source.labels)
+    check_weights(model, weights, str(source.path))
+    place = choose_device(device)
+    copies: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        copies[name] = value.to(place, torch.float32, copy=True).contiguous()
+        source.release()
+    model.load_state_dict(copies, assign=True)
+    model.heard = source.heard
+    return model.to(place).eval()
+
+
+def read_source(source: str | Path) -> Source:
+    """Read whatever `source` is: a path, or a name.
+
+    Args:
+        source: a model folder or run folder of ours, a file of fairseq or of weights alone, a FunASR or Hugging Face
+            folder, the name of a shipped model, or a name on a hub.
+
+    Raises:
+        CheckpointError: nothing is there, it is of no known kind, or it is broken.
+        ConfigError: a hub's client is not installed.
+    """
+    path = find(source)
+    return _read_folder(path) if path.is_dir() else _read_file(path)
+
+
+def find(source: str | Path) -> Path:
+    """The file or folder that `source` means; what exists as a path is a path, whatever else its name may mean.
+
+    Raises:
+        CheckpointError: there is none.
+        ConfigError: a hub's client is not installed.
+    """
+    path, name = Path(source), str(source)
+    if path.exists():
+        return path
+    shipped = native.shipped_models()
+    if name in shipped:
+        return shipped[name]
+    if hub.is_hub_name(name):
+        return hub.download(name)
+    raise CheckpointError(
+        f"{source}: no such file or folder, expected a checkpoint, hf:owner/name, ms:owner/name, or one of the names "
+        f"{', '.join([*shipped, *hub.SHORT_NAMES])}"
+    )
+
+
+def _read_folder(folder: Path) -> Source:
+    """Tell a folder's kind by the configuration that lies in it."""
+    if (folder / native.CONFIG_FILE).is_file():
+        return native.read_native(folder)
+    newest = native.newest_checkpoint(folder)
+    if newest is not None:
+        return native.read_native(newest)
+    if (folder / huggingface.CONFIG_FILE).is_file():
+        return huggingface.read_huggingface(folder)
+    if (folder / native.VERSIONS_FILE).is_file():
+        raise CheckpointError(f"{folder}: this run has no complete checkpoint yet, expected at least one")
+    if (folder / funasr.CONFIG_FILE).is_file():
+        return funasr.read_funasr(folder)
+    raise CheckpointError(
+        f"{folder}: this folder is no model, expected a folder with {native.CONFIG_FILE} and {native.WEIGHTS_FILE} "
+        f"(ours), {huggingface.CONFIG_FILE} (Hugging Face) or {funasr.CONFIG_FILE} (FunASR), or a run folder with at "
+        "least one complete checkpoint"
+    )
+
+
+def _read_file(path: Path) -> Source:
+    if path.name == native.WEIGHTS_FILE and (path.parent / native.CONFIG_FILE).is_file():
+        return native.read_native(path.parent)
+    try:
+        return fairseq.read_file(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error

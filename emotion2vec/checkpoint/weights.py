@@ -1,0 +1,126 @@
+"""Weights under our own names: what their shapes tell of the network, whether they fit it, and copies to write.
+
+D: model width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from emotion2vec.audio.frames import KERNELS, STRIDES
+from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, model_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def load_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load weights into a module, all of them and nothing else.
+
+    Raises:
+        CheckpointError: every name and shape that differs.
+    """
+    check_weights(module, weights, source)
+    module.load_state_dict(dict(weights))
+
+
+def check_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:
+    """Compare weights with a module's.
+
+    Raises:
+        CheckpointError: every name and shape that differs.
+    """
+    expected = module.state_dict()
+    faults = [f"missing {name} {tuple(value.shape)}" for name, value in expected.items() if name not in weights]
+    faults += [f"unexpected {name} {tuple(weights[name].shape)}" for name in weights if name not in expected]
+    faults += [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    if faults:
+        raise CheckpointError(f"{source}: weights do not fit the model:\n" + "\n".join(f"  {f}" for f in faults))
+
+
+def dimensions_of(weights: Mapping[str, Tensor], source: str, notes: list[str]) -> Emotion2vecConfig:
+    """Recognize the network by the shapes of its weights; only the CNN's strides cannot be seen in them.
+
+    Raises:
+        CheckpointError: shapes that no such network has, or another CNN than the standard one.
+    """
+
+    def count(pattern: str) -> int:
+        return len({match[1] for name in weights if (match := re.match(pattern, name))})
+
+    layers, positions = count(r"frontend\.layers\.(\d+)\."), count(r"backbone\.positions\.convs\.(\d+)\.")
+    try:
+        kernels = [weights[f"frontend.layers.{i}.weight"].shape[2] for i in range(layers)]
+        width, channels = weights["frontend.projection.weight"].shape
+        _, group_width, kernel = weights["backbone.positions.convs.0.weight"].shape
+        heads = weights["backbone.alibi_scale"].numel()
+        ffn_width = weights["backbone.blocks.0.fc1.weight"].shape[0]
+    except (KeyError, IndexError, ValueError) as error:
+        raise CheckpointError(
+            f"{source}: has no configuration, and its weights do not show the dimensions of the network ({error})"
+        ) from error
+    if heads < 2:
+        raise CheckpointError(f"{source}: has no configuration, and its ALiBi scale does not show the number of heads")
+    if kernels != list(KERNELS):
+        raise CheckpointError(
+            f"{source}: has no configuration, and its CNN's kernels are {kernels}, whose strides weights do not show; "
+            f"without configuration only {list(KERNELS)} are read"
+        )
+    notes.append(
+        "no configuration of data2vec 2.0 in the file: dimensions are those of the weights' shapes, and the CNN's "
+        f"strides are taken to be the usual {list(STRIDES)}"
+    )
+    values = {
+        "channels": channels,
+        "width": width,
+        "heads": heads,
+        "ffn_width": ffn_width,
+        "prenet_depth": count(r"backbone\.prenet\.(\d+)\."),
+        "depth": count(r"backbone\.blocks\.(\d+)\."),
+        "tokens": len(weights["backbone.tokens"]) if "backbone.tokens" in weights else 0,
+        "position_layers": positions,
+        "position_width": kernel * positions,
+        "position_groups": width // group_width if group_width else 0,
+    }
+    try:
+        return model_config(values, source)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def decoder_dimensions(weights: Mapping[str, Tensor]) -> DecoderConfig | None:
+    """The decoder's dimensions by the shapes of its weights; None when they are not those of our decoder."""
+    convs = [weights[f"convs.{i}.weight"] for i in range(len(weights)) if f"convs.{i}.weight" in weights]
+    projection = weights.get("proj.weight")
+    if not convs or projection is None or convs[0].ndim != 3 or projection.ndim != 2 or not convs[0].shape[1]:
+        return None
+    width, group_width, kernel = convs[0].shape  # (width, D / groups, kernel)
+    return DecoderConfig(width=width, layers=len(convs), kernel=kernel, groups=projection.shape[0] // group_width)
+
+
+def split_head(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Part weights of `Emotion2vec` into those of the head and all others."""
+    head = {name: value for name, value in weights.items() if name.startswith("head.")}
+    return head, {name: value for name, value in weights.items() if name not in head}
+
+
+def decoder_names(decoder: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The decoder's weights under the prefix that keeps them apart from the encoder's."""
+    return {f"decoder.{name}": value for name, value in decoder.items()}
+
+
+def plain_tensors(weights: Mapping[str, Tensor], *, float32: bool = False) -> dict[str, Tensor]:
+    """Weights on the CPU that share no memory, since a saved view would bring all of its storage along."""
+    import torch
+
+    return {
+        name: value.detach().to("cpu", torch.float32 if float32 else value.dtype, copy=True).contiguous()
+        for name, value in weights.items()
+    }

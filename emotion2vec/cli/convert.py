@@ -1,0 +1,27 @@
+"""The verb `convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emotion2vec.cli.shared import say
+
+
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Any model that we read: a path, or a name.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="A .pt file for fairseq, a new folder otherwise.")],
+    to: Annotated[str, typer.Option(help="native, fairseq, funasr, huggingface or onnx-ready.")],
+    use: Annotated[str, typer.Option(help="Whose weights: student, or teacher where the checkpoint has one.")] = (
+        "student"
+    ),
+) -> None:
+    """Convert a checkpoint for another tool; weights stay the same, bit for bit."""
+    from emotion2vec.exporting.convert import convert as run
+
+    done = run(source, output, to=to, use=use)
+    for note in done.notes:
+        say(f"note: {note}")
+    say(f"{done.read} -> {done.written}: {done.output}")

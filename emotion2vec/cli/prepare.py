@@ -1,0 +1,39 @@
+"""The verb `prepare`."""
+
+from __future__ import annotations
+
+import typer
+
+from emotion2vec.cli.options import takes
+from emotion2vec.cli.shared import CHANGED, say, say_faults
+from emotion2vec.data.config import PrepareOptions
+from emotion2vec.units import duration
+
+
+@takes(PrepareOptions)
+def prepare(options: PrepareOptions) -> None:
+    """Check audio and write it as shards, for corpora too large to scan at every start: data.train=OUTPUT.
+
+    The same command continues an interrupted preparation.
+    """
+    from emotion2vec.data.prepare import prepare as run
+
+    output = options.output
+    try:
+        report = run(**vars(options), progress=True)
+    except KeyboardInterrupt:
+        say(f"stopped; the same command continues in {output}")
+        raise typer.Exit(130) from None
+    shards = "1 shard" if report.shards == 1 else f"{report.shards} shards"
+    say(f"{report.utterances} utterances ({duration(report.seconds)}) in {shards} in {output}")
+    if report.resumed:
+        say(f"{report.resumed} shards were there already")
+    for name, counts in (("Hz", report.rates), ("channels", report.channels)):
+        say(f"{name}: " + ", ".join(f"{value} ({count})" for value, count in counts.most_common()))
+    if report.size:
+        say(f"{report.size / 1e9:.3f} GB of audio")
+    say_faults(CHANGED, report.changes, shown=10)
+    say_faults(f"unusable, left out and listed in {output}/faults.tsv", report.faults, shown=10)
+    say(str(report.summary))
+    if report.faults:
+        raise typer.Exit(1)
