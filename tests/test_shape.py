@@ -19,7 +19,6 @@ TO_BE_SPLIT = {
     "cli/probing.py visualize",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "hardware.py",
     "probe/benchmark/run.py",
     "probe/evaluation.py evaluate",
     "probe/probing.py probe",
