@@ -17,7 +17,6 @@ ALLOWED = {
 TO_BE_SPLIT = {
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "hardware.py",
 }
 """What is larger without one, still."""
 
