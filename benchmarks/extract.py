@@ -38,11 +38,11 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.exporting.convert import convert
 from emotion2vec.exporting.export import export
 from emotion2vec.extraction import extract
-from emotion2vec.extraction.options import backend_faults, check_options
-from emotion2vec.hardware import instruction_sets, processor
+from emotion2vec.extraction.options import ComputeOptions, check_options
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.cpu.packing import packed
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.processors import instruction_sets, processor
 
 Run = Callable[[list[Path], Path], None]
 Times = dict[str, list[tuple[float, float]]]
@@ -65,7 +65,7 @@ def write_audio(folder: Path, files: int, seconds: float) -> list[Path]:
 
 def ours(model: Emotion2vec, precision: str, backend: str = "torch") -> Run:
     """Our engine."""
-    check_options(backend_faults(backend, precision, None))
+    check_options(ComputeOptions(precision=precision, backend=backend).backend_faults())
 
     def run(paths: list[Path], out: Path) -> None:
         report = extract(paths, model=model, output=out, precision=precision, backend=backend, workers=1)

@@ -9,9 +9,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import emotion2vec
-from emotion2vec.audio.samples import load_audio
+from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.extraction.encode.choices import FeatureChoice
@@ -19,6 +20,7 @@ from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.sources.decoding import LongWaveform, Statistics, Undecoded
 from emotion2vec.extraction.streaming import StreamOptions, stream_features
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.features import Features
 
 
 def speech(folder: Path, seconds: float) -> np.ndarray:
@@ -33,6 +35,12 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
+@torch.inference_mode()
+def in_one_pass(model: Emotion2vec, samples: np.ndarray) -> np.ndarray:
+    """Frames (T, D) of audio that is not cut, however long it is."""
+    return model(torch.from_numpy(normalize(samples)).unsqueeze(0)).frames[0].numpy()
+
+
 def seams(model: Emotion2vec, samples: np.ndarray, one_pass: np.ndarray) -> None:
     """Compare windows of several lengths and overlaps with one pass."""
     statistics = Statistics()
@@ -41,7 +49,7 @@ def seams(model: Emotion2vec, samples: np.ndarray, one_pass: np.ndarray) -> None
         chunking = Chunking(seconds, overlap)
         encoder = Encoder(model, FeatureChoice(), precision="fp32", chunking=chunking)
         clip = LongWaveform(Undecoded(0, "", lambda: iter([samples])), samples.size, statistics.mean, statistics.scale)
-        frames = encoder.encode_long(clip).features["frames"].whole()  # (T, D)
+        frames = encoder.encode_long(clip)["frames"].whole()  # (T, D)
         found = cosine(frames, one_pass)
         utterance = cosine(frames.mean(axis=0)[None], one_pass.mean(axis=0)[None])[0]
         print(
@@ -52,7 +60,7 @@ def seams(model: Emotion2vec, samples: np.ndarray, one_pass: np.ndarray) -> None
 
 def streams(model: Emotion2vec, samples: np.ndarray) -> None:
     """Compare streams with one pass over the same audio, after the first second and at the end."""
-    one_pass = model.extract_features(samples, 16_000)
+    one_pass = Features(in_one_pass(model, samples))
     for options in (StreamOptions(), StreamOptions(hop=0.2, lookahead=0.2), StreamOptions(lookahead=2.0, context=10.0)):
         steps = list(stream_features(np.array_split(samples, 100), 16_000, model=model, options=options))
         found = cosine(np.concatenate([step.frames for step in steps]), one_pass.frames)
@@ -72,7 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     model = emotion2vec.load_model(options.model)
     samples = speech(options.audio, 120)
-    seams(model, samples, model.extract_features(samples, 16_000).frames)
+    seams(model, samples, in_one_pass(model, samples))
     streams(model, samples[: 30 * 16_000])
 
 

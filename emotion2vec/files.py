@@ -47,13 +47,13 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     for path in [*partial.rglob("*"), partial]:
         if path.is_file():
             path.chmod(mode)
-        _sync(path)
+        sync(path)
     replaced = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
         os.replace(folder, replaced)
     os.replace(partial, folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -106,26 +106,33 @@ def write_json(path: Path, document: Any) -> None:
     write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def publish(partial: Path, path: Path) -> None:
-    """Give a closed file that is complete its name, in place of what was there; it is on disk before and after."""
-    _sync(partial)
+def publish(partial: Path, path: Path, *, sync_folder: bool = True) -> None:
+    """Give a closed file that is complete its name, in place of what was there; it is on disk before and after.
+
+    Args:
+        partial: the file.
+        path: its name.
+        sync_folder: have the name on disk too; whoever writes many files into a folder may call `sync` once for all.
+    """
+    sync(partial)
     os.replace(partial, path)
-    _sync(path.parent)
+    if sync_folder:
+        sync(path.parent)
 
 
 def _publish_first(partial: Path, path: Path) -> None:
     """Give a file its name unless that is taken; the folder may have no links, and then the last writer wins."""
-    _sync(partial)
+    sync(partial)
     try:
         os.link(partial, path)
     except FileExistsError:
         return
     except OSError:
         os.replace(partial, path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have a file or a folder on disk; some network file systems cannot say so of folders."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -143,15 +143,6 @@ OPEN_ENDED = {
 """What is no file that has to be whole, with its reason."""
 
 TO_BE_MOVED = {
-    "extraction/encode/graphs.py os.replace",
-    "extraction/writers/job.py os.replace",
-    "extraction/writers/base.py os.replace",
-    "extraction/writers/npz.py os.replace",
-    "extraction/writers/parts.py os.replace",
-    "extraction/writers/tables.py file.write_text",
-    "extraction/writers/tables.py open",
-    "extraction/writers/tables.py os.replace",
-    "extraction/writers/tables.py self._final.with_suffix('.scp').write_text",
     "training/run_folder.py (self.path / VERSIONS_FILE).write_text",
     "training/run_folder.py file.write_text",
     "training/run_folder.py self.config_file.write_text",

@@ -15,21 +15,8 @@ ALLOWED = {
 """What is larger for a reason."""
 
 TO_BE_SPLIT = {
-    "cli/extraction.py extract",
-    "cli/extraction.py predict",
-    "cli/probing.py probe",
-    "cli/probing.py visualize",
     "corpora/folds.py",
     "corpora/lists/manifests.py",
-    "extraction/api.py extract_features",
-    "extraction/engine.py extract",
-    "extraction/predict.py predict",
-    "extraction/writers/tables.py",
-    "hardware.py",
-    "probe/benchmark/run.py",
-    "probe/evaluation.py evaluate",
-    "probe/probing.py probe",
-    "report/page.py",
 }
 """What is larger without one, still."""
 

@@ -16,36 +16,31 @@ from itertools import pairwise
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_count, frame_stride, receptive_field
-from emotion2vec.errors import AudioError, ConfigError
+from emotion2vec.errors import AudioError
+from emotion2vec.settings import option
 
 
 @dataclass(frozen=True)
 class Chunking:
-    """How long audio is cut.
+    """How long audio is cut; audio up to the length of a window is encoded in one pass."""
 
-    Attributes:
-        seconds: length of a window; audio up to this length is encoded in one pass.
-        overlap: what neighbouring windows share, in s.
-    """
+    chunk_seconds: float = option(40.0, "Longer audio is encoded in windows of this, in s.")
+    chunk_overlap: float = option(10.0, "What neighbouring windows share, in s.")
 
-    seconds: float = 40.0
-    overlap: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Check the lengths.
-
-        Raises:
-            ConfigError: windows are shorter than a second, or do not advance by at least a tenth of their length.
-        """
-        if not 1 <= self.seconds < float("inf"):
-            raise ConfigError(f"chunk_seconds is {self.seconds!r}, expected at least 1 s")
-        if not 0 <= self.overlap <= 0.9 * self.seconds:
-            raise ConfigError(f"chunk_overlap is {self.overlap!r}, expected 0 to 0.9 of chunk_seconds ({self.seconds})")
+    def faults(self) -> list[str]:
+        """What is wrong: windows are shorter than a second, or do not advance by at least a tenth of their length."""
+        seconds, overlap = self.chunk_seconds, self.chunk_overlap
+        faults = []
+        if not 1 <= seconds < float("inf"):
+            faults.append(f"chunk_seconds is {seconds!r}, expected at least 1 s")
+        if not 0 <= overlap <= 0.9 * seconds:
+            faults.append(f"chunk_overlap is {overlap!r}, expected 0 to 0.9 of chunk_seconds ({seconds})")
+        return faults
 
     @property
     def samples(self) -> int:
         """Longest audio that is encoded in one pass, in samples."""
-        return int(self.seconds * SAMPLE_RATE)
+        return int(self.chunk_seconds * SAMPLE_RATE)
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ def plan_windows(samples: int, chunking: Chunking, kernels: Sequence[int], strid
     width = max(2, frame_count(chunking.samples, kernels, strides))  # W
     if total <= width:
         return [Window(0, samples, 0, total)]
-    step = max(1, width - int(chunking.overlap * SAMPLE_RATE) // stride)
+    step = max(1, width - int(chunking.chunk_overlap * SAMPLE_RATE) // stride)
     starts = [*range(0, total - width, step), total - width]
     cuts = [0, *((left + width + right) // 2 for left, right in pairwise(starts)), total]
     return [

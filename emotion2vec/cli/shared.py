@@ -1,58 +1,30 @@
-"""What the verbs share: options, messages, and shipped configurations."""
+"""What the verbs share: messages, and shipped configurations."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from emotion2vec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from emotion2vec.extraction.run import ExtractionReport
 
 MODEL_HELP = (
     "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
     "tiny, base, plus-seed, plus-base, plus-large."
 )
 
+SOURCES_HELP = "Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."
+
 FALLBACK = ("mps", "xpu")
 """Kinds of device whose lacking operators PyTorch can run on the CPU."""
 CHANGED = "found otherwise than they were named"
 """What is said of inputs that were searched for, and the like."""
-
-# Options that several verbs share.
-Sources = Annotated[
-    list[str],
-    typer.Argument(help="Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."),
-]
-ListRoot = Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")]
-Channel = Annotated[int | None, typer.Option(help="Channel from 0, in place of the mean of all.")]
-Segments = Annotated[
-    Path | None,
-    typer.Option(help="RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."),
-]
-AcceptDamaged = Annotated[
-    bool, typer.Option("--accept-damaged", help="Take what there is of damaged files, and warn of each.")
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        help="cpu, cuda, cuda:1, mps, xpu, npu, ...; by default a CUDA GPU if there is one.",
-        callback=lambda name: allow_fallback(name),
-    ),
-]
-Backend = Annotated[
-    str, typer.Option(help="torch, onnx (onnxruntime, on a CPU in fp32), or auto: the one that is faster here.")
-]
-Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
-Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
-EmoBox = Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")]
-CorpusRoot = Annotated[
-    Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
-]
-Layer = Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")]
 
 
 def find_config(name: str, kind: str = "pretrain") -> Path:
@@ -91,3 +63,11 @@ def say_faults(what: str, faults: Sequence[object], shown: int = 100) -> None:
             say(f"  {fault}")
         if len(faults) > shown:
             say(f"  and {len(faults) - shown} more")
+
+
+def conclude(report: ExtractionReport) -> NoReturn:
+    """Print what was done to inputs and what failed, and exit with the report's code."""
+    say_faults(CHANGED, report.changes, shown=10)
+    say_faults("failed", report.failed)
+    say(str(report.summary))
+    raise typer.Exit(report.exit_code)

@@ -2,7 +2,8 @@
 
 Audio passes through three rooms: `sources` (what is named -> utterances -> decoded audio), `encode` (decoded audio ->
 features) and `writers` (features -> files). `engine` joins them to `extract`, `api` to `extract_features` for audio in
-memory, `predict` to labels, and `streaming` is for live audio; `executor` and `ray` say where a job runs.
+memory, `predict` to labels, and `streaming` is for live audio. `executor` and `ray` say where a job runs, `pipeline`
+what it does there, and `run` what became of its items.
 """
 
 from __future__ import annotations

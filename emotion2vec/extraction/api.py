@@ -9,26 +9,25 @@ from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
 from emotion2vec.audio.decode.memory import as_batch, one_rate
 from emotion2vec.audio.samples import audio_blocks, describe_source
 from emotion2vec.audio.windows import Chunking
-from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
-from emotion2vec.extraction.encode.batching import Batch
+from emotion2vec.extraction.encode.arrays import Arrays, EncodedAudio, FeatureArray
+from emotion2vec.extraction.encode.batching import Batch, ready_batches
 from emotion2vec.extraction.encode.choices import FeatureChoice
-from emotion2vec.extraction.encode.encoder import EncodedAudio, Encoder
+from emotion2vec.extraction.encode.encoder import Encoder, try_again
 from emotion2vec.extraction.encode.lanes import in_lanes
-from emotion2vec.extraction.encode.pipeline import ready_batches
 from emotion2vec.extraction.encode.ready import ready_model
-from emotion2vec.extraction.options import Workload, backend_faults, check_options, option_faults
-from emotion2vec.extraction.sources.decoding import LongWaveform, Undecoded
+from emotion2vec.extraction.options import BatchOptions, MemoryOptions, Workload, check_options
+from emotion2vec.extraction.sources.decoding import AudioFault, Undecoded
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
+from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
     from emotion2vec.audio.samples import AudioSource
@@ -46,13 +45,7 @@ def extract_features(
     *,
     sampling_rate: int | None = ...,
     model: str | Path | Emotion2vec = ...,
-    layers: bool = ...,
-    precision: str = ...,
-    backend: str = ...,
-    device: str | None = ...,
-    batch_seconds: float | None = ...,
-    workers: int | None = ...,
-    accept_damaged: bool = ...,
+    **options: Any,
 ) -> list[Features]: ...
 
 
@@ -63,13 +56,7 @@ def extract_features(
     *,
     sampling_rate: int | None = ...,
     model: str | Path | Emotion2vec = ...,
-    layers: bool = ...,
-    precision: str = ...,
-    backend: str = ...,
-    device: str | None = ...,
-    batch_seconds: float | None = ...,
-    workers: int | None = ...,
-    accept_damaged: bool = ...,
+    **options: Any,
 ) -> Features: ...
 
 
@@ -79,13 +66,7 @@ def extract_features(
     *,
     sampling_rate: int | None = None,
     model: str | Path | Emotion2vec = "tiny",
-    layers: bool = False,
-    precision: str = "fp32",
-    backend: str = "auto",
-    device: str | None = None,
-    batch_seconds: float | None = None,
-    workers: int | None = None,
-    accept_damaged: bool = False,
+    **options: Any,
 ) -> Features | list[Features]:
     """Extract the features of one clip, or of a list of clips in batches.
 
@@ -95,13 +76,8 @@ def extract_features(
         sample_rate: rate of samples in memory, in Hz, the same for a whole list; absent for encoded audio.
         sampling_rate: another name of it.
         model: a model, or what `load_model` takes. Load it once and pass it when calling often.
-        layers: keep the outputs of all blocks, (L, T, D).
-        precision: `fp32`, `bf16`, `fp16` or, on a CPU, `int8` to compute in, or `auto`; features are float32.
-        backend: `torch`, `onnx` for onnxruntime on a CPU, or `auto` for the faster one.
-        device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`; None means `auto`, or where a given model is.
-        batch_seconds: most audio in a batch, in s; None for the device's default.
-        workers: threads that decode; None for one per processor, at most 8.
-        accept_damaged: take what can be decoded of damaged files, and warn of each.
+        options: see `MemoryOptions`: `layers`, `accept_damaged`, `precision`, `backend`, `device` (None for where a
+            given model is), `batch_seconds`, `workers`. Features are float32, whatever they are computed in.
 
     Returns:
         The features, or for a list a list of them in its order.
@@ -111,53 +87,50 @@ def extract_features(
         ConfigError: an argument is wrong.
         CheckpointError: the model cannot be loaded.
     """
-    choice = FeatureChoice(layers="all" if layers else "last")
-    faults = option_faults(precision=precision, batch_seconds=batch_seconds, workers=workers)
-    check_options(faults + backend_faults(backend, precision, choice))
+    chosen: MemoryOptions = from_keywords(MemoryOptions, options)
+    choice, batching = FeatureChoice(layers="all" if chosen.layers else "last"), chosen.batching
+    check_options(batching.faults() + batching.backend_faults(choice))
     rate, batch = one_rate(sample_rate, sampling_rate), as_batch(source)
     items: list[AudioSource] = [source] if batch is None else batch  # type: ignore[list-item]
     names = [describe_source(items[0])] if batch is None else [f"source {index}" for index in range(len(items))]
-    sources = [
-        Undecoded(index, name, partial(audio_blocks, _rereadable(item), rate, accept_damaged=accept_damaged))
+    audio = [
+        Undecoded(index, name, partial(audio_blocks, _rereadable(item), rate, accept_damaged=chosen.accept_damaged))
         for index, (name, item) in enumerate(zip(names, items, strict=True))
     ]
-    workload = Workload.of(choice, [None] * len(sources))
-    with ready_model(model, device, precision, backend=backend, workload=workload) as ready:
+    workload = Workload.of(choice, [None] * len(audio))
+    ready_for = ready_model(model, batching.device, batching.precision, backend=batching.backend, workload=workload)
+    with ready_for as ready:
         encoder = Encoder(ready.model, choice, precision=ready.precision, chunking=Chunking(), graph=ready.graph)
-        features = _extract_all(sources, encoder, batch_seconds, workers)
+        features = _extract_all(audio, encoder, batching)
     return features[0] if batch is None else features
 
 
-def _extract_all(
-    sources: list[Undecoded], encoder: Encoder, batch_seconds: float | None, workers: int | None
-) -> list[Features]:
-    """Features in the order of the sources; after a fault only further faults are looked for."""
+def _extract_all(audio: list[Undecoded], encoder: Encoder, options: BatchOptions) -> list[Features]:
+    """Features in the order of the list; after a fault only further faults are looked for."""
     features: dict[int, Features] = {}
-    faults: list[Fault] = []
+    faults: list[AudioFault] = []
 
-    def encode(batch: Batch) -> Iterable[EncodedAudio | Fault]:
-        if isinstance(batch, Fault):
-            return [batch]
-        if faults:
+    def encode(batch: Batch) -> Iterable[EncodedAudio | AudioFault]:
+        if faults and not isinstance(batch, AudioFault):
             return []
-        return (
-            [encoder.encode_long_safely(batch, _held)]
-            if isinstance(batch, LongWaveform)
-            else encoder.encode_safely(batch)
-        )
+        return encoder.encode_batch(batch, _held)
 
     batches = ready_batches(
-        sources, encoder.model, chunking=encoder.chunking, batch_seconds=batch_seconds, workers=workers
+        audio,
+        encoder.model,
+        chunking=encoder.chunking,
+        batch_seconds=options.batch_seconds,
+        workers=options.workers,
     )
-    with closing(batches), closing(in_lanes(batches, encode, encoder.lanes(len(sources)))) as outcomes:
-        for outcome in outcomes:
-            if isinstance(outcome, Fault):
-                faults.append(outcome)
+    with closing(batches), closing(in_lanes(batches, encode, encoder.lanes(len(audio)), try_again)) as results:
+        for result in results:
+            if isinstance(result, AudioFault):
+                faults.append(result)
             else:
-                features[outcome.clip.index] = _as_features(outcome.features["frames"].whole())
+                features[result.index] = _as_features(result.features["frames"].whole())
     if faults:
-        raise _audio_error(faults, len(sources))
-    return [features[index] for index in range(len(sources))]
+        raise _audio_error(sorted(faults, key=lambda fault: fault.index), len(audio))
+    return [features[index] for index in range(len(audio))]
 
 
 def _held(arrays: Arrays) -> Arrays:
@@ -180,7 +153,7 @@ def _as_features(array: np.ndarray) -> Features:
     return Features(frames=array) if array.ndim == 2 else Features(frames=array[-1], layers=array)
 
 
-def _audio_error(faults: list[Fault], total: int) -> AudioError:
+def _audio_error(faults: list[AudioFault], total: int) -> AudioError:
     if total == 1:
         return AudioError(str(faults[0]))
     lines = [f"  {fault}" for fault in faults[:SHOWN_FAULTS]]

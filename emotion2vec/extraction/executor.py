@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Protocol
 
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.extraction.encode.batching import ready_batches
 from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.encode.graphs import GraphNetwork
-from emotion2vec.extraction.encode.pipeline import ready_batches
 from emotion2vec.extraction.encode.ready import ready_model
-from emotion2vec.extraction.options import ExecutorOptions, Workload
-from emotion2vec.extraction.outcomes import Outcome, encode_and_write
+from emotion2vec.extraction.options import BatchOptions, ExecutorOptions, Workload
+from emotion2vec.extraction.pipeline import Sink, encode_and_write
+from emotion2vec.extraction.run import ExtractionReport, Outcome
 from emotion2vec.extraction.sources.decoding import Undecoded
-from emotion2vec.extraction.writers import Writer
+from emotion2vec.extraction.writers.outputs import Outputs
 from emotion2vec.model.encoder import Emotion2vec
 
 
@@ -36,7 +37,7 @@ class Executor(Protocol):
         """What computes in place of the model; None for the model itself."""
 
     def outcomes(
-        self, todo: Sequence[Utterance], encoder: Encoder, writer: Writer, folder: Path | None
+        self, todo: Sequence[Utterance], encoder: Encoder, outputs: Outputs, folder: Path
     ) -> Generator[Outcome, None, None]:
         """Decode, encode and write every item; each gives one outcome, in any order. See `encode_and_write`."""
 
@@ -52,24 +53,24 @@ class LocalExecutor:
     workers: int | None = None
 
     def outcomes(
-        self, todo: Sequence[Utterance], encoder: Encoder, writer: Writer, folder: Path | None
+        self, todo: Sequence[Utterance], encoder: Encoder, outputs: Sink, folder: Path | None
     ) -> Generator[Outcome, None, None]:
-        """See `Executor`."""
-        sources = (Undecoded(index, item.where, item.blocks) for index, item in enumerate(todo))
+        """See `Executor`; any sink will do."""
+        audio = (Undecoded(index, item.where, item.blocks) for index, item in enumerate(todo))
         batches = ready_batches(
-            sources,
+            audio,
             self.model,
             chunking=encoder.chunking,
             batch_seconds=self.batch_seconds,
             workers=self.workers,
         )
         with closing(batches):
-            yield from encode_and_write(batches, todo, encoder, writer, folder)
+            yield from encode_and_write(batches, dict(enumerate(todo)), encoder, outputs, folder)
 
 
 @contextmanager
 def local_executor(
-    model: str | Path | Emotion2vec, options: ExecutorOptions, workload: Workload
+    model: str | Path | Emotion2vec, options: BatchOptions, workload: Workload
 ) -> Iterator[LocalExecutor]:
     """Load or borrow a model for a job on this machine; see `ready_model`."""
     with ready_model(model, options.device, options.precision, backend=options.backend, workload=workload) as ready:
@@ -91,3 +92,8 @@ def executor_for(
     from emotion2vec.extraction.ray.executor import ray_executor
 
     return ray_executor(model, options)
+
+
+def report_of(executor: Executor) -> ExtractionReport:
+    """An empty report of what an executor is going to do."""
+    return ExtractionReport(precision=executor.precision, backend="torch" if executor.graph is None else "onnx")

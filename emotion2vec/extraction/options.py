@@ -1,15 +1,18 @@
-"""What can be wrong with the options of a job, found before anything heavy is imported."""
+"""Options of jobs, and what can be wrong with them, found before anything heavy is imported.
+
+The command line reads them for its help: what they are checked with is imported when they are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.choices import FeatureChoice
-from emotion2vec.extraction.sources.named import parse_shard
-from emotion2vec.extraction.writers import FORMATS
+from emotion2vec.settings import option
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 """Compute precisions; `auto` stands for what the hardware is best at."""
@@ -22,32 +25,81 @@ ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutorOptions:
-    """How a job runs; nothing of this is part of what its features are.
+class SourceOptions:
+    """How sources are read; see `read_sources`."""
 
-    Attributes:
-        engine: `local` or `ray`.
-        device: see `ready_model`.
-        precision: see `ready_model`.
-        backend: see `ready_model`.
-        batch_seconds: most audio in a batch, in s; None for the device's default.
-        workers: threads, or on a cluster tasks, that decode; None for one per processor.
-        ray_address: the cluster; None for the one that Ray finds, or a new one on this machine.
-        actors: processes of the cluster that hold the model; None for one per GPU, or per CPU where there is none.
-    """
+    root: Path | None = option(None, "Where relative paths of a list start.")
+    channel: int | None = option(None, "Channel from 0, in place of the mean of all.")
+    segments: str | Path | None = option(
+        None, "RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."
+    )
+    accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
 
-    engine: str = "local"
-    device: str | None = None
-    precision: str = "fp32"
-    backend: str = "auto"
-    batch_seconds: float | None = None
-    workers: int | None = None
-    ray_address: str | None = None
-    actors: int | None = None
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """What a network computes in, by what and where; see `ready_model`."""
+
+    precision: str = option("fp32", "fp32, bf16, fp16 or (on a CPU) int8; auto: the fastest here, without int8.")
+    backend: str = option("auto", "torch, onnx (onnxruntime, on a CPU in fp32), or auto: the one that is faster here.")
+    device: str | None = option(None, "cpu, cuda, cuda:1, mps, xpu, npu, ...; by default a CUDA GPU if there is one.")
 
     def faults(self) -> list[str]:
-        """What is wrong with where the job shall run."""
+        """What is wrong, whatever the model and the features."""
         faults = []
+        if self.precision not in ("auto", *PRECISIONS):
+            faults.append(f"precision is {self.precision!r}, expected auto, {', '.join(PRECISIONS)}")
+        return faults
+
+    def backend_faults(self, choice: FeatureChoice | None = None) -> list[str]:
+        """What is wrong with the backend, for a choice of features that is right in itself."""
+        if self.backend not in BACKENDS:
+            return [f"backend is {self.backend!r}, expected {', '.join(BACKENDS)}"]
+        if self.backend != "onnx":
+            return []
+        faults = []
+        if self.precision in PRECISIONS and self.precision != "fp32":
+            found = f"and precision is {self.precision!r}; expected fp32"
+            faults.append(f"backend is 'onnx', which computes in fp32, {found}")
+        if choice is not None and not choice.last_block:
+            faults.append(
+                "backend is 'onnx', which gives the last block's output; expected layers last, features block"
+            )
+        from emotion2vec.exporting.onnx import INSTALL, missing_packages
+
+        if missing := missing_packages():
+            faults.append(f"backend onnx needs {', '.join(missing)}: {INSTALL}")
+        return faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions(ComputeOptions):
+    """How audio is decoded and laid together; nothing of this is part of what features are."""
+
+    batch_seconds: float | None = option(None, "Audio per batch at most, in seconds.")
+    workers: int | None = option(None, "Threads that decode audio.")
+
+    def faults(self) -> list[str]:
+        """What is wrong, whatever the model and the features."""
+        faults = super().faults()
+        if self.batch_seconds is not None and not 0 < self.batch_seconds < float("inf"):
+            faults.append(f"batch_seconds is {self.batch_seconds!r}, expected a positive number of seconds")
+        if self.workers is not None and self.workers < 1:
+            faults.append(f"workers is {self.workers!r}, expected 1 or more")
+        return faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorOptions(BatchOptions):
+    """How a job runs, and where."""
+
+    engine: str = option("local", "local, or ray for a cluster.")
+    ray_address: str | None = option(None, "The cluster; by default the one that Ray finds.")
+    actors: int | None = option(None, "Processes of the cluster that hold the model.")
+
+    def faults(self) -> list[str]:
+        """What is wrong, whatever the model and the features."""
+        faults = super().faults()
         if self.engine not in ENGINES:
             faults.append(f"engine is {self.engine!r}, expected {' or '.join(ENGINES)}")
         if self.engine == "local":
@@ -60,6 +112,54 @@ class ExecutorOptions:
         if self.actors is not None and self.actors < 1:
             faults.append(f"actors is {self.actors!r}, expected 1 or more")
         return faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions:
+    """All options of `extract`; as keyword arguments they are called as the fields of the nested dataclasses are."""
+
+    choice: FeatureChoice = field(default_factory=FeatureChoice)
+    format: str = option("npy", "npy, npz, safetensors, parquet, hdf5, kaldi or iemocap.")
+    sources: SourceOptions = field(default_factory=SourceOptions)
+    shard: str | None = option(None, "i/n: every n-th item from the i-th on, from 0/n.")
+    executor: ExecutorOptions = field(default_factory=ExecutorOptions)
+    chunking: Chunking = field(default_factory=Chunking)
+    resume: bool = option(False, "Skip what is complete in the output already.")
+
+    def faults(self) -> list[str]:
+        """What is wrong, whatever the model and the sources."""
+        from emotion2vec.extraction.sources.named import parse_shard
+        from emotion2vec.extraction.writers import FORMATS
+
+        wrong = self.choice.faults()
+        faults = self.executor.faults() + wrong + self.executor.backend_faults(None if wrong else self.choice)
+        if self.format not in FORMATS:
+            faults.append(f"format is {self.format!r}, expected {', '.join(FORMATS)}")
+        faults += self.chunking.faults()
+        try:
+            parse_shard(self.shard)
+        except ConfigError as error:
+            faults.append(str(error))
+        return faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """All options of `predict`, as those of `extract` are."""
+
+    window: float | None = option(None, "Score windows of this length, in s, in place of whole utterances.")
+    plot: Path | None = option(None, "Folder for a picture of each file's scores over time.")
+    sources: SourceOptions = field(default_factory=SourceOptions)
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """All options of `extract_features`, which is for audio in memory."""
+
+    layers: bool = option(False, "Keep the outputs of all blocks, (L, T, D).")
+    accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
+    batching: BatchOptions = field(default_factory=BatchOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,63 +181,6 @@ class Workload:
         """What features of clips of so many s ask; None for a length that is not known."""
         lengths = [seconds for seconds in durations if seconds is not None]
         return cls(last_block=choice.last_block, seconds=sum(lengths), unknown=len(durations) - len(lengths))
-
-
-def extraction_faults(
-    choice: FeatureChoice,
-    options: ExecutorOptions,
-    *,
-    format: str,
-    chunk_seconds: float,
-    chunk_overlap: float,
-    shard: str | None,
-) -> list[str]:
-    """What is wrong with the options of `extract`, whatever the model and the sources."""
-    faults = option_faults(
-        precision=options.precision,
-        batch_seconds=options.batch_seconds,
-        workers=options.workers,
-    )
-    wrong = choice.faults()
-    faults += wrong + options.faults() + backend_faults(options.backend, options.precision, None if wrong else choice)
-    if format not in FORMATS:
-        faults.append(f"format is {format!r}, expected {', '.join(FORMATS)}")
-    for check in (lambda: Chunking(chunk_seconds, chunk_overlap), lambda: parse_shard(shard)):
-        try:
-            check()
-        except ConfigError as error:
-            faults.append(str(error))
-    return faults
-
-
-def option_faults(*, precision: str, batch_seconds: float | None, workers: int | None) -> list[str]:
-    """What is wrong with options that every extraction has."""
-    faults = []
-    if precision not in ("auto", *PRECISIONS):
-        faults.append(f"precision is {precision!r}, expected auto, {', '.join(PRECISIONS)}")
-    if batch_seconds is not None and not 0 < batch_seconds < float("inf"):
-        faults.append(f"batch_seconds is {batch_seconds!r}, expected a positive number of seconds")
-    if workers is not None and workers < 1:
-        faults.append(f"workers is {workers!r}, expected 1 or more")
-    return faults
-
-
-def backend_faults(backend: str, precision: str, choice: FeatureChoice | None) -> list[str]:
-    """What is wrong with a backend, for a choice of features that is right in itself."""
-    if backend not in BACKENDS:
-        return [f"backend is {backend!r}, expected {', '.join(BACKENDS)}"]
-    if backend != "onnx":
-        return []
-    faults = []
-    if precision in PRECISIONS and precision != "fp32":
-        faults.append(f"backend is 'onnx', which computes in fp32, and precision is {precision!r}; expected fp32")
-    if choice is not None and not choice.last_block:
-        faults.append("backend is 'onnx', which gives the last block's output; expected layers last, features block")
-    from emotion2vec.exporting.onnx import INSTALL, missing_packages
-
-    if missing := missing_packages():
-        faults.append(f"backend onnx needs {', '.join(missing)}: {INSTALL}")
-    return faults
 
 
 def check_options(faults: list[str]) -> None:

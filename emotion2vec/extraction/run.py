@@ -1,4 +1,4 @@
-"""One run over a list of items: what is to be done, what became of it, and the counts of both."""
+"""One run over a list of items: what became of each, and the counts."""
 
 from __future__ import annotations
 
@@ -7,20 +7,33 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from emotion2vec.audio.decode import Note
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Listing, Utterance
-from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.progress import Progress, ProgressCallback
-from emotion2vec.extraction.writers import Writer
 from emotion2vec.extraction.writers.job import FailureLog
-from emotion2vec.extraction.writers.ledger import Ledger
+from emotion2vec.extraction.writers.outputs import Plan
 
-if TYPE_CHECKING:
-    from emotion2vec.extraction.executor import Executor
-    from emotion2vec.extraction.outcomes import Outcome
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: its features were written, or why not.
+
+    Attributes:
+        index: place of the item in the job's list.
+        seconds: its audio, in s; 0 if it failed.
+        frames: its frames; 0 if it failed.
+        reason: why it failed; None if its features were written.
+        notes: what is to be said of its audio.
+    """
+
+    index: int
+    seconds: float = 0.0
+    frames: int = 0
+    reason: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass
@@ -53,11 +66,6 @@ class ExtractionReport:
     notes: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
 
-    @classmethod
-    def by(cls, executor: Executor) -> ExtractionReport:
-        """An empty report of what an executor is going to do."""
-        return cls(precision=executor.precision, backend="torch" if executor.graph is None else "onnx")
-
     @property
     def summary(self) -> Summary:
         """The counts of all inputs."""
@@ -81,16 +89,12 @@ class Job:
     """One run over a list of items: every one ends as written, skipped or failed.
 
     Args:
-        writer: takes the features.
-        log: takes the failures too.
         report: is filled.
-        ledger: takes what features were made from, and tells it.
+        log: takes the failures too.
     """
 
-    def __init__(self, writer: Writer, log: FailureLog | None, report: ExtractionReport, ledger: Ledger | None = None):
+    def __init__(self, report: ExtractionReport, log: FailureLog | None = None):
         self.report = report
-        self._ledger = ledger
-        self._writer = writer
         self._log = log
 
     def begin(self, found: Listing) -> None:
@@ -106,41 +110,11 @@ class Job:
         if self._log is not None:
             self._log.add(fault)
 
-    def plan(self, items: list[Utterance], resume: bool) -> list[Utterance]:
-        """Choose what to extract; unsafe and colliding ids fail, and to resume, what is there already is skipped."""
-        todo: list[Utterance] = []
-        stale: list[Utterance] = []
-        taken: dict[str, Utterance] = {}
-        folders: dict[str, Utterance] = {}
-        for item in items:
-            try:
-                targets = self._writer.targets(item)
-            except ManifestError as error:
-                self.fail(Fault(str(item.audio), str(error)))
-                continue
-            if (clash := next((target for target in targets if target in taken), None)) is not None:
-                self.fail(Fault(str(item.audio), f"would overwrite {clash}, the output of {taken[clash].audio}"))
-                continue
-            above = {folder for target in targets for folder in _folders(target)} if self._writer.nested else set()
-            if inside := sorted((above & taken.keys()) | (set(targets) & folders.keys())):
-                other = taken.get(inside[0]) or folders[inside[0]]
-                reason = f"the id {item.id!r} and that of {other.audio}, {other.id!r}, cannot be held together"
-                self.fail(Fault(str(item.audio), f"{reason}: {inside[0]} would be a folder and hold features too"))
-                continue
-            taken.update(dict.fromkeys(targets, item))
-            folders.update(dict.fromkeys(above, item))
-            there = resume and self._writer.has(item)
-            if there and (self._ledger is None or self._ledger.matches(item)):
-                self.report.skipped += 1
-                continue
-            todo.append(item)
-            stale += [item] * there
-        self._writer.remove(stale)
-        self.report.redone = len(stale)
-        if self._ledger is not None:
-            for item in todo:
-                self._ledger.begin(item)
-        return todo
+    def leave(self, plan: Plan) -> None:
+        """Note what of the items is not to be done."""
+        for fault in plan.faults:
+            self.fail(fault)
+        self.report.skipped, self.report.redone = plan.skipped, plan.redone
 
     def run(
         self, outcomes: Generator[Outcome, None, None], todo: list[Utterance], callback: ProgressCallback | None
@@ -153,8 +127,6 @@ class Job:
                 if outcome.reason is None:
                     report.written += 1
                     report.notes.update({note.kind for note in outcome.notes})
-                    if self._ledger is not None:  # again, where the one of a process elsewhere has it
-                        self._ledger.add(todo[outcome.index])
                     report.seconds += outcome.seconds
                     report.frames += outcome.frames
                 else:
@@ -163,9 +135,3 @@ class Job:
                 if callback is not None:
                     elapsed = time.monotonic() - started
                     callback(Progress(failed + report.written, len(todo), failed, report.seconds, elapsed))
-
-
-def _folders(target: str) -> list[str]:
-    """All folders that a path lies in."""
-    parts = target.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]

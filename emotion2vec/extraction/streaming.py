@@ -18,7 +18,7 @@ import torch
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_count, frame_stride, receptive_field
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction.encode.ready import DTYPES, ready_model
-from emotion2vec.extraction.options import check_options, option_faults
+from emotion2vec.extraction.options import ComputeOptions, check_options
 from emotion2vec.extraction.sources.decoding import Statistics
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -95,7 +95,7 @@ def stream_features(
         CheckpointError: the model cannot be loaded.
     """
     options = options or StreamOptions()
-    check_options(option_faults(precision=precision, batch_seconds=None, workers=None) + options.faults())
+    check_options(ComputeOptions(precision=precision).faults() + options.faults())
     with ready_model(model, device, precision) as ready:
         state = _Stream(ready.model, DTYPES[ready.precision], options)
         for block in _resampled(chunks, sample_rate):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from emotion2vec.audio.decode.memory import as_batch, one_rate
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.audio.samples import load_audio, normalize
+from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.config import Emotion2vecConfig
@@ -133,6 +134,8 @@ class Emotion2vec(nn.Module):
     ) -> Features | list[Features]:
         """Extract the features of one clip, or of each clip of a list, in eval mode whatever the model's own is.
 
+        Audio longer than 40 s is encoded in windows, the same as those of `emotion2vec.extract_features`.
+
         Args:
             source: a path, encoded bytes, an open file, samples (S,) or (C, S) of at most 8 channels with their
                 `sample_rate`, or a dictionary as Hugging Face's `datasets` has it; or a list or tuple of those.
@@ -149,15 +152,23 @@ class Emotion2vec(nn.Module):
             return [eager._features(clip, rate, layers) for clip in batch]
         return eager._features(source, rate, layers)  # type: ignore[arg-type]
 
-    @torch.inference_mode()
     def _features(self, source: AudioSource, rate: int | None, layers: bool) -> Features:
-        """Features of one clip, in the mode that the model is in."""
-        waveform = torch.from_numpy(normalize(load_audio(source, rate))).to(self.device)
-        encoded = self(waveform.unsqueeze(0))
-        return Features(
-            frames=_to_numpy(encoded.frames[0]),
-            layers=np.stack([_to_numpy(layer[0]) for layer in encoded.layers]) if layers else None,
-        )
+        """Features of one clip, in the mode that the model is in; of long audio window by window."""
+        waveform = normalize(load_audio(source, rate))
+        windows = plan_windows(waveform.size, Chunking(), self.config.kernels, self.config.strides)
+        pieces = [
+            self._window(samples, window, layers)
+            for window, samples in zip(windows, cut_windows([waveform], windows), strict=True)
+        ]
+        array = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)  # (1 or L, T, D)
+        return Features(frames=array[-1], layers=array if layers else None)
+
+    @torch.inference_mode()
+    def _window(self, waveform: np.ndarray, window: Window, layers: bool) -> np.ndarray:
+        """Encode a window (S,) of a clip, and keep the frames that it gives: (1, T, D), or of all layers (L, T, D)."""
+        encoded = self(torch.from_numpy(waveform).to(self.device).unsqueeze(0))
+        kept = slice(window.skip, window.skip + window.keep)
+        return np.stack([_to_numpy(layer[0, kept]) for layer in (encoded.layers if layers else [encoded.frames])])
 
     @overload
     def predict(

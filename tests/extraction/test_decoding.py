@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.encode.background import in_background
+from emotion2vec.extraction.encode.lanes import in_background
 from emotion2vec.extraction.sources.decoding import AudioFault, Undecoded, Waveform, decode
 
 

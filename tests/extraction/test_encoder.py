@@ -11,9 +11,9 @@ from torch import Tensor
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.encode.arrays import Arrays
+from emotion2vec.extraction.encode.arrays import Arrays, EncodedAudio
 from emotion2vec.extraction.encode.choices import FeatureChoice, Layers, choose_layers
-from emotion2vec.extraction.encode.encoder import EncodedAudio, Encoder
+from emotion2vec.extraction.encode.encoder import Encoder, NoRoom
 from emotion2vec.extraction.encode.ready import ready_model
 from emotion2vec.extraction.sources.decoding import AudioFault, Waveform
 from emotion2vec.model.encoder import Emotion2vec, Encoded
@@ -132,9 +132,11 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(model: Emotion2vec) -
     outcomes = list(Small(model, choice(pooled=True), precision="fp32", chunking=Chunking()).encode_safely(clips))
     expected = encode(encoder(model, pooled=True), MIXED)
     for one, outcome, features in zip(MIXED, outcomes, expected, strict=False):
-        assert isinstance(outcome, EncodedAudio) and outcome.clip is one
+        assert isinstance(outcome, EncodedAudio) and outcome.index == one.index
         np.testing.assert_allclose(outcome.features["utterance"].whole(), features, atol=1e-5)
-    assert outcomes[5:] == [AudioFault("clip 5", "2 s of audio do not fit into memory at once", 5)]
+    (fault,) = outcomes[5:]
+    assert isinstance(fault, NoRoom) and fault.audio is clips[5] and fault.index == 5
+    assert str(fault) == "clip 5: 2 s of audio do not fit into memory at once"
 
 
 def test_an_allocation_that_fails_on_the_cpu_counts_as_out_of_memory(model: Emotion2vec) -> None:
@@ -143,7 +145,7 @@ def test_an_allocation_that_fails_on_the_cpu_counts_as_out_of_memory(model: Emot
     small = Small(model, choice(pooled=True), precision="fp32", chunking=Chunking())
     small.error = caught.value
     small.capacity = 0
-    assert [type(outcome) for outcome in small.encode_safely(MIXED)] == [AudioFault] * 5
+    assert [type(outcome) for outcome in small.encode_safely(MIXED)] == [NoRoom] * 5
 
 
 def test_other_errors_of_the_model_are_not_hidden(model: Emotion2vec) -> None:

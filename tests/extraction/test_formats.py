@@ -166,7 +166,7 @@ def test_what_a_format_cannot_hold_is_refused(model: Emotion2vec, table: Path, t
 def test_a_missing_package_is_named_with_its_command(
     model: Emotion2vec, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, package: str
 ) -> None:
-    monkeypatch.setattr("emotion2vec.extraction.writers.tables.find_spec", lambda name: None)
+    monkeypatch.setattr("emotion2vec.extraction.writers.base.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=rf"needs the package {package}: pip install 'emotion2vec\[{format}\]'"):
         extract(table, model=model, output=tmp_path / "out", format=format)
 

@@ -11,11 +11,11 @@ from safetensors.numpy import load_file
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.encode import spool
 from emotion2vec.extraction.encode.arrays import ArraySpec, FeatureArray, Layout
-from emotion2vec.extraction.encode.spool import spooled
+from emotion2vec.extraction.encode.spool import Spool
 from emotion2vec.extraction.writers import Output
 from emotion2vec.extraction.writers.files import NpyWriter, SafetensorsWriter
+from emotion2vec.extraction.writers.parquet import ParquetPart
 from emotion2vec.extraction.writers.parts import PartsWriter
-from emotion2vec.extraction.writers.tables import ParquetPart
 
 ITEM = Utterance(id="x", audio=Path("x.wav"))
 
@@ -32,7 +32,11 @@ def test_what_was_spooled_comes_back(
 ) -> None:
     monkeypatch.setattr(spool, "READ_BYTES", read_bytes)
     whole = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    array = spooled({"frames": in_parts(whole, 11)}, tmp_path)["frames"]
+    store = Spool(tmp_path)
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2 * whole.nbytes)  # two in a file
+    kept = [store.keep({"frames": in_parts(array, 11)})["frames"] for array in (whole + 1, whole, whole + 2)]
+    array = kept[1]
+    np.testing.assert_array_equal(kept[2].whole(), whole + 2)
     np.testing.assert_array_equal(np.concatenate(list(array.parts), axis=-2), whole)
     np.testing.assert_array_equal(np.concatenate(list(array.in_order())).reshape(shape), whole)
     np.testing.assert_array_equal(array.whole(), whole)
@@ -43,7 +47,7 @@ def test_what_is_not_finite_is_not_spooled(tmp_path: Path) -> None:
     whole = np.ones((50, 8), np.float32)
     whole[40, 3] = np.nan
     with pytest.raises(FloatingPointError):
-        spooled({"frames": in_parts(whole, 11)}, tmp_path)
+        Spool(tmp_path).keep({"frames": in_parts(whole, 11)})
 
 
 @pytest.mark.parametrize("writer", [NpyWriter, SafetensorsWriter])
@@ -57,7 +61,7 @@ def test_long_features_are_never_held_whole(tmp_path: Path, writer: type[NpyWrit
 
     layout: Layout = {"frames": ArraySpec((layers, None, width), np.dtype(np.float32))}
     tracemalloc.start()
-    arrays = spooled({"frames": FeatureArray((layers, frames, width), np.dtype(np.float32), parts())}, tmp_path)
+    arrays = Spool(tmp_path).keep({"frames": FeatureArray((layers, frames, width), np.dtype(np.float32), parts())})
     writer(Output(tmp_path, layout)).write(ITEM, arrays)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -67,7 +71,7 @@ def test_long_features_are_never_held_whole(tmp_path: Path, writer: type[NpyWrit
 
 
 def test_a_row_of_parquet_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion2vec.extraction.writers.tables.ROW_BYTES", 1_000)
+    monkeypatch.setattr("emotion2vec.extraction.writers.parquet.ROW_BYTES", 1_000)
     writer = PartsWriter(Output(tmp_path, {"frames": ArraySpec((None, 8), np.dtype(np.float32))}), ParquetPart)
     with pytest.raises(ValueError, match="too much for a row of a Parquet file; expected format npy, hdf5"):
         writer.write(ITEM, {"frames": FeatureArray.of(np.zeros((50, 8), np.float32))})

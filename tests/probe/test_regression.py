@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from probe.conversations import is_what_is_heard, write_iemocap, write_msp
-from probe.stand_in import problem_of, write_tones
+from probe.stand_in import problem_of, run_plan, write_tones
 from scipy.stats import pearsonr
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error
@@ -23,7 +23,6 @@ from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import probe
-from emotion2vec.probe.benchmark import run as benchmark
 from emotion2vec.probe.benchmark.plan import load_plan
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import LinearHead, MlpHead, SequenceHead, WeightedHead
@@ -263,9 +262,9 @@ output: {tmp_path / "out"}
 """
     )
     plan = load_plan(config)
-    result = benchmark.run_benchmark(plan)
-    assert result.exit_code == 1 and len(result.documents) == 6  # also those of the head before the one that fails
-    assert {row["corpus"] for row in result.failures} == {"no layers"}
+    result = run_plan(plan)
+    assert result.exit_code == 1 and len(result.combinations) == 6  # also those of the head before the one that fails
+    assert {failure.corpus for failure in result.failures} == {"no layers"}
     out = Path(plan.output)
     rows = {(row["corpus"], row["feature"]): row for row in csv.DictReader((out / "results.csv").open())}
     values, classes = rows["values", "logmel"], rows["classes", "logmel"]

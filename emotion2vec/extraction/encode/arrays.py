@@ -8,8 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from emotion2vec.audio.decode import Note
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,22 @@ class FeatureArray:
 
 Arrays = dict[str, FeatureArray]
 """The arrays of one item by name; they must be taken in this order."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedAudio:
+    """The features of one utterance, on their way to whoever writes or keeps them.
+
+    Attributes:
+        index: that of its audio.
+        features: its arrays; those of long audio may be computed as their parts are taken.
+        seconds: its audio, in s.
+        frames: frames T that the model made of it.
+        notes: what is to be said of its audio.
+    """
+
+    index: int
+    features: Arrays
+    seconds: float = 0.0
+    frames: int = 0
+    notes: tuple[Note, ...] = ()

@@ -16,6 +16,7 @@ import numpy as np
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import ArraySpec, Layout
 from emotion2vec.model.config import Emotion2vecConfig
+from emotion2vec.settings import option
 
 GRANULARITIES = ("frame", "utterance", "both")
 OUTPUTS = ("block", "ffn")
@@ -32,24 +33,20 @@ Layers = str | int | Sequence[int]
 class FeatureChoice:
     """Which features a job wants.
 
-    Attributes:
-        granularity: `frame` for ([L,] T, D), `utterance` for their summary over time, or `both`.
-        layers: see `Layers`; `all` and several put a dimension L in front.
-        features: `block` outputs, or `ffn` outputs before the residual and norm, of the main blocks only (counted from
-            0 at the first main block).
-        pooling: the summary over time: `mean` ([L,] D), `mean+std` ([L,] 2 D), or the utterance `tokens` (N, D).
-        downsample: frames that become one vector.
-        downsample_by: their `mean`, or `skip` for the first of them.
-        dtype: `float32` or `float16`, in which features are kept; they are computed in float32 or as `precision` says.
+    Frames are ([L,] T, D); their summary over time is ([L,] D), with `mean+std` ([L,] 2 D), and as `tokens` (N, D). All
+    layers and several put the dimension L in front; see `Layers`. `ffn` outputs are those before the residual and norm,
+    of the main blocks only, which are counted from 0 at the first of them.
     """
 
-    granularity: str = "frame"
-    layers: Layers = "last"
-    features: str = "block"
-    pooling: str = "mean"
-    downsample: int = 1
-    downsample_by: str = "mean"
-    dtype: str = "float32"
+    granularity: str = option("frame", "frame (50 vectors per second), utterance (a summary over time), or both.")
+    layers: Layers = option(
+        "last", "last, all, block numbers from 0 such as 2,5, mean:N for the last N, or weights:FILE."
+    )
+    features: str = option("block", "block outputs, or ffn outputs of the main blocks.")
+    pooling: str = option("mean", "The summary over time: mean, mean+std or tokens.")
+    downsample: int = option(1, "Frames that become one vector.")
+    downsample_by: str = option("mean", "Their mean, or skip to take the first of them.")
+    dtype: str = option("float32", "float32 or float16 on disk.")
 
     @property
     def wants_frames(self) -> bool:

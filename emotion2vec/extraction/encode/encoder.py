@@ -17,7 +17,8 @@ from emotion2vec.audio.frames import frame_count, frame_stride, receptive_field
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.devices import exact_device, is_host, is_out_of_memory
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
+from emotion2vec.extraction.encode.arrays import Arrays, EncodedAudio, FeatureArray
+from emotion2vec.extraction.encode.batching import Batch
 from emotion2vec.extraction.encode.choices import FeatureChoice, layout_of
 from emotion2vec.extraction.encode.graphs import GraphNetwork
 from emotion2vec.extraction.encode.lanes import lanes_for, stop_if_closed
@@ -37,12 +38,15 @@ Span = tuple[int, int]
 """First frame of a waveform that is kept, and the first after it that is not."""
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedAudio:
-    """A clip with its features; those of a long clip are computed as their parts are taken."""
+@dataclass(frozen=True)
+class NoRoom(AudioFault):
+    """Audio that did not fit into memory by itself; it may when nothing else is there.
 
-    clip: AnyWaveform
-    features: Arrays
+    Attributes:
+        audio: what it was decoded to.
+    """
+
+    audio: AnyWaveform
 
 
 class Encoder:
@@ -93,14 +97,29 @@ class Encoder:
             for piece, count in zip(pieces, counts, strict=True)
         ]
 
-    def encode_long(self, clip: LongWaveform) -> EncodedAudio:
+    def encode_long(self, clip: LongWaveform) -> Arrays:
         """Encode long audio in windows, several at once where that pays, as its features are taken.
 
         Taking them raises AudioError when the audio cannot be read a second time.
         """
-        batch = 1 if is_host(self.model.device) else max(1, int(GPU_WINDOW_SECONDS / self.chunking.seconds))
+        batch = 1 if is_host(self.model.device) else max(1, int(GPU_WINDOW_SECONDS / self.chunking.chunk_seconds))
         windows = plan_windows(clip.samples, self.chunking, self.model.config.kernels, self.model.config.strides)
-        return EncodedAudio(clip, self._reduce(self._window_pieces(clip, windows, batch), self.frames(clip)))
+        return self._reduce(self._window_pieces(clip, windows, batch), self.frames(clip))
+
+    def encode_batch(self, batch: Batch, keep: Callable[[Arrays], Arrays]) -> Iterator[EncodedAudio | AudioFault]:
+        """Encode whatever the batch is; audio that cannot be encoded gives a fault.
+
+        Args:
+            batch: clips, long audio, or a fault, which stays one.
+            keep: takes the features of long audio as they are computed; raises FloatingPointError where they are not
+                finite.
+        """
+        if isinstance(batch, AudioFault):
+            yield batch
+        elif isinstance(batch, LongWaveform):
+            yield self.encode_long_safely(batch, keep)
+        else:
+            yield from self.encode_safely(batch)
 
     def encode_safely(self, clips: Sequence[Waveform]) -> Iterator[EncodedAudio | AudioFault]:
         """Encode a batch, in halves when memory does not suffice; a clip that cannot be encoded gives a fault."""
@@ -113,10 +132,11 @@ class Encoder:
         if encoded is not None:
             for clip, arrays in zip(clips, encoded, strict=True):
                 finite = all(np.isfinite(part).all() for array in arrays.values() for part in array.parts)
-                yield EncodedAudio(clip, arrays) if finite else _not_finite(clip, self.dtype)
+                yield self._encoded(clip, arrays) if finite else _not_finite(clip, self.dtype)
         elif len(clips) == 1:
             (clip,) = clips
-            yield AudioFault(clip.where, f"{clip.seconds:.0f} s of audio do not fit into memory at once", clip.index)
+            reason = f"{clip.seconds:.0f} s of audio do not fit into memory at once"
+            yield NoRoom(clip.where, reason, clip.index, clip)
         else:  # outside the except clause, whose traceback would hold the memory of the failed attempt
             middle = len(clips) // 2
             yield from self.encode_safely(clips[:middle])
@@ -130,7 +150,7 @@ class Encoder:
             keep: takes the features as they are computed; raises FloatingPointError where they are not finite.
         """
         try:
-            return EncodedAudio(clip, keep(self.encode_long(clip).features))
+            return self._encoded(clip, keep(self.encode_long(clip)))
         except FloatingPointError:
             return _not_finite(clip, self.dtype)
         except (AudioError, OSError) as error:
@@ -138,8 +158,13 @@ class Encoder:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = f"a window of {self.chunking.seconds:g} s does not fit into memory; a smaller chunk_seconds may"
-            return AudioFault(clip.where, reason, clip.index)
+            reason = (
+                f"a window of {self.chunking.chunk_seconds:g} s does not fit into memory; a smaller chunk_seconds may"
+            )
+            return NoRoom(clip.where, reason, clip.index, clip)
+
+    def _encoded(self, clip: AnyWaveform, features: Arrays) -> EncodedAudio:
+        return EncodedAudio(clip.index, features, clip.seconds, self.frames(clip), clip.notes)
 
     def _window_pieces(self, clip: LongWaveform, windows: list[Window], batch: int) -> Iterator[Piece]:
         stream = zip(windows, cut_windows(clip.blocks(), windows), strict=True)
@@ -222,3 +247,10 @@ def _not_finite(clip: AnyWaveform, dtype: torch.dtype) -> AudioFault:
     """The fault of a clip whose features are NaN or infinite."""
     hint = "" if dtype == torch.float32 else "; precision fp32 may help"
     return AudioFault(clip.where, f"the model's features of it are not finite{hint}", clip.index)
+
+
+def try_again(result: EncodedAudio | AudioFault) -> Batch | None:
+    """What is to be encoded once more, when nothing else is in memory; None for what is final."""
+    if not isinstance(result, NoRoom):
+        return None
+    return result.audio if isinstance(result.audio, LongWaveform) else [result.audio]

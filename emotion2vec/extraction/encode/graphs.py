@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from emotion2vec.exporting.onnx import PACKAGES, write_network
-from emotion2vec.hardware import cache_folder, instruction_sets, processor
+from emotion2vec.files import publish
+from emotion2vec.hardware import cache_folder
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.fingerprint import weights_hash
+from emotion2vec.processors import instruction_sets, processor
 from emotion2vec.version import library_version
 
 logger = logging.getLogger(__name__)
@@ -120,7 +122,7 @@ def build_graph(model: Emotion2vec) -> Path:
         difference = write_network(model, partial).difference
         # The name holds the digest, so that a file is whole or is not used, whichever process wrote it.
         path = partial.with_name(f"{key}-{_digest(partial)}.onnx")
-        os.replace(partial, path)
+        publish(partial, path)
         seconds = time.monotonic() - started
         logger.warning("built %s in %.0f s; it differs from the network by at most %.1e", path, seconds, difference)
         return path

@@ -24,20 +24,23 @@ from emotion2vec.checkpoint import load_model
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.encode.ready import check_model, choose_precision
+from emotion2vec.extraction.encode.spool import Spool
+from emotion2vec.extraction.encode.turns import in_turn
 from emotion2vec.extraction.options import ExecutorOptions
-from emotion2vec.extraction.outcomes import Outcome, write_item
+from emotion2vec.extraction.pipeline import write_item
 from emotion2vec.extraction.ray.worker import (
     Assignment,
     DecodeItems,
     EncodeClips,
     blocks_of,
     pack_items,
-    unpack_outcome,
+    unpack_result,
 )
-from emotion2vec.extraction.writers import SEPARATE, Writer
-from emotion2vec.extraction.writers.ledger import RecordingWriter
+from emotion2vec.extraction.run import Outcome
+from emotion2vec.extraction.writers.outputs import Outputs
 from emotion2vec.model.encoder import Emotion2vec
 
 CPU_BLOCK, GPU_BLOCK = 32, 256
@@ -127,21 +130,19 @@ class RayExecutor:
     graph: None = None
 
     def outcomes(
-        self, todo: Sequence[Utterance], encoder: Encoder, writer: Writer, folder: Path | None
+        self, todo: Sequence[Utterance], encoder: Encoder, outputs: Outputs, folder: Path
     ) -> Generator[Outcome, None, None]:
         """See `Executor`."""
         import ray
 
-        assert folder is not None
         folder, reference = folder.absolute(), ray.put(encoder)
-        direct = writer.writer if isinstance(writer, RecordingWriter) else writer
-        job = uuid4().hex
-        marker = folder / f".{job}.partial" if isinstance(direct, SEPARATE) else None
+        writer, job = outputs.writer_elsewhere(folder), uuid4().hex
+        marker = None if writer is None else folder / f".{job}.partial"
         if marker is not None:
             marker.touch()
         work = Assignment(
             partial(ray.get, reference),
-            type(direct)(replace(direct.output, folder=folder)) if isinstance(direct, SEPARATE) else None,
+            writer,
             folder,
             marker,
             self.shares.device,
@@ -150,30 +151,29 @@ class RayExecutor:
             f"inputs-{job}-",
         )
         try:
-            yield from self._passes(todo, work, encoder, writer)
-            for ledger in folder.glob(f"{work.ledgers}*.jsonl"):  # all outcomes are noted by this process now
-                ledger.unlink(missing_ok=True)
+            results: Iterator[Outcome | EncodedAudio] = self._passes(todo, work, encoder)
+            for result in in_turn(results, range(len(todo)), Spool(folder)) if writer is None else results:
+                if isinstance(result, EncodedAudio):
+                    result = write_item(outputs, todo[result.index], result)
+                yield result
+            outputs.ledger.take_over(sorted(folder.glob(f"{work.ledgers}*.jsonl")))
         finally:
             if marker is not None:
                 marker.unlink(missing_ok=True)
 
     def _passes(
-        self, todo: Sequence[Utterance], work: Assignment, encoder: Encoder, writer: Writer
-    ) -> Iterator[Outcome]:
+        self, todo: Sequence[Utterance], work: Assignment, encoder: Encoder
+    ) -> Iterator[Outcome | EncodedAudio]:
         """All items in blocks, then one by one those that were lost with their processes."""
         left = dict.fromkeys(range(len(todo)))
         for size in (self.shares.block, 1):
             if not left:
                 return
             for row in self._rows(todo, list(left), size, work, encoder):
-                outcome, arrays = unpack_outcome(row, encoder.layout)
-                if outcome.index not in left:  # done again after it had been reported
-                    continue
-                if arrays:
-                    reason = write_item(writer, todo[outcome.index], arrays)
-                    outcome = outcome if reason is None else Outcome(outcome.index, reason=reason)
-                del left[outcome.index]
-                yield outcome
+                result = unpack_result(row, encoder.layout)
+                if result.index in left:  # else done again after it had been reported
+                    del left[result.index]
+                    yield result
         for index in left:
             yield Outcome(index, reason=f"the process that worked on it died, {2 * (RETRIES + 1)} times in a row")
 

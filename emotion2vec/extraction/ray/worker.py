@@ -20,11 +20,12 @@ import numpy as np
 from emotion2vec.audio.decode import Note
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
+from emotion2vec.extraction.encode.arrays import Arrays, EncodedAudio, FeatureArray, Layout
+from emotion2vec.extraction.encode.batching import batches_for
 from emotion2vec.extraction.encode.encoder import Encoder
-from emotion2vec.extraction.encode.pipeline import batches_for
 from emotion2vec.extraction.encode.ready import DTYPES, ready_model
-from emotion2vec.extraction.outcomes import Outcome, encode_and_write
+from emotion2vec.extraction.pipeline import encode_and_write
+from emotion2vec.extraction.run import Outcome
 from emotion2vec.extraction.sources.decoding import (
     AnyWaveform,
     AudioFault,
@@ -34,7 +35,8 @@ from emotion2vec.extraction.sources.decoding import (
     decode_one,
 )
 from emotion2vec.extraction.writers import Writer
-from emotion2vec.extraction.writers.ledger import Ledger, RecordingWriter
+from emotion2vec.extraction.writers.ledger import Ledger
+from emotion2vec.extraction.writers.outputs import Recorded
 
 if TYPE_CHECKING:
     import pyarrow
@@ -122,44 +124,31 @@ def _source(index: int, item: Utterance) -> Undecoded:
 
 
 class Courier:
-    """Stands in for a writer that only the job's own process may use: holds features until they are sent there."""
+    """Takes features, see `pipeline.Sink`, for a writer that only the job's own process may use: holds their bytes."""
 
-    nested, at_once, stores_facts = False, True, False
+    in_order = False
 
     def __init__(self) -> None:
-        self._held: dict[str, dict[str, bytes]] = {}
+        self._held: dict[int, dict[str, bytes]] = {}
 
-    def targets(self, item: Utterance) -> list[str]:
-        """The job's own process has seen to it that ids do not collide."""
-        return [item.id]
-
-    def has(self, item: Utterance) -> bool:
-        """The job's own process leaves out what is there."""
-        return False
-
-    def remove(self, items: Sequence[Utterance]) -> None:
-        """The job's own process takes away what is stale."""
-
-    def write(self, item: Utterance, arrays: Arrays) -> None:
-        """Hold the arrays of one item.
+    def write(self, item: Utterance, encoded: EncodedAudio) -> None:
+        """Hold the arrays of one item until they are taken.
 
         Raises:
             ValueError: they are too large to travel.
         """
+        arrays = encoded.features
         size = sum(array.nbytes for array in arrays.values())
         if size > MOST_BYTES:
             raise ValueError(
                 f"{size / 1e9:.1f} GB are too much for a format with many items in a file on a cluster; expected "
                 "format npy or safetensors, or engine local"
             )
-        self._held[item.id] = {name: array.whole().tobytes() for name, array in arrays.items()}
+        self._held[encoded.index] = {name: array.whole().tobytes() for name, array in arrays.items()}
 
-    def close(self) -> None:
-        """Nothing is left to do."""
-
-    def take(self, item: Utterance) -> dict[str, bytes]:
+    def take(self, index: int) -> dict[str, bytes]:
         """The arrays of an item, which are not held any longer."""
-        return self._held.pop(item.id, {})
+        return self._held.pop(index, {})
 
 
 @dataclass(frozen=True)
@@ -223,18 +212,18 @@ class EncodeClips:
         return encoder
 
     def _work(self, table: pyarrow.Table, encoder: Encoder) -> Iterator[pyarrow.Table]:
-        job, courier = self._assignment, Courier()
+        job, courier, sink = self._assignment, Courier(), None
         items = _unpack_items(table)
-        writer: Writer = job.writer or courier
-        if self._ledger is not None:
+        if job.writer is not None and self._ledger is not None:
             for item in items.values():
                 self._ledger.begin(item)
-            writer = RecordingWriter(writer, self._ledger)
+            sink = Recorded(job.writer, self._ledger)
         batches = batches_for(encoder.model, _unpack_clips(table, items), job.batch_seconds)
-        folder = job.folder if job.writer else None
-        for outcome in encode_and_write(batches, items, encoder, writer, folder):
-            layout = {} if job.writer else encoder.layout
-            yield _outcome_row(outcome, courier.take(items[outcome.index]), layout)
+        folder, layout = (None, encoder.layout) if sink is None else (job.folder, {})
+        for outcome in encode_and_write(batches, items, encoder, sink or courier, folder):
+            yield _outcome_row(outcome, courier.take(outcome.index), layout)
+        if job.writer is not None:
+            job.writer.close()
 
 
 def _outcome_row(outcome: Outcome, arrays: Mapping[str, bytes], layout: Layout) -> pyarrow.Table:
@@ -252,15 +241,15 @@ def _outcome_row(outcome: Outcome, arrays: Mapping[str, bytes], layout: Layout) 
     return pyarrow.Table.from_pylist([row], pyarrow.schema(fields))
 
 
-def unpack_outcome(row: Mapping[str, object], layout: Layout) -> tuple[Outcome, Arrays]:
-    """The outcome in a row, and the arrays that travelled with it.
+def unpack_result(row: Mapping[str, object], layout: Layout) -> Outcome | EncodedAudio:
+    """The outcome in a row, or the features that travelled with it.
 
     Raises:
         ConfigError: the row reports what stops the job.
         RuntimeError: the same, when it is no mistake of the user.
     """
-    index, seconds, frames, reason, notes = (row[name] for name in ("index", "seconds", "frames", "reason", "notes"))
-    assert isinstance(index, int) and isinstance(seconds, float) and isinstance(frames, int) and isinstance(notes, str)
+    index, seconds, frames, reason, text = (row[name] for name in ("index", "seconds", "frames", "reason", "notes"))
+    assert isinstance(index, int) and isinstance(seconds, float) and isinstance(frames, int) and isinstance(text, str)
     assert reason is None or isinstance(reason, str)
     if index == NOBODY:
         raise RuntimeError(reason) if str(reason).startswith("Traceback") else ConfigError(str(reason))
@@ -270,7 +259,9 @@ def unpack_outcome(row: Mapping[str, object], layout: Layout) -> tuple[Outcome, 
         if isinstance(raw, bytes):
             shape = [-1 if size is None else size for size in spec.shape]
             arrays[name] = FeatureArray.of(np.frombuffer(raw, spec.dtype).reshape(shape))
-    return Outcome(index, seconds, frames, reason, _notes(notes)), arrays
+    if arrays:
+        return EncodedAudio(index, arrays, seconds, frames, _notes(text))
+    return Outcome(index, seconds, frames, reason, _notes(text))
 
 
 def blocks_of(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -18,7 +18,6 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import NORMALIZE_EPS, normalize, not_finite
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import AudioError
-from emotion2vec.processors import available_processors
 
 
 @dataclass(frozen=True)
@@ -146,11 +145,6 @@ class Statistics:
     def scale(self) -> float:
         """1 / √(variance + ε), as `emotion2vec.audio.samples.normalize` has it."""
         return 1.0 / math.sqrt(self.variance + NORMALIZE_EPS)
-
-
-def default_workers() -> int:
-    """Threads to decode with: one per processor, at most 8."""
-    return min(available_processors(), 8)
 
 
 def decode(

@@ -26,7 +26,7 @@ from emotion2vec.corpora.lists.speech import cut_at_silence
 from emotion2vec.corpora.names import normal, path_id, span_name, stem, without_suffix
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.sources.decoding import default_workers
+from emotion2vec.processors import default_workers
 
 VAD = "vad"
 """The name that `segments` has for stretches with speech, in place of a file's."""

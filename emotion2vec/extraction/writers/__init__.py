@@ -10,13 +10,15 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Layout
 from emotion2vec.extraction.writers.base import Output, Writer
 from emotion2vec.extraction.writers.files import NpyWriter, SafetensorsWriter
+from emotion2vec.extraction.writers.hdf5 import Hdf5Part
 from emotion2vec.extraction.writers.iemocap import IemocapWriter
+from emotion2vec.extraction.writers.kaldi import KaldiPart
 from emotion2vec.extraction.writers.npz import NpzWriter
+from emotion2vec.extraction.writers.parquet import ParquetPart
 from emotion2vec.extraction.writers.parts import PartsWriter
-from emotion2vec.extraction.writers.tables import Hdf5Part, KaldiPart, ParquetPart
 from emotion2vec.files import check_folder_name
 
-__all__ = ["FORMATS", "SEPARATE", "Output", "Writer", "open_writer", "output_folder"]
+__all__ = ["FORMATS", "Output", "Writer", "open_writer", "output_folder"]
 
 _WRITERS: dict[str, Callable[[Output], Writer]] = {
     "npy": NpyWriter,
@@ -30,9 +32,6 @@ _WRITERS: dict[str, Callable[[Output], Writer]] = {
 
 FORMATS = tuple(_WRITERS)
 """Names of the formats that can be written."""
-
-SEPARATE = (NpyWriter, SafetensorsWriter)
-"""Writers of a file per item: any number of copies of one, in any processes, may write at the same time."""
 
 
 def output_folder(format: str, output: Path) -> Path:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Protocol
 from uuid import uuid4
@@ -16,6 +17,7 @@ import numpy as np
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
+from emotion2vec.files import publish, sync
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -47,10 +49,17 @@ class Writer(Protocol):
     """Takes the arrays of one item at a time.
 
     Attributes:
+        separate: every item has files of its own, so that items may be written in any order, by any number of writers
+            in any processes; otherwise they must be written in the order in which they shall be found.
         nested: targets are paths, so that none may lie where another has a folder.
         at_once: what was written is complete when `write` returns, or else is not `has` when a job goes on.
         stores_facts: labels and speakers are written too.
     """
+
+    @property
+    def separate(self) -> bool:
+        """See the class."""
+        ...
 
     @property
     def nested(self) -> bool:
@@ -94,7 +103,7 @@ class Writer(Protocol):
         """
 
     def close(self) -> None:
-        """Finish; what was written so far stays, also after an error."""
+        """Finish, and have everything on disk; what was written so far stays, also after an error."""
 
 
 def safe_name(item: Utterance) -> str:
@@ -138,7 +147,7 @@ def array_names(layout: Layout, name: str) -> dict[str, str]:
 
 @contextmanager
 def whole_file(path: Path, root: Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name only when all is written.
+    """Open a file that gets its name only when all of it is on disk; the name is when its folder is synced.
 
     Raises:
         ConfigError: the disk is full or can no longer be written to.
@@ -147,7 +156,7 @@ def whole_file(path: Path, root: Path) -> Iterator[IO[bytes]]:
     try:
         with open(partial, "wb") as stream:
             yield stream
-        os.replace(partial, path)
+        publish(partial, path, sync_folder=False)
     except OSError as error:
         if error.errno in _FULL:
             raise ConfigError(f"output {root}: nothing more can be written: {error.strerror}") from error
@@ -196,7 +205,12 @@ def remove_files(folder: Path, targets: Sequence[str]) -> None:
 
 
 class SafeFolder:
-    """Makes folders below a root, and none that a link leads out of it."""
+    """Makes folders below a root, and none that a link leads out of it.
+
+    Names of new files are on disk when `sync` is called: once for many files, since waiting for the folder after every
+    one takes several times as long as writing it. A machine that loses its power before that loses names, and a job
+    that is resumed does those again.
+    """
 
     def __init__(self, root: Path):
         self.root = root
@@ -217,3 +231,23 @@ class SafeFolder:
             raise ManifestError(f"the id {item.id!r} follows a link out of {self.root}, expected to stay inside")
         parent.mkdir(parents=True, exist_ok=True)
         self._made.add(parent)
+
+    def sync(self) -> None:
+        """Have the names in all folders on disk that files were written to, and the names of those folders.
+
+        Raises:
+            ConfigError: the disk does not take them.
+        """
+        inside = {above for made in self._made for above in (made, *made.parents) if above.is_relative_to(self.root)}
+        try:
+            for folder in sorted(inside):
+                sync(folder)
+        except OSError as error:
+            raise ConfigError(f"output {self.root}: cannot be written: {error.strerror}") from error
+        self._made.clear()
+
+
+def need_package(package: str, extra: str) -> None:
+    """Raise ConfigError if a package is not installed."""
+    if find_spec(package) is None:
+        raise ConfigError(f"format {extra!r} needs the package {package}: pip install 'emotion2vec[{extra}]'")

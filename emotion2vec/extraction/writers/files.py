@@ -26,7 +26,7 @@ from emotion2vec.extraction.writers.base import (
 class NpyWriter:
     """Writes `<id>.npy`, or `<id>.frames.npy` and `<id>.utterance.npy` when both are wanted."""
 
-    nested, at_once, stores_facts = True, True, False
+    separate, nested, at_once, stores_facts = True, True, True, False
 
     def __init__(self, output: Output):
         self.output = output
@@ -61,13 +61,14 @@ class NpyWriter:
                 write_npy(stream, array)
 
     def close(self) -> None:
-        """Nothing is left to do: every file is finished when it is written."""
+        """Have the files' names on disk; the writer may be used again."""
+        self._folder.sync()
 
 
 class SafetensorsWriter:
     """Writes `<id>.safetensors` with the tensors `frames` and `utterance`, as far as they are wanted."""
 
-    nested, at_once, stores_facts = True, True, False
+    separate, nested, at_once, stores_facts = True, True, True, False
 
     def __init__(self, output: Output):
         self.output = output
@@ -107,7 +108,8 @@ class SafetensorsWriter:
                     stream.write(piece.data)
 
     def close(self) -> None:
-        """Nothing is left to do: every file is finished when it is written."""
+        """Have the files' names on disk; the writer may be used again."""
+        self._folder.sync()
 
     def _path(self, item: Utterance) -> Path:
         return self.output.folder / self.targets(item)[0]

@@ -15,6 +15,7 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.writers.base import Output, utf8_name, whole_file, write_npy
+from emotion2vec.files import sync
 
 READ_FRAMES = 65_536
 """Frames that are copied at once."""
@@ -23,11 +24,11 @@ READ_FRAMES = 65_536
 class IemocapWriter:
     """Writes all frames one after the other in the order of the sources, their numbers, and `id label` lines.
 
-    That recipe takes whole sessions by their place in the list, so the order matters. Batches come in another one:
-    frames go to a temporary file first, and are put in order at the end. A job of this format cannot be resumed.
+    That recipe takes whole sessions by their place in the list. Frames go to a temporary file first, since the file's
+    header says how many there are. A job of this format cannot be resumed.
     """
 
-    nested, at_once, stores_facts = False, False, True
+    separate, nested, at_once, stores_facts = False, False, False, True
 
     def __init__(self, output: Output):
         spec = output.layout.get("frames")
@@ -37,14 +38,13 @@ class IemocapWriter:
             raise ConfigError("format is 'iemocap', whose jobs cannot be resumed")
         self._output = output
         self._width, self._dtype = spec.shape[-1] or 0, spec.dtype
-        self._order: dict[str, int] = {}
-        self._written: dict[str, tuple[int, int, Utterance]] = {}
+        self._written: list[tuple[int, Utterance]] = []
         self._frames = 0
         self._partial = output.folder / f".{uuid4().hex}.partial"
         self._spool = open(self._partial, "w+b")  # noqa: SIM115 (closed by close)
 
     def targets(self, item: Utterance) -> list[str]:
-        """The item's id; the first call for an item fixes its place.
+        """The item's id.
 
         Raises:
             ManifestError: the item has no label, or one of these has white space in it.
@@ -52,7 +52,6 @@ class IemocapWriter:
         name = utf8_name(item)
         if item.label is None or item.label.split() != [item.label] or name.split() != [name]:
             raise ManifestError(f"the id {name!r} with the label {item.label!r}: expected both, without white space")
-        self._order.setdefault(name, len(self._order))
         return [name]
 
     def has(self, item: Utterance) -> bool:
@@ -64,15 +63,14 @@ class IemocapWriter:
 
     def write(self, item: Utterance, arrays: Arrays) -> None:
         """Append the item's frames to the temporary file."""
-        start = self._frames
         try:
-            self._spool.seek(start * self._width * self._dtype.itemsize)
+            self._spool.seek(self._frames * self._width * self._dtype.itemsize)
             for part in arrays["frames"].parts:
                 self._spool.write(np.ascontiguousarray(part).data)
         except OSError as error:
             raise ConfigError(f"output {self._output.folder}: nothing more can be written: {error.strerror}") from error
+        self._written.append((arrays["frames"].shape[0], item))
         self._frames += arrays["frames"].shape[0]
-        self._written[item.id] = (start, arrays["frames"].shape[0], item)
 
     def close(self) -> None:
         """Put everything in order and under its name."""
@@ -85,26 +83,21 @@ class IemocapWriter:
 
     def _assemble(self) -> None:
         folder = self._output.folder
-        entries = [self._written[name] for name in sorted(self._written, key=self._order.__getitem__)]
         self._spool.flush()
         with whole_file(folder / "train.npy", folder) as stream:
-            spooled = (part for start, count, _ in entries for part in self._read(start, count))
-            write_npy(stream, FeatureArray((self._frames, self._width), self._dtype, spooled))
+            write_npy(stream, FeatureArray((self._frames, self._width), self._dtype, self._read()))
         lines = {
-            "train.lengths": "".join(f"{count}\n" for _, count, _ in entries),
-            "train.emo": "".join(f"{item.id}\t{item.label}\n" for _, _, item in entries),
+            "train.lengths": "".join(f"{count}\n" for count, _ in self._written),
+            "train.emo": "".join(f"{item.id}\t{item.label}\n" for _, item in self._written),
         }
         for name, text in lines.items():
             with whole_file(folder / name, folder) as stream:
                 stream.write(text.encode())
+        sync(folder)
 
-    def _read(self, start: int, count: int) -> Iterator[np.ndarray]:
-        """Frames from the temporary file, in pieces."""
+    def _read(self) -> Iterator[np.ndarray]:
+        """The frames in the temporary file, in pieces."""
         size = self._width * self._dtype.itemsize
-
-        def piece(first: int) -> np.ndarray:
-            frames = min(READ_FRAMES, start + count - first)
-            raw = os.pread(self._spool.fileno(), frames * size, first * size)
-            return np.frombuffer(raw, self._dtype).reshape(frames, self._width)
-
-        return map(piece, range(start, start + count, READ_FRAMES))
+        for first in range(0, self._frames, READ_FRAMES):
+            raw = os.pread(self._spool.fileno(), min(READ_FRAMES, self._frames - first) * size, first * size)
+            yield np.frombuffer(raw, self._dtype).reshape(-1, self._width)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import ConfigError
+from emotion2vec.files import sync, write_text
 
 FORMAT_VERSION = 1
 
@@ -66,14 +65,10 @@ class JobRecord:
         if counts is not None:
             summary = {**summary, self._tag: dict(counts)} if self._tag else dict(counts)
         facts = {**self._facts, SUMMARY: summary} if summary else self._facts
-        partial = self.path.with_name(f".{uuid4().hex}.partial")
         try:
-            partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-            os.replace(partial, self.path)
+            write_text(self.path, json.dumps(facts, indent=2) + "\n")
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _other_shards(self) -> dict[str, Any]:
         """Counts of the inputs of other shards of the output."""
@@ -104,6 +99,7 @@ class FailureLog:
             raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
-        """Close the file."""
+        """Have the file on disk, and close it."""
         if self._stream is not None:
             self._stream.close()
+            sync(self.path)

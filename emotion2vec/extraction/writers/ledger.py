@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -13,8 +13,7 @@ from typing import IO
 from emotion2vec.corpora.contents import content_key
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.encode.arrays import Arrays
-from emotion2vec.extraction.writers import Writer
+from emotion2vec.files import sync
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +27,7 @@ class Origin:
         content: hash of its bytes; None where it was not needed or could not be taken.
         start, duration: the stretch, in s.
         channel: the channel that was taken.
+        accept_damaged: what there was of a damaged file may have been taken.
         label, speaker: what some formats store beside features.
     """
 
@@ -38,6 +38,7 @@ class Origin:
     start: float | None = None
     duration: float | None = None
     channel: int | None = None
+    accept_damaged: bool = False
     label: str | None = None
     speaker: str | None = None
 
@@ -72,13 +73,18 @@ class Ledger:
         self._before[item.id] = self._origin(item)
 
     def matches(self, item: Utterance) -> bool:
-        """Whether the features that are there were made of what the item is now."""
+        """Whether the features that are there are what the item would give now.
+
+        What was made of a whole file is the same where damaged ones are taken too; otherwise it may be a part of one.
+        """
         there = self._known.get(item.id)
         if there is None:
             return False
         now = self._origin(item)
         spans = [(origin.start, origin.duration, origin.channel) for origin in (there, now)]
         facts = [(origin.label, origin.speaker) for origin in (there, now)]
+        if there.accept_damaged and not now.accept_damaged:
+            return False
         if spans[0] != spans[1] or (self._stores_facts and facts[0] != facts[1]) or there.size != now.size:
             return False
         if (there.file, there.modified) == (now.file, now.modified):
@@ -97,6 +103,12 @@ class Ledger:
         else:
             self._pending.append(line)
 
+    def take_over(self, paths: Iterable[Path]) -> None:
+        """Take in what other processes of the job noted, in files of their own, which go."""
+        for path in paths:
+            self._write(path.read_text(encoding="ascii").splitlines(keepends=True))
+            path.unlink(missing_ok=True)
+
     def commit(self) -> None:
         """Write what waits for the end of the output."""
         self._write(self._pending)
@@ -107,8 +119,9 @@ class Ledger:
         self._pending = []
 
     def close(self) -> None:
-        """Close the file."""
+        """Have the file on disk, and close it."""
         self._stream.close()
+        sync(self._path)
 
     def _write(self, lines: Iterable[str]) -> None:
         try:
@@ -118,7 +131,9 @@ class Ledger:
             raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def _origin(self, item: Utterance) -> Origin:
-        known = {name: getattr(item, name) for name in ("start", "duration", "channel", "label", "speaker")}
+        known = {
+            name: getattr(item, name) for name in ("start", "duration", "channel", "accept_damaged", "label", "speaker")
+        }
         try:
             facts = os.stat(item.audio)
         except (OSError, ValueError):  # a URL, or gone
@@ -133,50 +148,6 @@ class Ledger:
         if key not in self._hashes:
             self._hashes[key] = content_key(Path(origin.file))
         return self._hashes[key]
-
-
-class RecordingWriter:
-    """A writer that enters what it wrote into a ledger; see `Writer`."""
-
-    def __init__(self, writer: Writer, ledger: Ledger):
-        self.writer = writer
-        self._ledger = ledger
-
-    @property
-    def nested(self) -> bool:
-        """See `Writer`."""
-        return self.writer.nested
-
-    @property
-    def at_once(self) -> bool:
-        """See `Writer`."""
-        return self.writer.at_once
-
-    @property
-    def stores_facts(self) -> bool:
-        """See `Writer`."""
-        return self.writer.stores_facts
-
-    def targets(self, item: Utterance) -> list[str]:
-        """See `Writer`."""
-        return self.writer.targets(item)
-
-    def has(self, item: Utterance) -> bool:
-        """See `Writer`."""
-        return self.writer.has(item)
-
-    def remove(self, items: Sequence[Utterance]) -> None:
-        """See `Writer`."""
-        self.writer.remove(items)
-
-    def write(self, item: Utterance, arrays: Arrays) -> None:
-        """Write, and note that it was written."""
-        self.writer.write(item, arrays)
-        self._ledger.add(item)
-
-    def close(self) -> None:
-        """See `Writer`."""
-        self.writer.close()
 
 
 def read_origins(paths: Iterable[Path]) -> dict[str, Origin]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays
 from emotion2vec.extraction.writers.base import Output, array_names, utf8_name, write_npy
+from emotion2vec.files import publish
 
 
 class NpzWriter:
@@ -24,7 +24,7 @@ class NpzWriter:
     The archive gets its name when it is closed. To resume, the arrays of the archive that is there are carried over.
     """
 
-    nested, at_once, stores_facts = False, False, False
+    separate, nested, at_once, stores_facts = False, False, False, False
 
     def __init__(self, output: Output):
         self.path = path = output.path(".npz")
@@ -64,7 +64,7 @@ class NpzWriter:
             if not self._broken:
                 self._carry_over()
                 self._archive.close()
-                os.replace(self._partial, self.path)
+                publish(self._partial, self.path)
         except OSError as error:
             raise self._not_writable(error) from error
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
 from emotion2vec.extraction.writers.base import Output
+from emotion2vec.files import publish
 
 PART_BYTES = 256 * 1024 * 1024
 """A part is finished when it holds this much."""
@@ -36,8 +36,8 @@ class Part(Protocol):
     nested: bool
     stores_facts: bool
 
-    def __init__(self, path: Path, layout: Layout, final: Path):
-        """Begin a file at `path`, which will be called `final` when it is finished."""
+    def __init__(self, partial: Path, layout: Layout, final: Path):
+        """Begin a file at `partial`, which will be called `final` when it is finished."""
 
     @staticmethod
     def check(layout: Layout) -> None:
@@ -65,6 +65,8 @@ class Part(Protocol):
 class PartsWriter:
     """Writes `features-00000.<suffix>`, `features-00001.<suffix>`, ...; each gets its name when it is whole."""
 
+    separate, at_once = False, True
+
     def __init__(self, output: Output, kind: type[Part]):
         kind.check(output.layout)
         self._output = output
@@ -72,7 +74,7 @@ class PartsWriter:
         found = sorted(output.folder.glob(f"features{output.tag}-{5 * '[0-9]'}{kind.suffix}"))
         self._parts = {path: kind.keys(path, output.layout) for path in found} if output.resume else {}
         self._present: set[str] = set().union(*self._parts.values())
-        self.nested, self.at_once, self.stores_facts = kind.nested, True, kind.stores_facts
+        self.nested, self.stores_facts = kind.nested, kind.stores_facts
         self._stale = [] if output.resume else found
         self._number = len(found) if output.resume else 0
         self._part: Part | None = None
@@ -146,7 +148,7 @@ class PartsWriter:
     def _finish(self) -> None:
         assert self._part is not None
         self._part.finish()
-        os.replace(self._partial, self._final)
+        publish(self._partial, self._final)
         self._part = None
 
     def _drop(self) -> None:

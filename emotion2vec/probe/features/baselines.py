@@ -94,7 +94,7 @@ def hugging_face(name: str, device: str) -> _FrozenNetwork:
     if not whisper:
         return _FrozenNetwork(network, hidden_states)
     longest, frame = prepare.n_samples, 2 * prepare.hop_length  # its second convolution halves the rate
-    chunking = Chunking(longest / SAMPLE_RATE, min(Chunking.overlap, longest / SAMPLE_RATE / 2))
+    chunking = Chunking(longest / SAMPLE_RATE, min(Chunking.chunk_overlap, longest / SAMPLE_RATE / 2))
 
     def in_windows(waveform: np.ndarray) -> list[torch.Tensor]:
         windows = plan_windows(len(waveform), chunking, kernels=[1], strides=[frame])
@@ -104,7 +104,9 @@ def hugging_face(name: str, device: str) -> _FrozenNetwork:
         ]
         return [torch.cat(layer, dim=1) for layer in zip(*pieces, strict=True)]  # (1, T, D) each
 
-    return _FrozenNetwork(network, in_windows, cut=f"windows of {chunking.seconds:g} s, {chunking.overlap:g} s shared")
+    return _FrozenNetwork(
+        network, in_windows, cut=f"windows of {chunking.chunk_seconds:g} s, {chunking.chunk_overlap:g} s shared"
+    )
 
 
 def load_pretrained(kind: str, name: str, preparing: str, device: str) -> tuple[Any, Any]:

@@ -16,8 +16,8 @@ from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import AudioError
-from emotion2vec.extraction.sources.decoding import default_workers
 from emotion2vec.probe.features.extractor import ClipFeatures, pool
+from emotion2vec.processors import default_workers
 
 SPECTRA = {"logmel": spectral.log_mel, "mfcc": spectral.mfcc}
 """Functions from waveforms (S,) to frames (T, D), by the feature's name."""

@@ -1,0 +1,37 @@
+"""The verb `extract`: frozen features of audio, on disk."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+
+from emotion2vec.cli.options import takes
+from emotion2vec.cli.shared import MODEL_HELP, SOURCES_HELP, allow_fallback, conclude, say
+from emotion2vec.extraction.options import ExtractOptions
+from emotion2vec.settings import option
+from emotion2vec.units import duration
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What the verb takes."""
+
+    source: list[str] = option(MISSING, SOURCES_HELP, argument=True)
+    model: str = option(MISSING, MODEL_HELP)
+    output: Path = option(MISSING, "Folder for <relative path>.npy, or a .npz file.")
+    options: ExtractOptions = field(default_factory=ExtractOptions)
+
+
+@takes(Arguments, {"device": allow_fallback})
+def extract(arguments: Arguments) -> None:
+    """Extract frozen features from audio. Failures are listed in the output's failed.jsonl."""
+    from emotion2vec.extraction.engine import run
+
+    options = arguments.options
+    report = run(arguments.source, arguments.model, arguments.output, options, progress=True)
+    skipped = f", {report.redone} of them anew, as their audio is not what it was" if report.redone else ""
+    skipped += f", {report.skipped} were there already" if report.skipped else ""
+    computed = f" in {report.precision}" if report.precision != options.executor.precision else ""
+    computed += " by onnxruntime" if report.backend == "onnx" else ""
+    say(f"{report.written} utterances ({duration(report.seconds)}) written to {arguments.output}{computed}{skipped}")
+    conclude(report)

@@ -1,0 +1,33 @@
+"""The verb `predict`: labels and probabilities of audio."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+
+from emotion2vec.cli.options import takes
+from emotion2vec.cli.shared import MODEL_HELP, SOURCES_HELP, allow_fallback, conclude, say
+from emotion2vec.extraction.options import PredictOptions
+from emotion2vec.settings import option
+from emotion2vec.units import duration
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What the verb takes."""
+
+    source: list[str] = option(MISSING, SOURCES_HELP, argument=True)
+    model: str = option(MISSING, f"With a head. {MODEL_HELP}")
+    output: Path | None = option(None, ".jsonl or .csv file; by default JSON lines on stdout.")
+    options: PredictOptions = field(default_factory=PredictOptions)
+
+
+@takes(Arguments, {"device": allow_fallback})
+def predict(arguments: Arguments) -> None:
+    """Label audio with a model that has a head: probabilities per utterance, or per window over time."""
+    from emotion2vec.extraction.predict import run
+
+    report = run(arguments.source, arguments.model, arguments.output, arguments.options, progress=True)
+    computed = " by onnxruntime" if report.backend == "onnx" else ""
+    say(f"{report.written} utterances ({duration(report.seconds)}) labelled{computed}")
+    conclude(report)
