@@ -39,10 +39,10 @@ from emotion2vec.exporting.convert import convert
 from emotion2vec.exporting.export import export
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.options import ComputeOptions, check_options
-from emotion2vec.hardware import instruction_sets, processor
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.cpu.packing import packed
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.processors import instruction_sets, processor
 
 Run = Callable[[list[Path], Path], None]
 Times = dict[str, list[tuple[float, float]]]

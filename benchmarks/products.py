@@ -26,11 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emotion2vec.audio.frames import SAMPLE_RATE, frame_count
-from emotion2vec.hardware import best_precision, instruction_sets, processor
+from emotion2vec.hardware import best_precision
 from emotion2vec.model.cpu.packing import TYPICAL_ROWS, choose_layout, pack_weight
 from emotion2vec.model.cpu.products import WAYS, choose
 from emotion2vec.model.frontend import TALL
 from emotion2vec.pretrain.config import PretrainConfig, load_config
+from emotion2vec.processors import instruction_sets, processor
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "pretrain"
 SECONDS = 3.0

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from torch import Tensor
 from emotion2vec.devices import HOST, is_host, synchronize
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import complete_file, complete_first
+from emotion2vec.processors import instruction_sets, processor
 
 logger = logging.getLogger(__name__)
 
@@ -47,35 +47,9 @@ PLENTY = 0.3
 HOPELESS = 4.0
 """A candidate that takes so many times the best one's time in its first round is not timed again."""
 
-_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-_ARM_INSTRUCTIONS = ("asimd", "sve", "bf16", "i8mm")
 _LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "DNNL_MAX_CPU_ISA")
 
 Candidates = Mapping[str, Callable[[], Tensor]]
-
-
-@cache
-def processor() -> str:
-    """The processor's name, as it calls itself."""
-    return _cpu_facts().get("model name") or platform.processor() or platform.machine()
-
-
-@cache
-def instruction_sets() -> tuple[str, ...]:
-    """What of its instructions decides the speed of products."""
-    facts = _cpu_facts()
-    flags = set(facts.get("flags", "").split()), set(facts.get("Features", "").split())
-    return tuple(n for n in _INSTRUCTIONS if n in flags[0]) + tuple(n for n in _ARM_INSTRUCTIONS if n in flags[1])
-
-
-@cache
-def _cpu_facts() -> dict[str, str]:
-    """What Linux knows of the first processor; nothing on other systems."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
-    except OSError:
-        return {}
-    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
 
 def products_choice() -> str:

@@ -1,4 +1,4 @@
-"""Processors that this process may really use, and no more threads than that.
+"""The processors: what they are, and those that this process may really use, with no more threads than that.
 
 PyTorch counts those that the scheduler allows, and OMP_NUM_THREADS may override it; neither knows a container's quota.
 More threads than processors wait for each other in every operation.
@@ -9,13 +9,42 @@ from __future__ import annotations
 import logging
 import math
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 logger = logging.getLogger(__name__)
 
 CGROUPS = Path("/sys/fs/cgroup")
+
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+_ARM_INSTRUCTIONS = ("asimd", "sve", "bf16", "i8mm")
+
+
+@cache
+def processor() -> str:
+    """The processor's name, as it calls itself."""
+    return _cpu_facts().get("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """What of its instructions decides the speed of products."""
+    facts = _cpu_facts()
+    flags = set(facts.get("flags", "").split()), set(facts.get("Features", "").split())
+    return tuple(n for n in _INSTRUCTIONS if n in flags[0]) + tuple(n for n in _ARM_INSTRUCTIONS if n in flags[1])
+
+
+@cache
+def _cpu_facts() -> dict[str, str]:
+    """What Linux knows of the first processor; nothing on other systems."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
 
 def available_processors(cgroups: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:

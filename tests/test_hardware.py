@@ -22,11 +22,11 @@ from emotion2vec.hardware import (
     fastest,
     has_onednn,
     multiplies,
-    processor,
     remembered,
     time_candidates,
 )
 from emotion2vec.model.cpu import packing, products
+from emotion2vec.processors import processor
 
 CPU = torch.device("cpu")
 

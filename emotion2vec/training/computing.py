@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from emotion2vec.devices import is_host
-from emotion2vec.hardware import best_precision, describe_precision, instruction_sets, processor
+from emotion2vec.hardware import best_precision, describe_precision
 from emotion2vec.model.cpu.products import choices
+from emotion2vec.processors import instruction_sets, processor
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

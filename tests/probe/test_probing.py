@@ -62,7 +62,7 @@ def test_several_features_heads_and_seeds(tones: Path) -> None:
     assert first["pooled"]["UA"] == pytest.approx(np.mean([row["pooled"]["UA"] for row in first["by_seed"]]))
     assert np.sum(first["confusion"]) == 64
     console = Console(file=io.StringIO(), width=120)
-    console.print(fold_table(first), summary_table(result))
+    console.print(fold_table(result.results[0]), summary_table(result))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"{first['mean']['WA']:.2f} ± {first['std']['WA']:.2f}" in shown
     assert shown.count("StandIn") == 2

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from emotion2vec.exporting.onnx import PACKAGES, write_network
 from emotion2vec.files import publish
-from emotion2vec.hardware import cache_folder, instruction_sets, processor
+from emotion2vec.hardware import cache_folder
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.fingerprint import weights_hash
+from emotion2vec.processors import instruction_sets, processor
 from emotion2vec.version import library_version
 
 logger = logging.getLogger(__name__)
