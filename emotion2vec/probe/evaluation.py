@@ -24,7 +24,7 @@ from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.parallel import run_parallel
-from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
+from emotion2vec.probe.problem import HeadRecipe, Prediction, Problem
 from emotion2vec.probe.progress import track
 from emotion2vec.probe.scores import FoldScores, HeadScores, Statistics
 from emotion2vec.tasks.metrics import mean_scores, std_scores
@@ -41,7 +41,7 @@ class _Outcome:
 
     fold: Fold
     problem: Problem
-    fitted: Fitted
+    fitted: Prediction
     statistics: np.ndarray
 
 
@@ -69,7 +69,12 @@ def evaluate(
         found = run_parallel([partial(head.fit, data, problem) for _, problem in problems], device)
         shown = track(found, f"head {head.name}", len(problems), options.progress)
         return data, [
-            _Outcome(fold=fold, problem=problem, fitted=fitted, statistics=goal.statistics(problem.test, fitted.scores))
+            _Outcome(
+                fold=fold,
+                problem=problem,
+                fitted=fitted.without_head(),
+                statistics=goal.statistics(problem.test, fitted.scores),
+            )
             for (fold, problem), fitted in zip(problems, shown, strict=True)
         ]
 
