@@ -116,4 +116,5 @@ def clip_summary(clipset: Corpus, left_out: Mapping[str, str]) -> Summary:
     summary = Summary(found, found - len(left_out))
     summary.leave_out(left_out.values())
     summary.change(clipset.changes)
+    summary.passed_over += clipset.passed_over
     return summary

@@ -79,6 +79,17 @@ def test_bad_clips_are_named_and_left_out(tones: Path, tmp_path: Path, caplog: p
     assert any("left out" in warning for warning in result.about["warnings"])
 
 
+def test_other_files_of_folders_are_counted(tones: Path, tmp_path: Path) -> None:
+    for path in tmp_path.glob("*.wav"):
+        (tmp_path / "classes" / path.stem.partition("_")[0]).mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "classes" / path.stem.partition("_")[0] / path.name)
+    for name in ("high/notes.txt", "high/more.txt", "low/cover.jpg"):
+        (tmp_path / "classes" / name).write_text("x")
+    result = probe(root=tmp_path / "classes", features=["logmel"], heads=["logreg"], folds="random")
+    assert result.to_dict()["summary"]["passed_over"] == {".txt": 2, ".jpg": 1}
+    assert str(result.about.summary).endswith("32 done, 3 other files passed over (2 .txt, 1 .jpg)")
+
+
 def test_no_readable_clip_at_all(tones: Path, tmp_path: Path) -> None:
     for path in tmp_path.glob("*.wav"):
         path.write_bytes(b"not audio")
