@@ -25,7 +25,7 @@ from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.extraction import extract
 from emotion2vec.model.cpu.packing import int8_product_gain, packed
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.probe.probing import probe
+from emotion2vec.probe.run import probe
 from emotion2vec.processors import instruction_sets, processor
 
 DTYPES = {"fp32": torch.float32, "int8": torch.int8}

@@ -248,7 +248,7 @@ def test_pretraining_on_another_accelerator(sample_speech: Path, tmp_path: Path)
 PROBING = """
 import warnings
 from pathlib import Path
-from emotion2vec.probe.probing import probe
+from emotion2vec.probe.run import probe
 root, table = Path(sys.argv[1]), Path(sys.argv[2]) / "table.tsv"
 rows = (root / "metadata.tsv").read_text().splitlines()
 table.write_text("\\n".join([rows[0], *(row for row in rows if row.startswith(("en", "de")))]))

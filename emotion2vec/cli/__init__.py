@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from emotion2vec.cli.benchmark import benchmark
 from emotion2vec.cli.convert import convert
 from emotion2vec.cli.export import export
 from emotion2vec.cli.extract import extract
@@ -14,7 +15,8 @@ from emotion2vec.cli.plot import plot
 from emotion2vec.cli.predict import predict
 from emotion2vec.cli.prepare import prepare
 from emotion2vec.cli.pretrain import pretrain
-from emotion2vec.cli.probing import benchmark, probe, visualize
+from emotion2vec.cli.probe import probe
+from emotion2vec.cli.visualize import visualize
 from emotion2vec.errors import Emotion2vecError
 
 app = typer.Typer(

@@ -1,11 +1,11 @@
-"""What the verbs share: options, messages, and shipped configurations."""
+"""What the verbs share: messages, and shipped configurations."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -25,27 +25,6 @@ FALLBACK = ("mps", "xpu")
 """Kinds of device whose lacking operators PyTorch can run on the CPU."""
 CHANGED = "found otherwise than they were named"
 """What is said of inputs that were searched for, and the like."""
-
-# Options that several verbs share.
-ListRoot = Annotated[Path | None, typer.Option(help="Where relative paths of a list start.")]
-AcceptDamaged = Annotated[
-    bool, typer.Option("--accept-damaged", help="Take what there is of damaged files, and warn of each.")
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        help="cpu, cuda, cuda:1, mps, xpu, npu, ...; by default a CUDA GPU if there is one.",
-        callback=lambda name: allow_fallback(name),
-    ),
-]
-Dataset = Annotated[str | None, typer.Option(help="Name of a corpus, with its folder in --root.")]
-Table = Annotated[Path | None, typer.Option(help="CSV or TSV with columns file, emotion, speaker.")]
-EmoBox = Annotated[Path | None, typer.Option(help="Folder of a corpus in EmoBox's metadata.")]
-CorpusRoot = Annotated[
-    Path | None, typer.Option("--root", "--audio-root", help="Folder of the audio; alone: one folder per class.")
-]
-Layer = Annotated[str, typer.Option(help="last, mean, mean:N, all, or a block number from 0.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")]
 
 
 def find_config(name: str, kind: str = "pretrain") -> Path:

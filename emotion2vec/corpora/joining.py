@@ -91,6 +91,7 @@ def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ())
         left_out={f"{part.name}/{file}": why for part in parts for file, why in part.corpus.left_out.items()},
         warnings=tuple(warning for part in parts for warning in _warnings(part, mapping[part.name])),
         changes=tuple(change for part in parts for change in part.corpus.changes),
+        passed_over=sum((part.corpus.passed_over for part in parts), Counter()),
         mapping=mapping,
     )
 

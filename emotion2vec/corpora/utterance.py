@@ -155,6 +155,8 @@ class Corpus:
     warnings: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     """Files that are used otherwise than they were listed."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Files of its folders that are no audio by their endings, counted by those."""
     splits: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     """Folds that the corpus brings along: fold → `train`, `valid`, `test` → positions of utterances."""
     mapping: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

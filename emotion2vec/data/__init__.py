@@ -1,1 +1,1 @@
-"""Data: Lhotse cuts of lists, prepared corpora in shards, and pretraining batches by duration."""
+"""Data to train on: lists of audio and prepared corpora, micro-batches by duration, augmentation."""

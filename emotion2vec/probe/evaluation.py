@@ -1,4 +1,4 @@
-"""One feature under one head: train on every fold, score the tests, average over folds and seeds.
+"""Folds × heads → scores: train on every fold, score the tests, average over folds and seeds.
 
 N: clips. K: classes. Q: dimensions of values.
 """
@@ -15,16 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion2vec.corpora.conversations import Contexts
 from emotion2vec.corpora.folds import Fold
-from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.corpora.validation import validation_split
 from emotion2vec.devices import HOST, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.corpus import ProbedCorpus
+from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import FeatureTable
+from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.parallel import run_parallel
-from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
+from emotion2vec.probe.problem import HeadRecipe, Prediction, Problem
 from emotion2vec.probe.progress import track
+from emotion2vec.probe.scores import FoldScores, HeadScores, Statistics
 from emotion2vec.tasks.metrics import mean_scores, std_scores
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Goal, check_tests
@@ -39,62 +41,44 @@ class _Outcome:
 
     fold: Fold
     problem: Problem
-    fitted: Fitted
+    fitted: Prediction
     statistics: np.ndarray
 
 
 def evaluate(
-    clipset: Corpus,
-    table: FeatureTable,
-    folds: Sequence[Fold],
-    head: HeadRecipe,
-    goal: Goal,
-    *,
-    contexts: Contexts | None = None,
-    seeds: Sequence[int] = (0,),
-    standardize: bool = True,
-    device: str = "cpu",
-    progress: bool = False,
-) -> dict[str, Any]:
-    """Train and test a head on every fold with every seed.
+    corpus: ProbedCorpus, extractor: Extractor, table: FeatureTable, head: HeadRecipe, options: ProbeOptions
+) -> HeadScores:
+    """Train and test a head on every fold of a corpus with every seed.
 
     Args:
-        clipset: the clips that `folds` and `table` refer to by position.
-        table: their features; clips that could not be read are neither trained nor tested on.
-        folds: the splits.
+        corpus: the clips, which `table` refers to by position, and their folds.
+        extractor: of the feature.
+        table: the clips' features; clips that could not be read are neither trained nor tested on.
         head: what to train.
-        goal: what it learns, and how that is scored.
-        contexts: in conversations, what is heard for each turn.
-        seeds: see `probe`.
-        standardize: see `probe`.
-        device: where neural heads run.
-        progress: show a progress bar.
-
-    Returns:
-        `head` and its settings, `task`, `metrics` (those that tables show), `main` (the one that ranks) and `unit`;
-        `folds` with scores (means over seeds) and what training has `chosen` with each seed, `mean` and `std` over
-        folds, `pooled` (scores of all test predictions together, mean over seeds), `intervals` (of the pooled scores,
-        see `bootstrap_intervals`), `by_speaker` (scores of each tested speaker), `statistics` (what the folds' scores
-        are computed from, see `Goal`, per fold, seed and speaker), `by_seed` (pooled scores) and `minutes`. Of classes
-        also `AUC` and `confusion` (summed over seeds; rows are the truth), of values `points` (true and predicted
-        values of some test clips).
+        options: `seeds`, `standardize`, `device` and `progress` are read of them.
 
     Raises:
         ConfigError: folds without readable clips to train, validate or test on, or with nothing to learn in training;
             all at once.
     """
-    started = time.monotonic()
-    problems = _problems(clipset, table, folds, goal, contexts, seeds, standardize)
+    started, goal = time.monotonic(), corpus.goal
+    problems = _problems(corpus, table, options)
 
     def train_on(device: str) -> tuple[Any, list[_Outcome]]:
         data = head.prepare(table, device)
         found = run_parallel([partial(head.fit, data, problem) for _, problem in problems], device)
-        shown = track(found, f"head {head.name}", len(problems), progress)
+        shown = track(found, f"head {head.name}", len(problems), options.progress)
         return data, [
-            _Outcome(fold=fold, problem=problem, fitted=fitted, statistics=goal.statistics(problem.test, fitted.scores))
+            _Outcome(
+                fold=fold,
+                problem=problem,
+                fitted=fitted.without_head(),
+                statistics=goal.statistics(problem.test, fitted.scores),
+            )
             for (fold, problem), fitted in zip(problems, shown, strict=True)
         ]
 
+    device = options.device or HOST.type
     try:
         data, outcomes = train_on(device)
     except NotImplementedError as error:
@@ -102,20 +86,21 @@ def evaluate(
             raise
         warn_of_fallback(torch.device(device), error)
         data, outcomes = train_on(HOST.type)
-    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clipset.utterances)])  # (N,)
     minutes = (time.monotonic() - started) / 60
-    return {
-        "head": head.name,
-        "head_settings": _settings(head, data),
-        "task": goal.task,
-        "metrics": list(goal.shown),
-        "main": goal.main,
-        "unit": goal.unit,
-        **_summary(outcomes, folds, seeds, goal),
-        **_by_speaker(outcomes, speakers, goal, known=any(clip.speaker for clip in clipset.utterances)),
-        **_points(outcomes, goal),
-        "minutes": round(minutes, 3),
-    }
+    return HeadScores(
+        feature=extractor.name,
+        head=head.name,
+        head_settings=_settings(head, data),
+        task=goal.task,
+        metrics=tuple(goal.shown),
+        main=goal.main,
+        unit=goal.unit,
+        **_summary(outcomes, corpus.folds, options.seeds, goal),
+        **_by_speaker(outcomes, corpus),
+        points=_points(outcomes, goal),
+        minutes=round(minutes, 3),
+        transductive=corpus.known.by(extractor),
+    )
 
 
 def _settings(head: HeadRecipe, data: Any) -> dict[str, Any]:
@@ -124,22 +109,15 @@ def _settings(head: HeadRecipe, data: Any) -> dict[str, Any]:
     return settings | ({"precision": data.precision} if hasattr(data, "precision") else {})
 
 
-def _problems(
-    clipset: Corpus,
-    table: FeatureTable,
-    folds: Sequence[Fold],
-    goal: Goal,
-    contexts: Contexts | None,
-    seeds: Sequence[int],
-    standardize: bool,
-) -> list[tuple[Fold, Problem]]:
+def _problems(corpus: ProbedCorpus, table: FeatureTable, options: ProbeOptions) -> list[tuple[Fold, Problem]]:
     """Every fold with every seed, its readable clips divided into training, validation and test."""
-    speakers = np.array([clip.speaker or "" for clip in clipset.utterances])  # (N,)
+    clips, goal = corpus.clipset.utterances, corpus.goal
+    speakers = np.array([clip.speaker or "" for clip in clips])  # (N,)
     problems: list[tuple[Fold, Problem]] = []
     faults: dict[str, str] = {}
-    for seed in seeds:
-        for fold in folds:
-            train, valid = validation_split(clipset.utterances, fold, seed)
+    for seed in options.seeds:
+        for fold in corpus.folds:
+            train, valid = validation_split(clips, fold, seed)
             rows = {"train": train, "valid": valid, "test": fold.test}
             rows = {part: positions[table.usable[positions]] for part, positions in rows.items()}
             if empty := [part for part, positions in rows.items() if not positions.size]:
@@ -151,9 +129,9 @@ def _problems(
                 labels=goal.labels,
                 outputs=len(goal.names),
                 speakers=speakers if known else None,
-                standardize=standardize,
+                standardize=options.standardize,
                 seed=seed,
-                contexts=contexts,
+                contexts=corpus.contexts,
                 **rows,
             )
             problems.append((fold, problem))
@@ -166,7 +144,8 @@ def _problems(
 
 
 def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequence[int], goal: Goal) -> dict[str, Any]:
-    by_fold: list[dict[str, Any]] = []
+    """The fields of `HeadScores` that sum up all outcomes."""
+    by_fold: list[FoldScores] = []
     names: list[str] = []
     extra: list[str] = []
     for fold in folds:
@@ -175,26 +154,25 @@ def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequenc
         extras = [goal.extra_scores(item.problem.test, item.fitted.scores) for item in found]
         names, extra = list(scored[0]), list(extras[0])
         by_fold.append(
-            {
-                "name": fold.name,
-                "test_speakers": list(fold.test_speakers),
-                "clips": len(found[0].problem.test),
-                **_known_means(scored, names),
-                **_known_means(extras, extra),
-                "chosen": [item.fitted.details for item in found],
+            FoldScores(
+                name=fold.name,
+                test_speakers=fold.test_speakers,
+                clips=len(found[0].problem.test),
+                scores={**_known_means(scored, names), **_known_means(extras, extra)},
+                chosen=tuple(item.fitted.details for item in found),
                 **goal.extra_entries(_total(found)),
-            }
+            )
         )
-    by_seed: list[dict[str, Any]] = [
-        {"seed": seed, "pooled": goal.score(_total(o for o in outcomes if o.problem.seed == seed))} for seed in seeds
-    ]
+    of_folds = [fold.scores for fold in by_fold]
+    by_seed = tuple((seed, goal.score(_total(o for o in outcomes if o.problem.seed == seed))) for seed in seeds)
     return {
-        "folds": by_fold,
-        "mean": mean_scores(by_fold, names),
-        "std": std_scores(by_fold, names),
-        "pooled": mean_scores([row["pooled"] for row in by_seed], names),
-        **_known_means(by_fold, extra),
+        "folds": tuple(by_fold),
+        "mean": mean_scores(of_folds, names),
+        "std": std_scores(of_folds, names),
+        "pooled": mean_scores([pooled for _, pooled in by_seed], names),
+        "further": _known_means(of_folds, extra),
         "by_seed": by_seed,
+        "confusion": None,
         **goal.extra_entries(_total(outcomes)),
     }
 
@@ -210,42 +188,44 @@ def _known_means(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dic
     return {name: float(np.mean(values)) if values else None for name, values in found.items()}
 
 
-def _by_speaker(outcomes: Sequence[_Outcome], speakers: np.ndarray, goal: Goal, known: bool) -> dict[str, Any]:
+def _by_speaker(outcomes: Sequence[_Outcome], corpus: ProbedCorpus) -> dict[str, Any]:
     """Scores of every tested speaker, and intervals from drawing speakers (clips, where speakers are unknown).
 
     With them stand the statistics that a comparison with another feature needs: per fold, seed and speaker, or of
-    whole folds where speakers are unknown.
+    whole folds where speakers are unknown. All are fields of `HeadScores`.
     """
-    statistics: dict[str, np.ndarray] = {}
-    parts: list[dict[str, Any]] = []
+    clips, goal = corpus.clipset.utterances, corpus.goal
+    known = any(clip.speaker for clip in clips)
+    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clips)])  # (N,)
+    sums: dict[str, np.ndarray] = {}
+    parts: list[Statistics] = []
     for item in outcomes:
         test, predicted = item.problem.test, item.fitted.scores
-        part = {"fold": item.fold.name, "seed": item.problem.seed}
+        part = partial(Statistics, fold=item.fold.name, seed=item.problem.seed)
         for speaker in np.unique(speakers[test]):
             own = speakers[test] == speaker
             found = goal.statistics(test[own], predicted[own])
-            statistics[speaker] = statistics.get(speaker, 0) + found
+            sums[speaker] = sums.get(speaker, 0) + found
             if known:
-                parts.append({**part, "speaker": str(speaker), "values": found.tolist()})
+                parts.append(part(speaker=str(speaker), values=found.tolist()))
         if not known:
-            parts.append({**part, "speaker": None, "values": item.statistics.tolist()})
-    rows = [{"speaker": str(name), **goal.score(found)} for name, found in sorted(statistics.items())]
-    drawn = bootstrap_intervals(np.stack(list(statistics.values())), goal.score)
+            parts.append(part(speaker=None, values=item.statistics.tolist()))
+    scores = {str(name): goal.score(found) for name, found in sorted(sums.items())}
     return {
-        "intervals": {name: list(limits) for name, limits in drawn.items()},
+        "intervals": bootstrap_intervals(np.stack(list(sums.values())), goal.score),
         "intervals_over": "speakers" if known else "clips",
-        "by_speaker": rows if known else [],
-        "statistics": parts,
+        "by_speaker": scores if known else {},
+        "statistics": tuple(parts),
     }
 
 
-def _points(outcomes: Sequence[_Outcome], goal: Goal) -> dict[str, Any]:
-    """True and predicted values of test clips at even steps, with the first seed; nothing of classes."""
+def _points(outcomes: Sequence[_Outcome], goal: Goal) -> dict[str, list[list[float]]] | None:
+    """True and predicted values of test clips at even steps, with the first seed; None of classes."""
     if goal.task != "regression":
-        return {}
+        return None
     first = [item for item in outcomes if item.problem.seed == outcomes[0].problem.seed]
     truth = np.concatenate([item.problem.labels[item.problem.test] for item in first])  # (N, Q)
     predicted = np.concatenate([item.fitted.scores for item in first])  # (N, Q)
     rows = np.unique(np.linspace(0, len(truth) - 1, MOST_POINTS).astype(np.int64))
     pairs = np.stack([truth[rows], predicted[rows]], axis=2).round(3)  # (points, Q, 2)
-    return {"points": {name: pairs[:, place].tolist() for place, name in enumerate(goal.names)}}
+    return {name: pairs[:, place].tolist() for place, name in enumerate(goal.names)}

@@ -67,11 +67,6 @@ class Knowledge:
         ]
 
 
-def is_transductive(result: dict[str, Any]) -> bool:
-    """Whether a result's features knew some of the tested clips."""
-    return any((result.get("transductive") or {}).values())
-
-
 def _key(clip: Utterance) -> int | None:
     import soundfile
 

@@ -54,18 +54,14 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """What training gave.
+class Prediction:
+    """What a head says about the test clips.
 
     Attributes:
-        head: the network with its best weights; it reads an encoder's frames as they are. Of its scores come `scores`:
-            values as they are, classes by softmax or its logarithm.
-        scores: (len(test), K) what it says about the test clips, higher for the likelier class and comparable between
-            clips; or values (len(test), Q).
+        scores: (len(test), K), higher for the likelier class and comparable between clips; or values (len(test), Q).
         details: what was chosen or learned on the way: `C`, `update`, `layer_weights`.
     """
 
-    head: Head
     scores: np.ndarray
     details: dict[str, Any]
 
@@ -73,6 +69,22 @@ class Fitted:
     def classes(self) -> np.ndarray:
         """(len(test),) class numbers."""
         return self.scores.argmax(axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted(Prediction):
+    """What training gave.
+
+    Attributes:
+        head: the network with its best weights; it reads an encoder's frames as they are. Of its scores come `scores`:
+            values as they are, classes by softmax or its logarithm.
+    """
+
+    head: Head
+
+    def without_head(self) -> Prediction:
+        """What is kept of many folds, whose heads would fill the memory."""
+        return Prediction(scores=self.scores, details=self.details)
 
 
 def task_kind(targets: Sequence[str], context: int) -> str:

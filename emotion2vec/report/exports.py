@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from emotion2vec.probe.knowledge import MARK, is_transductive
+from emotion2vec.probe.benchmark.results import Combination
+from emotion2vec.probe.knowledge import MARK
 from emotion2vec.tasks.metrics import MAIN_SCORES, format_score
 from emotion2vec.tasks.significance import Comparison, compare
 
@@ -19,85 +21,131 @@ DIFFERENCE = "difference"
 """Column of the difference to the best feature."""
 
 
-def overview(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per document: means over folds, the interval of its main metric, and p against the corpus's best.
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One combination in the overview.
 
-    The main metric is UA of classes and CCC of values; its name is part of `_low`, `_high` and `std_`.
-    `difference` is that of it to the best feature of the same head, with its interval and the p value of a paired
-    permutation test, over speakers or, where they are unknown or alone, folds (see `compare`); the best has none.
+    Attributes:
+        corpus: its title.
+        folds: their scheme.
+        feature: its name in the report.
+        head: its name.
+        scores: means over folds, by metric.
+        std: of the main metric, over folds.
+        interval: lowest and highest of the main metric of all test clips together.
+        against: the mean of the main metric beside that of the corpus's best feature under the same head; None of the
+            best itself, and where nothing can be paired.
+        clips: that are tested.
+        complete: every clip could be used.
+        transductive: the feature's models knew some of the tested clips.
+        task: see `Combination.task`.
+        metrics: those that tables show.
+        main: the metric that ranks, UA of classes and CCC of values.
+        unit: of scores, `%` or none.
     """
-    rows = []
-    for document in documents:
-        main = document["main"]
-        low, high = document["intervals"][main]
-        against = _against_best(document, documents)
-        rows.append(
-            {
-                "corpus": document["title"],
-                "folds": document["scheme"],
-                "feature": document["feature"],
-                "head": document["head"],
-                **document["mean"],
-                **({"AUC": document["AUC"]} if "AUC" in document else {}),
-                f"std_{main}": document["std"][main],
-                f"{main}_low": low,
-                f"{main}_high": high,
-                "difference": None if against is None else against.difference,
-                "difference_low": None if against is None else against.interval[0],
-                "difference_high": None if against is None else against.interval[1],
-                "p": None if against is None else against.p,
-                "clips": sum(fold["clips"] for fold in document["folds"]),
-                "complete": document["complete"],
-                MARK: is_transductive(document),
-                "task": task_name(document),
-                "metrics": document["metrics"],
-                "main": main,
-                "unit": document["unit"],
-            }
+
+    corpus: str
+    folds: str
+    feature: str
+    head: str
+    scores: Mapping[str, float | None]
+    std: float
+    interval: tuple[float, float]
+    against: Comparison | None
+    clips: int
+    complete: bool
+    transductive: bool
+    task: str
+    metrics: tuple[str, ...]
+    main: str
+    unit: str
+
+    @property
+    def columns(self) -> list[str]:
+        """Metrics of the overview: WA, UA and WF1 of classes, those that tables show of values."""
+        return [name for name in self.metrics if name != "MF1"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The columns of the CSV; the main metric's name is part of those of its deviation and interval."""
+        (low, high), against = self.interval, self.against
+        return {
+            **{name: getattr(self, name) for name in LEAD},
+            **self.scores,
+            f"std_{self.main}": self.std,
+            f"{self.main}_low": low,
+            f"{self.main}_high": high,
+            DIFFERENCE: None if against is None else against.difference,
+            "difference_low": None if against is None else against.interval[0],
+            "difference_high": None if against is None else against.interval[1],
+            "p": None if against is None else against.p,
+            "clips": self.clips,
+            "complete": self.complete,
+            MARK: self.transductive,
+            "task": self.task,
+        }
+
+
+def overview(combinations: Sequence[Combination]) -> list[Row]:
+    """One row per combination, compared with the best of its corpus and head.
+
+    Differences are of means over folds; their p values are those of a paired permutation test over speakers or, where
+    they are unknown or alone, folds (see `compare`).
+    """
+    return [
+        Row(
+            corpus=done.title,
+            folds=done.about.scheme,
+            feature=done.feature,
+            head=done.scores.head,
+            scores={**done.scores.mean, **done.scores.further},
+            std=done.scores.std[done.scores.main],
+            interval=done.scores.intervals[done.scores.main],
+            against=_against_best(done, combinations),
+            clips=done.scores.clips,
+            complete=done.about.complete,
+            transductive=done.scores.is_transductive,
+            task=done.task,
+            metrics=done.scores.metrics,
+            main=done.scores.main,
+            unit=done.scores.unit,
         )
-    return rows
+        for done in combinations
+    ]
 
 
-def task_name(document: dict[str, Any]) -> str:
-    """`classification`, `regression`, or `conversation` where the next turn is predicted."""
-    return "conversation" if document["context"] else str(document["task"])
-
-
-def _against_best(document: dict[str, Any], documents: Sequence[dict[str, Any]]) -> Comparison | None:
-    """The document beside the best of its corpus and head; None of the best itself, and where nothing can be paired."""
-    rivals = [other for other in documents if (other["title"], other["head"]) == (document["title"], document["head"])]
-    main = document["main"]
-    best = max(rivals, key=lambda other: other["mean"][main])
-    if best is document:
+def _against_best(done: Combination, combinations: Sequence[Combination]) -> Comparison | None:
+    rivals = [other for other in combinations if (other.title, other.scores.head) == (done.title, done.scores.head)]
+    main = done.scores.main
+    best = max(rivals, key=lambda other: other.scores.mean[main])
+    if best is done:
         return None
-    pair = (document, best)
-    by_speaker = all(len(found["by_speaker"]) > 1 for found in pair)
-    ours, theirs = (_statistics(found, by_speaker) for found in pair)
+    by_speaker = all(len(found.scores.by_speaker) > 1 for found in (done, best))
+    ours, theirs = (_statistics(found, by_speaker) for found in (done, best))
     return compare(ours, theirs, MAIN_SCORES[main])
 
 
-def _statistics(document: dict[str, Any], by_speaker: bool) -> dict[tuple[Hashable, str], np.ndarray]:
+def _statistics(done: Combination, by_speaker: bool) -> dict[tuple[Hashable, str], np.ndarray]:
     """What scores are computed from, by fold and seed and by what is paired: speakers, or folds."""
     found: dict[tuple[Hashable, str], np.ndarray] = {}
-    for row in document["statistics"]:
-        key = (row["fold"], row["seed"]), row["speaker"] if by_speaker else row["fold"]
-        found[key] = found.get(key, 0) + np.array(row["values"], np.float64)
+    for part in done.scores.statistics:
+        key = (part.fold, part.seed), str(part.speaker) if by_speaker else part.fold
+        found[key] = found.get(key, 0) + np.array(part.values, np.float64)
     return found
 
 
-def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+def to_csv(rows: Sequence[Row]) -> str:
     """The overview as CSV, numbers in full; metrics that a row does not have are empty."""
     stream = io.StringIO()
-    hidden = {"metrics", "main", "unit"}
-    last = ("difference", "difference_low", "difference_high", "p", "clips", "complete", MARK, "task")
-    scores = dict.fromkeys(name for row in rows for name in row if name not in {*LEAD, *last, *hidden})
-    writer = csv.DictWriter(stream, [*LEAD, *scores, *last], lineterminator="\n", extrasaction="ignore")
+    last = (DIFFERENCE, "difference_low", "difference_high", "p", "clips", "complete", MARK, "task")
+    found = [row.to_dict() for row in rows]
+    scores = dict.fromkeys(name for row in found for name in row if name not in {*LEAD, *last})
+    writer = csv.DictWriter(stream, [*LEAD, *scores, *last], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(found)
     return stream.getvalue()
 
 
-def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
+def to_markdown(rows: Sequence[Row]) -> str:
     """The overview as Markdown tables, one for each kind of scores, each with a line that says what they are."""
     tables = []
     for group in by_metrics(rows):
@@ -108,7 +156,7 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(tables)
 
 
-def to_latex(rows: Sequence[dict[str, Any]]) -> str:
+def to_latex(rows: Sequence[Row]) -> str:
     """The overview as LaTeX tables for booktabs, one for each kind of scores, below comments that say what they are."""
     tables = []
     for group in by_metrics(rows):
@@ -121,32 +169,27 @@ def to_latex(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(tables)
 
 
-def by_metrics(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def by_metrics(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows in groups that share their metrics, in the order of the first of each."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(columns(row)), []).append(row)
+        groups.setdefault(tuple(row.columns), []).append(row)
     return list(groups.values())
 
 
-def columns(row: dict[str, Any]) -> list[str]:
-    """Metrics of the overview: WA, UA and WF1 of classes, those that tables show of values."""
-    return [name for name in row["metrics"] if name != "MF1"]
-
-
-def _head(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _head(rows: Sequence[Row]) -> list[str]:
     """Names of the columns; an interval follows what it is of. Differences are shown where there are any."""
     names = list(LEAD)
-    for name in columns(rows[0]):
-        names += [name, "95 %"] if name == rows[0]["main"] else [name]
-    compared = any(row.get("difference") is not None for row in rows)
+    for name in rows[0].columns:
+        names += [name, "95 %"] if name == rows[0].main else [name]
+    compared = any(row.against is not None for row in rows)
     return [*names, "p", *([DIFFERENCE, "95 %"] if compared else [])]
 
 
-def _note(rows: Sequence[dict[str, Any]]) -> str:
+def _note(rows: Sequence[Row]) -> str:
     """What the numbers of a table are."""
-    row, known = rows[0], any(row.get(MARK) for row in rows)
-    main, unit = row["main"], ", in %" if row["unit"] == "%" else ""
+    row, known = rows[0], any(row.transductive for row in rows)
+    main, unit = row.main, ", in %" if row.unit == "%" else ""
     return (
         f"Means over folds{unit}. 95 %: of the {main} of all test clips together, by bootstrap over speakers (clips, "
         f"where they are unknown). p and {DIFFERENCE}: of the mean {main} over folds, against the best feature of the "
@@ -154,39 +197,41 @@ def _note(rows: Sequence[dict[str, Any]]) -> str:
     ) + (f" {MARK}: the model heard tested clips in pretraining, or their labels chose it." if known else "")
 
 
-def _cells(row: dict[str, Any], head: Sequence[str]) -> list[str]:
-    cells = [row["corpus"], row["folds"], row["feature"] + format_marks(row), row["head"]]
-    for name in columns(row):
-        cells.append(format_score(row[name], row["unit"]))
-        if name == row["main"]:
+def _cells(row: Row, head: Sequence[str]) -> list[str]:
+    cells = [row.corpus, row.folds, row.feature + format_marks(row), row.head]
+    for name in row.columns:
+        cells.append(format_score(row.scores[name], row.unit))
+        if name == row.main:
             cells.append(format_interval(row))
-    cells.append(format_p(row["p"]))
+    cells.append(format_p(row))
     return [*cells, *format_difference(row)] if DIFFERENCE in head else cells
 
 
-def format_marks(row: dict[str, Any]) -> str:
+def format_marks(row: Row) -> str:
     """What stands behind a feature's name: that clips are missing, or that its model knew some of the tests."""
-    marks = [*(["incomplete"] if not row["complete"] else []), *([MARK] if row.get(MARK) else [])]
+    marks = [*(["incomplete"] if not row.complete else []), *([MARK] if row.transductive else [])]
     return f" ({', '.join(marks)})" if marks else ""
 
 
-def format_interval(row: dict[str, Any]) -> str:
+def format_interval(row: Row) -> str:
     """The interval of the main metric."""
-    limits = (format_score(row[f"{row['main']}_{end}"], row["unit"]) for end in ("low", "high"))
-    return (" to " if row["unit"] != "%" else "–").join(limits)
+    return (" to " if row.unit != "%" else "–").join(format_score(limit, row.unit) for limit in row.interval)
 
 
-def format_difference(row: dict[str, Any]) -> tuple[str, str]:
+def format_difference(row: Row) -> tuple[str, str]:
     """The difference to the best with its sign, and its interval; nothing for the best itself."""
-    if row["difference"] is None:
+    if row.against is None:
         return "", ""
-    low, high = (format_score(row[f"difference_{end}"], row["unit"]) for end in ("low", "high"))
-    return format_score(row["difference"], row["unit"]), f"{low} to {high}"
+    low, high = (format_score(limit, row.unit) for limit in row.against.interval)
+    return format_score(row.against.difference, row.unit), f"{low} to {high}"
 
 
-def format_p(p: float | None) -> str:
-    """P with as many digits as it deserves; nothing for none."""
-    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+def format_p(row: Row) -> str:
+    """P of that difference with as many digits as it deserves; nothing for the best itself."""
+    if row.against is None:
+        return ""
+    p = row.against.p
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def _escape_markdown(text: str) -> str:

@@ -1,52 +1,33 @@
-"""How results are shown and kept: a table for the terminal and a JSON file."""
+"""How the scores of a probe are shown in the terminal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from emotion2vec.probe.knowledge import MARK, is_transductive
+from emotion2vec.probe.knowledge import MARK
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from emotion2vec.probe.probing import ProbeResult
+    from emotion2vec.probe.results import ProbeResult
+    from emotion2vec.probe.scores import HeadScores, Scores
 
 
-def fold_table(result: dict[str, Any]) -> Table:
-    """Lay out one result of `ProbeResult.results`: a row per fold, then mean ± standard deviation, then pooled."""
+def fold_table(result: HeadScores) -> Table:
+    """Lay out one feature and head: a row per fold, then mean ± standard deviation, then pooled."""
     from rich.table import Table
 
-    mark = f" ({MARK})" if is_transductive(result) else ""
-    table = Table(title=f"{result['feature']} · {result['head']}{mark}", title_justify="left")
+    table = Table(title=f"{result.feature} · {result.head}{_mark(result)}", title_justify="left")
     table.add_column("fold")
     table.add_column("test speakers", overflow="fold")
     table.add_column("clips", justify="right")
     _add_metrics(table, result)
-    for fold in result["folds"]:
-        table.add_row(fold["name"], " ".join(fold["test_speakers"]), str(fold["clips"]), *_numbers(result, fold))
+    for fold in result.folds:
+        table.add_row(fold.name, " ".join(fold.test_speakers), str(fold.clips), *_numbers(result, fold.scores))
     table.add_section()
-    clips = str(sum(fold["clips"] for fold in result["folds"]))
     table.add_row("mean ± std", "", "", *_spread(result))
-    table.add_row("pooled", "", clips, *_numbers(result, result["pooled"]))
+    table.add_row("pooled", "", str(result.clips), *_numbers(result, result.pooled))
     return table
-
-
-def _add_metrics(table: Table, result: dict[str, Any]) -> None:
-    for metric in result["metrics"]:
-        table.add_column(f"{metric} {result['unit']}".strip(), justify="right")
-
-
-def _numbers(result: dict[str, Any], scores: dict[str, Any]) -> list[str]:
-    """Scores as text; the CCC of a single clip, which there is not, as a dash."""
-    digits = 2 if result["unit"] == "%" else 3
-    found = [scores[metric] for metric in result["metrics"]]
-    return ["–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}" for value in found]
-
-
-def _spread(result: dict[str, Any]) -> list[str]:
-    """Mean ± standard deviation over folds."""
-    both = zip(_numbers(result, result["mean"]), _numbers(result, result["std"]), strict=True)
-    return [f"{mean} ± {std}" for mean, std in both]
 
 
 def summary_table(result: ProbeResult) -> Table:
@@ -54,13 +35,12 @@ def summary_table(result: ProbeResult) -> Table:
     from rich.table import Table
 
     about = result.about
-    table = Table(title=f"{about['dataset']}, {about['scheme']} folds, {about['clips']} clips", title_justify="left")
+    table = Table(title=f"{about.dataset}, {about.scheme} folds, {about.clips} clips", title_justify="left")
     table.add_column("feature", overflow="fold")
     table.add_column("head")
     _add_metrics(table, result.results[0])
     for row in result.results:
-        mark = f" ({MARK})" if is_transductive(row) else ""
-        table.add_row(row["feature"] + mark, row["head"], *_spread(row))
+        table.add_row(row.feature + _mark(row), row.head, *_spread(row))
     return table
 
 
@@ -73,3 +53,26 @@ def show(result: ProbeResult) -> None:
         console.print(fold_table(row))
     if len(result.results) > 1:
         console.print(summary_table(result))
+
+
+def _mark(result: HeadScores) -> str:
+    """What stands behind a name where the feature's models knew some of the tests."""
+    return f" ({MARK})" if result.is_transductive else ""
+
+
+def _add_metrics(table: Table, result: HeadScores) -> None:
+    for metric in result.metrics:
+        table.add_column(f"{metric} {result.unit}".strip(), justify="right")
+
+
+def _numbers(result: HeadScores, scores: Scores) -> list[str]:
+    """Scores as text; the CCC of a single clip, which there is not, as a dash."""
+    digits = 2 if result.unit == "%" else 3
+    found = [scores[metric] for metric in result.metrics]
+    return ["–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}" for value in found]
+
+
+def _spread(result: HeadScores) -> list[str]:
+    """Mean ± standard deviation over folds."""
+    both = zip(_numbers(result, result.mean), _numbers(result, result.std), strict=True)
+    return [f"{mean} ± {std}" for mean, std in both]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,11 +105,17 @@ class RunFolder:
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigError(f"run.dir is {self.path}, which is a file, expected a folder") from error
         notes = self._same_run_notes() if newest_checkpoint(self.path) is not None else []
-        try:
+        with self._writing():
             write_text(self.config_file, to_yaml(self.config))
             found = versions(*TRAINED_WITH) | {"git_commit": git_commit()}
             write_text(self.path / VERSIONS_FILE, json.dumps(found, indent=2) + "\n")
             return [*notes, *self._note_computing(computing)]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Name the run folder when the disk does not take a file; files are written whole or not at all."""
+        try:
+            yield
         except OSError as error:
             raise StorageError(f"run.dir {self.path}: cannot be written: {error}; what was there is intact") from error
 
@@ -254,11 +260,16 @@ class RunFolder:
         return {line["update"]: sign * line[kind] for line in read_lines(file) if line.get(kind) is not None}
 
     def tidy(self, update: int) -> None:
-        """Before going on after `update`: drop what was logged since, which comes again, and half-done folders."""
+        """Before going on after `update`: drop what was logged since, which comes again, and half-done folders.
+
+        Raises:
+            StorageError: the disk does not take the files, which stay as they were.
+        """
         for file in (self.metrics_file, self.probes_file):
             if file.is_file():
                 kept = [json.dumps(line) + "\n" for line in read_lines(file) if line["update"] <= update]
-                write_text(file, "".join(kept))
+                with self._writing():
+                    write_text(file, "".join(kept))
         for leftover in (self.path / CHECKPOINTS).glob(".update_*"):
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from probe.conversations import write_tone
+from probe.stand_in import run_plan
 
 from emotion2vec.corpora.folds import make_folds
 from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.corpora.validation import validation_split
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe.benchmark import run as benchmark
 from emotion2vec.probe.benchmark.plan import load_plan
 
 
@@ -197,19 +197,19 @@ output: {tmp_path / "out"}
 """
     )
     plan = load_plan(config)
-    result = benchmark.run_benchmark(plan)
+    result = run_plan(plan)
     assert result.exit_code == 1
-    signal, noise = result.documents
+    signal, noise = result.combinations
     assert [fold["name"] for fold in signal["folds"]] == ["English", "German"]
     assert signal["pooled"]["UA"] > 90 and 25 < noise["pooled"]["UA"] < 75
     assert signal["mapping"]["one"] == {"angry": "anger", "sad": "sadness"}
-    assert [re.sub(":.*", "", row["reason"]) for row in result.failures] == [
+    assert [re.sub(":.*", "", failure.reason) for failure in result.failures] == [
         "nothing shared",
         "both",
         "one corpus",
     ]
-    assert "parts and dataset are given" in result.failures[1]["reason"]
-    assert "classes are given without parts" in result.failures[2]["reason"]
+    assert "parts and dataset are given" in result.failures[1].reason
+    assert "classes are given without parts" in result.failures[2].reason
     page = (Path(plan.output) / "report.html").read_text()
     assert page.count("What the corpora&#x27;s labels became") + page.count("What the corpora's labels became") == 2
 

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,13 +28,15 @@ from emotion2vec.extraction import extract
 from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.encode.encoder import Encoder
+from emotion2vec.extraction.options import ExecutorOptions
 from emotion2vec.extraction.progress import Progress
 from emotion2vec.extraction.ray import executor as ray_executor
 from emotion2vec.extraction.ray import worker as ray_worker
-from emotion2vec.extraction.ray.executor import share_out
+from emotion2vec.extraction.ray.executor import RayExecutor, Shares, share_out
 from emotion2vec.extraction.ray.worker import Assignment, DecodeItems, EncodeClips, pack_items, unpack_result
 from emotion2vec.extraction.run import ExtractionReport
-from emotion2vec.extraction.writers import Writer, open_writer
+from emotion2vec.extraction.writers import Writer, ledger, open_writer
+from emotion2vec.extraction.writers.outputs import open_outputs
 from emotion2vec.model.encoder import Emotion2vec
 
 Corpus = Callable[[Sequence[str]], Path]
@@ -95,6 +99,47 @@ def test_what_is_to_be_said_of_audio_travels(model: Emotion2vec, tmp_path: Path,
     found = carry_out([Utterance(id="a", audio=tmp_path / "a.wav")], model, None, tmp_path, None)
     (result,) = found.values()
     assert isinstance(result, EncodedAudio) and [note.kind for note in result.notes] == ["louder-channel"]
+
+
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+def test_rows_that_arrive_in_any_order_are_written_in_that_of_the_list(
+    model: Emotion2vec, clips: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    """The side of the job's own process, with a cluster that does the last block first and loses an item once."""
+    lost = [1]
+
+    def rows(self: RayExecutor, todo: Any, indices: Any, size: int, work: Assignment, encoder: Encoder) -> Any:
+        actor = EncodeClips(work)
+        for index in reversed(indices):
+            if index in lost:
+                lost.remove(index)
+                continue
+            decoded = DecodeItems(400, CHUNKING.samples)(pack_items({index: todo[index]}))
+            yield from (row for table in actor(decoded) for row in table.to_pylist())
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(put=lambda encoder: encoder, get=copy.deepcopy))
+    monkeypatch.setattr(RayExecutor, "_rows", rows)
+    choice, out = FeatureChoice(), tmp_path / "out"
+    executor = RayExecutor(model, "fp32", Shares("cpu", 1, {}, 1.0, 32), ExecutorOptions(engine="ray"))
+    encoder = Encoder(model, choice, precision="fp32", chunking=CHUNKING)
+    items = [replace(item, id=f"item {number}") for number, item in enumerate(clips)]
+    hashed: list[Path] = []
+    monkeypatch.setattr(ledger, "content_key", lambda path: hashed.append(path) or "hash")
+    with open_outputs(format, out, encoder.layout) as outputs:
+        plan = outputs.plan(items, resume=False)
+        outcomes = list(executor.outcomes(plan.todo, encoder, outputs, out))
+    assert sorted(outcome.index for outcome in outcomes) == [0, 1, 2, 3]
+    assert [outcome.index for outcome in outcomes if outcome.reason is not None] == [2]
+    if format == "parquet":
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(out / "features-00000.parquet")
+        assert table["id"].to_pylist() == ["item 0", "item 1", "item 3"]
+    assert sorted(path.name for path in hashed) == sorted(items[number].audio.name for number in (0, 1, 3))  # type: ignore[union-attr]
+    assert [path.name for path in out.glob("inputs*")] == ["inputs.jsonl"]
+    assert len((out / "inputs.jsonl").read_text().splitlines()) == 3
+    with open_outputs(format, out, encoder.layout, resume=True) as outputs:
+        assert outputs.plan(items, resume=True).skipped == 3
 
 
 def test_features_that_are_too_large_to_travel_fail_alone(

@@ -13,6 +13,7 @@ from extraction.helpers import speech
 
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.extraction import extract
+from emotion2vec.extraction.writers.ledger import Ledger
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.probe.features.stored.matching import StoredFeatures
 
@@ -72,6 +73,34 @@ def test_resume_does_again_a_stretch_or_channel_that_changed(model: Emotion2vec,
     segments.write_text("u a 0 0.1\nv b 0 0.2\nw a 0 0.1\n")
     report = extract(folder, model=model, output=out, segments=segments, resume=True)
     assert (report.written, report.skipped, report.redone) == (2, 1, 2)
+
+
+def test_resume_does_again_what_was_taken_of_a_damaged_file(model: Emotion2vec, tmp_path: Path) -> None:
+    folder, options = write_resumable(tmp_path / "in"), {"model": model, "output": tmp_path / "out"}
+    whole = (folder / "b.wav").read_bytes()
+    (folder / "b.wav").write_bytes(whole[: len(whole) // 2])
+    report = extract(folder, **options)
+    assert (report.written, len(report.failed)) == (2, 1)
+    report = extract(folder, **options, accept_damaged=True, resume=True)
+    assert (report.written, report.skipped, report.redone) == (1, 2, 0)  # what was made of whole files stays
+    assert extract(folder, **options, accept_damaged=True, resume=True).skipped == 3
+    report = extract(folder, **options, resume=True)
+    assert (report.written, report.skipped, len(report.failed)) == (0, 2, 1)
+    assert not (tmp_path / "out" / "b.npy").exists()
+
+
+def test_what_other_processes_noted_is_taken_over_without_being_hashed_again(
+    model: Emotion2vec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = write_resumable(tmp_path / "in"), tmp_path / "out"
+    report = extract(folder, model=model, output=out)
+    (out / "inputs.jsonl").rename(out / "inputs-1-2.jsonl")
+    ledger = Ledger(out, "inputs.jsonl", "inputs*.jsonl", resume=False, at_once=True, stores_facts=False)
+    monkeypatch.setattr("emotion2vec.extraction.writers.ledger.content_key", lambda path: pytest.fail("was hashed"))
+    ledger.take_over(out.glob("inputs-*.jsonl"))
+    ledger.close()
+    assert [path.name for path in out.glob("inputs*")] == ["inputs.jsonl"]
+    assert extract(folder, model=model, output=out, resume=True).skipped == report.written == 3
 
 
 def test_labels_that_are_stored_are_kept_up_to_date(model: Emotion2vec, tmp_path: Path) -> None:

@@ -171,6 +171,31 @@ def test_an_interrupt_does_not_cut_an_array_of_an_npz_in_two(tmp_path: Path, mon
             np.testing.assert_array_equal(loaded[id], features(seed))
 
 
+def test_files_are_on_disk_before_their_names_and_folders_once_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real, replace = os.fsync, os.replace
+
+    def fsync(handle: int) -> None:
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+        real(handle)
+
+    def rename(partial: Path, path: Path) -> None:
+        synced.append(f"named {path.name}")
+        replace(partial, path)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    writer = open_writer("npy", tmp_path / "out", resume=False)
+    for id in ("a", "deep/b"):
+        writer.write(utterance(id), features())
+    assert [name.endswith(".partial") for name in synced] == [True, False] * 2
+    assert synced[1::2] == ["named a.npy", "named b.npy"]
+    writer.close()
+    assert synced[4:] == ["out", "deep"]
+
+
 def test_a_full_disk_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_to_write(errno.ENOSPC, monkeypatch)
     with pytest.raises(ConfigError, match="nothing more can be written: No space left"):

@@ -11,7 +11,11 @@ import torch
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.model.features import Features
+from emotion2vec.probe.benchmark.plan import BenchmarkPlan
+from emotion2vec.probe.benchmark.results import BenchmarkResult
+from emotion2vec.probe.benchmark.run import run_benchmark
 from emotion2vec.probe.problem import Problem
+from emotion2vec.report import page
 
 PITCHES = {"high": 900.0, "low": 300.0}
 
@@ -51,6 +55,11 @@ def problem_of(labels: np.ndarray, outputs: int) -> Problem:
         standardize=True,
         seed=0,
     )
+
+
+def run_plan(plan: BenchmarkPlan, command: str = "") -> BenchmarkResult:
+    """Run a benchmark with its report, as the command line does."""
+    return run_benchmark(plan, lambda result: page.write_report(plan, result, command))
 
 
 def write_tones(root: Path, speakers: int = 4, each: int = 4) -> Path:

@@ -3,22 +3,29 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from probe.stand_in import write_tones
+from probe.stand_in import run_plan, write_tones
 
-from emotion2vec.corpora.lists.tables import read_table
+from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe import probe
+from emotion2vec.probe import corpus
+from emotion2vec.probe import run as probe_run
 from emotion2vec.probe.benchmark import run as benchmark
 from emotion2vec.probe.benchmark.plan import CorpusPlan, FeaturePlan, heads_of, load_plan
+from emotion2vec.probe.features import models, names
+from emotion2vec.probe.heads import HEADS, LinearHead, WeightedHead
+from emotion2vec.probe.run import judge
 from emotion2vec.report import page
-from emotion2vec.report.exports import to_latex, to_markdown
-from emotion2vec.report.page import write_plots
+from emotion2vec.report.exports import Row, to_latex, to_markdown
+from emotion2vec.report.options import PlotOptions
+from emotion2vec.report.plots import draw_features
+from emotion2vec.tasks.significance import Comparison
 
 
 @pytest.fixture
@@ -44,16 +51,16 @@ def test_a_benchmark_survives_a_bad_corpus_and_resumes(
     config: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan = load_plan(config)
-    result = benchmark.run_benchmark(plan, "emotion2vec benchmark --config plan.yaml")
+    result = run_plan(plan, "emotion2vec benchmark --config plan.yaml")
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == len(set(told)) and any(text.startswith("tones at random: speakers of the") for text in told)
     assert result.exit_code == 1
-    assert [failure["corpus"] for failure in result.failures] == ["absent"]
-    pairs = [(row["title"], row["feature"]) for row in result.documents]
+    assert [failure.corpus for failure in result.failures] == ["absent"]
+    pairs = [(done.title, done.feature) for done in result.combinations]
     assert pairs == [(c, f) for c in ("tones", "tones at random") for f in ("logmel", "means")]
     out = Path(plan.output)
     rows = list(csv.DictReader((out / "results.csv").open()))
-    assert len(rows) == 4 and float(rows[0]["UA"]) == pytest.approx(result.documents[0]["mean"]["UA"])
+    assert len(rows) == 4 and float(rows[0]["UA"]) == pytest.approx(result.combinations[0].scores.mean["UA"])
     assert len(json.loads((out / "results.json").read_text())["results"]) == 4
     assert (out / "results.md").read_text().count("\n| tones") == 4
     assert "Means over folds, in %." in (out / "results.md").read_text()
@@ -64,12 +71,59 @@ def test_a_benchmark_survives_a_bad_corpus_and_resumes(
     assert "| p | difference | 95 % |" in (out / "results.md").read_text()
     assert r"\toprule" in (out / "results.tex").read_text()
 
-    def no_more(**_: object) -> None:
+    def no_more(*_: object, **__: object) -> None:
         raise AssertionError("everything is done")
 
-    monkeypatch.setattr(benchmark, "probe", no_more)
-    again = benchmark.run_benchmark(plan)
-    assert [row["mean"] for row in again.documents] == [row["mean"] for row in result.documents]
+    for name in ("judge", "prepare_corpus", "embed"):
+        monkeypatch.setattr(benchmark, name, no_more)
+    again = run_plan(plan)
+    documents = [json.dumps([done.to_dict() for done in run.combinations]) for run in (again, result)]
+    assert documents[0] == documents[1]
+
+
+def test_what_combinations_share_is_made_once(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two corpora, a model at two layers and beside a spectrum, three heads that read all kinds of tables."""
+    features = "[tiny,{name: tiny, layer: mean, title: mean},tiny+logmel]"
+    plan = load_plan(config, [f"features={features}", "heads=[logreg,linear,weighted]"])
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **settings: Any) -> Any:
+            calls[name] += 1
+            return real(*args, **settings)
+
+        return call
+
+    for module, name in (
+        (models, "load_model"),
+        (names, "weights_hash"),
+        (corpus, "audit"),
+        (benchmark, "embed"),
+        (probe_run, "extract_table"),
+    ):
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
+    monkeypatch.setitem(HEADS, "linear", LinearHead(updates=2, validate_every=1))
+    monkeypatch.setitem(HEADS, "weighted", WeightedHead(epochs=1))
+    result = run_plan(plan)
+    assert len(result.combinations) == 2 * (3 + 3 + 2)  # the features that are joined have no layers to weigh
+    assert calls == {
+        "load_model": 1,
+        "weights_hash": 1,
+        "audit": 2,  # of each corpus
+        "embed": 2 * 3,  # of each corpus and feature
+        "extract_table": 2 * (2 + 2 + 2),  # vectors and layers of each feature, also where there turn out to be none
+    }
+    calls.clear()
+    kept = sorted((Path(plan.output) / "results").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    kept[1].unlink()
+    run_plan(plan)
+    assert calls == {
+        "load_model": 1,
+        "weights_hash": 1,
+        "audit": 2,
+        "embed": 1,
+        "extract_table": 1 + 2,
+    }  # failures again
 
 
 def test_the_report_follows_a_run_in_a_tenth_of_its_time(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +134,7 @@ def test_the_report_follows_a_run_in_a_tenth_of_its_time(config: Path, monkeypat
     def slow(real: Callable[..., Any], seconds: float) -> Callable[..., Any]:
         def call(*args: Any, **settings: Any) -> Any:
             nonlocal now
-            if real is probe:
+            if real is judge:
                 path = Path(plan.output) / "results.json"
                 told.append(len(json.loads(path.read_text())["results"]) if path.exists() else 0)
             now += seconds
@@ -89,16 +143,16 @@ def test_the_report_follows_a_run_in_a_tenth_of_its_time(config: Path, monkeypat
         return call
 
     monkeypatch.setattr(benchmark, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(benchmark, "probe", slow(benchmark.probe, 30))
+    monkeypatch.setattr(benchmark, "judge", slow(judge, 30))
     monkeypatch.setattr(page, "write_report", slow(page.write_report, 5))
-    benchmark.run_benchmark(plan)
+    run_plan(plan)
     assert told == [0, 1, 1, 3]
 
     told.clear()
     results = sorted((Path(plan.output) / "results").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     results[2].unlink()
     (Path(plan.output) / "results.json").unlink()
-    benchmark.run_benchmark(plan)
+    run_plan(plan)
     assert told == [2]  # what comes from disk is told before the one that is probed
 
 
@@ -107,18 +161,18 @@ def test_a_feature_that_lacks_texts_fails_before_anything_is_extracted(
 ) -> None:
     plan = load_plan(config, ["features=[logmel,text:x,logmel+text:x]"])
 
-    def broken(**_: object) -> None:
+    def broken(*_: object) -> None:
         raise ManifestError("hours later")
 
-    monkeypatch.setattr(benchmark, "probe", broken)
-    failures = benchmark.run_benchmark(plan).failures
-    assert [row["feature"] for row in failures[1:4]] == ["text:x", "logmel+text:x", "logmel"]
-    assert re.match(r"logmel\+text:x: (\d+) of \1 clips have no text: ", failures[2]["reason"])
+    monkeypatch.setattr(benchmark, "judge", broken)
+    failures = run_plan(plan).failures
+    assert [failure.feature for failure in failures[1:4]] == ["text:x", "logmel+text:x", "logmel"]
+    assert re.match(r"logmel\+text:x: (\d+) of \1 clips have no text: ", failures[2].reason)
 
 
 def test_the_page_stands_alone_and_warns(config: Path) -> None:
     plan = load_plan(config, ["features=[logmel]"])
-    benchmark.run_benchmark(plan, "the command <x>")
+    run_plan(plan, "the command <x>")
     page = (Path(plan.output) / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!#)|url\(|@import', page)
     assert "Tones &lt;b&gt;&amp; more" in page and "the command &lt;x&gt;" in page
@@ -206,24 +260,40 @@ def test_shipped_plans_load_and_are_shown_as_what_gives_them_again(root: Path, t
 
 
 def test_tables_for_papers_survive_any_name() -> None:
-    row = {"corpus": "[A] R&D_1", "folds": "x|y", "feature": "<b> 100 % ~^\\", "head": "*h*", "p": 0.0001}
-    row |= {"CCC": -0.25, "CCC_low": -0.5, "CCC_high": 0.125, "complete": False, "unit": "", "main": "CCC"}
-    row |= {"metrics": ["CCC"]}
+    row = Row(
+        corpus="[A] R&D_1",
+        folds="x|y",
+        feature="<b> 100 % ~^\\",
+        head="*h*",
+        scores={"CCC": -0.25},
+        std=0.1,
+        interval=(-0.5, 0.125),
+        against=Comparison(-0.125, (-0.5, 0.25), 0.0001),
+        clips=8,
+        complete=False,
+        transductive=False,
+        task="regression",
+        metrics=("CCC",),
+        main="CCC",
+        unit="",
+    )
     assert to_latex([row]).splitlines()[5] == (
         r"{[}A] R\&D\_1 & x\textbar{}y & $<$b$>$ 100 \% \textasciitilde{}\textasciicircum{}\textbackslash{}"
-        r" (incomplete) & *h* & $-0.250$ & $-0.500$ to $0.125$ & $<$ 0.001 \\"
+        r" (incomplete) & *h* & $-0.250$ & $-0.500$ to $0.125$ & $<$ 0.001 & $-0.125$ & $-0.500$ to $0.250$ \\"
     )
     assert to_latex([row]).startswith("% Means over folds. 95 %: of the CCC")
     header, rule, cells, *_ = to_markdown([row]).splitlines()
     assert cells == (
         r"| \[A\] R&amp;D\_1 | x\|y | &lt;b> 100 % ~^\\ (incomplete) | \*h\* | -0.250 | -0.500 to 0.125 | &lt; 0.001 |"
+        " -0.125 | -0.500 to 0.250 |"
     )
     assert header.count("|") == rule.count("|") == cells.replace(r"\|", "").count("|")
 
 
 def test_plots_of_features_alone(tmp_path: Path) -> None:
     table = write_tones(tmp_path, speakers=2, each=1)
-    write_plots(read_table(table), ["logmel", "mfcc"], tmp_path / "new" / "plots.html")
-    page = (tmp_path / "new" / "plots.html").read_text()
+    output = tmp_path / "new" / "plots.html"
+    draw_features(PlotOptions(corpus=CorpusOptions(table=table), features=("logmel", "mfcc"), output=output))
+    page = output.read_text()
     assert page.count("<svg") == 6 and page.count("<circle") == 6 * 4
     assert "PCA, " in page and "by arousal" in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from sklearn.preprocessing import StandardScaler
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.heads import Head
+from emotion2vec.probe import probe
 from emotion2vec.probe.features.names import make_extractor
-from emotion2vec.probe.features.table import extract_table
+from emotion2vec.probe.features.table import FeatureTable, extract_table
 from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead
 from emotion2vec.probe.logreg import linear_head
-from emotion2vec.probe.problem import HeadRecipe, Problem
+from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
 
 RECIPES = [
@@ -69,8 +73,6 @@ def test_a_fitted_head_says_of_a_models_frames_what_was_predicted(
 
 @pytest.mark.parametrize("recipe", RECIPES[:2], ids=lambda recipe: recipe.name)
 def test_heads_of_values_give_them_in_their_units(recipe: HeadRecipe) -> None:
-    from emotion2vec.probe.features.table import FeatureTable
-
     random = np.random.default_rng(0)
     frames = (5 + 3 * random.standard_normal((120, 4, 6))).astype(np.float32)
     table = FeatureTable(
@@ -104,3 +106,21 @@ def test_a_head_of_one_value_is_scikit_learns_ridge() -> None:
     expected = Ridge(alpha=0.1 * 80).fit(scaler.transform(rows[:80]), problem.labels[:80])
     found = head(torch.from_numpy(rows[80:]).unsqueeze(1)).numpy()
     np.testing.assert_allclose(found[:, 0], np.ravel(expected.predict(scaler.transform(rows[80:]))), rtol=1e-5)
+
+
+def test_a_probe_keeps_no_head_longer_than_its_scores_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All folds' heads of a wide feature and five seeds would be gigabytes."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # folds one after another
+    made: list[weakref.ref[Head]] = []
+    alive: list[int] = []
+
+    class Watched(LogisticRegressionHead):
+        def fit(self, data: np.ndarray, problem: Problem) -> Fitted:
+            gc.collect()
+            alive.append(sum(reference() is not None for reference in made))
+            fitted = super().fit(data, problem)
+            made.append(weakref.ref(fitted.head))
+            return fitted
+
+    probe(table=write_tones(tmp_path), features=["logmel"], heads=[Watched()])
+    assert len(alive) == 4 and max(alive) <= 1

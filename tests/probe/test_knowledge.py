@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from networks import TINY
-from probe.stand_in import StandIn, write_tones
+from probe.stand_in import StandIn, run_plan, write_tones
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -22,7 +22,6 @@ from emotion2vec.corpora.validation import selection_fold
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.run import pretrain
 from emotion2vec.probe import probe
-from emotion2vec.probe.benchmark import run as benchmark
 from emotion2vec.probe.benchmark.plan import load_plan
 from emotion2vec.report.tables import fold_table
 
@@ -72,7 +71,7 @@ def test_the_report_marks_it(speech: Path, run: Path, tmp_path: Path) -> None:
         f"corpora: [{{table: {speech / 'speech.csv'}, title: x}}]\n"
         f"features: [logmel, {{name: {run}, title: ours}}]\noutput: {tmp_path / 'out'}"
     )
-    benchmark.run_benchmark(load_plan(config))
+    run_plan(load_plan(config))
     rows = {row["feature"]: row for row in csv.DictReader((tmp_path / "out" / "results.csv").open())}
     assert (rows["ours"]["transductive"], rows["logmel"]["transductive"]) == ("True", "False")
     for name in ("results.md", "results.tex", "report.html"):

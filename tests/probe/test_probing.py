@@ -62,7 +62,7 @@ def test_several_features_heads_and_seeds(tones: Path) -> None:
     assert first["pooled"]["UA"] == pytest.approx(np.mean([row["pooled"]["UA"] for row in first["by_seed"]]))
     assert np.sum(first["confusion"]) == 64
     console = Console(file=io.StringIO(), width=120)
-    console.print(fold_table(first), summary_table(result))
+    console.print(fold_table(result.results[0]), summary_table(result))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"{first['mean']['WA']:.2f} ± {first['std']['WA']:.2f}" in shown
     assert shown.count("StandIn") == 2
@@ -77,6 +77,17 @@ def test_bad_clips_are_named_and_left_out(tones: Path, tmp_path: Path, caplog: p
     assert [fold["clips"] for fold in result.results[0]["folds"]] == [7, 8, 7, 8]
     assert "2 files cannot be used and are left out" in caplog.text
     assert any("left out" in warning for warning in result.about["warnings"])
+
+
+def test_other_files_of_folders_are_counted(tones: Path, tmp_path: Path) -> None:
+    for path in tmp_path.glob("*.wav"):
+        (tmp_path / "classes" / path.stem.partition("_")[0]).mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "classes" / path.stem.partition("_")[0] / path.name)
+    for name in ("high/notes.txt", "high/more.txt", "low/cover.jpg"):
+        (tmp_path / "classes" / name).write_text("x")
+    result = probe(root=tmp_path / "classes", features=["logmel"], heads=["logreg"], folds="random")
+    assert result.to_dict()["summary"]["passed_over"] == {".txt": 2, ".jpg": 1}
+    assert str(result.about.summary).endswith("32 done, 3 other files passed over (2 .txt, 1 .jpg)")
 
 
 def test_no_readable_clip_at_all(tones: Path, tmp_path: Path) -> None:

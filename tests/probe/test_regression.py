@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from probe.conversations import is_what_is_heard, write_iemocap, write_msp
-from probe.stand_in import problem_of, write_tones
+from probe.stand_in import problem_of, run_plan, write_tones
 from scipy.stats import pearsonr
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error
@@ -24,13 +23,11 @@ from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import probe
-from emotion2vec.probe.benchmark import run as benchmark
 from emotion2vec.probe.benchmark.plan import load_plan
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import LinearHead, MlpHead, SequenceHead, WeightedHead
 from emotion2vec.probe.problem import HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
-from emotion2vec.tasks.losses import ValueCriterion
 from emotion2vec.tasks.metrics import concordance_scores, moments
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Values
@@ -135,20 +132,6 @@ def test_ridge_is_scikit_learns_and_chooses_per_dimension(table: FeatureTable, p
     mixed = replace(problem, labels=np.stack([problem.labels[:, 0], noise], axis=1))
     learnable, _ = RidgeHead(grid=(1e-3, 1e3)).fit(table.vectors, mixed).details["penalties"]
     assert learnable == 1e-3
-
-
-def test_the_loss_is_one_minus_ccc_of_standardized_values(problem: Problem) -> None:
-    criterion = ValueCriterion(problem.labels[problem.train], torch.device("cpu"))
-    outputs = torch.randn(30, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    loss = criterion.loss(outputs, criterion.targets(problem.labels[:30]))
-    scaled = StandardScaler().fit(problem.labels[problem.train]).transform(problem.labels[:30])
-    expected = 1 - np.mean([lins_ccc(scaled[:, q], outputs.detach().numpy()[:, q]) for q in range(2)])
-    assert loss.item() == pytest.approx(expected, rel=1e-4)
-    loss.backward()
-    assert outputs.grad is not None and outputs.grad.isfinite().all()
-    answers = criterion.answers(torch.from_numpy(scaled).float()).numpy()
-    np.testing.assert_allclose(answers, problem.labels[:30], rtol=1e-4)
-    assert criterion.score(answers, problem.labels[:30]) == pytest.approx(1, abs=1e-5)
 
 
 def write_values(root: Path) -> Path:
@@ -279,9 +262,9 @@ output: {tmp_path / "out"}
 """
     )
     plan = load_plan(config)
-    result = benchmark.run_benchmark(plan)
-    assert result.exit_code == 1 and len(result.documents) == 6  # also those of the head before the one that fails
-    assert {row["corpus"] for row in result.failures} == {"no layers"}
+    result = run_plan(plan)
+    assert result.exit_code == 1 and len(result.combinations) == 6  # also those of the head before the one that fails
+    assert {failure.corpus for failure in result.failures} == {"no layers"}
     out = Path(plan.output)
     rows = {(row["corpus"], row["feature"]): row for row in csv.DictReader((out / "results.csv").open())}
     values, classes = rows["values", "logmel"], rows["classes", "logmel"]

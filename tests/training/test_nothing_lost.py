@@ -185,6 +185,8 @@ def test_a_resume_on_a_full_disk_leaves_the_folder_as_it_was(speech: Path, tmp_p
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))  # files end after 100 bytes
     with pytest.raises(StorageError, match=r"run\.dir .*cannot be written: .*what was there is intact"):
         pretrain(load_config(None, [*settings, "log.every=2"]))
+    with pytest.raises(StorageError, match="what was there is intact"):
+        RunFolder(load_config(None, settings)).tidy(2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert {name: (tmp_path / "run" / name).read_bytes() for name in names} == before
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.endswith(".partial")]

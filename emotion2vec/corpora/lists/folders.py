@@ -73,8 +73,9 @@ def read_class_folders(root: str | Path) -> Corpus:
     root = Path(root)
     if not root.is_dir():
         raise ManifestError(f"root {root}: no such folder, expected one that has a folder per class")
+    passed_over: Counter[str] = Counter()
     files = {
-        folder.name: audio_files(folder, doubles=False)
+        folder.name: audio_files(folder, left_out=passed_over, doubles=False)
         for folder in sorted(root.iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     }
@@ -83,7 +84,7 @@ def read_class_folders(root: str | Path) -> Corpus:
     if len({utterance.label for utterance in utterances}) < 2:
         found = ", ".join(f"{label} ({len(paths)} audio files)" for label, paths in files.items()) or "no folder"
         raise ManifestError(f"root {root}: found {found}; expected at least two folders with audio, one per class")
-    return Corpus(name=root.resolve().name, root=root, utterances=tuple(utterances))
+    return Corpus(name=root.resolve().name, root=root, utterances=tuple(utterances), passed_over=passed_over)
 
 
 def found_below(root: Path, path: Path, **facts: object) -> Utterance:

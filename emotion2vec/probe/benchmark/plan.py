@@ -9,10 +9,10 @@ from typing import Any
 
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.errors import ConfigError
+from emotion2vec.probe.checks import frame_faults, head_faults
 from emotion2vec.probe.features.layers import check_layer, check_pooling
 from emotion2vec.probe.heads import HEADS
 from emotion2vec.probe.problem import task_kind
-from emotion2vec.probe.request import frame_faults, head_faults
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,8 @@
-"""Corpora × features × heads: every combination probed once, kept on disk, and reported together."""
+"""Corpora × features × heads: every combination probed once, kept on disk, and reported while the run goes on.
+
+What combinations share is made once: networks are opened, a corpus is divided and examined, and a feature's table and
+picture are made when the first combination that is not done yet needs them.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,26 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from emotion2vec.corpora.contents import combined_key
-from emotion2vec.corpora.joining import Part, join_corpora
-from emotion2vec.corpora.options import CorpusOptions
-from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.errors import ConfigError, Emotion2vecError, ManifestError
-from emotion2vec.files import check_folder_name, write_json
-from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan, heads_of
+from emotion2vec.devices import choose_device
+from emotion2vec.errors import ConfigError, Emotion2vecError
+from emotion2vec.files import check_folder_name
+from emotion2vec.probe.benchmark.corpora import corpus_digest, read_planned
+from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, heads_of
+from emotion2vec.probe.benchmark.results import BenchmarkResult, Combination, Failure
+from emotion2vec.probe.corpus import ProbedCorpus, prepare_corpus
+from emotion2vec.probe.embedding import Embedding, embed
+from emotion2vec.probe.features.names import OpenedFeature, open_feature, reads_text
 from emotion2vec.probe.features.table import check_texts
-from emotion2vec.probe.probing import logger as probing_logger
-from emotion2vec.probe.probing import probe
-from emotion2vec.probe.request import Request
+from emotion2vec.probe.heads import HEADS
+from emotion2vec.probe.options import ProbeOptions
+from emotion2vec.probe.run import FeatureTables, judge
 from emotion2vec.version import PROBED_WITH, versions
 
 logger = logging.getLogger(__name__)
@@ -31,85 +37,64 @@ logger = logging.getLogger(__name__)
 RESULT_FORMAT = 3
 """Raised when the documents of results get other entries, so that older ones are computed anew."""
 
-DIGESTED: tuple[str, ...] = (
-    "speaker",
-    "gender",
-    "session",
-    "text",
-    "sentence",
-    "intensity",
-    "fold",
-    "split",
-    "corpus",
-    "language",
-)
-DIGESTED += ("values", "dialogue", "turn")
-"""What a result on disk depends on beside the audio, the files' names and labels."""
-
 REPORT_REST = 9
 """While a benchmark runs no report is written for this many times what the last one took: hundreds of results take
 seconds, and all reports a tenth of the run at most."""
 
+Thing = TypeVar("Thing")
 
-@dataclass
-class BenchmarkResult:
-    """What became of a benchmark.
 
-    Attributes:
-        documents: one JSON document of `probe` per corpus, feature and head, with `title`, `feature` and `embedding`.
-        failures: what could not be done, and why.
-    """
+class Once(Generic[Thing]):
+    """Something that is made when it is first asked for, and never again; what failed fails again the same way."""
 
-    documents: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[dict[str, str]] = field(default_factory=list)
+    def __init__(self, make: Callable[[], Thing]):
+        self._make = make
+        self._made: list[Thing] = []
+        self._error: Exception | None = None
 
-    @property
-    def summary(self) -> Summary:
-        """Counts of combinations of corpus, feature and head."""
-        summary = Summary(len(self.documents) + len(self.failures), len(self.documents))
-        summary.leave_out(failure["reason"] for failure in self.failures)
-        if incomplete := sum(not document["complete"] for document in self.documents):
-            summary.changed["without some of their clips"] = incomplete
-        return summary
-
-    @property
-    def exit_code(self) -> int:
-        """0 all done, 1 some combinations failed or are incomplete, 2 none could be done."""
-        if not self.documents:
-            return 2
-        return 1 if self.failures or not all(document["complete"] for document in self.documents) else 0
+    def __call__(self) -> Thing:
+        """The thing, or the error that making it raised."""
+        if self._error is not None:
+            raise self._error
+        if not self._made:
+            try:
+                self._made.append(self._make())
+            except Exception as error:
+                self._error = error
+                raise
+        return self._made[0]
 
 
 class _Reports:
-    """Writes the report while a run goes on, so that one that is killed has told what was done."""
+    """Has the report written while a run goes on, so that one that is killed has told what was done."""
 
-    def __init__(self, plan: BenchmarkPlan, result: BenchmarkResult, command: str):
-        self._plan, self._result, self._command = plan, result, command
+    def __init__(self, result: BenchmarkResult, write: Callable[[BenchmarkResult], None]):
+        self._result, self._write = result, write
         self._due = 0.0
 
     def write(self) -> None:
-        from emotion2vec.report.page import write_report
-
         begin = time.monotonic()
-        write_report(self._plan, self._result.documents, self._result.failures, self._command)
+        self._write(self._result)
         end = time.monotonic()
         self._due = end + REPORT_REST * (end - begin)
 
     def keep_up(self) -> None:
         """Write it if there are results and the last one is long enough ago."""
-        if self._result.documents and time.monotonic() >= self._due:
+        if self._result.combinations and time.monotonic() >= self._due:
             self.write()
 
 
-def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False) -> BenchmarkResult:
-    """Probe every combination of a plan that is not done yet, and write tables and the report.
+def run_benchmark(
+    plan: BenchmarkPlan, report: Callable[[BenchmarkResult], None], progress: bool = False
+) -> BenchmarkResult:
+    """Probe every combination of a plan that is not done yet.
 
     Results lie in `output/results`, one file per combination; a later run with the same corpus contents, features,
     settings and versions takes them from there. A corpus or feature that fails is reported, and the others are done.
 
     Args:
         plan: what to do.
-        command: how to reproduce it, for the report.
+        report: writes the report of what is there so far; called now and then, and at the end.
         progress: show progress bars.
 
     Raises:
@@ -121,145 +106,125 @@ def run_benchmark(plan: BenchmarkPlan, command: str = "", progress: bool = False
         (output / "results").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output {output}: cannot be made: {error.strerror}") from error
-    result = BenchmarkResult()
-    reports = _Reports(plan, result, command)
+    run = _Run(plan, progress)
+    reports = _Reports(run.result, report)
     for corpus in plan.corpora:
-        try:
-            clipset = read_planned(plan, corpus)
-        except Emotion2vecError as error:
-            result.failures.append({"corpus": corpus.name, "feature": "", "reason": str(error)})
-            continue
-        features = _with_texts(plan, corpus, clipset, result)
-        digest = _corpus_digest(clipset, _cache(plan))
-        with _warnings_once(corpus.name):
-            for feature in features:
-                try:
-                    for document in _probe_feature(plan, corpus, clipset, feature, digest, progress, reports):
-                        result.documents.append(document)  # one by one: those before a head that fails are kept
-                except Exception as error:  # hours of other combinations must not be lost with one
-                    known = isinstance(error, Emotion2vecError)
-                    reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-                    result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": reason})
-                    if not known:
-                        logger.exception("%s, %s", corpus.name, feature.label)
+        run.probe_corpus(corpus, reports)
     reports.write()
-    return result
+    return run.result
 
 
-def _with_texts(plan: BenchmarkPlan, corpus: CorpusPlan, clipset: Corpus, result: BenchmarkResult) -> list[FeaturePlan]:
-    """The features that the corpus has all texts for; the others fail now and not hours later."""
-    from emotion2vec.probe.features.names import reads_text
+class _Run:
+    """A run of a plan, with what its combinations share.
 
-    features = []
-    for feature in plan.features:
-        try:
-            if reads_text(feature.name):
-                check_texts(clipset.utterances, feature.name)
-        except ManifestError as error:
-            result.failures.append({"corpus": corpus.name, "feature": feature.label, "reason": str(error)})
-        else:
-            features.append(feature)
-    return features
-
-
-@contextmanager
-def _warnings_once(corpus: str) -> Iterator[None]:
-    """Let a probe's warnings about a corpus be heard once, with its name, and not for every feature and head."""
-    said: set[str] = set()
-
-    def is_new(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        new = message not in said
-        said.add(message)
-        record.msg, record.args = f"{corpus}: {message}", ()
-        return new
-
-    probing_logger.addFilter(is_new)
-    try:
-        yield
-    finally:
-        probing_logger.removeFilter(is_new)
-
-
-def read_planned(plan: BenchmarkPlan, corpus: CorpusPlan) -> Corpus:
-    """Read a corpus of a plan, or join its parts; paths start at the plan's `data`.
-
-    Raises:
-        ConfigError: see `Request` and `join_corpora`.
-        ManifestError: a corpus cannot be read.
+    Attributes:
+        result: what is done so far.
     """
-    if not corpus.parts:
-        request = _located(plan, corpus, targets=corpus.targets, context=corpus.context)
-        unused = ["classes are given without parts, expected corpora to join"] if corpus.classes else []
-        _raise(corpus.name, request.faults + unused)
-        return request.read()
-    alone = {"dataset", "table", "emobox", "root", "targets", "context"}
-    faults = [f"parts and {name} are given, expected one of them" for name in sorted(alone) if getattr(corpus, name)]
-    requests = [_located(plan, part) for part in corpus.parts]
-    faults += [
-        f"{part.name}: {fault}" for part, item in zip(corpus.parts, requests, strict=True) for fault in item.faults
-    ]
-    _raise(corpus.name, faults)
-    parts = [
-        Part(
-            name=part.name,
-            corpus=request.read(),
-            language=part.language,
-            split=part.split,
-            labels=part.labels,
-            only=Path(plan.data) / part.only if part.only else None,
+
+    def __init__(self, plan: BenchmarkPlan, progress: bool):
+        self.plan, self.progress = plan, progress
+        self.result = BenchmarkResult()
+        self.device = Once(lambda: str(choose_device(plan.device)))
+        opened: dict[str, OpenedFeature] = {}
+        self.opened = {feature.name: Once(partial(self._open, feature.name, opened)) for feature in plan.features}
+
+    def _open(self, name: str, opened: dict[str, OpenedFeature]) -> OpenedFeature:
+        return open_feature(name, device=self.device(), opened=opened)
+
+    def probe_corpus(self, corpus: CorpusPlan, reports: _Reports) -> None:
+        """Probe all features of a corpus, and note what fails."""
+        try:
+            clipset = read_planned(self.plan, corpus)
+        except Emotion2vecError as error:
+            self.result.failures.append(Failure(corpus.name, "", str(error)))
+            return
+        features = self._with_texts(corpus, clipset)
+        on = _OnCorpus(self, corpus, clipset)
+        for feature in features:
+            try:
+                for combination, is_new in on.combinations(feature, reports):
+                    self.result.combinations.append(combination)  # at once: those before a head that fails are kept
+                    if is_new:
+                        reports.keep_up()
+            except Exception as error:  # hours of other combinations must not be lost with one
+                known = isinstance(error, Emotion2vecError)
+                reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+                self.result.failures.append(Failure(corpus.name, feature.label, reason))
+                if not known:
+                    logger.exception("%s, %s", corpus.name, feature.label)
+
+    def _with_texts(self, corpus: CorpusPlan, clipset: Corpus) -> list[FeaturePlan]:
+        """The features that the corpus has all texts for; the others fail now and not hours later."""
+        features = []
+        for feature in self.plan.features:
+            try:
+                if reads_text(feature.name):
+                    check_texts(clipset.utterances, feature.name)
+            except Emotion2vecError as error:
+                self.result.failures.append(Failure(corpus.name, feature.label, str(error)))
+            else:
+                features.append(feature)
+        return features
+
+
+@dataclass
+class _OnCorpus:
+    """The combinations of one corpus."""
+
+    run: _Run
+    corpus: CorpusPlan
+    clipset: Corpus
+    said: set[str] = field(default_factory=set)
+    """Warnings that were heard, which are the same for every head."""
+
+    def __post_init__(self) -> None:
+        plan, corpus = self.run.plan, self.corpus
+        self.cache = plan.cache or Path(plan.output) / "features"
+        self.digest = corpus_digest(self.clipset, self.cache)
+        self.prepared: Once[ProbedCorpus] = Once(
+            lambda: prepare_corpus(
+                self.clipset, corpus.folds, targets=corpus.targets, context=corpus.context, cache=self.cache
+            )
         )
-        for part, request in zip(corpus.parts, requests, strict=True)
-    ]
-    return join_corpora(parts, corpus.name, corpus.classes)
 
+    def combinations(self, feature: FeaturePlan, reports: _Reports) -> Iterator[tuple[Combination, bool]]:
+        """Yield what is done of a feature head by head, and whether it was done now and not on disk already."""
+        plan, corpus = self.run.plan, self.corpus
+        options = ProbeOptions(
+            targets=corpus.targets,
+            context=corpus.context,
+            folds=corpus.folds,
+            seeds=plan.seeds,
+            layer=feature.layer,
+            pooling=feature.pooling,
+            standardize=plan.standardize,
+            cache=self.cache,
+            device=self.run.device(),
+            progress=self.run.progress,
+        )
+        tables = FeatureTables(self.clipset, self.run.opened[feature.name](), options)
+        picture = Once(lambda: embed(self.clipset, tables.extractor, self.cache, self.run.progress, corpus.targets))
+        for head in heads_of(corpus, feature, plan.heads):
+            request = self._request(tables.extractor.fingerprint, head)
+            key = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=12).hexdigest()
+            path = Path(plan.output) / "results" / f"{key}.json"
+            names = {"title": corpus.name, "feature": feature.label}
+            done = Combination.read(path, request=request, **names)
+            if done is not None:
+                yield done, False
+                continue
+            reports.keep_up()  # with what came from disk: this may take hours
+            combination = self._probe(head, tables, picture, options, {"request": request, **names})
+            combination.write(path)
+            yield combination, True
 
-def _raise(name: str, faults: list[str]) -> None:
-    if faults:
-        raise ConfigError(f"{name}: " + "; ".join(faults))
-
-
-def _located(plan: BenchmarkPlan, source: CorpusPlan | PartPlan, **wanted: Any) -> Request:
-    """The request for a corpus, paths joined to the plan's `data`."""
-    paths = {name: getattr(source, name) for name in ("table", "emobox", "root")}
-    found = {name: Path(plan.data) / path for name, path in paths.items() if path}
-    return Request(corpus=CorpusOptions(dataset=source.dataset, **found), **wanted)
-
-
-def _cache(plan: BenchmarkPlan) -> str | Path:
-    return plan.cache or Path(plan.output) / "features"
-
-
-def _corpus_digest(clipset: Corpus, cache: str | Path) -> str:
-    """Hash of the clips, what is said about them, and their audio."""
-    facts = [[clip.file, clip.label or "", *(getattr(clip, name) for name in DIGESTED)] for clip in clipset.utterances]
-    audio = combined_key((clip.path for clip in clipset.utterances), cache)
-    described = repr(facts) + repr(clipset.splits) + repr(clipset.mapping)
-    return hashlib.blake2b((described + audio).encode(), digest_size=12).hexdigest()
-
-
-def _probe_feature(
-    plan: BenchmarkPlan,
-    corpus: CorpusPlan,
-    clipset: Corpus,
-    feature: FeaturePlan,
-    digest: str,
-    progress: bool,
-    reports: _Reports,
-) -> Iterator[dict[str, Any]]:
-    """Yield the documents of one feature on one corpus head by head, from disk or probed now, and report these."""
-    from emotion2vec.devices import choose_device
-    from emotion2vec.probe.features.names import make_extractor
-    from emotion2vec.report.embedding import embed
-
-    device = str(choose_device(plan.device))
-    extractor = make_extractor(feature.name, layer=feature.layer, pooling=feature.pooling, device=device)
-    cache = _cache(plan)
-    for head in heads_of(corpus, feature, plan.heads):
-        request = {
+    def _request(self, fingerprint: str, head: str) -> dict[str, Any]:
+        """What a result is of, by content."""
+        plan, corpus = self.run.plan, self.corpus
+        return {
             "format": RESULT_FORMAT,
-            "corpus": digest,
-            "fingerprint": extractor.fingerprint,
+            "corpus": self.digest,
+            "fingerprint": fingerprint,
             "folds": corpus.folds,
             "targets": list(corpus.targets),
             "context": corpus.context,
@@ -268,39 +233,18 @@ def _probe_feature(
             "standardize": plan.standardize,
             "versions": versions(*PROBED_WITH),
         }
-        key = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=12).hexdigest()
-        path = Path(plan.output) / "results" / f"{key}.json"
-        document = _read_document(path, request)
-        is_new = document is None
-        if document is None:
-            reports.keep_up()  # with what came from disk: this may take hours
-            found = probe(
-                clips=clipset,
-                targets=corpus.targets,
-                context=corpus.context,
-                features=[feature.name],
-                folds=corpus.folds,
-                heads=[head],
-                seeds=plan.seeds,
-                layer=feature.layer,
-                pooling=feature.pooling,
-                standardize=plan.standardize,
-                cache=cache,
-                device=device,
-                progress=progress,
-            )
-            embedding = embed(clipset, extractor, cache, progress, targets=corpus.targets)
-            document = {**found.to_dict(), "request": request, "embedding": embedding}
-            write_json(path, document)
-        yield {**document, "title": corpus.name, "feature": feature.label}
-        if is_new:
-            reports.keep_up()
 
-
-def _read_document(path: Path, request: dict[str, Any]) -> dict[str, Any] | None:
-    """A finished result of exactly this request, or None."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return document if document.get("request") == request else None
+    def _probe(
+        self,
+        head: str,
+        tables: FeatureTables,
+        picture: Once[Embedding],
+        options: ProbeOptions,
+        named: dict[str, Any],
+    ) -> Combination:
+        probed = judge(self.prepared(), [tables], [HEADS[head]], options)
+        for warning in probed.about.warnings:
+            if warning not in self.said:
+                logger.warning("%s: %s", self.corpus.name, warning)
+                self.said.add(warning)
+        return Combination(about=probed.about, scores=probed.results[0], embedding=picture(), **named)

@@ -46,7 +46,9 @@ def make_extractor(
     return open_feature(feature, model=model, device=device)(layer, pooling)
 
 
-def open_feature(feature: Any, *, model: Any = None, device: str = "cpu") -> OpenedFeature:
+def open_feature(
+    feature: Any, *, model: Any = None, device: str = "cpu", opened: dict[str, OpenedFeature] | None = None
+) -> OpenedFeature:
     """Load what a named feature is made with, once for all layers and poolings.
 
     Args:
@@ -58,6 +60,7 @@ def open_feature(feature: Any, *, model: Any = None, device: str = "cpu") -> Ope
             them, whose vectors are joined.
         model: path or loaded model whose shape `untrained` takes.
         device: where networks run.
+        opened: features by name that are open already; those that are opened now are added.
 
     Raises:
         ConfigError: a feature that is not known.
@@ -65,12 +68,20 @@ def open_feature(feature: Any, *, model: Any = None, device: str = "cpu") -> Ope
     """
     if hasattr(feature, "extract_features"):
         return partial(ModelExtractor, feature_name(feature), feature, weights_hash(feature))
-    name = str(feature)
-    if len(names := _parts(name)) > 1:
-        if not all(names):
-            raise ConfigError(f"feature is {name!r}, expected features on both sides of {JOINT}")
-        parts = [open_feature(part, model=model, device=device) for part in names]
-        return lambda layer, pooling: CombinedFeatures([part(layer, pooling) for part in parts])
+    opened = {} if opened is None else opened
+    names = _parts(str(feature))
+    if not all(names):
+        raise ConfigError(f"feature is {str(feature)!r}, expected features on both sides of {JOINT}")
+    for name in names:
+        if name not in opened:
+            opened[name] = _open_named(name, model, device)
+    parts = [opened[name] for name in names]
+    if len(parts) == 1:
+        return parts[0]
+    return lambda layer, pooling: CombinedFeatures([part(layer, pooling) for part in parts])
+
+
+def _open_named(name: str, model: Any, device: str) -> OpenedFeature:
     kind, _, source = name.partition(":")
     if name in SPECTRA:
         return lambda layer, pooling: spectrum(name, pooling)

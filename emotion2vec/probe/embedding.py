@@ -5,7 +5,8 @@ N: clips. P: channels of a clip's vector.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import extract_table
+from emotion2vec.probe.scores import Document, given
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.scaling import Scaling
 
@@ -43,20 +45,45 @@ AROUSAL = {
 """Classes whose arousal is commonly taken as high or low; others are drawn as neither."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Embedding(Document):
+    """Clips of a corpus as points of the plane, by one feature.
+
+    Attributes:
+        groups: what each point is, by every way of colouring: `emotion`, `arousal` and `speaker`, `corpus` where
+            several are joined, or the thirds of values where these are predicted.
+        unread: files of clips that could not be read, with reasons.
+        explained: share of the variance in the two principal components.
+        pca: (N, 2) coordinates.
+        umap: (N, 2) coordinates; None where umap-learn is not installed, or points are too few for its neighbourhoods.
+    """
+
+    groups: Mapping[str, list[str]]
+    unread: Mapping[str, str]
+    explained: float
+    pca: list[list[float]]
+    umap: list[list[float]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Document`."""
+        return given(**vars(self))
+
+
 def embed(
     clipset: Corpus,
     extractor: Extractor,
     cache: str | Path | None = None,
     progress: bool = False,
     targets: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Embedding:
     """Project the clips' standardized vectors to the plane.
 
-    Returns:
-        `groups`, what each point is by `emotion`, `arousal` and `speaker`, by `corpus` where several are joined, or by
-        the thirds of the `targets` where values are predicted; `pca` and, where umap-learn is installed, `umap` with
-        coordinates (N, 2), `explained`, the share of variance in the two principal components, and `unread`, files of
-        clips that could not be read, with reasons.
+    Args:
+        clipset: the clips; of many, a sample is drawn.
+        extractor: of the feature.
+        cache: see `extract_table`.
+        progress: show a progress bar.
+        targets: values that are predicted, to colour by.
 
     Raises:
         ManifestError: fewer than three clips can be read.
@@ -75,18 +102,24 @@ def embed(
     read = table.vectors[table.usable]
     vectors = Scaling.of(read).apply(read)  # (N, P)
     pca = PCA(n_components=2, random_state=0).fit(vectors)
-    found: dict[str, Any] = {
-        "groups": _groups(clips, targets),
-        "unread": unread,
-        "explained": float(pca.explained_variance_ratio_.sum()),
-        "pca": np.round(pca.transform(vectors), 3).tolist(),
-    }
-    if find_spec("umap") and len(clips) > UMAP_NEIGHBOURS:
-        from umap import UMAP
+    return Embedding(
+        groups=_groups(clips, targets),
+        unread=unread,
+        explained=float(pca.explained_variance_ratio_.sum()),
+        pca=np.round(pca.transform(vectors), 3).tolist(),
+        umap=_umap(vectors),
+    )
 
-        umap = UMAP(n_neighbors=UMAP_NEIGHBOURS, random_state=0, n_jobs=1)  # a seed allows one thread only
-        found["umap"] = np.round(umap.fit_transform(vectors).astype(float), 3).tolist()
-    return found
+
+def _umap(vectors: np.ndarray) -> list[list[float]] | None:
+    """(N, 2), or None where it cannot be had."""
+    if not find_spec("umap") or len(vectors) <= UMAP_NEIGHBOURS:
+        return None
+    from umap import UMAP
+
+    umap = UMAP(n_neighbors=UMAP_NEIGHBOURS, random_state=0, n_jobs=1)  # a seed allows one thread only
+    points: list[list[float]] = np.round(umap.fit_transform(vectors).astype(float), 3).tolist()
+    return points
 
 
 def _groups(clips: Sequence[Utterance], targets: Sequence[str]) -> dict[str, list[str]]:

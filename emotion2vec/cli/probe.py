@@ -1,0 +1,33 @@
+"""The verb `probe`: small heads on frozen features, scored."""
+
+from __future__ import annotations
+
+import typer
+
+from emotion2vec.cli.options import takes
+from emotion2vec.cli.shared import CHANGED, allow_fallback, say, say_faults
+from emotion2vec.probe.options import ProbeOptions
+
+
+@takes(ProbeOptions, {"device": allow_fallback})
+def probe(options: ProbeOptions) -> None:
+    """Train small heads on frozen features and score them on held-out speakers."""
+    from dataclasses import replace
+
+    from emotion2vec.probe.run import run_probe
+    from emotion2vec.probe.stopping import leaving_at_once
+    from emotion2vec.report.tables import show
+
+    kept = "nothing is kept; --cache DIR would keep features"
+    if options.cache:
+        kept = f"features are kept in {options.cache}"
+    with leaving_at_once(lambda: kept):
+        result = run_probe(replace(options, progress=True))
+    show(result)
+    say_faults(CHANGED, result.about.changes, shown=10)
+    if result.about.left_out:
+        say("these scores are incomplete:")
+        say_faults("clips could not be used", result.about.left_out)
+    say(str(result.about.summary))
+    if result.about.left_out:
+        raise typer.Exit(1)

@@ -1,0 +1,203 @@
+"""The scores of a feature under a head, with the JSON document that they are kept in.
+
+K: classes. Q: dimensions of values.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Scores = Mapping[str, "float | None"]
+"""By the names of metrics, in percent or, of values, as they are; None where so few clips have no score."""
+
+
+class Document(Mapping[str, Any]):
+    """A result that can also be read by the names that its JSON document has: `result["mean"]`."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.to_dict()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())
+
+
+def given(**entries: Any) -> dict[str, Any]:
+    """Those that are there."""
+    return {name: value for name, value in entries.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldScores(Document):
+    """One head on one fold.
+
+    Attributes:
+        name: of the fold.
+        test_speakers: those it tests.
+        clips: how many it tests.
+        scores: means over seeds.
+        chosen: what training chose or learned, with each seed.
+        confusion: (K, K) clips by true and predicted class, summed over seeds; None of values.
+    """
+
+    name: str
+    test_speakers: tuple[str, ...]
+    clips: int
+    scores: Scores
+    chosen: tuple[Mapping[str, Any], ...]
+    confusion: list[list[int]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Document`; every score stands under its own name."""
+        return {
+            "name": self.name,
+            "test_speakers": list(self.test_speakers),
+            "clips": self.clips,
+            **self.scores,
+            "chosen": list(self.chosen),
+            **given(confusion=self.confusion),
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> FoldScores:
+        """Read what `to_dict` gave."""
+        rest = {"name", "test_speakers", "clips", "chosen", "confusion"}
+        return cls(
+            name=document["name"],
+            test_speakers=tuple(document["test_speakers"]),
+            clips=document["clips"],
+            scores={name: value for name, value in document.items() if name not in rest},
+            chosen=tuple(document["chosen"]),
+            confusion=document.get("confusion"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What the scores of a speaker's test clips in a fold are computed from, with one seed.
+
+    Attributes:
+        fold: its name.
+        seed: of training.
+        speaker: None where speakers are unknown; these are then those of all test clips of the fold.
+        values: (K, K) or (Q, 7), see `Goal.statistics`.
+    """
+
+    fold: str
+    seed: int
+    speaker: str | None
+    values: list[list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadScores(Document):
+    """One feature under one head, on all folds.
+
+    Attributes:
+        feature: its name.
+        head: its name.
+        head_settings: all its settings.
+        task: `classification` or `regression`.
+        metrics: those that tables show.
+        main: the one that ranks.
+        unit: of scores, `%` or none.
+        folds: one by one.
+        mean, std: mean and standard deviation over folds.
+        pooled: scores of all test predictions together, mean over seeds.
+        further: means over folds of scores that only predictions give, such as the area under the ROC curve.
+        by_seed: pooled scores with each seed.
+        confusion: (K, K) of all folds, summed over seeds; rows are the truth; None of values.
+        intervals: lowest and highest of the pooled scores, see `bootstrap_intervals`.
+        intervals_over: what was drawn for them, `speakers` or `clips`.
+        by_speaker: scores of each tested speaker; none where speakers are unknown.
+        statistics: what scores are computed from, for comparing features.
+        points: true and predicted value of some test clips, per dimension; None of classes.
+        minutes: that training took.
+        transductive: shares of the tested clips whose audio the feature's models heard and whose labels chose them;
+            None where that is not known.
+    """
+
+    feature: str
+    head: str
+    head_settings: Mapping[str, Any]
+    task: str
+    metrics: tuple[str, ...]
+    main: str
+    unit: str
+    folds: tuple[FoldScores, ...]
+    mean: Mapping[str, float]
+    std: Mapping[str, float]
+    pooled: Mapping[str, float]
+    further: Scores
+    by_seed: tuple[tuple[int, Scores], ...]
+    confusion: list[list[int]] | None
+    intervals: Mapping[str, tuple[float, float]]
+    intervals_over: str
+    by_speaker: Mapping[str, Scores]
+    statistics: tuple[Statistics, ...]
+    points: Mapping[str, list[list[float]]] | None
+    minutes: float
+    transductive: Mapping[str, float] | None
+
+    @property
+    def is_transductive(self) -> bool:
+        """Whether the feature's models knew some of the tested clips."""
+        return any((self.transductive or {}).values())
+
+    @property
+    def clips(self) -> int:
+        """Clips that all folds test."""
+        return sum(fold.clips for fold in self.folds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Document`."""
+        return {
+            "feature": self.feature,
+            "head": self.head,
+            "head_settings": dict(self.head_settings),
+            "task": self.task,
+            "metrics": list(self.metrics),
+            "main": self.main,
+            "unit": self.unit,
+            "folds": [fold.to_dict() for fold in self.folds],
+            "mean": dict(self.mean),
+            "std": dict(self.std),
+            "pooled": dict(self.pooled),
+            **self.further,
+            "by_seed": [{"seed": seed, "pooled": scores} for seed, scores in self.by_seed],
+            **given(confusion=self.confusion),
+            "intervals": {name: list(limits) for name, limits in self.intervals.items()},
+            "intervals_over": self.intervals_over,
+            "by_speaker": [{"speaker": name, **scores} for name, scores in self.by_speaker.items()],
+            "statistics": [asdict(part) for part in self.statistics],
+            **given(points=self.points),
+            "minutes": self.minutes,
+            "transductive": self.transductive,
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> HeadScores:
+        """Read what `to_dict` gave, among other entries."""
+        same = ("feature", "head", "head_settings", "task", "main", "unit", "mean", "std", "pooled", "intervals_over")
+        by_speaker = [dict(row) for row in document["by_speaker"]]
+        return cls(
+            **{name: document[name] for name in (*same, "minutes", "transductive")},
+            metrics=tuple(document["metrics"]),
+            folds=tuple(FoldScores.from_dict(fold) for fold in document["folds"]),
+            further={name: document[name] for name in ("AUC",) if name in document},
+            by_seed=tuple((row["seed"], row["pooled"]) for row in document["by_seed"]),
+            confusion=document.get("confusion"),
+            intervals={name: (low, high) for name, (low, high) in document["intervals"].items()},
+            by_speaker={row.pop("speaker"): row for row in by_speaker},
+            statistics=tuple(Statistics(**row) for row in document["statistics"]),
+            points=document.get("points"),
+        )
