@@ -72,7 +72,7 @@ def quantize(partial: Path) -> None:
     graph = onnx.load(partial)
     del graph.graph.value_info[:]  # the quantizer transposes the head's weight and keeps its old shape
     with _quiet():
-        quantize_dynamic(graph, partial, op_types_toquantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(graph, partial, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 
 
 def _name_shapes(graph: Any, model: Emotion2vec) -> None:
