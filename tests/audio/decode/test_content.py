@@ -112,7 +112,7 @@ def test_what_ffmpeg_decodes_is_taken_by_name_and_from_folders(
     path = transcode(sound, f"a.{suffix}", *options)
     assert path.suffix in AUDIO_SUFFIXES
     for source in (path, tmp_path):
-        assert [item.audio for item in read_sources(source).items] == [path]
+        assert [item.audio for item in read_sources(source).utterances] == [path]
         assert [utterance.audio for utterance in read_manifest(source).utterances] == [path]
     assert load_audio(path).size == pytest.approx(sound.size, abs=2_500)
 
