@@ -50,7 +50,7 @@ from emotion2vec.extraction.sources.named import read_sources
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 memory, seconds = peak(), time.process_time()
-items = read_sources(sys.argv[1]).items
+items = read_sources(sys.argv[1]).utterances
 memory, seconds = (peak() - memory) / len(items), (time.process_time() - seconds) / len(items)
 print(f"{memory:.0f} bytes and {seconds * 1e3:.2f} ms an item")
 """

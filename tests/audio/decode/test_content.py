@@ -96,7 +96,7 @@ def test_what_libsndfile_decodes_is_taken_by_name_and_from_folders(
     path.write_bytes(encode(sound, LIBSNDFILE[suffix]))
     assert path.suffix in AUDIO_SUFFIXES
     for source in (path, tmp_path):
-        assert [item.audio for item in read_sources(source).items] == [path]
+        assert [item.audio for item in read_sources(source).utterances] == [path]
         assert [utterance.audio for utterance in read_manifest(source).utterances] == [path]
     np.testing.assert_allclose(load_audio(path), sound, atol=2e-4)
 
