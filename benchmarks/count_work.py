@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from emotion2vec.audio.frames import SAMPLE_RATE, frame_count
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.pretrain.config import PretrainConfig, load_config
 from emotion2vec.pretrain.masking import masked_frames
 from emotion2vec.pretrain.work import utterance_flops
@@ -53,7 +53,7 @@ def main(name: str, seconds: float) -> None:
     file = Path(__file__).parents[1] / "configs" / "pretrain" / f"{name}.yaml"
     config = load_config(file, ["data.train=unused", "run.dir=unused"])
     samples = round(seconds * SAMPLE_RATE)
-    frames = frame_count(samples, config.model.kernels, config.model.strides)
+    frames = config.model.grid.count(samples)
     work, moved = utterance_flops(config, samples, frames), activation_bytes(config, samples, frames)
     total = sum(work.values())
     print("| part | GFLOP | share | MB | FLOP per byte |\n| --- | --- | --- | --- | --- |")

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emotion2vec.audio.frames import SAMPLE_RATE, frame_count
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.hardware import best_precision
 from emotion2vec.model.cpu.packing import TYPICAL_ROWS, choose_layout, pack_weight
 from emotion2vec.model.cpu.products import WAYS, choose
@@ -54,7 +54,7 @@ def shapes(name: str) -> list[Shape]:
     """The products of a network for one clip: in training the student sees all views of it at once."""
     config: PretrainConfig = load_config(CONFIGS / f"{name}.yaml", ["data.train=unused", "run.dir=unused"])
     model, samples = config.model, round(SECONDS * SAMPLE_RATE)
-    frames = frame_count(samples, model.kernels, model.strides)
+    frames = model.grid.count(samples)
     found, steps, inputs = [], samples, 1
     for number, (kernel, stride) in enumerate(zip(model.kernels, model.strides, strict=True)):
         steps = (steps - kernel) // stride + 1

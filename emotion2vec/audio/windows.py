@@ -9,13 +9,13 @@ S: samples of the file. T: frames of the file. W: frames of a window.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from emotion2vec.audio.frames import SAMPLE_RATE, frame_count, frame_stride, receptive_field
+from emotion2vec.audio.frames import SAMPLE_RATE, FrameGrid
 from emotion2vec.errors import AudioError
 from emotion2vec.settings import option
 
@@ -36,6 +36,12 @@ class Chunking:
         if not 0 <= overlap <= 0.9 * seconds:
             faults.append(f"chunk_overlap is {overlap!r}, expected 0 to 0.9 of chunk_seconds ({seconds})")
         return faults
+
+    def within(self, seconds: float) -> Chunking:
+        """The same with windows of at most so many s, which share a third at most; 0 for any length."""
+        if not seconds or self.chunk_seconds <= seconds:
+            return self
+        return Chunking(seconds, min(self.chunk_overlap, seconds / 3))
 
     @property
     def samples(self) -> int:
@@ -60,20 +66,25 @@ class Window:
     keep: int
 
 
-def plan_windows(samples: int, chunking: Chunking, kernels: Sequence[int], strides: Sequence[int]) -> list[Window]:
-    """Lay windows of equal length over S samples; together they give each of the T frames once."""
-    stride, field = frame_stride(strides), receptive_field(kernels, strides)
-    total = frame_count(samples, kernels, strides)
-    width = max(2, frame_count(chunking.samples, kernels, strides))  # W
+def plan_windows(samples: int, chunking: Chunking, grid: FrameGrid) -> list[Window]:
+    """Lay windows of equal length over S samples; together they give each of the T frames once.
+
+    Where frames see something around the audio's ends, the last window has all samples up to its end.
+    """
+    total = grid.count(samples)
+    width = max(2, grid.count(chunking.samples))  # W
     if total <= width:
         return [Window(0, samples, 0, total)]
-    step = max(1, width - int(chunking.chunk_overlap * SAMPLE_RATE) // stride)
+    step = max(1, width - int(chunking.chunk_overlap * SAMPLE_RATE) // grid.stride)
     starts = [*range(0, total - width, step), total - width]
     cuts = [0, *((left + width + right) // 2 for left, right in pairwise(starts)), total]
-    return [
-        Window(first * stride, (width - 1) * stride + field, begin - first, end - begin)
+    windows = [
+        Window(first * grid.stride, grid.samples(width), begin - first, end - begin)
         for first, begin, end in zip(starts, cuts, cuts[1:], strict=False)
     ]
+    if not grid.exact:
+        windows[-1] = replace(windows[-1], samples=samples - windows[-1].start)
+    return windows
 
 
 def cut_windows(blocks: Iterable[np.ndarray], windows: Iterable[Window]) -> Iterator[np.ndarray]:

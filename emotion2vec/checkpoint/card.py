@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.files import sha256
 from emotion2vec.model.config import Emotion2vecConfig
 
@@ -82,8 +82,9 @@ def card_text(
     parameters = sum(value.numel() for value in weights.values())
     auto = "AutoModelForAudioClassification" if labels else "AutoModel"
     facts = [
-        f"input: {SAMPLE_RATE:,} Hz mono, each utterance normalized to zero mean and unit variance",
-        f"output: {config.width} numbers per frame, {SAMPLE_RATE / frame_stride(config.strides):g} frames per second",
+        f"input: {SAMPLE_RATE:,} Hz mono, "
+        + ("each utterance normalized to zero mean and unit variance" if config.normalizes else "as recorded"),
+        f"output: {config.width} numbers per frame, {SAMPLE_RATE / config.grid.stride:g} frames per second",
         f"network: {len(config.kernels)}-layer CNN, {config.prenet_depth} + {config.depth} Transformer blocks, "
         f"{config.heads} heads, {config.tokens} utterance tokens",
         f"parameters: {parameters:,}",

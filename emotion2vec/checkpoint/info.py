@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.checkpoint.card import licence, licence_text
 from emotion2vec.checkpoint.hub import full_name
 from emotion2vec.checkpoint.native import FORMAT_VERSION
@@ -30,6 +30,7 @@ PARTS = {
     "backbone.prenet_norm": "prenet",
     "backbone.prenet": "prenet",
     "backbone.blocks": "blocks",
+    "backbone.final_norm": "blocks",
     "head.weight": "head",
     "head.bias": "head",
 }
@@ -39,6 +40,9 @@ FORMATS = {
     "funasr": "FunASR",
     "huggingface": "Hugging Face",
     "safetensors": "weights alone",
+    "whisper": "Hugging Face (Whisper)",
+    "openai": "OpenAI (Whisper)",
+    "ctranslate2": "CTranslate2 (Whisper)",
 }
 
 
@@ -109,7 +113,7 @@ def describe_model(source: str | Path) -> ModelFacts:
         format=f"{FORMATS[found.format]}, {'pickle' if found.pickle else 'safetensors'} ({', '.join(dtypes)})",
         pickle="yes; read without running anything in it" if found.pickle else "no",
         model=to_dict(found.config),
-        frames_per_second=SAMPLE_RATE / frame_stride(found.config.strides),
+        frames_per_second=SAMPLE_RATE / found.config.grid.stride,
         parameters=parameters(found.student),
         teacher=_numbers(found.teacher),
         decoder=_numbers(found.decoder),

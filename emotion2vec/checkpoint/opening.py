@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotion2vec.checkpoint import hub, native
-from emotion2vec.checkpoint.formats import fairseq, funasr, huggingface
+from emotion2vec.checkpoint.formats import ctranslate2, fairseq, funasr, huggingface, whisper
+from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.weights import check_weights
 from emotion2vec.errors import CheckpointError, ConfigError
@@ -105,6 +106,8 @@ def _read_folder(folder: Path) -> Source:
     newest = native.newest_checkpoint(folder)
     if newest is not None:
         return native.read_native(newest)
+    if ctranslate2.is_model(folder / ctranslate2.MODEL_FILE):
+        return whisper.read_ctranslate2(folder / ctranslate2.MODEL_FILE)
     if (folder / huggingface.CONFIG_FILE).is_file():
         return huggingface.read_huggingface(folder)
     if (folder / native.VERSIONS_FILE).is_file():
@@ -113,8 +116,8 @@ def _read_folder(folder: Path) -> Source:
         return funasr.read_funasr(folder)
     raise CheckpointError(
         f"{folder}: this folder is no model, expected a folder with {native.CONFIG_FILE} and {native.WEIGHTS_FILE} "
-        f"(ours), {huggingface.CONFIG_FILE} (Hugging Face) or {funasr.CONFIG_FILE} (FunASR), or a run folder with at "
-        "least one complete checkpoint"
+        f"(ours), {huggingface.CONFIG_FILE} (Hugging Face), {funasr.CONFIG_FILE} (FunASR) or {ctranslate2.MODEL_FILE} "
+        "(CTranslate2), or a run folder with at least one complete checkpoint"
     )
 
 
@@ -122,6 +125,10 @@ def _read_file(path: Path) -> Source:
     if path.name == native.WEIGHTS_FILE and (path.parent / native.CONFIG_FILE).is_file():
         return native.read_native(path.parent)
     try:
+        if ctranslate2.is_model(path):
+            return whisper.read_ctranslate2(path)
+        if not fairseq.is_safetensors(path) and whisper.is_openai(file := read_torch_file(path)):
+            return whisper.read_openai(path, file)
         return fairseq.read_file(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error

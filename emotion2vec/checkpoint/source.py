@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotion2vec.checkpoint.heard import Heard
-from emotion2vec.errors import CheckpointError
+from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class Source:
     """What a checkpoint holds, in our names; tensors keep the file's dtype and may lie in a mapped file.
 
     Attributes:
-        format: what kind of checkpoint it is: `native`, `fairseq`, `funasr`, `huggingface` or `safetensors`.
+        format: what kind of checkpoint it is: `native`, `fairseq`, `funasr`, `huggingface`, `safetensors`, or of
+            Whisper `whisper`, `openai` or `ctranslate2`.
         path: the folder or file that was read.
         files: the files that hold the weights.
         config: dimensions of the network.
@@ -57,6 +58,37 @@ class Source:
     update: int | None = None
     heard: Heard | None = None
     release: Callable[[], None] = keep
+
+    def cut(self, layers: int) -> Source:
+        """The same with its first blocks alone, prenet first; without a last layer norm, a head, teacher and decoder.
+
+        The last layer norm was trained on the output of the last block, and a head on what it gives.
+
+        Raises:
+            ConfigError: it has fewer blocks, or none of those that are left would be a main block.
+        """
+        config, total = self.config, self.config.prenet_depth + self.config.depth
+        if not config.prenet_depth < layers <= total:
+            raise ConfigError(
+                f"keep_layers is {layers}, expected {config.prenet_depth + 1} to {total}, the blocks of {self.path}"
+            )
+        if layers == total:
+            return self
+        gone = [f"backbone.blocks.{number}." for number in range(layers - config.prenet_depth, config.depth)]
+        gone += ["backbone.final_norm.", "head."]
+        parts = {"head": self.labels, "teacher": self.teacher, "decoder": self.decoder}
+        lost = [name for name, there in parts.items() if there]
+        note = f"the first {layers} of {total} blocks" + (f", without {', '.join(lost)}" if lost else "")
+        return replace(
+            self,
+            config=replace(config, depth=layers - config.prenet_depth, final_norm=False),
+            student={name: value for name, value in self.student.items() if not name.startswith(tuple(gone))},
+            teacher={},
+            decoder={},
+            decoder_config=None,
+            labels=(),
+            notes=[*self.notes, note],
+        )
 
     def weights(self, use: str = "student") -> dict[str, Tensor]:
         """The student's weights, or the teacher's with the student's where the teacher has none of its own.

@@ -17,11 +17,12 @@ def convert(
     use: Annotated[str, typer.Option(help="Whose weights: student, or teacher where the checkpoint has one.")] = (
         "student"
     ),
+    keep_layers: Annotated[int | None, typer.Option(help="Keep only so many blocks, from the first on.")] = None,
 ) -> None:
     """Convert a checkpoint for another tool; weights stay the same, bit for bit."""
     from emotion2vec.exporting.convert import convert as run
 
-    done = run(source, output, to=to, use=use)
+    done = run(source, output, to=to, use=use, keep_layers=keep_layers)
     for note in done.notes:
         say(f"note: {note}")
     say(f"{done.read} -> {done.written}: {done.output}")

@@ -32,8 +32,8 @@ class Augmenter:
         self.noise = noise
         self.reverb = reverb
 
-    def normalized(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Augment a whole utterance (S,) and normalize it; its length changes with its speed.
+    def heard(self, waveform: np.ndarray, rng: np.random.Generator, *, normalized: bool = True) -> np.ndarray:
+        """Augment a whole utterance (S,) and normalize it if asked to; its length changes with its speed.
 
         Raises:
             AudioError: a noise or impulse response that was drawn cannot be decoded.
@@ -56,7 +56,8 @@ class Augmenter:
             waveform = add_noise(waveform, stretch(_draw(self.noise, rng), waveform.size, rng), snr)
         if chosen[3]:
             waveform = clip(waveform, rng.uniform(0, config.clip_db))
-        waveform = normalize(waveform)
+        if normalized:
+            waveform = normalize(waveform)
         if chosen[4]:
             waveform = waveform * np.float32(10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20))
         return waveform

@@ -30,7 +30,7 @@ class MicroBatch:
     """What one forward pass sees.
 
     Attributes:
-        waveforms: (B, S) float32, each utterance normalized as a whole before it was cropped.
+        waveforms: (B, S) float32, each utterance normalized as a whole, if at all, before it was cropped.
         ids: ids of the B utterances.
         position: where to resume once this micro-batch is consumed.
         skipped: utterances that should have been here but could not be decoded or are not finite, and those of
@@ -90,7 +90,7 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         for (name, loaded), draw in zip(self._load(request), draw_keys(request, self.stream.accumulate), strict=True):
             key = name + draw
             try:
-                waveform = self._normalized(key, loaded, update)  # (S,)
+                waveform = self._heard(key, loaded, update)  # (S,)
             except AudioError as error:
                 skipped.append(Fault(name, str(error)))
                 continue
@@ -125,15 +125,14 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
             found += [loaded[place] if place in loaded else self.cache[key] for place, key in enumerate(keys)]
         return found
 
-    def _normalized(self, key: str, loaded: np.ndarray | AudioError, update: int) -> np.ndarray:
-        """The whole utterance, augmented if asked for, and normalized, (S,)."""
+    def _heard(self, key: str, loaded: np.ndarray | AudioError, update: int) -> np.ndarray:
+        """The whole utterance, augmented and normalized if asked for, (S,)."""
         if isinstance(loaded, AudioError):
             raise loaded
         if self.augmenter is None:
-            return normalize(loaded)
-        return self.augmenter.normalized(
-            loaded, np.random.default_rng(keyed_seed(self.stream.seed, "augment", update, key))
-        )
+            return normalize(loaded) if self.stream.normalize else loaded
+        rng = np.random.default_rng(keyed_seed(self.stream.seed, "augment", update, key))
+        return self.augmenter.heard(loaded, rng, normalized=self.stream.normalize)
 
 
 def draw_keys(request: Request, accumulate: int) -> list[str]:

@@ -61,12 +61,14 @@ class Stream:
         accumulate: micro-batches of one optimizer update on each process; crops are keyed by the update.
         rank: this process among `world_size`, which take turns in one common order.
         world_size: number of processes; all of them see equally many micro-batches per window.
+        normalize: whether each utterance is brought to zero mean and unit variance, as most networks want it.
     """
 
     seed: int
     accumulate: int = 1
     rank: int = 0
     world_size: int = 1
+    normalize: bool = True
 
     def faults(self) -> list[str]:
         """What is wrong with the numbers."""

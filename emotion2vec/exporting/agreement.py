@@ -82,7 +82,7 @@ def _agreements(
     lengths = np.array([waveform.size for waveform in waveforms])
     padded = np.ones((len(waveforms), int(lengths.max())), np.float32)  # padding must not show, whatever it holds
     for row, waveform in zip(padded, waveforms, strict=True):
-        row[: waveform.size] = waveform if kind is WholePath else normalize(waveform)
+        row[: waveform.size] = waveform if kind is WholePath else _heard(model, waveform)
     found = graph(padded, lengths)
     for index, waveform in enumerate(waveforms):
         expected = _expected(model, waveform)
@@ -107,7 +107,7 @@ def _lowest_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
 @torch.inference_mode()
 def _expected(model: Emotion2vec, waveform: np.ndarray) -> dict[str, np.ndarray]:
     """What the model gives for one waveform (S,) on the path that extraction takes, by the outputs' names."""
-    encoded = model(torch.from_numpy(normalize(waveform)).unsqueeze(0))
+    encoded = model(torch.from_numpy(_heard(model, waveform)).unsqueeze(0))
     frames = encoded.frames[0]  # (T, D)
     pooled = frames.mean(dim=0)  # (D,)
     expected: dict[str, Any] = {FRAMES: frames, TOKENS: encoded.tokens[0], "utterance": pooled}
@@ -115,3 +115,8 @@ def _expected(model: Emotion2vec, waveform: np.ndarray) -> dict[str, np.ndarray]
     if model.head is not None:
         expected[SCORES] = model.head.probabilities(model.head.of_pooled(pooled.unsqueeze(0)))[0]
     return {name: value.numpy() for name, value in expected.items()}
+
+
+def _heard(model: Emotion2vec, waveform: np.ndarray) -> np.ndarray:
+    """A waveform (S,) as the network wants to hear it."""
+    return normalize(waveform) if model.config.normalizes else waveform

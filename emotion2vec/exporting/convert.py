@@ -34,7 +34,9 @@ class Conversion:
     notes: list[str]
 
 
-def convert(source: str | Path, output: str | Path, *, to: str, use: str = "student") -> Conversion:
+def convert(
+    source: str | Path, output: str | Path, *, to: str, use: str = "student", keep_layers: int | None = None
+) -> Conversion:
     """Convert a checkpoint. Weights keep their values and their dtype, bit for bit.
 
     Args:
@@ -42,9 +44,10 @@ def convert(source: str | Path, output: str | Path, *, to: str, use: str = "stud
         output: where to: a `.pt` file for fairseq, a new folder for the other formats.
         to: `native`, `fairseq`, `funasr`, `huggingface` or `onnx-ready`.
         use: whose weights become the model's, `student` or `teacher`; the teacher's are then not kept apart any more.
+        keep_layers: how many blocks are kept, from the first on; None for all.
 
     Raises:
-        ConfigError: there is no such format, or something is at `output` already.
+        ConfigError: there is no such format, something is at `output` already, or there are not so many blocks.
         CheckpointError: the source cannot be read, or the format cannot hold it.
     """
     if to not in WRITERS:
@@ -54,10 +57,11 @@ def convert(source: str | Path, output: str | Path, *, to: str, use: str = "stud
     found = read_source(source)
     weights = found.weights(use)
     _check_complete(found)
-    notes = list(found.notes)
     if use == "teacher":
         found = replace(found, student=weights, teacher={})
-    return Conversion(target, found.format, to, notes + WRITERS[to](found, target))
+    if keep_layers is not None:
+        found = found.cut(keep_layers)
+    return Conversion(target, found.format, to, found.notes + WRITERS[to](found, target))
 
 
 def _check_output(target: Path, to: str) -> None:

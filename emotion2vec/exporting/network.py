@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride, receptive_field
+from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.audio.samples import NORMALIZE_EPS
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer
 from emotion2vec.model.heads import masked_mean
+from emotion2vec.model.logmel import MelFrontend
 from emotion2vec.version import __version__
 
 INPUTS = ("waveforms", "lengths")
@@ -57,15 +58,17 @@ class NetworkPath(nn.Module):
 
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode normalized waveforms (B, S) to frames (B, T, D), tokens (B, N, D), padding (B, T) and counts (B,)."""
-        local = self.model.frontend.project(self._cnn(waveforms))  # (B, T, D)
+        local = self.model.frontend.project(self._cnn(waveforms, lengths))  # (B, T, D)
         counts = self.model.frame_counts(lengths)  # (B,)
         hidden = torch.arange(local.shape[1], device=local.device) >= counts.unsqueeze(1)  # (B, T)
         x = self.model.backbone(local, padding=hidden).x  # (B, N+T, D)
         tokens = self.model.config.tokens
         return x[:, tokens:].masked_fill(hidden.unsqueeze(2), 0.0), x[:, :tokens], hidden, counts
 
-    def _cnn(self, waveforms: Tensor) -> Tensor:
-        """Run the CNN: (B, S) to (B, T, C)."""
+    def _cnn(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Run the CNN: (B, S) samples, of so many (B,) each, to (B, T, C)."""
+        if isinstance(self.model.frontend, MelFrontend):
+            return self.model.frontend.cnn(waveforms, lengths)
         x = waveforms.unsqueeze(1)  # (B, 1, S)
         for layer in self.model.frontend.layers:
             assert isinstance(layer, ConvLayer)
@@ -93,8 +96,10 @@ class WholePath(NetworkPath):
             Frames (B, T, D), zero in the padding; utterances (B, D), their means over time; frame counts (B,); and
             with a head scores (B, C).
         """
-        padding = torch.arange(waveforms.shape[1], device=waveforms.device) >= lengths.unsqueeze(1)  # (B, S)
-        frames, _, hidden, counts = self._encode(_normalized(waveforms, padding, lengths), lengths)
+        if self.model.config.normalizes:
+            padding = torch.arange(waveforms.shape[1], device=waveforms.device) >= lengths.unsqueeze(1)  # (B, S)
+            waveforms = _normalized(waveforms, padding, lengths)
+        frames, _, hidden, counts = self._encode(waveforms, lengths)
         utterance = masked_mean(frames, hidden)  # (B, D)
         if self.model.head is None:
             return frames, utterance, counts
@@ -115,6 +120,8 @@ def trace(model: Emotion2vec, kind: type[NetworkPath] = WholePath) -> torch.expo
     generator = torch.Generator().manual_seed(0)
     example = (torch.randn(2, SAMPLE_RATE, generator=generator), torch.tensor([SAMPLE_RATE, SAMPLE_RATE // 2]))
     batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=shortest_waveforms(model))
+    if model.config.frontend == "logmel":  # the tracer cannot work out that so many samples give two frames
+        samples = torch.export.Dim.AUTO
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own machinery
         return torch.export.export(kind(model), example, dynamic_shapes=({0: batch, 1: samples}, {0: batch}))
@@ -122,12 +129,12 @@ def trace(model: Emotion2vec, kind: type[NetworkPath] = WholePath) -> torch.expo
 
 def shortest(model: Emotion2vec) -> int:
     """Samples of the shortest utterance that gives a frame."""
-    return receptive_field(model.config.kernels, model.config.strides)
+    return max(MIN_SAMPLES, model.config.grid.samples(1))
 
 
 def shortest_waveforms(model: Emotion2vec) -> int:
     """Samples S from which on a traced program runs: two frames, as the tracer tells one from many."""
-    return shortest(model) + frame_stride(model.config.strides)
+    return shortest(model) + model.config.grid.stride
 
 
 def facts(model: Emotion2vec) -> dict[str, str]:
@@ -136,7 +143,7 @@ def facts(model: Emotion2vec) -> dict[str, str]:
     return {
         "emotion2vec_version": __version__,
         "sample_rate": str(SAMPLE_RATE),
-        "hop": str(frame_stride(model.config.strides)),
+        "hop": str(model.config.grid.stride),
         "shortest": str(shortest(model)),
         "width": str(model.config.width),
         "labels": json.dumps(labels, ensure_ascii=False),

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotion2vec.audio.frames import SAMPLE_RATE, frame_stride
+from emotion2vec.audio.frames import SAMPLE_RATE, WAVEFORM_GRID
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
@@ -121,7 +121,7 @@ def _faults(options: PredictOptions, output: Path | None) -> list[str]:
 
 def _frames_of(window: float) -> int:
     """Frames in a window of so many s."""
-    return round(window * SAMPLE_RATE / frame_stride())
+    return round(window * SAMPLE_RATE / WAVEFORM_GRID.stride)
 
 
 class Scores:
@@ -168,7 +168,7 @@ class Scores:
 
     def _edges(self, windows: int, seconds: float) -> list[float]:
         """Where windows begin, and where the last one ends: with the audio; in s from the item's start."""
-        length = seconds if self._step is None else self._step * frame_stride() / SAMPLE_RATE
+        length = seconds if self._step is None else self._step * WAVEFORM_GRID.stride / SAMPLE_RATE
         return [number * length for number in range(windows)] + [seconds]
 
     def _draw(self, folder: Path, item: Utterance, scores: list[dict[str, float]], edges: list[float]) -> None:

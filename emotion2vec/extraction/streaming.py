@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emotion2vec.audio.frames import SAMPLE_RATE, frame_count, frame_stride, receptive_field
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction.encode.ready import DTYPES, ready_model
 from emotion2vec.extraction.options import ComputeOptions, check_options
@@ -132,8 +132,8 @@ class _Stream:
     def __init__(self, model: Emotion2vec, dtype: torch.dtype, options: StreamOptions):
         config = model.config
         self._model, self._dtype = model, dtype
-        self._kernels, self._strides = config.kernels, config.strides
-        self._stride = frame_stride(config.strides)
+        self._grid, self._normalizes = config.grid, config.normalizes
+        self._stride = self._grid.stride
         self._hop, self._lookahead, self._context = (
             round(seconds * SAMPLE_RATE / self._stride) for seconds in (options.hop, options.lookahead, options.context)
         )
@@ -150,12 +150,12 @@ class _Stream:
 
     def step(self, *, final: bool = False) -> StreamedFeatures | None:
         """Give the frames of the next hop, or at the end all that are left; None when there are not enough yet."""
-        heard = self._first + frame_count(self._samples.size, self._kernels, self._strides)
+        heard = self._first + self._grid.count(self._samples.size)
         until = heard if final else self._done + self._hop
         if until <= self._done or (not final and heard < until + self._lookahead):
             return None
         seen = heard if final else until + self._lookahead
-        size = (seen - self._first - 1) * self._stride + receptive_field(self._kernels, self._strides)
+        size = self._samples.size if final else self._grid.samples(seen - self._first)
         frames = self._encode(self._samples[:size])[self._done - self._first : until - self._first]  # (t, D)
         start, self._done = self._done * self._stride / SAMPLE_RATE, until
         self._sum += frames.sum(axis=0, dtype=np.float64)
@@ -164,9 +164,10 @@ class _Stream:
 
     @torch.inference_mode()
     def _encode(self, samples: np.ndarray) -> np.ndarray:
-        """Encode held samples (S,), normalized by all that was heard."""
-        normalized = ((samples - self._statistics.mean) * self._statistics.scale).astype(np.float32)
-        waveform = torch.from_numpy(normalized).to(self._model.device).unsqueeze(0)  # (1, S)
+        """Encode held samples (S,), normalized by all that was heard if the network wants it so."""
+        if self._normalizes:
+            samples = ((samples - self._statistics.mean) * self._statistics.scale).astype(np.float32)
+        waveform = torch.from_numpy(samples).to(self._model.device).unsqueeze(0)  # (1, S)
         with torch.autocast(self._model.device.type, self._dtype, enabled=self._dtype != torch.float32):
             frames = self._model(waveform).frames[0]  # (T, D)
         return frames.float().cpu().numpy()

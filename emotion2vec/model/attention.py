@@ -1,4 +1,4 @@
-"""Self-attention under ALiBi, in the form that each device runs best.
+"""Self-attention, under ALiBi or without a bias, in the form that each device runs best.
 
 B: sequences. L: sequence length (tokens and frames). H: heads. E: width of a head (D / H).
 """
@@ -28,27 +28,39 @@ CACHED_SCORES = 2**18
 
 
 @dataclass
-class Alibi:
-    """The bias −slope · |i − j| of attention, kept as one distance for all heads; what hides padding comes on top.
+class Bias:
+    """What is added to the scores of attention: ALiBi's −slope · |i − j| if any, and −inf where padding is.
 
     Attributes:
-        distance: (B or 1, L, L) float32 |i − j|, zero to and from utterance tokens.
-        slopes: (H,) with the learned scale multiplied in.
+        distance: (B or 1, L, L) float32 |i − j|, zero to and from utterance tokens; None without ALiBi.
+        slopes: (H,) with the learned scale multiplied in; None without ALiBi.
         hidden: (B, L), True = no position sees it; None when nothing is hidden.
     """
 
-    distance: Tensor
-    slopes: Tensor
+    distance: Tensor | None = None
+    slopes: Tensor | None = None
     hidden: Tensor | None = None
 
     @cached_property
-    def dense(self) -> Tensor:
-        """The bias of every head, (B or 1, H, L, L) float32, −inf where hidden; made once for all layers."""
-        bias = -self.slopes.float().view(1, -1, 1, 1) * self.distance.unsqueeze(1)  # (B or 1, H, L, L)
-        return bias if self.hidden is None else bias.masked_fill(self.hidden[:, None, None, :], float("-inf"))
+    def alibi(self) -> Tensor | None:
+        """The bias of every head alone, (B or 1, H, L, L) float32; ALiBi is kept as one distance for all heads."""
+        if self.distance is None or self.slopes is None:
+            return None
+        return -self.slopes.float().view(1, -1, 1, 1) * self.distance.unsqueeze(1)
+
+    @cached_property
+    def dense(self) -> Tensor | None:
+        """All that is added, (B or 1, H or 1, L, L) float32, made once for all layers; None where nothing is."""
+        if self.hidden is None:
+            return self.alibi
+        hidden = self.hidden[:, None, None, :]  # (B, 1, 1, L)
+        bias = self.alibi
+        if bias is None:
+            bias = torch.zeros(1, 1, hidden.shape[3], hidden.shape[3], device=hidden.device)
+        return bias.masked_fill(hidden, float("-inf"))
 
 
-def attend(qkv: Tensor, alibi: Alibi, probability: float) -> Tensor:
+def attend(qkv: Tensor, bias: Bias, probability: float) -> Tensor:
     """Softmax attention whose scores, bias and softmax are float32 in any compute precision, with one exception.
 
     Without gradients on a GPU the bias is rounded to the compute precision, which PyTorch's fused kernels there ask
@@ -56,31 +68,34 @@ def attend(qkv: Tensor, alibi: Alibi, probability: float) -> Tensor:
 
     Args:
         qkv: (B, L, 3, H, E) queries, keys and values.
-        alibi: the bias.
+        bias: what is added to the scores.
         probability: of dropping an attention weight; 0 outside of training.
 
     Returns:
         (B, L, H, E).
     """
     if not torch.is_grad_enabled() and not probability:
-        return _fused(qkv, alibi)
-    if qkv.device.type == "cpu" and alibi.hidden is None and not torch.compiler.is_compiling():
-        return CachedAttention.apply(qkv, alibi.distance, alibi.slopes, probability)
+        return _fused(qkv, bias)
+    if qkv.device.type == "cpu" and bias.hidden is None and not torch.compiler.is_compiling():
+        return CachedAttention.apply(qkv, bias.distance, bias.slopes, probability)
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, H, L, L)
-    if alibi.hidden is None:  # the bias is made where it is used: a compiler fuses it with the softmax
-        scores = scores.float() - alibi.slopes.float().view(1, -1, 1, 1) * alibi.distance.unsqueeze(1)
+    if bias.hidden is None and bias.distance is not None and bias.slopes is not None:
+        # The bias is made where it is used: a compiler fuses it with the softmax.
+        scores = scores.float() - bias.slopes.float().view(1, -1, 1, 1) * bias.distance.unsqueeze(1)
     else:
-        scores = scores.float() + alibi.dense
+        scores = scores.float() if bias.dense is None else scores.float() + bias.dense
     weights = dropout(torch.softmax(scores, dim=-1), probability)
     return (weights.to(v.dtype) @ v).transpose(1, 2)  # (B, L, H, E)
 
 
-def _fused(qkv: Tensor, alibi: Alibi) -> Tensor:
+def _fused(qkv: Tensor, bias: Bias) -> Tensor:
     """Attend without ever holding the scores in memory; PyTorch's kernels keep their sums in float32, see `attend`."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
-    bias = alibi.dense if qkv.device.type == "cpu" else alibi.dense.to(qkv.dtype)
-    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)  # (B, L, H, E)
+    added = bias.dense
+    if added is not None and qkv.device.type != "cpu":
+        added = added.to(qkv.dtype)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=added).transpose(1, 2)  # (B, L, H, E)
     # A traced graph must not rely on the layout of this machine's kernel.
     return attended.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else attended
 
@@ -93,7 +108,9 @@ class CachedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, distance: Tensor, slopes: Tensor, probability: float) -> Tensor:  # noqa: D102
+    def forward(  # noqa: D102
+        ctx: Any, qkv: Tensor, distance: Tensor | None, slopes: Tensor | None, probability: float
+    ) -> Tensor:
         batch, length, _, heads, _ = qkv.shape
         out = qkv.new_empty(batch, length, heads, qkv.shape[4])
         kept, factor = None, 1.0
@@ -101,7 +118,7 @@ class CachedAttention(torch.autograd.Function):
             kept, factor = draw_kept((batch, heads, length, length), probability)
         for b, some in _chunks(batch, heads, length):
             q, k, v = qkv[b, :, :, some].permute(1, 2, 0, 3).unbind(0)  # (H', L, E) each
-            weights = _weights(q, k, distance[b % len(distance)], slopes[some])  # (H', L, L)
+            weights = _weights(q, k, *_of_heads(distance, slopes, b, some))  # (H', L, L)
             if kept is not None:
                 weights.mul_(kept[b, some]).mul_(factor)
             out[b, :, some] = (weights.to(v.dtype) @ v).transpose(0, 1)
@@ -111,15 +128,16 @@ class CachedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:  # noqa: D102
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None, None]:  # noqa: D102
         qkv, distance, slopes, kept = ctx.saved_tensors
         batch, length, _, heads, width = qkv.shape
-        grad_qkv, grad_slopes = torch.empty_like(qkv), torch.zeros_like(slopes)
+        grad_qkv = torch.empty_like(qkv)
+        grad_slopes = None if slopes is None else torch.zeros_like(slopes)
         for b, some in _chunks(batch, heads, length):
             q, k, v = qkv[b, :, :, some].permute(1, 2, 0, 3).unbind(0)  # (H', L, E) each
             g = grad[b, :, some].transpose(0, 1).to(v.dtype)  # (H', L, E)
-            apart = distance[b % len(distance)]
-            weights = _weights(q, k, apart, slopes[some])  # (H', L, L)
+            apart, steep = _of_heads(distance, slopes, b, some)
+            weights = _weights(q, k, apart, steep)  # (H', L, L)
             grad_weights = (g @ v.transpose(1, 2)).float()
             used = weights
             if kept is not None:
@@ -127,7 +145,8 @@ class CachedAttention(torch.autograd.Function):
                 used = (weights * mask).mul_(ctx.factor)
                 grad_weights.mul_(mask).mul_(ctx.factor)
             grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, torch.float32)
-            grad_slopes[some] -= torch.mv(grad_scores.flatten(1), apart.flatten())
+            if grad_slopes is not None and apart is not None:
+                grad_slopes[some] -= torch.mv(grad_scores.flatten(1), apart.flatten())
             scaled = (grad_scores * width**-0.5).to(v.dtype)
             target = grad_qkv[b, :, :, some]  # (L, 3, H', E)
             target[:, 0] = (scaled @ k).transpose(0, 1)
@@ -144,8 +163,18 @@ def _chunks(batch: int, heads: int, length: int) -> Iterator[tuple[int, slice]]:
             yield b, slice(first, first + step)
 
 
-def _weights(q: Tensor, k: Tensor, distance: Tensor, slopes: Tensor) -> Tensor:
+def _of_heads(
+    distance: Tensor | None, slopes: Tensor | None, b: int, some: slice
+) -> tuple[Tensor | None, Tensor | None]:
+    """Distances (L, L) of a sequence and slopes (H',) of some heads; None without ALiBi."""
+    if distance is None or slopes is None:
+        return None, None
+    return distance[b % len(distance)], slopes[some]
+
+
+def _weights(q: Tensor, k: Tensor, distance: Tensor | None, slopes: Tensor | None) -> Tensor:
     """Attention weights (H', L, L) in float32 of queries and keys (H', L, E) before dropout."""
     scores = ((q * q.shape[-1] ** -0.5) @ k.transpose(1, 2)).float()  # (H', L, L)
-    scores.addcmul_(distance.unsqueeze(0), slopes.view(-1, 1, 1), value=-1)
+    if distance is not None and slopes is not None:
+        scores.addcmul_(distance.unsqueeze(0), slopes.view(-1, 1, 1), value=-1)
     return F.threshold(torch.softmax(scores, dim=-1), NEGLIGIBLE, 0.0, inplace=True)

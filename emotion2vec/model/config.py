@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emotion2vec.audio.frames import KERNELS, STRIDES
+from emotion2vec.audio.frames import KERNELS, SAMPLE_RATE, STRIDES, FrameGrid
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import build, check_ranges, fault_list, option
+
+FRONTENDS = ("waveform", "logmel")
+POSITIONS = ("convolution", "sinusoid")
+NORMS = ("post", "pre")
 
 
 @dataclass(kw_only=True)
 class Emotion2vecConfig:
     """Dimensions of the network; what a checkpoint carries and all that inference needs."""
 
+    frontend: str = option("waveform", "what the CNN sees: normalized samples, or log-mel bands", choices=FRONTENDS)
+    mels: int = option(80, "mel bands of a log-mel front end", ge=1)
     channels: int = option(512, "CNN channels", ge=1)
     kernels: list[int] = option(list(KERNELS), "CNN kernels, in each layer's input steps", ge=1)
     strides: list[int] = option(list(STRIDES), "CNN strides, in each layer's input steps", ge=1)
@@ -24,12 +30,34 @@ class Emotion2vecConfig:
     prenet_depth: int = option(4, "blocks of the context encoder, which are never targets", ge=0)
     depth: int = option(8, "main blocks", ge=1)
     tokens: int = option(10, "utterance tokens in front of the frames", ge=0)
+    norm: str = option("post", "layer norm of blocks: post, after each residual, or pre", choices=NORMS)
+    final_norm: bool = option(False, "layer norm after the last block, which pre-norm networks need")
+    positions: str = option(
+        "convolution", "how frames know their time: convolution, with ALiBi, or sinusoid, added", choices=POSITIONS
+    )
+    max_frames: int = option(0, "frames that the network knows to handle at once; 0 for any number", ge=0)
     position_layers: int = option(5, "stacked positional convolutions", ge=1)
     position_width: int = option(95, "frames that the positional convolutions share out as kernels", ge=1)
     position_groups: int = option(16, "groups of the positional convolutions", ge=1)
     dropout: float = option(0.1, "dropout after attention, after the FFN and before the prenet", ge=0, lt=1)
     attention_dropout: float = option(0.1, "dropout on attention weights", ge=0, lt=1)
     layerdrop: float = option(0.05, "probability of leaving a block out of an update", ge=0, lt=1)
+
+    @property
+    def grid(self) -> FrameGrid:
+        """Where the frames lie over the samples."""
+        of = FrameGrid.of_waveform if self.frontend == "waveform" else FrameGrid.of_mel
+        return of(self.kernels, self.strides)
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest audio that the network knows to handle at once, in s; 0 for any length."""
+        return self.max_frames * self.grid.stride / SAMPLE_RATE
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether utterances are brought to zero mean and unit variance before the network sees them."""
+        return self.frontend == "waveform"
 
 
 @dataclass(kw_only=True)
@@ -63,6 +91,25 @@ def check_model(model: Emotion2vecConfig, prefix: str) -> list[str]:
     faults = []
     if model.width % model.heads:
         faults.append(f"{prefix}width is {model.width}, expected a multiple of {prefix}heads ({model.heads})")
+    if model.positions == "convolution":
+        faults += _check_convolutions(model, prefix)
+    elif model.width % 2:
+        faults.append(f"{prefix}width is {model.width}, expected an even one for sinusoids")
+    if model.frontend == "logmel" and any(kernel % 2 == 0 for kernel in model.kernels):
+        faults.append(
+            f"{prefix}kernels is {model.kernels}, expected odd ones on mel frames, such as "
+            f"{prefix}kernels=[3,3] {prefix}strides=[1,2] (Whisper's)"
+        )
+    if len(model.kernels) != len(model.strides) or not model.kernels:
+        faults.append(
+            f"{prefix}kernels has {len(model.kernels)} layers and {prefix}strides {len(model.strides)}, "
+            "expected the same number, at least 1"
+        )
+    return faults
+
+
+def _check_convolutions(model: Emotion2vecConfig, prefix: str) -> list[str]:
+    faults = []
     if model.width % model.position_groups:
         faults.append(
             f"{prefix}width is {model.width}, expected a multiple of {prefix}position_groups ({model.position_groups})"
@@ -71,10 +118,5 @@ def check_model(model: Emotion2vecConfig, prefix: str) -> list[str]:
         faults.append(
             f"{prefix}position_width // {prefix}position_layers is {model.position_width // model.position_layers}, "
             "expected an odd kernel"
-        )
-    if len(model.kernels) != len(model.strides) or not model.kernels:
-        faults.append(
-            f"{prefix}kernels has {len(model.kernels)} layers and {prefix}strides {len(model.strides)}, "
-            "expected the same number, at least 1"
         )
     return faults

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from emotion2vec.audio.decode.memory import as_batch, one_rate
-from emotion2vec.audio.frames import frame_count
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.errors import ConfigError
@@ -24,6 +23,7 @@ from emotion2vec.model.features import Features
 from emotion2vec.model.frontend import Frontend
 from emotion2vec.model.frozen import frozen
 from emotion2vec.model.heads import MeanLinear
+from emotion2vec.model.logmel import MelFrontend
 
 if TYPE_CHECKING:
     from emotion2vec.audio.samples import AudioSource
@@ -63,7 +63,7 @@ class Emotion2vec(nn.Module):
         self.config = config
         self.heard: Any = None
         """Record of the utterances that trained it (`emotion2vec.checkpoint.heard`), where there is one."""
-        self.frontend = Frontend(config.channels, config.width, config.kernels, config.strides)
+        self.frontend = _frontend(config)
         self.backbone = Backbone(config)
         self.head = MeanLinear(config.width, len(labels), labels=labels) if labels else None
         self.apply(_init_linear)
@@ -71,17 +71,19 @@ class Emotion2vec(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.backbone.alibi_scale.device
+        return next(self.parameters()).device
 
     def forward(self, waveforms: Tensor, padding: Tensor | None = None) -> Encoded:
         """Encode normalized waveforms.
 
         Args:
-            waveforms: (B, S) float at 16 kHz, each normalized over its own samples (`audio.samples.normalize`).
+            waveforms: (B, S) float at 16 kHz, each normalized over its own samples (`audio.samples.normalize`) where
+                the network's configuration says so, else as recorded.
             padding: (B, S), True = padding after the end of an utterance; None when all have S samples.
         """
+        lengths = None if padding is None else (~padding).sum(dim=1)  # (B,)
         frame_padding = None if padding is None else self.frame_padding(padding)
-        out = self.backbone(self.frontend(waveforms), padding=frame_padding)
+        out = self.backbone(self.frontend(waveforms, lengths), padding=frame_padding)
         count = self.config.tokens
         return Encoded(
             embedded=out.embedded[:, count:],
@@ -95,14 +97,12 @@ class Emotion2vec(nn.Module):
     def frame_padding(self, padding: Tensor) -> Tensor:
         """Turn a padding mask over samples (B, S) into one over frames (B, T) by the convolutions' arithmetic."""
         counts = self.frame_counts((~padding).sum(dim=1))  # (B,)
-        total = frame_count(padding.shape[1], self.config.kernels, self.config.strides)
+        total = self.config.grid.count(padding.shape[1])
         return torch.arange(total, device=padding.device).unsqueeze(0) >= counts.unsqueeze(1)  # (B, T)
 
     def frame_counts(self, lengths: Tensor) -> Tensor:
-        """Frames (B,) that the CNN makes of utterances of so many samples (B,), each at least its receptive field."""
-        for kernel, stride in zip(self.config.kernels, self.config.strides, strict=True):
-            lengths = (lengths - kernel) // stride + 1
-        return lengths
+        """Frames (B,) that the front end makes of utterances of so many samples (B,)."""
+        return self.config.grid.count(lengths)
 
     @overload
     def extract_features(
@@ -134,7 +134,8 @@ class Emotion2vec(nn.Module):
     ) -> Features | list[Features]:
         """Extract the features of one clip, or of each clip of a list, in eval mode whatever the model's own is.
 
-        Audio longer than 40 s is encoded in windows, the same as those of `emotion2vec.extract_features`.
+        Audio longer than 40 s, or than the network knows, is encoded in windows, the same as those of
+        `emotion2vec.extract_features`.
 
         Args:
             source: a path, encoded bytes, an open file, samples (S,) or (C, S) of at most 8 channels with their
@@ -154,8 +155,10 @@ class Emotion2vec(nn.Module):
 
     def _features(self, source: AudioSource, rate: int | None, layers: bool) -> Features:
         """Features of one clip, in the mode that the model is in; of long audio window by window."""
-        waveform = normalize(load_audio(source, rate))
-        windows = plan_windows(waveform.size, Chunking(), self.config.kernels, self.config.strides)
+        waveform = load_audio(source, rate)
+        if self.config.normalizes:
+            waveform = normalize(waveform)
+        windows = plan_windows(waveform.size, Chunking().within(self.config.max_seconds), self.config.grid)
         pieces = [
             self._window(samples, window, layers)
             for window, samples in zip(windows, cut_windows([waveform], windows), strict=True)
@@ -209,6 +212,12 @@ class Emotion2vec(nn.Module):
             pooled = torch.stack([torch.from_numpy(one.utterance) for one in features]).to(self.device)  # (B, D)
             scores = self.head.by_label(self.head.of_pooled(pooled))
         return scores if batch is not None else scores[0]
+
+
+def _frontend(config: Emotion2vecConfig) -> Frontend | MelFrontend:
+    if config.frontend == "logmel":
+        return MelFrontend(config.mels, config.channels, config.width, config.kernels, config.strides)
+    return Frontend(config.channels, config.width, config.kernels, config.strides)
 
 
 def _to_numpy(x: Tensor) -> np.ndarray:

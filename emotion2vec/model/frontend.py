@@ -107,8 +107,8 @@ class Frontend(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.projection = Linear(channels, width, int8=False)
 
-    def cnn(self, waveforms: Tensor) -> Tensor:
-        """Run the CNN alone: (B, S) to (B, T, C)."""
+    def cnn(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Run the CNN alone: (B, S) to (B, T, C); how long utterances are does not matter to it."""
         x = waveforms.unsqueeze(2)  # (B, S, 1)
         for layer in self.layers:
             x = layer(x)
@@ -118,6 +118,6 @@ class Frontend(nn.Module):
         """Project CNN features (B, T, C) to the model's width (B, T, D)."""
         return self.projection(self.norm(features))
 
-    def forward(self, waveforms: Tensor) -> Tensor:
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Encode (B, S) to (B, T, D)."""
         return self.project(self.cnn(waveforms))

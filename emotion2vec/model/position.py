@@ -76,3 +76,19 @@ def alibi_distance(positions: Tensor, tokens: int) -> Tensor:
     times = positions.float()
     distance = (times.unsqueeze(2) - times.unsqueeze(1)).abs()  # (B, K, K)
     return F.pad(distance, (tokens, 0, tokens, 0))  # (B, N+K, N+K)
+
+
+def sinusoids(times: Tensor, width: int) -> Tensor:
+    """Sines, then cosines, of times at D / 2 wavelengths from 2π to 10,000 · 2π (Vaswani et al. 2017; Whisper's order).
+
+    Args:
+        times: (...) in frames.
+        width: D, even.
+
+    Returns:
+        (..., D) float32.
+    """
+    steps = torch.arange(width // 2, device=times.device, dtype=torch.float32)  # (D / 2,)
+    speeds = torch.exp(-math.log(10_000) / max(1, width // 2 - 1) * steps)
+    angles = times.float().unsqueeze(-1) * speeds
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

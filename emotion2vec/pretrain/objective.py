@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from emotion2vec.audio.frames import frame_count
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.pretrain.ema import ema_decay
@@ -138,7 +137,7 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
         self.covariance.load(state)
 
     def _frames(self, batch: MicroBatch) -> int:
-        return frame_count(batch.waveforms.shape[1], self.config.model.kernels, self.config.model.strides)
+        return self.config.model.grid.count(batch.waveforms.shape[1])
 
     def _skipped_blocks(self, update: int, number: int) -> frozenset[int]:
         """Blocks that layerdrop leaves out of one batch, the same on every rank."""

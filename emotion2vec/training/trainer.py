@@ -149,7 +149,13 @@ class Trainer:
         return batches(
             self.sources,
             data,
-            Stream(seed=seed, accumulate=self.accumulate, rank=ranks.rank, world_size=ranks.size),
+            Stream(
+                seed=seed,
+                accumulate=self.accumulate,
+                rank=ranks.rank,
+                world_size=ranks.size,
+                normalize=self.objective.model.config.normalizes,
+            ),
             augmenter=build_augmenter(self.config.augment, max_bad_share=data.max_bad_share, workers=data.workers),
             start=self.position,
             stopping=lambda: interrupts.caught is not None,

@@ -46,7 +46,12 @@ class Validation:
         stream = batches(
             corpus.sources,
             replace(data, workers=0, cache=False, window=DataConfig().window),
-            Stream(seed=self.config.run.seed, rank=self.ranks.rank, world_size=self.ranks.size),
+            Stream(
+                seed=self.config.run.seed,
+                rank=self.ranks.rank,
+                world_size=self.ranks.size,
+                normalize=self.objective.model.config.normalizes,
+            ),
         )
         kept: list[MicroBatch] = []
         for batch in takewhile(lambda batch: batch.position.epoch == 0, stream):

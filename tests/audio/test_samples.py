@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES
-from emotion2vec.audio.frames import KERNELS, MIN_SAMPLES, STRIDES, frame_count, frame_stride, receptive_field
+from emotion2vec.audio.frames import KERNELS, MIN_SAMPLES, STRIDES, WAVEFORM_GRID, FrameGrid, frame_count
 from emotion2vec.audio.samples import check_waveform, describe_source, load_audio, normalize
 from emotion2vec.errors import AudioError
 
@@ -57,9 +57,9 @@ def test_frame_count_is_what_the_convolutions_give(samples: int) -> None:
 
 @pytest.mark.parametrize(("kernels", "strides"), [((10, 3), (5, 2)), ((4, 4, 4), (3, 3, 1)), ((7,), (7,))])
 def test_frame_count_follows_other_convolutions(kernels: tuple[int, ...], strides: tuple[int, ...]) -> None:
-    stack = conv_stack(kernels, strides)
-    for samples in range(receptive_field(kernels, strides), 140):
-        assert frame_count(samples, kernels, strides) == stack(torch.zeros(1, 1, samples).double()).shape[2]
+    stack, grid = conv_stack(kernels, strides), FrameGrid.of_waveform(kernels, strides)
+    for samples in range(grid.samples(1), 140):
+        assert grid.count(samples) == stack(torch.zeros(1, 1, samples).double()).shape[2]
 
 
 @pytest.mark.parametrize("samples", [0, 1, 9, 10, 399])
@@ -73,8 +73,8 @@ def test_receptive_field_and_stride_are_those_of_the_gradients() -> None:
     samples = torch.zeros(1, 1, 2000, dtype=torch.float64, requires_grad=True)
     frames = conv_stack(KERNELS, STRIDES)(samples)[0, 0]
     seen = [torch.autograd.grad(frames[t], samples, retain_graph=True)[0][0, 0].nonzero().flatten() for t in (0, 1, 2)]
-    assert [int(s[0]) for s in seen] == [0, frame_stride(), 2 * frame_stride()] == [0, 320, 640]
-    assert {int(s[-1] - s[0]) + 1 for s in seen} == {receptive_field()} == {MIN_SAMPLES} == {400}
+    assert [int(s[0]) for s in seen] == [0, WAVEFORM_GRID.stride, 2 * WAVEFORM_GRID.stride] == [0, 320, 640]
+    assert {int(s[-1] - s[0]) + 1 for s in seen} == {WAVEFORM_GRID.samples(1)} == {MIN_SAMPLES} == {400}
 
 
 def test_ten_seconds_give_499_frames_and_not_samples_divided_by_320() -> None:

@@ -104,20 +104,20 @@ def test_stretches_repeat_what_is_short(size: int, length: int) -> None:
 
 def test_gain_comes_after_normalization() -> None:
     augmenter = Augmenter(AugmentConfig(gain_prob=1.0, gain_db=6.0))
-    gains = [augmenter.normalized(tone(440.0), np.random.default_rng(seed)).std() for seed in range(50)]
+    gains = [augmenter.heard(tone(440.0), np.random.default_rng(seed)).std() for seed in range(50)]
     decibels = 20 * np.log10(gains)
     assert -6 <= decibels.min() < -4 and 4 < decibels.max() <= 6
 
 
 def test_probabilities_are_shares() -> None:
     augmenter, waveform = Augmenter(AugmentConfig(speed_prob=0.3)), tone(440.0, 0.1)
-    lengths = [len(augmenter.normalized(waveform, np.random.default_rng(seed))) for seed in range(400)]
+    lengths = [len(augmenter.heard(waveform, np.random.default_rng(seed))) for seed in range(400)]
     assert np.mean(np.array(lengths) != 1_600) == pytest.approx(0.3, abs=0.07)
 
 
 def test_off_is_off() -> None:
     assert build_augmenter(AugmentConfig(), **OPEN) is None
-    untouched = Augmenter(AugmentConfig()).normalized(tone(440.0), np.random.default_rng(0))
+    untouched = Augmenter(AugmentConfig()).heard(tone(440.0), np.random.default_rng(0))
     np.testing.assert_array_equal(untouched, normalize(tone(440.0)))
 
 

@@ -10,7 +10,7 @@ import torch
 
 from emotion2vec.errors import AudioError
 from emotion2vec.extraction.encode.lanes import in_background
-from emotion2vec.extraction.sources.decoding import AudioFault, Undecoded, Waveform, decode
+from emotion2vec.extraction.sources.decoding import AudioFault, Hearing, Undecoded, Waveform, decode
 
 
 def source(index: int, samples: int = 500, delay: float = 0.0) -> Undecoded:
@@ -30,12 +30,12 @@ def failing(index: int, error: Exception) -> Undecoded:
 
 def test_results_come_in_the_order_of_the_sources() -> None:
     sources = [source(index, delay=0.02 * (index % 3 == 0)) for index in range(10)]
-    clips = list(decode(sources, workers=3, min_samples=400, max_samples=10_000))
+    clips = list(decode(sources, workers=3, hearing=Hearing(400, 10_000, normalizes=True)))
     assert [clip.index for clip in clips if isinstance(clip, Waveform)] == list(range(10))
 
 
 def test_clips_are_normalized() -> None:
-    (clip,) = decode([source(3)], workers=1, min_samples=400, max_samples=10_000)
+    (clip,) = decode([source(3)], workers=1, hearing=Hearing(400, 10_000, normalizes=True))
     assert isinstance(clip, Waveform)
     expected = torch.nn.functional.layer_norm(torch.from_numpy(np.concatenate(list(source(3).blocks()))), (500,))
     np.testing.assert_allclose(clip.waveform, expected.numpy(), atol=1e-5)
@@ -51,7 +51,7 @@ def test_every_kind_of_failure_is_a_fault_of_its_file_alone() -> None:
         source(4, samples=399),
         source(5),
     ]
-    results = list(decode(sources, workers=2, min_samples=400, max_samples=10_000))
+    results = list(decode(sources, workers=2, hearing=Hearing(400, 10_000, normalizes=True)))
     assert [type(result) for result in results] == [Waveform, AudioFault, AudioFault, AudioFault, AudioFault, Waveform]
     assert results[1] == AudioFault("file 1", "cannot be decoded", 1)
     assert results[2] == AudioFault("file 2", "cannot be decoded: ValueError: embedded null byte", 2)
@@ -67,7 +67,7 @@ def test_decoding_runs_only_a_little_ahead() -> None:
             asked.append(index)
             yield source(index)
 
-    results = decode(sources(), workers=2, min_samples=400, max_samples=10_000)
+    results = decode(sources(), workers=2, hearing=Hearing(400, 10_000, normalizes=True))
     next(results)
     results.close()
     assert len(asked) == 5
@@ -82,7 +82,8 @@ def test_decoding_uses_several_threads() -> None:
 
     sources = [Undecoded(index, "", blocks) for index in range(3)]
     assert all(
-        isinstance(result, Waveform) for result in decode(sources, workers=3, min_samples=400, max_samples=10_000)
+        isinstance(result, Waveform)
+        for result in decode(sources, workers=3, hearing=Hearing(400, 10_000, normalizes=True))
     )
 
 

@@ -12,14 +12,14 @@ import torch
 from extraction.helpers import WIDTH, speech
 
 import emotion2vec
-from emotion2vec.audio.frames import KERNELS, STRIDES, frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID, frame_count
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, cut_windows, plan_windows
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.encode.encoder import Encoder
-from emotion2vec.extraction.sources.decoding import LongWaveform, Statistics, Undecoded, decode
+from emotion2vec.extraction.sources.decoding import Hearing, LongWaveform, Statistics, Undecoded, decode
 from emotion2vec.extraction.streaming import StreamOptions, stream_features
 from emotion2vec.model.encoder import Emotion2vec, Encoded
 
@@ -33,7 +33,7 @@ def blocks(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
 @pytest.mark.parametrize("samples", [400, 31_999, 32_000, 32_080, 32_400, 48_000, 100_001, 1_000_000])
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 1.0, 1.8])
 def test_windows_give_every_frame_once_and_lie_inside(samples: int, overlap: float) -> None:
-    windows = plan_windows(samples, Chunking(2.0, overlap), KERNELS, STRIDES)
+    windows = plan_windows(samples, Chunking(2.0, overlap), WAVEFORM_GRID)
     given = [w.start // 320 + w.skip + i for w in windows for i in range(w.keep)]
     assert given == list(range(frame_count(samples)))
     assert all(w.start % 320 == 0 and w.start + w.samples <= samples for w in windows)
@@ -47,7 +47,7 @@ def test_windows_give_every_frame_once_and_lie_inside(samples: int, overlap: flo
 @pytest.mark.parametrize("size", [37, 5_000, 31_000, 200_000])
 def test_windows_are_cut_out_of_any_blocks(size: int) -> None:
     samples = speech(150_000)
-    windows = plan_windows(samples.size, CHUNKING, KERNELS, STRIDES)
+    windows = plan_windows(samples.size, CHUNKING, WAVEFORM_GRID)
     for window, found in zip(windows, cut_windows(blocks(samples, size), windows), strict=True):
         np.testing.assert_array_equal(found, samples[window.start : window.start + window.samples])
     with pytest.raises(AudioError, match="did the file change"):
@@ -67,7 +67,7 @@ def test_statistics_of_blocks_are_those_of_the_whole() -> None:
 def test_long_audio_is_normalized_over_the_whole_file() -> None:
     samples = np.concatenate([speech(40_000), 0.01 * speech(60_000, seed=1)]) + np.float32(0.1)
     source = Undecoded(0, "long", lambda **_: blocks(samples, 3_000))
-    (clip,) = decode([source], workers=1, min_samples=400, max_samples=32_000)
+    (clip,) = decode([source], workers=1, hearing=Hearing(400, 32_000, normalizes=True))
     assert isinstance(clip, LongWaveform)
     np.testing.assert_allclose(np.concatenate(list(clip.blocks())), normalize(samples), atol=1e-6)
 

@@ -35,6 +35,7 @@ from emotion2vec.extraction.ray import worker as ray_worker
 from emotion2vec.extraction.ray.executor import RayExecutor, Shares, share_out
 from emotion2vec.extraction.ray.worker import Assignment, DecodeItems, EncodeClips, pack_items, unpack_result
 from emotion2vec.extraction.run import ExtractionReport
+from emotion2vec.extraction.sources.decoding import Hearing
 from emotion2vec.extraction.writers import Writer, ledger, open_writer
 from emotion2vec.extraction.writers.outputs import open_outputs
 from emotion2vec.model.encoder import Emotion2vec
@@ -53,7 +54,7 @@ def carry_out(
     own = copy.deepcopy(model)  # an actor never gives its model back
     encoder = Encoder(own, FeatureChoice(granularity="both"), precision="fp32", chunking=CHUNKING)
     actor = EncodeClips(Assignment(lambda: encoder, writer, folder, marker, "cpu", "fp32", None))
-    decoded = DecodeItems(400, CHUNKING.samples)(pack_items(dict(enumerate(items, start=7))))
+    decoded = DecodeItems(Hearing(400, CHUNKING.samples, normalizes=True))(pack_items(dict(enumerate(items, start=7))))
     rows = [row for table in actor(decoded) for row in table.to_pylist()]
     return {result.index: result for result in (unpack_result(row, encoder.layout) for row in rows)}
 
@@ -114,7 +115,7 @@ def test_rows_that_arrive_in_any_order_are_written_in_that_of_the_list(
             if index in lost:
                 lost.remove(index)
                 continue
-            decoded = DecodeItems(400, CHUNKING.samples)(pack_items({index: todo[index]}))
+            decoded = DecodeItems(Hearing(400, CHUNKING.samples, normalizes=True))(pack_items({index: todo[index]}))
             yield from (row for table in actor(decoded) for row in table.to_pylist())
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(put=lambda encoder: encoder, get=copy.deepcopy))

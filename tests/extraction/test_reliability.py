@@ -27,7 +27,7 @@ from emotion2vec.audio.frames import frame_count
 from emotion2vec.checkpoint import save_model
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction import ExtractionReport, extract
-from emotion2vec.extraction.sources.decoding import LongWaveform
+from emotion2vec.extraction.sources.decoding import Hearing, LongWaveform
 from emotion2vec.model.encoder import Emotion2vec
 
 FORMATS = {
@@ -299,7 +299,7 @@ def test_an_hour_is_read_in_constant_memory(model: Emotion2vec, tmp_path: Path) 
     os.truncate(path, size + 44)
     before = peak_memory()
     item = Utterance(id="x", audio=path)
-    (clip,) = decode([Undecoded(0, "x", item.blocks)], workers=1, min_samples=400, max_samples=640_000)
+    (clip,) = decode([Undecoded(0, "x", item.blocks)], workers=1, hearing=Hearing(400, 640_000, normalizes=True))
     assert isinstance(clip, LongWaveform) and clip.samples == 3_600 * 16_000
     assert peak_memory() - before < 100e6
 

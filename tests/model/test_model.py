@@ -13,7 +13,7 @@ from networks import tiny_config, waveforms
 
 from emotion2vec.audio.frames import frame_count
 from emotion2vec.audio.samples import normalize
-from emotion2vec.model.attention import Alibi
+from emotion2vec.model.attention import Bias
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer, GradScale
 from emotion2vec.model.frozen import frozen
@@ -78,7 +78,7 @@ def test_alibi_slopes_of_twelve_heads() -> None:
 
 def test_alibi_bias_uses_original_positions_and_spares_tokens() -> None:
     positions, slopes = torch.tensor([[0, 3, 4, 9]]), torch.tensor([0.5, 0.25])
-    bias = Alibi(alibi_distance(positions, tokens=2), slopes).dense
+    bias = Bias(alibi_distance(positions, tokens=2), slopes).dense
     assert bias.shape == (1, 2, 6, 6)
     for head, slope in enumerate(slopes.tolist()):
         for i, a in enumerate([None, None, 0, 3, 4, 9]):

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from emotion2vec.hardware import has_onednn
 from emotion2vec.model import attention
-from emotion2vec.model.attention import Alibi, CachedAttention, attend
+from emotion2vec.model.attention import Bias, CachedAttention, attend
 from emotion2vec.model.cpu import products
 from emotion2vec.model.cpu.products import FORWARD, WAYS, LearnedProduct, Way, onednn_multiplies, product
 from emotion2vec.model.frontend import ConvLayer
@@ -142,19 +142,19 @@ def test_products_follow_autocast() -> None:
         assert product(torch.randn(3, 8), weight, None).dtype == torch.bfloat16
 
 
-def reference(qkv: torch.Tensor, alibi: Alibi) -> torch.Tensor:
+def reference(qkv: torch.Tensor, alibi: Bias) -> torch.Tensor:
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     scores = q @ k.transpose(2, 3) / qkv.shape[-1] ** 0.5
     scores = scores - alibi.slopes.view(1, -1, 1, 1) * alibi.distance.unsqueeze(1)
     return (torch.softmax(scores, dim=-1) @ v).transpose(1, 2)
 
 
-def sample(shared: bool = False) -> tuple[torch.Tensor, Alibi]:
+def sample(shared: bool = False) -> tuple[torch.Tensor, Bias]:
     torch.manual_seed(0)
     times = torch.rand(1 if shared else 2, 9, dtype=torch.float64) * 20
     distance = (times.unsqueeze(2) - times.unsqueeze(1)).abs()
     qkv = torch.randn(2, 9, 3, 5, 4, dtype=torch.float64, requires_grad=True)
-    return qkv, Alibi(distance, torch.rand(5, dtype=torch.float64, requires_grad=True))
+    return qkv, Bias(distance, torch.rand(5, dtype=torch.float64, requires_grad=True))
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -164,7 +164,7 @@ def test_cached_attention_and_its_gradients(monkeypatch: pytest.MonkeyPatch, sco
     qkv, alibi = sample(shared)
     grad = torch.randn(2, 9, 5, 4, dtype=torch.float64)
     expected = reference(qkv, alibi)
-    other = attend(qkv.float(), Alibi(alibi.distance.float(), alibi.slopes.float()), 0.0)
+    other = attend(qkv.float(), Bias(alibi.distance.float(), alibi.slopes.float()), 0.0)
     wanted = torch.autograd.grad(expected, [qkv, alibi.slopes], grad)
     found = torch.autograd.grad(other, [qkv, alibi.slopes], grad.float())
     assert (other.double() - expected).norm() / expected.norm() < 1e-6
@@ -195,7 +195,7 @@ def test_dropped_attention_weights_stay_dropped_in_the_backward_pass() -> None:
 
 
 def test_dropout_keeps_the_expected_share() -> None:
-    qkv, alibi = torch.zeros(1, 64, 3, 2, 4), Alibi(torch.zeros(1, 64, 64), torch.zeros(2))
+    qkv, alibi = torch.zeros(1, 64, 3, 2, 4), Bias(torch.zeros(1, 64, 64), torch.zeros(2))
     qkv[:, :, 2] = 1.0
     qkv.requires_grad_()
     torch.manual_seed(0)
@@ -220,7 +220,7 @@ def test_a_rounded_bias_moves_less_than_rounded_queries_and_keys_do(length: int)
     """What `attend` does on a GPU without gradients, where the bias has the compute precision."""
     torch.manual_seed(0)
     times = torch.arange(length, dtype=torch.float32)
-    bias = Alibi((times[:, None] - times).abs()[None], alibi_slopes(12)).dense
+    bias = Bias((times[:, None] - times).abs()[None], alibi_slopes(12)).dense
     q, k, v = torch.randn(3, 1, 12, length, 64).bfloat16().unbind(0)
 
     def attended(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

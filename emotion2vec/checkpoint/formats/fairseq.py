@@ -189,6 +189,7 @@ def write_fairseq(source: Source, path: Path) -> list[str]:
     Returns:
         What a user should know about what was left out.
     """
+    settings = model_settings(source)
     head, encoder = split_head(source.student)
     model: dict[str, Any] = plain_tensors(state_to_fairseq(encoder | decoder_names(source.decoder)))
     if source.teacher:
@@ -196,7 +197,7 @@ def write_fairseq(source: Source, path: Path) -> list[str]:
     state: dict[str, Any] = {
         "args": None,
         "cfg": {
-            "model": {"_name": "data2vec_multi", **model_settings(source)},
+            "model": {"_name": "data2vec_multi", **settings},
             "task": {"_name": "audio_pretraining", "data": "", "normalize": True, "sample_rate": SAMPLE_RATE},
         },
         "model": model,

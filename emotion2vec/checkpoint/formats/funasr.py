@@ -119,12 +119,13 @@ def write_funasr(source: Source, folder: Path) -> list[str]:
         CheckpointError: labels that FunASR's `tokens.txt` cannot hold, or dimensions that its settings cannot say.
     """
     _check_labels(source)
+    network = model_settings(source)
     head, encoder = split_head(source.student)
     encoder = state_to_fairseq(encoder | decoder_names(source.decoder))
     weights = {PREFIX + name: value for name, value in encoder.items()} | state_to_fairseq(head)
     settings: dict[str, Any] = {
         "model": "Emotion2vec",
-        "model_conf": {"_name": None, **model_settings(source), "skip_ema": True, "normalize": True},
+        "model_conf": {"_name": None, **network, "skip_ema": True, "normalize": True},
         "scope_map": [PREFIX, "none"],
     }
     files = {"init_param": WEIGHTS_FILES[0], "config": CONFIG_FILE}

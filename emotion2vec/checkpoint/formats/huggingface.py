@@ -7,6 +7,7 @@ and what is written here the same, byte for byte.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.checkpoint.card import model_card
+from emotion2vec.checkpoint.formats import whisper
 from emotion2vec.checkpoint.mapped import MappedFile, map_safetensors
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
 from emotion2vec.checkpoint.source import Source
@@ -61,9 +63,12 @@ def read_huggingface(folder: Path) -> Source:
         CheckpointError: it is another kind of model, or incomplete, or does not fit itself.
     """
     document = read_json(folder / CONFIG_FILE)
-    if document.get("model_type") != MODEL_TYPE:
+    kind = document.get("model_type")
+    if kind == whisper.MODEL_TYPE:
+        return _with_weights(folder, lambda weights: whisper.read_whisper_folder(folder, document, weights))
+    if kind != MODEL_TYPE:
         raise CheckpointError(
-            f"{folder / CONFIG_FILE}: model_type is {document.get('model_type')!r}, expected {MODEL_TYPE!r}"
+            f"{folder / CONFIG_FILE}: model_type is {kind!r}, expected {MODEL_TYPE!r} or {whisper.MODEL_TYPE!r}"
         )
     # transformers writes settings of its own beside the dimensions; these are named, and must all be there.
     names = to_dict(Emotion2vecConfig())
@@ -74,21 +79,32 @@ def read_huggingface(folder: Path) -> Source:
         config = model_config({name: document[name] for name in names}, str(folder / CONFIG_FILE))
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
-    source = Source("huggingface", folder, _files(folder), config, {})
-    opened = []
-    for path in source.files:
+
+    def assemble(weights: Mapping[str, Tensor]) -> Source:
+        student = {name.removeprefix(PREFIX): value for name, value in weights.items()}
+        labels = _labels(document, folder, len(student["head.weight"])) if "head.weight" in student else ()
+        return Source("huggingface", folder, [], config, student, labels=labels)
+
+    return _with_weights(folder, assemble)
+
+
+def _with_weights(folder: Path, assemble: Callable[[Mapping[str, Tensor]], Source]) -> Source:
+    """Map all weights of a folder, and let a source be made of them."""
+    weights: dict[str, Tensor] = {}
+    opened: list[MappedFile] = []
+    files = _files(folder)
+    for path in files:
         tensors, file = map_safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
-        source.student |= {name.removeprefix(PREFIX): value for name, value in tensors.items()}
-        source.pickle |= path.suffix != ".safetensors"
+        weights |= tensors
         opened.append(file)
 
     def release() -> None:
         for file in opened:
             file.release()
 
-    source.release = release
-    if "head.weight" in source.student:
-        source.labels = _labels(document, folder, len(source.student["head.weight"]))
+    source = assemble(weights)
+    source.files, source.release = files, release
+    source.pickle = any(path.suffix != ".safetensors" for path in files)
     return source
 
 
@@ -161,11 +177,12 @@ def config_document(source: Source) -> dict[str, Any]:
     return document
 
 
-def preprocessor_document() -> dict[str, Any]:
-    """What `preprocessor_config.json` holds: 16 kHz, padded at the end, each utterance normalized over itself."""
+def preprocessor_document(config: Emotion2vecConfig) -> dict[str, Any]:
+    """What `preprocessor_config.json` holds: 16 kHz, padded at the end, each utterance normalized or not."""
     module = CODE_FILE.removesuffix(".py")
     return {
         "auto_map": {"AutoFeatureExtractor": f"{module}.Emotion2vecFeatureExtractor"},
+        "do_normalize": config.normalizes,
         "feature_extractor_type": "Emotion2vecFeatureExtractor",
         "feature_size": 1,
         "padding_side": "right",
@@ -182,7 +199,7 @@ def write_huggingface(source: Source, folder: Path) -> list[str]:
         What a user should know about what was left out.
     """
     weights = plain_tensors({PREFIX + name: value for name, value in source.student.items()})
-    documents = {CONFIG_FILE: config_document(source), "preprocessor_config.json": preprocessor_document()}
+    documents = {CONFIG_FILE: config_document(source), "preprocessor_config.json": preprocessor_document(source.config)}
     with complete_folder(folder) as partial:
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         for name, document in documents.items():

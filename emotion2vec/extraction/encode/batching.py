@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 
-from emotion2vec.audio.frames import SAMPLE_RATE, receptive_field
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.devices import is_host
 from emotion2vec.extraction.encode.lanes import in_background
-from emotion2vec.extraction.sources.decoding import AnyWaveform, AudioFault, LongWaveform, Undecoded, Waveform, decode
+from emotion2vec.extraction.sources.decoding import (
+    AnyWaveform,
+    AudioFault,
+    Hearing,
+    LongWaveform,
+    Undecoded,
+    Waveform,
+    decode,
+)
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.processors import default_workers
 
@@ -50,8 +58,7 @@ def ready_batches(
     clips = decode(
         sources,
         workers=workers or default_workers(),
-        min_samples=receptive_field(model.config.kernels, model.config.strides),
-        max_samples=chunking.samples,
+        hearing=Hearing(model.config.grid.samples(1), chunking.samples, model.config.normalizes),
     )
     return in_background(batches_for(model, clips, batch_seconds), BATCHES_AHEAD)
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion2vec.audio.frames import frame_count, frame_stride, receptive_field
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.devices import exact_device, is_host, is_out_of_memory
 from emotion2vec.errors import AudioError
@@ -73,7 +72,7 @@ class Encoder:
         self._graph = graph
         self.choice = choice
         self.dtype = DTYPES[precision]
-        self.chunking = chunking
+        self.chunking = chunking.within(model.config.max_seconds)
         self.layout, self._layers = layout_of(choice, model.config)
         self._mix = None if self._layers.mix is None else torch.from_numpy(self._layers.mix)
 
@@ -86,7 +85,7 @@ class Encoder:
 
     def frames(self, clip: AnyWaveform) -> int:
         """Number of frames T of a clip."""
-        return frame_count(clip.samples, self.model.config.kernels, self.model.config.strides)
+        return self.model.config.grid.count(clip.samples)
 
     def encode(self, clips: Sequence[Waveform]) -> list[Arrays]:
         """Encode a batch; padding never shows in the features."""
@@ -103,7 +102,7 @@ class Encoder:
         Taking them raises AudioError when the audio cannot be read a second time.
         """
         batch = 1 if is_host(self.model.device) else max(1, int(GPU_WINDOW_SECONDS / self.chunking.chunk_seconds))
-        windows = plan_windows(clip.samples, self.chunking, self.model.config.kernels, self.model.config.strides)
+        windows = plan_windows(clip.samples, self.chunking, self.model.config.grid)
         return self._reduce(self._window_pieces(clip, windows, batch), self.frames(clip))
 
     def encode_batch(self, batch: Batch, keep: Callable[[Arrays], Arrays]) -> Iterator[EncodedAudio | AudioFault]:
@@ -203,12 +202,13 @@ class Encoder:
     def _collate(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Pad waveforms with zeros to (B, S), with the samples (B,) of each.
 
-        S ends with the last frame; the samples after it, which no frame sees, are left out.
+        S ends with the last frame; samples after it that no frame sees are left out.
         """
-        kernels, strides = self.model.config.kernels, self.model.config.strides
+        grid, longest = self.model.config.grid, max(waveform.size for waveform in waveforms)
         step = CPU_FRAME_STEP if is_host(self.model.device) and self._graph is None else 1
-        frames = frame_count(max(waveform.size for waveform in waveforms), kernels, strides)
-        samples = receptive_field(kernels, strides) + (-(-frames // step) * step - 1) * frame_stride(strides)
+        samples = grid.samples(-(-grid.count(longest) // step) * step)
+        if not grid.exact:
+            samples = max(samples, longest)
         rows = np.zeros((len(waveforms), samples), dtype=np.float32)
         for row, waveform in zip(rows, waveforms, strict=True):
             row[: waveform.size] = waveform[:samples]

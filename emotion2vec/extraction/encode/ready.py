@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from emotion2vec.audio.frames import receptive_field
+from emotion2vec.audio.frames import MIN_SAMPLES
 from emotion2vec.checkpoint import load_model
 from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
@@ -93,8 +93,8 @@ def _tried_precision(model: Emotion2vec, precision: str) -> str:
     resolved = choose_precision(precision, model)
     if is_host(model.device):
         return resolved
-    config, dtype = model.config, DTYPES[resolved]
-    waveform = torch.zeros(1, 2 * receptive_field(config.kernels, config.strides), device=model.device)
+    dtype = DTYPES[resolved]
+    waveform = torch.zeros(1, 2 * MIN_SAMPLES, device=model.device)
     try:
         with torch.inference_mode(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
             model(waveform)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from emotion2vec.audio.frames import receptive_field
 from emotion2vec.checkpoint import load_model
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.devices import choose_device
@@ -40,6 +39,7 @@ from emotion2vec.extraction.ray.worker import (
     unpack_result,
 )
 from emotion2vec.extraction.run import Outcome
+from emotion2vec.extraction.sources.decoding import Hearing
 from emotion2vec.extraction.writers.outputs import Outputs
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -185,7 +185,7 @@ class RayExecutor:
 
         shares, config = self.shares, encoder.model.config
         blocks = [pack_items({index: _findable(todo[index]) for index in block}) for block in blocks_of(indices, size)]
-        decode = DecodeItems(receptive_field(config.kernels, config.strides), encoder.chunking.samples)
+        decode = DecodeItems(Hearing(config.grid.samples(1), encoder.chunking.samples, config.normalizes))
         with warnings.catch_warnings():  # there is no other way to bound retries in the versions that we accept
             warnings.filterwarnings("ignore", message=".*ray_remote_args.* is deprecated")
             decoded = ray.data.from_arrow(blocks).map_batches(

@@ -29,6 +29,7 @@ from emotion2vec.extraction.run import Outcome
 from emotion2vec.extraction.sources.decoding import (
     AnyWaveform,
     AudioFault,
+    Hearing,
     LongWaveform,
     Undecoded,
     Waveform,
@@ -66,21 +67,17 @@ class DecodeItems:
     """A task: rows of items -> rows of decoded clips. Long audio is only measured.
 
     Attributes:
-        min_samples: shortest clip that the model can use, in samples at 16 kHz.
-        max_samples: longest clip that travels; the actor decodes longer ones again, window by window.
+        hearing: how the network wants to hear it; clips that are longer than its longest do not travel, and the actor
+            decodes them again, window by window.
     """
 
-    min_samples: int
-    max_samples: int
+    hearing: Hearing
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
         """Decode; a bad file becomes a row with its reason."""
         import pyarrow
 
-        clips = [
-            decode_one(_source(index, item), self.min_samples, self.max_samples)
-            for index, item in _unpack_items(table).items()
-        ]
+        clips = [decode_one(_source(index, item), self.hearing) for index, item in _unpack_items(table).items()]
         long = [clip if isinstance(clip, LongWaveform) else None for clip in clips]
         columns = {
             "waveform": pyarrow.array(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion2vec.audio.decode import Note
-from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.audio.samples import NORMALIZE_EPS, normalize, not_finite
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import AudioError
@@ -43,7 +43,7 @@ class Waveform:
     Attributes:
         index: that of its source.
         where: name for messages.
-        waveform: (S,) float32 at 16,000 Hz, normalized over all its samples.
+        waveform: (S,) float32 at 16,000 Hz, as the network wants to hear it.
         notes: what is to be said of its audio.
     """
 
@@ -70,8 +70,8 @@ class LongWaveform:
     Attributes:
         source: where it comes from.
         samples: length S in samples at 16 kHz.
-        mean: mean of all samples.
-        scale: what all samples are multiplied by after the mean is taken off: whole-file normalization.
+        mean: what is taken off all samples, their mean or 0.
+        scale: what all samples are multiplied by then: whole-file normalization, or 1.
         notes: what is to be said of its audio.
     """
 
@@ -97,7 +97,7 @@ class LongWaveform:
         return self.samples / SAMPLE_RATE
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Decode it again, normalized over the whole file."""
+        """Decode it again, as the network wants to hear it."""
         for block in self.source.blocks():
             yield ((block.astype(np.float64) - self.mean) * self.scale).astype(np.float32)
 
@@ -114,6 +114,21 @@ class AudioFault(Fault):
     """
 
     index: int
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How a network wants to hear audio.
+
+    Attributes:
+        min_samples: shortest clip that it can use, in samples at 16 kHz.
+        max_samples: longest clip that is held in memory; of longer ones only the statistics are.
+        normalizes: whether audio has zero mean and unit variance.
+    """
+
+    min_samples: int
+    max_samples: int
+    normalizes: bool
 
 
 class Statistics:
@@ -148,7 +163,7 @@ class Statistics:
 
 
 def decode(
-    sources: Iterable[Undecoded], *, workers: int, min_samples: int, max_samples: int
+    sources: Iterable[Undecoded], *, workers: int, hearing: Hearing
 ) -> Generator[AnyWaveform | AudioFault, None, None]:
     """Decode sources in threads, a few clips ahead, and yield the results in the order of the sources.
 
@@ -157,14 +172,13 @@ def decode(
     Args:
         sources: what to decode.
         workers: number of threads.
-        min_samples: shortest clip that the model can use, in samples at 16 kHz.
-        max_samples: longest clip that is held in memory; of longer ones only the statistics are.
+        hearing: how the network wants to hear it.
     """
     waiting: deque[Future[AnyWaveform | AudioFault]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         try:
             for source in sources:
-                waiting.append(pool.submit(decode_one, source, min_samples, max_samples))
+                waiting.append(pool.submit(decode_one, source, hearing))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -173,18 +187,18 @@ def decode(
             pool.shutdown(cancel_futures=True)
 
 
-def decode_one(source: Undecoded, min_samples: int, max_samples: int) -> AnyWaveform | AudioFault:
+def decode_one(source: Undecoded, hearing: Hearing) -> AnyWaveform | AudioFault:
     """Decode one source, whatever is wrong with it; the arguments are those of `decode`."""
     try:
         notes: list[Note] = []
-        statistics, held = _read(source, max_samples, notes)
-        if statistics.count < min_samples:
-            raise AudioError(
-                f"too short, {statistics.count} samples at {SAMPLE_RATE} Hz, expected at least {min_samples}"
-            )
+        statistics, held = _read(source, hearing.max_samples, notes)
+        if statistics.count < (least := max(hearing.min_samples, MIN_SAMPLES)):
+            raise AudioError(f"too short, {statistics.count} samples at {SAMPLE_RATE} Hz, expected at least {least}")
         if held is None:
-            return LongWaveform(source, statistics.count, statistics.mean, statistics.scale, tuple(notes))
-        return Waveform(source.index, source.where, normalize(held), tuple(notes))
+            mean, scale = (statistics.mean, statistics.scale) if hearing.normalizes else (0.0, 1.0)
+            return LongWaveform(source, statistics.count, mean, scale, tuple(notes))
+        heard = normalize(held) if hearing.normalizes else np.ascontiguousarray(held, np.float32)
+        return Waveform(source.index, source.where, heard, tuple(notes))
     except Exception as error:  # whatever one file does to a decoder must not end a job of many
         return as_fault(error, source)
 

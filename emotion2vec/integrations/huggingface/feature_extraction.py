@@ -17,7 +17,7 @@ from emotion2vec.audio.samples import load_audio, normalize
 
 
 class Emotion2vecFeatureExtractor(SequenceFeatureExtractor):
-    """Resamples to 16 kHz mono, normalizes every utterance over its own samples, and pads at the end."""
+    """Resamples to 16 kHz mono, normalizes every utterance over its own samples if asked to, and pads at the end."""
 
     model_input_names = ["input_values", "attention_mask"]  # noqa: RUF012 (a class attribute of transformers)
 
@@ -27,8 +27,10 @@ class Emotion2vecFeatureExtractor(SequenceFeatureExtractor):
         sampling_rate: int = SAMPLE_RATE,
         padding_value: float = 0.0,
         return_attention_mask: bool = True,
+        do_normalize: bool = True,
         **kwargs: Any,
     ):
+        self.do_normalize = do_normalize
         self.return_attention_mask = return_attention_mask
         super().__init__(feature_size, sampling_rate, padding_value, **kwargs)
 
@@ -59,5 +61,7 @@ class Emotion2vecFeatureExtractor(SequenceFeatureExtractor):
         single = hasattr(raw_speech, "ndim") or (len(raw_speech) > 0 and isinstance(raw_speech[0], float | int))
         clips = [np.asarray(raw_speech)] if single else list(raw_speech)
         rate = sampling_rate or self.sampling_rate
-        values = [normalize(load_audio(np.asarray(clip, dtype=np.float32), rate)) for clip in clips]
+        values = [load_audio(np.asarray(clip, dtype=np.float32), rate) for clip in clips]
+        if self.do_normalize:
+            values = [normalize(value) for value in values]
         return self.pad({"input_values": values}, padding=padding, return_tensors=return_tensors, **kwargs)

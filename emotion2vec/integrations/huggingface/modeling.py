@@ -21,6 +21,7 @@ from emotion2vec.integrations.huggingface.configuration import Emotion2vecHFConf
 from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.encoder import Emotion2vec, Encoded
 from emotion2vec.model.heads import UNUSED, MeanLinear
+from emotion2vec.model.logmel import LogMel
 from emotion2vec.model.position import alibi_slopes
 
 
@@ -38,9 +39,13 @@ class Emotion2vecPreTrainedModel(PreTrainedModel):
         if isinstance(module, MeanLinear):
             nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
-        elif isinstance(module, Backbone):
+        elif isinstance(module, Backbone) and module.slopes is not None:
             with torch.no_grad():
                 module.slopes.copy_(alibi_slopes(self.config.heads))
+        elif isinstance(module, LogMel):
+            with torch.no_grad():
+                for buffer, value in zip((module.window, module.filters), module.constants(), strict=True):
+                    buffer.copy_(value)
 
     def encode(self, input_values: Tensor, attention_mask: Tensor | None) -> Encoded:
         """Encode normalized waveforms (B, S); `attention_mask` (B, S) is 1 at real samples."""

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from emotion2vec.audio.frames import frame_stride, receptive_field
 from emotion2vec.checkpoint import load_model
 
 
@@ -34,7 +33,7 @@ class UpstreamExpert(nn.Module):
 
     def get_downsample_rates(self, key: str = "hidden_states") -> int:
         """Samples per frame."""
-        return frame_stride(self.model.config.strides)
+        return self.model.config.grid.stride
 
     def forward(self, wavs: Sequence[Tensor]) -> dict[str, Any]:
         """Encode waveforms.
@@ -46,10 +45,11 @@ class UpstreamExpert(nn.Module):
             `hidden_states`, L + 1 tensors (B, T, D): what enters the first block, then every block's output; and
             `last_hidden_state`, the last of them. Frames past an utterance's end mean nothing.
         """
-        shortest = receptive_field(self.model.config.kernels, self.model.config.strides)
-        normalized = [F.pad(F.layer_norm(wav, wav.shape), (0, max(0, shortest - len(wav)))) for wav in wavs]
-        lengths = torch.tensor([len(wav) for wav in normalized], device=wavs[0].device)  # (B,)
-        batch = pad_sequence(normalized, batch_first=True)  # (B, S)
+        config = self.model.config
+        heard = [F.layer_norm(wav, wav.shape) if config.normalizes else wav for wav in wavs]
+        heard = [F.pad(wav, (0, max(0, config.grid.samples(1) - len(wav)))) for wav in heard]
+        lengths = torch.tensor([len(wav) for wav in heard], device=wavs[0].device)  # (B,)
+        batch = pad_sequence(heard, batch_first=True)  # (B, S)
         padding = torch.arange(batch.shape[1], device=batch.device).unsqueeze(0) >= lengths.unsqueeze(1)  # (B, S)
         encoded = self.model(batch, padding if bool(padding.any()) else None)
         states = [encoded.embedded, *encoded.layers]

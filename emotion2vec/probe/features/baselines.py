@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.frames import SAMPLE_RATE, FrameGrid
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.audio.windows import Chunking, plan_windows
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
@@ -97,7 +97,7 @@ def hugging_face(name: str, device: str) -> _FrozenNetwork:
     chunking = Chunking(longest / SAMPLE_RATE, min(Chunking.chunk_overlap, longest / SAMPLE_RATE / 2))
 
     def in_windows(waveform: np.ndarray) -> list[torch.Tensor]:
-        windows = plan_windows(len(waveform), chunking, kernels=[1], strides=[frame])
+        windows = plan_windows(len(waveform), chunking, FrameGrid.of_waveform([1], [frame]))
         pieces = [
             [layer[:, w.skip : w.skip + w.keep] for layer in hidden_states(waveform[w.start : w.start + longest])]
             for w in windows

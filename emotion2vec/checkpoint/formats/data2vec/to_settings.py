@@ -140,7 +140,14 @@ def _audio_settings(source: Source) -> dict[str, Any]:
 
 
 def _unsayable(config: Emotion2vecConfig) -> list[str]:
-    faults = []
+    kind = {"frontend": "waveform", "norm": "post", "final_norm": False, "positions": "convolution"}
+    faults = [
+        f"{name} is {getattr(config, name)!r}, expected {only!r}"
+        for name, only in kind.items()
+        if getattr(config, name) != only
+    ]
+    if faults:
+        return faults
     if int(config.width * (config.ffn_width / config.width)) != config.ffn_width:
         faults.append(f"ffn_width is {config.ffn_width}, which is no ratio of width {config.width}")
     kernel = config.position_width // config.position_layers

@@ -19,7 +19,6 @@ from omegaconf import II
 from torch import Tensor
 
 from emotion2vec.assets import asset_folder
-from emotion2vec.audio.frames import frame_count
 from emotion2vec.checkpoint.formats.data2vec.names import state_from_fairseq, state_to_fairseq
 from emotion2vec.checkpoint.formats.data2vec.to_settings import model_settings
 from emotion2vec.checkpoint.source import Source
@@ -84,7 +83,7 @@ class Emotion2vecFairseqModel(BaseFairseqModel):
             raise ConfigError("a batch holds padding, expected task.enable_padding=false, which crops batches")
         model, update = self.config.model, self.num_updates + 1
         names = [str(int(number)) for number in id]
-        frames = frame_count(source.shape[1], model.kernels, model.strides)
+        frames = model.grid.count(source.shape[1])
         mask = batch_masks(names, frames, self.config.mask, seed=self.seed, update=update)  # (B, M, T)
         rng = random.Random(keyed_seed(self.seed, "layerdrop", update, names[0]))
         skipped = [i for i in range(model.prenet_depth + model.depth) if rng.random() < model.layerdrop]
