@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotion2vec.model.attention import Alibi
+from emotion2vec.model.attention import Bias
 from emotion2vec.model.frontend import ConvLayer
 from emotion2vec.model.linear import Linear
 from emotion2vec.model.position import FrameConv
 
-DROPOUTS = ("model.transformer", "model.backbone", "objective.decoder")
+DROPOUTS = ("model.transformer", "model.backbone", "pretrain.decoder")
 """Modules that use our dropout."""
 
 
@@ -43,13 +43,14 @@ def frame_conv(self: FrameConv, x: Tensor) -> Tensor:
     return nn.Conv1d.forward(self, x.transpose(1, 2)).transpose(1, 2)
 
 
-def attend(qkv: Tensor, alibi: Alibi, probability: float) -> Tensor:
+def attend(qkv: Tensor, bias: Bias, probability: float) -> Tensor:
     """PyTorch's attention in inference; with gradients, which its fused kernel does not give the bias, its parts."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
     if not torch.is_grad_enabled() and not probability:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=alibi.dense).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.dense).transpose(1, 2)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, H, L, L)
-    weights = F.dropout(torch.softmax(scores.float() + alibi.dense, dim=-1), probability)
+    scores = scores.float() if bias.dense is None else scores.float() + bias.dense
+    weights = F.dropout(torch.softmax(scores, dim=-1), probability)
     return (weights.to(v.dtype) @ v).transpose(1, 2)  # (B, L, H, E)
 
 
