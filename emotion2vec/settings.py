@@ -63,6 +63,19 @@ def to_yaml(config: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
 
 
+def described(cls: type) -> Iterator[tuple[str, str, str]]:
+    """Key, default and help text of every field that has one, under YAML's names, those of sections dotted."""
+    hints = get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        name = item.name.rstrip("_")
+        if dataclasses.is_dataclass(hints[item.name]):
+            yield from ((f"{name}.{key}", *rest) for key, *rest in described(hints[item.name]))  # type: ignore[misc, arg-type]
+        elif text := item.metadata.get("help"):
+            default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+            choices = item.metadata.get("choices")
+            yield name, str(default), text + (f" ({', '.join(choices)})" if choices else "")
+
+
 def check_ranges(config: Any, prefix: str = "") -> list[str]:
     """List the values of a configuration and of its sections that are out of range or no known choice."""
     faults = []

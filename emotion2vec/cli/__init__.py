@@ -11,6 +11,7 @@ from emotion2vec.cli.convert import convert
 from emotion2vec.cli.export import export
 from emotion2vec.cli.extract import extract
 from emotion2vec.cli.info import info
+from emotion2vec.cli.keys import with_keys
 from emotion2vec.cli.plot import plot
 from emotion2vec.cli.predict import predict
 from emotion2vec.cli.prepare import prepare
@@ -26,7 +27,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (pretrain, plot, prepare, extract, predict, probe, benchmark, visualize, info, convert, export):
+app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(pretrain)
+for verb in (plot, prepare, extract, predict, probe, benchmark, visualize, info, convert, export):
     app.command()(verb)
 
 

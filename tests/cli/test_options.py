@@ -77,3 +77,16 @@ def test_keywords_fill_nested_dataclasses() -> None:
     assert from_keywords(Outer, {"source": ["x"], "width": 4}) == Outer(source=["x"], inner=Inner(width=4))
     with pytest.raises(ConfigError, match="unknown option widht; did you mean width"):
         from_keywords(Outer, {"source": ["x"], "widht": 4})
+
+
+def test_help_of_pretrain_lists_every_key_with_its_meaning() -> None:
+    from emotion2vec.cli import app
+    from emotion2vec.pretrain.config import PretrainConfig
+    from emotion2vec.settings import described
+
+    text = CliRunner().invoke(app, ["pretrain", "--help"], env={"COLUMNS": "250"}, catch_exceptions=False).output
+    keys = list(described(PretrainConfig))
+    assert {"optim.lr", "init.from", "model.frontend", "probe.table", "data.train"} <= {key for key, _, _ in keys}
+    for key, default, meaning in keys:
+        (line,) = [line for line in text.splitlines() if line.split()[:1] == [key]]
+        assert default in line and meaning in line
