@@ -60,6 +60,8 @@ def _probe_faults(probe: ProbeConfig) -> list[str]:
     wanted = [f"targets {', '.join(probe.target)}"] * bool(probe.target) + ["a context"] * bool(probe.context)
     if len(wanted) > 1:
         faults.append("targets and a context are given, expected one of them")
+    if len(probe.head) > 1:
+        faults.append(f"head is {', '.join(probe.head)}, expected one, whose scores are logged and chosen by")
     return faults + (probe.faults or probe.lacking(wanted))
 
 

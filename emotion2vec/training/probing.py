@@ -22,7 +22,8 @@ from emotion2vec.training.config import ProbeConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCORES = ("WA", "UA", "WF1")
+SCORES = ("WA", "UA", "WF1", "CCC")
+"""What is logged of a probe, where it has it: the metrics of classes, or that of values."""
 
 STOP_SECONDS = 10.0
 """Time that a probe has to end when it is told to, in s."""
@@ -93,14 +94,14 @@ class Prober:
         self.update = update
 
     def poll(self, *, wait: bool = False) -> tuple[int, dict[str, float]] | None:
-        """The scores of a probe that has finished since, in percent, with its update; `wait` waits for one."""
+        """The scores of a probe that has finished since, with its update; `wait` waits for one."""
         if self._process is None or self.update is None or (not wait and self._process.poll() is None):
             return None
         update, code, model = self.update, self._process.wait(), self._folder / f"update_{self.update:08d}"
         self._process = self.update = None
         try:
             document = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))
-            scores = {name: float(document["mean"][name]) for name in SCORES}
+            scores = {name: float(document["mean"][name]) for name in SCORES if name in document["mean"]}
             self.chosen_by = document.get("selection", {}).get("keys", [])
             with self.file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"update": update} | scores) + "\n")

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 COMPUTING = "computing.json"
 METRICS = "metrics.jsonl"
+MAIN_SCORES = ("UA", "CCC")
+"""What probes choose checkpoints by, of classes or of values."""
 PROBES = "probes.jsonl"
 # Settings that may differ between a run and its continuation, because they do not change what is computed.
 _FREE_SECTIONS = ("log", "checkpoint", "guard", "validation", "probe")
@@ -252,12 +254,12 @@ class RunFolder:
 
     def scores(self) -> dict[int, float]:
         """What `checkpoint.keep_best` goes by, higher is better, by update."""
-        kind = {"validation": "validation_loss", "probe": "UA"}.get(self.config.checkpoint.keep_best)
-        file = {"validation": self.metrics_file, "probe": self.probes_file}.get(self.config.checkpoint.keep_best)
-        if kind is None or file is None:
-            return {}
-        sign = -1.0 if kind == "validation_loss" else 1.0
-        return {line["update"]: sign * line[kind] for line in read_lines(file) if line.get(kind) is not None}
+        by = self.config.checkpoint.keep_best
+        if by == "validation":
+            lines = read_lines(self.metrics_file)
+            return {line["update"]: -line["validation_loss"] for line in lines if "validation_loss" in line}
+        lines = read_lines(self.probes_file) if by == "probe" else []
+        return {line["update"]: line[name] for line in lines for name in MAIN_SCORES if name in line}
 
     def tidy(self, update: int) -> None:
         """Before going on after `update`: drop what was logged since, which comes again, and half-done folders.

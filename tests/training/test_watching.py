@@ -143,13 +143,13 @@ def test_probes_run_beside_and_are_logged(tmp_path: Path, monkeypatch: pytest.Mo
         "import json, sys; from pathlib import Path\n"
         "words = sys.argv[1:]; model = Path(words[words.index('--model') + 1])\n"
         "assert (model / 'model.safetensors').is_file() and '--select' in words\n"
-        "chosen = ['--table', 'x.csv', '--folds', 'speaker', '--layer', 'last', '--head', 'mlp', '--head', 'logreg']\n"
-        "assert words[:13] == [*chosen, '--seed', '0', '--no-standardize'], words\n"
+        "chosen = ['--table', 'x.csv', '--folds', 'speaker', '--layer', 'last', '--head', 'logreg']\n"
+        "assert words[:11] == [*chosen, '--seed', '0', '--no-standardize'], words\n"
         "scores = {'WA': 1.0, 'UA': 2.0, 'WF1': 3.0}\n"
         "document = {'mean': scores, 'selection': {'keys': [5, 7]}}\n"
         "Path(words[words.index('--output') + 1]).write_text(json.dumps(document))\n"
     )
-    config = tiny_config("probe.every=2", "probe.table=x.csv", "probe.head=[mlp,logreg]", "probe.standardize=false")
+    config = tiny_config("probe.every=2", "probe.table=x.csv", "probe.head=logreg", "probe.standardize=false")
     prober, said = Prober(config.probe, tmp_path / "probes.jsonl", print), []
     prober._say = said.append
     prober.command = [sys.executable, str(script)]
