@@ -29,8 +29,8 @@ from emotion2vec.extraction.options import BatchOptions, PredictOptions, Workloa
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources.named import AnySources, read_sources
-from emotion2vec.extraction.writers.base import SafeFolder, safe_name, whole_file
-from emotion2vec.files import check_folder_name
+from emotion2vec.extraction.writers.base import SafeFolder, safe_name
+from emotion2vec.files import check_folder_name, complete_file
 from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
@@ -184,8 +184,8 @@ class Scores:
             axes.stairs([row[label] for row in scores], edges, label=label, baseline=None)
         axes.set(xlabel="seconds", ylabel="probability", ylim=(0, 1), title=item.id)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-        with whole_file(path, folder) as stream:
-            figure.savefig(stream, format="png")
+        with complete_file(path) as partial:
+            figure.savefig(partial, format="png")
 
 
 class _JsonRows:

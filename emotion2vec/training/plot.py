@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.files import complete_file
 from emotion2vec.training.run_folder import METRICS, PROBES, read_lines
 
 # Panels of the picture: a title, and the names of what is drawn in it, where a run has it.
@@ -67,8 +68,8 @@ def plot_run(run: str | Path, output: str | Path | None = None) -> Path:
         axis.set_visible(False)
     picture = folder / "metrics.png" if output is None else Path(output)
     try:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(picture, dpi=110)
+        with complete_file(picture) as partial:
+            figure.savefig(partial, dpi=110, format=picture.suffix.lstrip(".").lower() or "png")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{picture}: the picture cannot be written: {error}") from error
     finally:
