@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion2vec.corpora.conversations import with_turns
-from emotion2vec.corpora.lists.emobox import read_emobox
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import read_table
+from emotion2vec.corpora.named.emobox import read_emobox
 from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError

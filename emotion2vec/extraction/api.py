@@ -23,7 +23,8 @@ from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.encode.encoder import Encoder, try_again
 from emotion2vec.extraction.encode.lanes import in_lanes
 from emotion2vec.extraction.encode.ready import ready_model
-from emotion2vec.extraction.options import BatchOptions, MemoryOptions, Workload, check_options
+from emotion2vec.extraction.encode.workload import Workload
+from emotion2vec.extraction.options import BatchOptions, MemoryOptions, check_options
 from emotion2vec.extraction.sources.decoding import AudioFault, Undecoded
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from emotion2vec.corpora.utterance import Listing
 from emotion2vec.extraction.encode.choices import read_layers
-from emotion2vec.extraction.options import ExtractOptions, Workload, check_options
+from emotion2vec.extraction.encode.workload import Workload
+from emotion2vec.extraction.options import ExtractOptions, check_options
 from emotion2vec.extraction.progress import ProgressCallback, progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources.named import AnySources, read_sources

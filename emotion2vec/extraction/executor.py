@@ -13,7 +13,8 @@ from emotion2vec.extraction.encode.batching import ready_batches
 from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.encode.graphs import GraphNetwork
 from emotion2vec.extraction.encode.ready import ready_model
-from emotion2vec.extraction.options import BatchOptions, ExecutorOptions, Workload
+from emotion2vec.extraction.encode.workload import Workload
+from emotion2vec.extraction.options import BatchOptions, ExecutorOptions
 from emotion2vec.extraction.pipeline import Sink, encode_and_write
 from emotion2vec.extraction.run import ExtractionReport, Outcome
 from emotion2vec.extraction.sources.decoding import Undecoded

@@ -5,7 +5,6 @@ The command line reads them for its help: what they are checked with is imported
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,27 +159,6 @@ class MemoryOptions:
     layers: bool = option(False, "Keep the outputs of all blocks, (L, T, D).")
     accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
     batching: BatchOptions = field(default_factory=BatchOptions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """What a job asks of a network, as far as it is known before anything is decoded.
-
-    Attributes:
-        last_block: the output of the last block is all that is needed.
-        seconds: audio of the clips whose length is known, in s.
-        unknown: clips whose length is not.
-    """
-
-    last_block: bool
-    seconds: float = 0.0
-    unknown: int = 0
-
-    @classmethod
-    def of(cls, choice: FeatureChoice, durations: Sequence[float | None]) -> Workload:
-        """What features of clips of so many s ask; None for a length that is not known."""
-        lengths = [seconds for seconds in durations if seconds is not None]
-        return cls(last_block=choice.last_block, seconds=sum(lengths), unknown=len(durations) - len(lengths))
 
 
 def check_options(faults: list[str]) -> None:

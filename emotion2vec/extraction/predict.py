@@ -25,7 +25,8 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.choices import FeatureChoice
-from emotion2vec.extraction.options import BatchOptions, PredictOptions, Workload, check_options
+from emotion2vec.extraction.encode.workload import Workload
+from emotion2vec.extraction.options import BatchOptions, PredictOptions, check_options
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources.named import AnySources, read_sources

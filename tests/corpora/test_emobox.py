@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.corpora.folds import make_folds
-from emotion2vec.corpora.lists.emobox import read_emobox
 from emotion2vec.corpora.named import iemocap, meld
+from emotion2vec.corpora.named.emobox import read_emobox
 from emotion2vec.errors import ManifestError
 
 

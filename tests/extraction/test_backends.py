@@ -30,7 +30,7 @@ from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph
 from emotion2vec.extraction.encode.ready import ready_model
-from emotion2vec.extraction.options import Workload
+from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.extraction.predict import predict
 from emotion2vec.extraction.sources.decoding import AudioFault
 from emotion2vec.model.encoder import Emotion2vec

@@ -2,5 +2,5 @@
 
 `manifests` tells kinds apart. Each kind has a module that turns lines into rows: `tables`, `jsonlines` (with `lhotse`),
 `kaldi`, `fairseq`; `folders` are lists too. `rows` finds the audio of rows (`locate`) and `naming` gives ids. `tables`
-and `emobox` read labelled corpora, more strictly. `segments` and `speech` cut recordings. `lines` reads text.
+reads labelled corpora too, more strictly. `segments` and `speech` cut recordings. `lines` reads text.
 """

@@ -18,7 +18,7 @@ from emotion2vec.devices import is_host
 from emotion2vec.errors import ConfigError
 from emotion2vec.exporting.onnx import missing_packages
 from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph, open_session
-from emotion2vec.extraction.options import Workload
+from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.hardware import CACHE_VARIABLE, cache_folder, known, remembered, time_candidates
 from emotion2vec.model.cpu.packing import layout_candidates, packed
 from emotion2vec.model.encoder import Emotion2vec

@@ -16,7 +16,7 @@ from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.backends import choose_graph, trial_clip
 from emotion2vec.extraction.encode.graphs import GraphNetwork
-from emotion2vec.extraction.options import Workload
+from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.hardware import best_precision, describe_precision, multiplies, remembered, time_candidates
 from emotion2vec.model.cpu.packing import INT8_GAIN, can_pack, int8_product_gain, packed
 from emotion2vec.model.encoder import Emotion2vec
