@@ -18,7 +18,7 @@ from emotion2vec.exporting.network import FRAMES, SCORES, TOKENS, NetworkPath, W
 from emotion2vec.model.encoder import Emotion2vec
 
 TOLERANCE = 1e-4
-"""Largest absolute difference between a graph's outputs and the model's."""
+"""Largest difference between a graph's outputs and the model's, relative to the largest of an output above 1."""
 
 INT8_COSINE = 0.99
 """Lowest cosine of a frame or an utterance of a graph with weights in int8 to the model's."""
@@ -34,7 +34,8 @@ class Agreement(NamedTuple):
     """How near a graph comes to its model.
 
     Attributes:
-        difference: the largest absolute difference of any output; infinite when one is not finite or has a wrong shape.
+        difference: the largest difference of any output, see `TOLERANCE`; infinite when one is not finite or has a
+            wrong shape.
         cosine: the lowest cosine of a frame or an utterance to the model's.
     """
 
@@ -95,7 +96,8 @@ def _agreements(
                 yield Agreement(float("inf"), -1.0)
             else:
                 cosine = _lowest_cosine(ours, value) if name in (FRAMES, "utterance") else 1.0
-                yield Agreement(float(np.abs(ours - value).max()), cosine)
+                size = max(1.0, float(np.abs(value).max(initial=0.0)))
+                yield Agreement(float(np.abs(ours - value).max()) / size, cosine)
 
 
 def _lowest_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:

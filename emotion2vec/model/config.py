@@ -20,7 +20,7 @@ class Emotion2vecConfig:
     """Dimensions of the network; what a checkpoint carries and all that inference needs."""
 
     frontend: str = option("waveform", "what the CNN sees: normalized samples, or log-mel bands", choices=FRONTENDS)
-    mels: int = option(80, "mel bands of a log-mel front end", ge=1)
+    mels: int = option(80, "mel bands of a log-mel front end", ge=1, le=200)
     channels: int = option(512, "CNN channels", ge=1)
     kernels: list[int] = option(list(KERNELS), "CNN kernels, in each layer's input steps", ge=1)
     strides: list[int] = option(list(STRIDES), "CNN strides, in each layer's input steps", ge=1)
@@ -89,7 +89,7 @@ def model_config(values: Mapping[str, Any], source: str) -> Emotion2vecConfig:
 def check_model(model: Emotion2vecConfig, prefix: str) -> list[str]:
     """List combinations of dimensions that cannot work; `prefix` is of the names in messages."""
     faults = []
-    if model.width % model.heads:
+    if model.heads > 0 and model.width % model.heads:
         faults.append(f"{prefix}width is {model.width}, expected a multiple of {prefix}heads ({model.heads})")
     if model.positions == "convolution":
         faults += _check_convolutions(model, prefix)
@@ -110,11 +110,11 @@ def check_model(model: Emotion2vecConfig, prefix: str) -> list[str]:
 
 def _check_convolutions(model: Emotion2vecConfig, prefix: str) -> list[str]:
     faults = []
-    if model.width % model.position_groups:
+    if model.position_groups > 0 and model.width % model.position_groups:
         faults.append(
             f"{prefix}width is {model.width}, expected a multiple of {prefix}position_groups ({model.position_groups})"
         )
-    if (model.position_width // model.position_layers) % 2 == 0:
+    if model.position_layers > 0 and (model.position_width // model.position_layers) % 2 == 0:
         faults.append(
             f"{prefix}position_width // {prefix}position_layers is {model.position_width // model.position_layers}, "
             "expected an odd kernel"

@@ -52,8 +52,11 @@ class LogMel(nn.Module):
         with torch.autocast(waveforms.device.type, enabled=False):
             padded = _mirrored(waveforms.float(), lengths)  # (B, S + 400)
             frames = padded.unfold(1, MEL_WINDOW, MEL_HOP)[:, : waveforms.shape[1] // MEL_HOP]  # (B, T, 400)
-            spectrum = torch.fft.rfft(frames * self.window)  # (B, T, F)
-            power = spectrum.real.square() + spectrum.imag.square()
+            frames = frames * self.window
+            if torch.compiler.is_compiling():  # other runtimes' transforms keep fewer digits than ours
+                frames = frames.double()
+            spectrum = torch.fft.rfft(frames)  # (B, T, F)
+            power = (spectrum.real.square() + spectrum.imag.square()).float()
             bands = (power @ self.filters.t()).clamp(min=FLOOR).log10()  # (B, T, M)
             if lengths is None:
                 loudest = bands.amax(dim=(1, 2), keepdim=True)

@@ -21,7 +21,7 @@ from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.training.config import InitConfig
 
 # Dimensions that weights of the same shapes may be used with, and mean something else.
-_SAME = ("kernels", "strides", "heads")
+_SAME = ("frontend", "mels", "kernels", "strides", "norm", "positions", "heads")
 _BLOCK = re.compile(r"backbone\.(prenet|blocks)\.(\d+)\.(.+)")
 
 

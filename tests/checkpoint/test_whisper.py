@@ -176,3 +176,49 @@ def test_a_decoder_alone_is_no_encoder(tmp_path: Path) -> None:
     save_file({name: value for name, value in weights.items() if "decoder" in name}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="no encoder of Whisper"):
         read_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("encoder_attention_heads", 0, "heads is 0, expected >= 1"),
+        ("encoder_layers", 2, "3 blocks are there, expected 2"),
+        ("encoder_layers", 10**9, "3 blocks are there, expected 1000000000"),
+        ("max_source_positions", 10**9, r"shape \(1500, 32\), expected \(1000000000, 32\)"),
+        ("num_mel_bins", 10**9, "mels is 1000000000, expected >= 1 and <= 200"),
+        ("num_mel_bins", 100, r"conv1.weight has shape \(32, 80, 3\), expected \(32, 100, 3\)"),
+        ("activation_function", "relu", "activation_function is 'relu', expected 'gelu'"),
+    ],
+)
+def test_dimensions_that_are_not_those_of_the_weights_cost_nothing(
+    field: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    whisper().save_pretrained(tmp_path)
+    document = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(document | {field: value}))
+    with pytest.raises(CheckpointError, match=message):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(), (32,), (32, 16), (16, 32)])
+def test_queries_of_a_wrong_shape_are_named(shape: tuple[int, ...], tmp_path: Path) -> None:
+    whisper().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["encoder.layers.1.self_attn.q_proj.weight"] = torch.zeros(shape)
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"layers\.1\.self_attn\.q_proj\.weight has shape"):
+        load_model(tmp_path)
+
+
+def test_positions_that_were_rounded_twice_are_taken(tmp_path: Path) -> None:
+    whisper().half().bfloat16().save_pretrained(tmp_path)
+    assert load_model(tmp_path).config.max_frames == 1500
+
+
+def test_positions_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    model = whisper()
+    with torch.no_grad():
+        model.encoder.embed_positions.weight[3, 4] = float("nan")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="positions are nan from Whisper's sinusoids"):
+        read_source(tmp_path)

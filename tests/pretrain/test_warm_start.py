@@ -90,6 +90,15 @@ def test_dimensions_that_shapes_do_not_show_must_agree(tmp_path: Path) -> None:
     assert "model.heads is 2 there and 4 here" in str(raised.value)
 
 
+def test_weights_of_another_kind_of_network_are_refused(tmp_path: Path) -> None:
+    network = Emotion2vec(tiny_config("model.norm=pre", "model.positions=sinusoid").model)
+    save_model(tmp_path / "model", network.config, network.state_dict())
+    with pytest.raises(CheckpointError) as raised:
+        build_pretrainer(tiny_config(f"init.from={tmp_path / 'model'}"), lambda line: None)
+    assert "model.norm is pre there and post here" in str(raised.value)
+    assert "model.positions is sinusoid there and convolution here" in str(raised.value)
+
+
 def test_what_the_weights_have_heard_is_known_to_the_run(tmp_path: Path) -> None:
     """And nothing is claimed of weights that do not say."""
     config = tiny_config()

@@ -49,7 +49,7 @@ class _Cursor:
     def text(self) -> str:
         size = self.number("H")
         raw = self.bytes(size)
-        if not 0 < size <= _LONGEST_NAME or raw[-1:] != b"\0" or not raw[:-1].isascii():
+        if not 1 < size <= _LONGEST_NAME or raw[-1:] != b"\0" or not raw[:-1].isascii():
             raise CheckpointError(f"{self._path}: no name at byte {self.at - size:,}, expected CTranslate2's model.bin")
         return raw[:-1].decode("ascii")
 
@@ -93,7 +93,7 @@ def read_variables(path: Path) -> tuple[str, dict[str, Tensor], Callable[[], Non
         if kind >= len(_DTYPES):
             raise CheckpointError(f"{path}: {name} is of type {kind}, expected 0 to {len(_DTYPES) - 1}")
         dtype = getattr(torch, _DTYPES[kind])
-        if math.prod(shape) * dtype.itemsize != size:
+        if math.prod(shape) * dtype.itemsize != size or max(shape, default=0) > len(file):
             raise CheckpointError(f"{path}: {name} of shape {shape} in {_DTYPES[kind]} has {size} bytes")
         start = cursor.at
         cursor.skip(size)
