@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -170,10 +170,7 @@ def build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
     schema = OmegaConf.structured(cls)
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.75) or [
-                name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]
-            ]
-            faults.append(f"unknown key {key}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+            faults.append(unknown("key", key, known))
             continue
         try:
             OmegaConf.update(schema, known[key], [value] if key in lists and isinstance(value, str) else value)
@@ -182,6 +179,14 @@ def build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
             expected = "str" if default is None else type(default).__name__
             faults.append(f"{key} is {value!r} ({type(value).__name__}), expected {expected}")
     return OmegaConf.to_object(schema)
+
+
+def unknown(what: str, name: str, known: Collection[str]) -> str:
+    """The fault of a name that is none of those that are known, with those that are near or end like it."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.7) or [
+        other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]
+    ]
+    return f"unknown {what} {name}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
 def _default(cls: type, dotted: str) -> Any:
@@ -204,10 +209,7 @@ def from_keywords(cls: type, values: Mapping[str, Any]) -> Any:
         ConfigError: a name is no option, with those that are near.
     """
     known = set(_keywords(cls))
-    faults = []
-    for name in values.keys() - known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-        faults.append(f"unknown option {name}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+    faults = [unknown("option", name, known) for name in values.keys() - known]
     if faults:
         raise ConfigError("; ".join(sorted(faults)))
     return _from_keywords(cls, values)

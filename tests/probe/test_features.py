@@ -78,7 +78,7 @@ def test_a_layer_that_is_not_there(clip: Utterance) -> None:
         ({"feature": "logmel", "layer": "mean:0"}, "layer is 'mean:0'"),
         ({"feature": "logmel", "layer": "first"}, "layer is 'first', expected last, mean, mean:N, all or a number"),
         ({"feature": "logmel", "pooling": "max"}, "pooling is 'max', expected one of mean, mean.std"),
-        ({"feature": "untrained:none.yaml"}, "none.yaml: cannot be read"),
+        ({"feature": "untrained:none.yaml"}, "none.yaml: no such file"),
     ],
 )
 def test_names_that_are_not_known(options: dict, message: str) -> None:

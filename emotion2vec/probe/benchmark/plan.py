@@ -13,6 +13,7 @@ from emotion2vec.probe.checks import frame_faults, head_faults
 from emotion2vec.probe.features.layers import check_layer, check_pooling
 from emotion2vec.probe.heads import HEADS
 from emotion2vec.probe.problem import task_kind
+from emotion2vec.settings import read_override, read_yaml, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,23 +148,10 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
             folds, layers or poolings that do not exist, heads that cannot learn what is predicted of a corpus or read
             what a feature has, missing corpora or features, or several of one title.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    path = Path(path)
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file, expected a benchmark's YAML configuration") from error
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read as YAML with {' '.join(overrides) or 'no overrides'}: {error}"
-        ) from error
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: holds a {type(loaded).__name__}, expected a mapping")
     faults: list[str] = []
-    values = {str(key): value for key, value in loaded.items()}
+    values = read_yaml(Path(path))
+    for item in overrides:
+        values |= read_override(item, faults)
     values["corpora"] = _entries(values.get("corpora"), CorpusPlan, "corpora", faults)
     values["features"] = _entries(values.get("features"), FeaturePlan, "features", faults, short="name")
     for key, kind in (("heads", str), ("seeds", int)):
@@ -208,8 +196,8 @@ def _fit_faults(corpora: Sequence[CorpusPlan], features: Sequence[FeaturePlan], 
 
 
 def _check_keys(values: Mapping[str, Any], cls: type, where: str, faults: list[str]) -> None:
-    known = [item.name for item in fields(cls)]
-    faults += [f"unknown key {where}{key}, expected one of {', '.join(known)}" for key in values if key not in known]
+    known = [where + item.name for item in fields(cls)]
+    faults += [unknown("key", where + key, known) for key in values if where + key not in known]
 
 
 def _entries(found: Any, cls: Any, where: str, faults: list[str], short: str | None = None) -> tuple[Any, ...]:

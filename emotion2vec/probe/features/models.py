@@ -22,6 +22,7 @@ from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
 from emotion2vec.probe.features.extractor import ClipFeatures
 from emotion2vec.probe.features.layers import at_layer
+from emotion2vec.settings import read_yaml
 
 UNTRAINED_SEED = 0
 """Seed of the random weights of `untrained`."""
@@ -111,18 +112,11 @@ def _config_of(source: Any) -> Emotion2vecConfig:
 
 def _read_shape(path: Path) -> Emotion2vecConfig:
     """The section `model` of a pretraining configuration, whatever its other sections lack."""
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        sections = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"untrained:{path}: cannot be read as a YAML configuration: {error}") from error
-    values = sections.get("model") if isinstance(sections, dict) else None
-    if values is not None and not isinstance(values, dict):
-        raise ConfigError(f"untrained:{path}: model is {values!r}, expected a mapping")
-    return model_config({str(key): value for key, value in (values or {}).items()}, str(path))
+    values = read_yaml(path)
+    if values.get("model") is not None:
+        raise ConfigError(f"untrained:{path}: model is {values['model']!r}, expected a mapping")
+    section = {key.removeprefix("model."): value for key, value in values.items() if key.startswith("model.")}
+    return model_config(section, str(path))
 
 
 def untrained_like(source: Any) -> Emotion2vec:
