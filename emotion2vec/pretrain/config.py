@@ -90,6 +90,9 @@ def check_config(config: PretrainConfig) -> list[str]:
         faults.append(f"loss.utterance is token and model.tokens is {tokens}, expected model.tokens=1")
     if utterance == "chunk" and tokens < 2:
         faults.append(f"loss.utterance is chunk and model.tokens is {tokens}, expected at least 2")
+    known, longest = config.model.max_frames, config.model.grid.count(config.data.max_samples) if not faults else 0
+    if known and longest > known:
+        faults.append(f"data.max_samples gives {longest} frames, expected at most model.max_frames ({known})")
     return faults
 
 

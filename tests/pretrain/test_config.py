@@ -61,6 +61,7 @@ def test_unknown_keys_list_near_matches() -> None:
         ("model.width=100", "model.width is 100, expected a multiple of model.heads (12)"),
         ("loss.utterance=token", "loss.utterance is token and model.tokens is 10, expected model.tokens=1"),
         ("loss.top_k=9", "loss.top_k is 9, expected at most model.depth (8)"),
+        ("model.max_frames=900", "data.max_samples gives 999 frames, expected at most model.max_frames (900)"),
         ("data.cache=true", "data.cache is on and data.workers is 2, expected data.workers=0"),
         ("decoder.kernel=6", "decoder.kernel is 6, expected an odd number of frames"),
         ("mask.adjust=0.5", "mask.prob + mask.adjust is 1, expected below 1"),
