@@ -91,7 +91,7 @@ def write_batch(folder: Path, utterances: int, length: float) -> Path:
     """Normalized noise and the masks that our trainer draws for the first update, for both sides."""
     import numpy as np
 
-    from emotion2vec.audio.frames import SAMPLE_RATE, frame_count
+    from emotion2vec.audio.frames import SAMPLE_RATE, WAVEFORM_GRID
     from emotion2vec.audio.samples import normalize
     from emotion2vec.pretrain.config import MaskConfig
     from emotion2vec.pretrain.masking import batch_masks
@@ -99,7 +99,7 @@ def write_batch(folder: Path, utterances: int, length: float) -> Path:
     samples, rng = round(length * SAMPLE_RATE), np.random.default_rng(0)
     waveforms = np.stack([normalize(rng.normal(size=samples).astype(np.float32)) for _ in range(utterances)])
     names = [str(number) for number in range(utterances)]
-    mask = batch_masks(names, frame_count(samples), MaskConfig(), seed=0, update=1).flatten(0, 1)  # (B·M, T)
+    mask = batch_masks(names, WAVEFORM_GRID.count(samples), MaskConfig(), seed=0, update=1).flatten(0, 1)  # (B·M, T)
     np.savez(folder / "batch.npz", waveforms=waveforms, mask=mask.numpy())
     return folder / "batch.npz"
 

@@ -92,8 +92,3 @@ WAVEFORM_GRID = FrameGrid.of_waveform()
 
 MIN_SAMPLES = WAVEFORM_GRID.samples(1)
 """Shortest usable audio, in samples at 16 kHz."""
-
-
-def frame_count(samples: int) -> int:
-    """Frames that the published CNN makes of so many samples, 0 if too short."""
-    return WAVEFORM_GRID.count(samples)

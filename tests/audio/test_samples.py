@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES
-from emotion2vec.audio.frames import KERNELS, MIN_SAMPLES, STRIDES, WAVEFORM_GRID, FrameGrid, frame_count
+from emotion2vec.audio.frames import KERNELS, MIN_SAMPLES, STRIDES, WAVEFORM_GRID, FrameGrid
 from emotion2vec.audio.samples import check_waveform, describe_source, load_audio, normalize
 from emotion2vec.errors import AudioError
 
@@ -52,7 +52,7 @@ def conv_stack(kernels: tuple[int, ...], strides: tuple[int, ...]) -> nn.Sequent
 
 @pytest.mark.parametrize("samples", [400, 401, 719, 720, 721, 1039, 1040, 16_000, 31_999, 32_000, 32_080, 47_123])
 def test_frame_count_is_what_the_convolutions_give(samples: int) -> None:
-    assert frame_count(samples) == conv_stack(KERNELS, STRIDES)(torch.zeros(1, 1, samples).double()).shape[2]
+    assert WAVEFORM_GRID.count(samples) == conv_stack(KERNELS, STRIDES)(torch.zeros(1, 1, samples).double()).shape[2]
 
 
 @pytest.mark.parametrize(("kernels", "strides"), [((10, 3), (5, 2)), ((4, 4, 4), (3, 3, 1)), ((7,), (7,))])
@@ -64,7 +64,7 @@ def test_frame_count_follows_other_convolutions(kernels: tuple[int, ...], stride
 
 @pytest.mark.parametrize("samples", [0, 1, 9, 10, 399])
 def test_too_few_samples_give_no_frame_and_break_the_convolutions(samples: int) -> None:
-    assert frame_count(samples) == 0
+    assert WAVEFORM_GRID.count(samples) == 0
     with pytest.raises(RuntimeError):
         conv_stack(KERNELS, STRIDES)(torch.zeros(1, 1, samples).double())
 
@@ -78,7 +78,7 @@ def test_receptive_field_and_stride_are_those_of_the_gradients() -> None:
 
 
 def test_ten_seconds_give_499_frames_and_not_samples_divided_by_320() -> None:
-    assert frame_count(160_000) == 499 != 160_000 // 320
+    assert WAVEFORM_GRID.count(160_000) == 499 != 160_000 // 320
 
 
 # Samples in memory
@@ -222,7 +222,7 @@ def test_resampling_comes_after_mixing() -> None:
 def test_the_shortest_audio_has_400_samples(samples: int, usable: bool) -> None:
     if usable:
         assert load_audio(noise(samples), RATE).size == samples
-        assert frame_count(samples) == 1
+        assert WAVEFORM_GRID.count(samples) == 1
     else:
         with pytest.raises(AudioError, match=f"too short, {samples} samples.*at least 400"):
             load_audio(noise(samples), RATE)
@@ -410,7 +410,7 @@ def test_opus_of_real_speech(shared: Path, corpus: str) -> None:
     normalized = normalize(loaded)
     expected_std = math.sqrt(loaded.var() / (loaded.var() + 1e-5))  # quiet speech stays a little below 1
     assert abs(normalized.mean()) < 1e-4 and normalized.std() == pytest.approx(expected_std, abs=1e-3)
-    assert frame_count(loaded.size) == pytest.approx(info.duration * 50, abs=2)
+    assert WAVEFORM_GRID.count(loaded.size) == pytest.approx(info.duration * 50, abs=2)
 
 
 def test_importing_audio_loads_neither_decoders_nor_torch() -> None:

@@ -12,7 +12,7 @@ import torch
 from extraction.helpers import WIDTH, speech
 
 import emotion2vec
-from emotion2vec.audio.frames import WAVEFORM_GRID, frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, cut_windows, plan_windows
 from emotion2vec.errors import AudioError, ConfigError
@@ -35,9 +35,9 @@ def blocks(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def test_windows_give_every_frame_once_and_lie_inside(samples: int, overlap: float) -> None:
     windows = plan_windows(samples, Chunking(2.0, overlap), WAVEFORM_GRID)
     given = [w.start // 320 + w.skip + i for w in windows for i in range(w.keep)]
-    assert given == list(range(frame_count(samples)))
+    assert given == list(range(WAVEFORM_GRID.count(samples)))
     assert all(w.start % 320 == 0 and w.start + w.samples <= samples for w in windows)
-    assert all(w.skip + w.keep <= frame_count(w.samples) for w in windows)
+    assert all(w.skip + w.keep <= WAVEFORM_GRID.count(w.samples) for w in windows)
     if len(windows) > 1:
         assert {w.samples for w in windows} <= {windows[0].samples} and windows[0].samples <= 32_000
         for w in windows[1:]:
@@ -86,7 +86,7 @@ def test_a_model_cuts_long_audio_as_the_library_does(
     own = model.extract_features(samples, 16_000, layers=layers)
     assert max(seen) <= 40 * 16_000 and len(seen) == 4  # whatever grows with the length of what it sees is bounded
     library = emotion2vec.extract_features(samples, 16_000, model=model, layers=layers)
-    assert own.frames.shape == (frame_count(1_600_000), WIDTH)
+    assert own.frames.shape == (WAVEFORM_GRID.count(1_600_000), WIDTH)
     np.testing.assert_allclose(own.frames, library.frames, atol=1e-5)
     if layers:
         assert own.layers is not None and library.layers is not None
@@ -173,7 +173,7 @@ def test_a_stream_gives_every_frame_once_and_in_time(model: Emotion2vec, chunk: 
         np.testing.assert_allclose(step.utterance, sums / frames, atol=1e-5)
         if fed < samples.size:  # its first frame waited no longer than promised, and for the chunk that it was in
             assert fed / 16_000 - step.start <= options.latency + 0.025 + 0.02 + chunk / 16_000
-    assert frames == frame_count(samples.size)
+    assert frames == WAVEFORM_GRID.count(samples.size)
 
 
 def test_a_stream_that_sees_everything_is_one_pass(model: Emotion2vec) -> None:
@@ -187,7 +187,7 @@ def test_a_stream_is_resampled_and_refuses_what_is_no_audio(model: Emotion2vec, 
     samples = (speech(44_100) * 32_767).astype(np.int16)
     soundfile.write(tmp_path / "x.wav", samples, 44_100)
     steps = list(stream_features(blocks(samples, 5_000), 44_100, model=model))
-    assert sum(len(step.frames) for step in steps) == frame_count(load_audio(tmp_path / "x.wav").size)
+    assert sum(len(step.frames) for step in steps) == WAVEFORM_GRID.count(load_audio(tmp_path / "x.wav").size)
     for bad in (np.full(10, np.nan), np.zeros((2, 10)), np.zeros(10, np.int64)):
         with pytest.raises(AudioError, match="chunk 0"):
             list(stream_features([bad], 16_000, model=model))

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from extraction.helpers import speech
 
-from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.checkpoint import save_model
 from emotion2vec.corpora.utterance import Utterance
@@ -90,7 +90,7 @@ def test_a_block_gives_what_a_job_on_this_machine_gives(
             expected = np.load(here / f"{item.id}.{name}.npy")
             other = result.features[name].whole() if travels else np.load(there / f"{item.id}.{name}.npy")
             np.testing.assert_array_equal(other, expected)
-    assert found[8].frames == frame_count(70_000)
+    assert found[8].frames == WAVEFORM_GRID.count(70_000)
 
 
 @pytest.mark.parametrize("samples", [3_000, 70_000])

@@ -23,7 +23,7 @@ import soundfile
 from extraction.helpers import WIDTH, speech
 
 from emotion2vec.audio.decode import Note
-from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.checkpoint import save_model
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction import ExtractionReport, extract
@@ -189,7 +189,7 @@ def test_odd_samples(model: Emotion2vec, tmp_path: Path) -> None:
     reasons = check(report, tmp_path / "out", {f"{name}.wav" for name in cases})
     assert reasons.keys() == {f"{name}.wav" for name, (_, _, usable) in cases.items() if not usable}
     assert np.load(tmp_path / "out" / "400_samples.npy").shape == (1, WIDTH)
-    assert len(np.load(tmp_path / "out" / "8_khz.npy")) == frame_count(16_000)
+    assert len(np.load(tmp_path / "out" / "8_khz.npy")) == WAVEFORM_GRID.count(16_000)
 
 
 NAMES = [
@@ -277,7 +277,7 @@ def test_a_long_file_that_grows_between_the_passes_keeps_its_first_length(
 
     monkeypatch.setattr(LongWaveform, "blocks", grow)
     report = extract(path, model=model, output=tmp_path / "out", chunk_seconds=2, chunk_overlap=1)
-    assert report.written == 1 and len(np.load(tmp_path / "out" / "x.npy")) == frame_count(60_000)
+    assert report.written == 1 and len(np.load(tmp_path / "out" / "x.npy")) == WAVEFORM_GRID.count(60_000)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from networks import TINY, tiny_config, waveforms
 
-from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.pretrain.masking import batch_masks
 
 
@@ -44,7 +44,7 @@ def test_the_utterance_loss_is_a_mean_weighted_by_masked_frames(model: Any) -> N
     for source, numbers in batches:
         outputs.append(model(source, numbers))
         names = [str(int(number)) for number in numbers]
-        mask = batch_masks(names, frame_count(source.shape[1]), config.mask, seed=3, update=1)
+        mask = batch_masks(names, WAVEFORM_GRID.count(source.shape[1]), config.mask, seed=3, update=1)
         exact = model.pretrainer(source, mask)
         losses.append(exact.utterance_loss.item())
         masked.append(exact.masked)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from networks import tiny_config
 
-from emotion2vec.audio.frames import FrameGrid, frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID, FrameGrid
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.logmel import LogMel, MelFrontend, slaney_filters
 
@@ -89,5 +89,5 @@ def test_grid_counts_the_frames_that_come_out(kernels: tuple[int, ...], strides:
 def test_grid_of_the_waveform_is_the_convolutions_arithmetic() -> None:
     grid = FrameGrid.of_waveform()
     assert grid.stride == 320
-    assert [grid.count(samples) for samples in range(0, 2000, 7)] == [frame_count(s) for s in range(0, 2000, 7)]
+    assert [grid.count(samples) for samples in range(0, 2000, 7)] == [WAVEFORM_GRID.count(s) for s in range(0, 2000, 7)]
     assert [grid.samples(frames) for frames in (1, 2, 50)] == [400, 720, 400 + 49 * 320]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from networks import tiny_config, waveforms
 
-from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.audio.samples import normalize
 from emotion2vec.model.attention import Bias
 from emotion2vec.model.encoder import Emotion2vec
@@ -64,9 +64,9 @@ def test_clip_alone_equals_clip_in_padded_batch(tokens: int) -> None:
     with torch.no_grad():
         together, alone = model(padded, padding), model(short.unsqueeze(0))
     frames = alone.frames.shape[1]
-    assert frames == frame_count(9_000)
+    assert frames == WAVEFORM_GRID.count(9_000)
     assert together.padding is not None
-    assert (~together.padding).sum(dim=1).tolist() == [frames, frame_count(16_000)]
+    assert (~together.padding).sum(dim=1).tolist() == [frames, WAVEFORM_GRID.count(16_000)]
     torch.testing.assert_close(together.frames[0, :frames], alone.frames[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(together.tokens[0], alone.tokens[0], atol=1e-5, rtol=1e-5)
 
@@ -146,7 +146,7 @@ def test_extract_features_of_a_clip() -> None:
     frames = expected.frames[0].numpy()
     np.testing.assert_allclose(features.frames, frames, atol=1e-6)
     np.testing.assert_allclose(features.utterance, frames.mean(axis=0), atol=1e-6)
-    assert features.layers is not None and features.layers.shape == (3, frame_count(22_050), 32)
+    assert features.layers is not None and features.layers.shape == (3, WAVEFORM_GRID.count(22_050), 32)
     np.testing.assert_array_equal(features.layers[-1], features.frames)
 
 

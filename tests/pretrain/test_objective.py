@@ -7,7 +7,7 @@ import pytest
 import torch
 from networks import tiny_config, waveforms
 
-from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.pretrain.config import MaskConfig
 from emotion2vec.pretrain.ema import Teacher
 from emotion2vec.pretrain.losses import frame_loss_sum, utterance_loss_sum
@@ -50,7 +50,7 @@ def test_an_extra_view_changes_no_other_view() -> None:
     torch.manual_seed(0)
     model = Pretrainer(config)
     x = waveforms(2, 8_000)
-    three = batch_masks(["a", "b"], frame_count(8_000), MaskConfig(views=3), seed=0, update=1)
+    three = batch_masks(["a", "b"], WAVEFORM_GRID.count(8_000), MaskConfig(views=3), seed=0, update=1)
     decoded: list[torch.Tensor] = []
     model.decoder.register_forward_hook(lambda module, inputs, output: decoded.append(output))
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_utterance_target_differs_between_utterances(kind: str) -> None:
     torch.manual_seed(0)
     model = Pretrainer(tiny_config(f"loss.utterance_target={kind}"))
     x = torch.cat([waveforms(4, 8_000), waveforms(4, 8_000, seed=3).cumsum(dim=1) * 0.05])
-    mask = batch_masks([str(i) for i in range(8)], frame_count(8_000), MaskConfig(views=1), seed=0, update=1)
+    mask = batch_masks([str(i) for i in range(8)], WAVEFORM_GRID.count(8_000), MaskConfig(views=1), seed=0, update=1)
     with torch.no_grad():
         pooled = model(x, mask).pooled
         for _ in range(1_500):
@@ -170,7 +170,7 @@ def test_pretrainer_trains_with_every_utterance_loss(kind: str, tokens: int, cnn
         tiny_config(f"loss.utterance={kind}", f"model.tokens={tokens}", "loss.utterance_target=layernorm", cnn)
     )
     x = waveforms(2, 8_000)
-    mask = batch_masks(["a", "b"], frame_count(8_000), MaskConfig(views=2), seed=0, update=1)
+    mask = batch_masks(["a", "b"], WAVEFORM_GRID.count(8_000), MaskConfig(views=2), seed=0, update=1)
     output = model(x, mask)
     assert (output.utterance_loss.item() > 0) == (kind != "none")
     (output.frame_loss + output.utterance_loss).backward()
@@ -181,7 +181,10 @@ def test_pretrainer_trains_with_every_utterance_loss(kind: str, tokens: int, cnn
 
 def test_cnn_gradients_are_scaled_and_projection_is_not() -> None:
     grads = {}
-    x, mask = waveforms(2, 8_000), batch_masks(["a", "b"], frame_count(8_000), MaskConfig(views=2), seed=0, update=1)
+    x, mask = (
+        waveforms(2, 8_000),
+        batch_masks(["a", "b"], WAVEFORM_GRID.count(8_000), MaskConfig(views=2), seed=0, update=1),
+    )
     for scale in (1.0, 0.1, 0.0):
         torch.manual_seed(0)
         model = Pretrainer(tiny_config(f"optim.cnn_grad_scale={scale}"))

@@ -7,7 +7,7 @@ import torch
 from networks import tiny_config, waveforms
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.pretrain.config import MaskConfig
 from emotion2vec.pretrain.masking import batch_masks
 from emotion2vec.pretrain.network import Pretrainer
@@ -18,7 +18,7 @@ def gradients(
     model: Pretrainer, samples: int, rows: int, skip: frozenset[int] = frozenset()
 ) -> dict[str, torch.Tensor]:
     names = [str(number) for number in range(rows)]
-    mask = batch_masks(names, frame_count(samples), MaskConfig(views=2), seed=0, update=1)
+    mask = batch_masks(names, WAVEFORM_GRID.count(samples), MaskConfig(views=2), seed=0, update=1)
     model.zero_grad(set_to_none=True)
     output = model(waveforms(rows, samples), mask, skip)
     (output.frame_loss / output.masked + output.utterance_loss / output.views).backward()

@@ -14,7 +14,7 @@ from networks import TINY, tiny_config, waveforms
 from torch.utils.flop_counter import FlopCounterMode
 from training.helpers import assert_same_run, metrics, overrides
 
-from emotion2vec.audio.frames import frame_count
+from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.cli import main
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.pretrain.config import load_config
@@ -53,7 +53,7 @@ def test_counted_work_is_what_torch_counts() -> None:
     """PyTorch's counter sees the products and convolutions that run; ours knows only shapes."""
     config = tiny_config("model.channels=32", "mask.views=3")
     model, samples = Pretrainer(config), 16_000
-    frames = frame_count(samples)
+    frames = WAVEFORM_GRID.count(samples)
     mask = batch_masks(["a"], frames, config.mask, seed=0, update=1)
     with FlopCounterMode(display=False, custom_mapping=UNKNOWN) as counter:
         model(waveforms(1, samples), mask)
