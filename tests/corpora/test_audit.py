@@ -3,25 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from splits import corpus_of
 
 from emotion2vec.corpora.audit import _person, audit_split
 from emotion2vec.corpora.folds import Fold, make_folds
-from emotion2vec.corpora.utterance import Corpus, Utterance
-
-
-def clipset(tmp_path: Path, rows: list[tuple[str, str, bytes]], **fields: str) -> Corpus:
-    clips = []
-    for number, (speaker, label, content) in enumerate(rows):
-        path = tmp_path / f"{number}.wav"
-        path.write_bytes(content)
-        clips.append(
-            Utterance(id=path.name, file=path.name, audio=path, label=label, speaker=speaker or None, **fields)
-        )
-    return Corpus(name="made", root=tmp_path, utterances=tuple(clips))
 
 
 def test_labels_that_look_alike_are_told(tmp_path: Path) -> None:
-    corpus = clipset(
+    corpus = corpus_of(
         tmp_path, [(f"s{i % 2}", ("joy", "Joy", "ang-er", "anger ")[i // 2], bytes([i])) for i in range(8)]
     )
     told = audit_split(corpus, make_folds(corpus, "speaker")).warnings
@@ -30,7 +19,7 @@ def test_labels_that_look_alike_are_told(tmp_path: Path) -> None:
 
 def test_speakers_and_synonyms_that_look_alike_are_told(tmp_path: Path) -> None:
     speakers, labels = ("en1", "EN1", "en 1", "Zo\u00eb", "Zoe\u0308", "s_1_1", "s_11"), ("angry", "anger", "Joie")
-    corpus = clipset(
+    corpus = corpus_of(
         tmp_path, [(speaker, label, f"{speaker}{label}".encode()) for speaker in speakers for label in labels]
     )
     told = audit_split(corpus, make_folds(corpus, "speaker")).warnings
@@ -41,7 +30,7 @@ def test_speakers_and_synonyms_that_look_alike_are_told(tmp_path: Path) -> None:
 
 def test_shared_audio_texts_and_missing_classes(tmp_path: Path) -> None:
     rows = [("s1", "a", b"same"), ("s1", "b", b"2"), ("s2", "c", b"same"), ("s2", "a", b"4")]
-    corpus = clipset(tmp_path, rows, text="one sentence")
+    corpus = corpus_of(tmp_path, rows, text="one sentence")
     folds = [
         Fold(name="x", train=np.array([0, 1]), test=np.array([2, 3])),
         Fold(name="y", train=np.array([2]), test=np.array([3])),

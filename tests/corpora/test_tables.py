@@ -110,22 +110,6 @@ def test_segments_are_refused_and_not_passed_over(folder: Path, column: str) -> 
         read_table(table)
 
 
-def test_segments_are_stretches_of_their_own_where_they_are_wanted(folder: Path) -> None:
-    table = folder / "t.csv"
-    table.write_text("file,label,spk,start,end\na.wav,x,s1,0,1.5\na.wav,y,s2,1.5,\nb.wav,y,s1,,\n")
-    found = read_table(table, segments=True).utterances
-    assert [(clip.id, clip.file, clip.start, clip.duration, clip.label, clip.speaker) for clip in found] == [
-        ("a_0.000_1.500", "a.wav", 0, 1.5, "x", "s1"),
-        ("a_1.500_end", "a.wav", 1.5, None, "y", "s2"),
-        ("b", "b.wav", None, None, "y", "s1"),
-    ]
-    table.write_text("file,label,start,end\na.wav,x,0,1\na.wav,y,0,1\nb.wav,x,2,1\n")
-    with pytest.raises(
-        ManifestError, match=r"2 faulty lines: line 3: a\.wav is already on line 2; line 4: .*ends at 1 s"
-    ):
-        read_table(table, segments=True)
-
-
 def test_folders_called_like_rare_suffixes_are_no_containers(folder: Path) -> None:
     for name in ("au/x.opus", "flac/y.opus"):
         (folder / name).parent.mkdir()

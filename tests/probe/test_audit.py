@@ -4,22 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from splits import corpus_of
 
 from emotion2vec.corpora.folds import Fold, make_folds
-from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.probe.audit import audit
 from emotion2vec.tasks.targets import make_goal
-
-
-def corpus_of(tmp_path: Path, rows: list[tuple[str, str, bytes]], **fields: str) -> Corpus:
-    clips = []
-    for number, (speaker, label, content) in enumerate(rows):
-        path = tmp_path / f"{number}.wav"
-        path.write_bytes(content)
-        clips.append(
-            Utterance(id=path.name, file=path.name, audio=path, label=label, speaker=speaker or None, **fields)
-        )
-    return Corpus(name="made", root=tmp_path, utterances=tuple(clips))
 
 
 def test_a_split_that_only_the_speaker_solves(tmp_path: Path) -> None:

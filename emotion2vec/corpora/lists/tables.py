@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from emotion2vec.corpora.faults import SHOWN, Change
 from emotion2vec.corpora.lists.lines import Lines, Table, parse_records, read_lines
@@ -74,7 +73,6 @@ def read_table(
     *,
     targets: Sequence[str] = (),
     conversations: bool = False,
-    segments: bool = False,
 ) -> Corpus:
     """Read a table of labelled clips.
 
@@ -87,8 +85,6 @@ def read_table(
             for as `emotion2vec.corpora.lists.locate` says, such as with another audio ending.
         targets: columns of numbers that are to be predicted; labels may be absent then.
         conversations: `dialogue` and `turn`, a whole number, are needed; a label may be unknown.
-        segments: rows may be stretches of recordings, by the columns that `parse_table` reads; otherwise a row that
-            cuts its recording is faulty.
 
     Returns:
         The clips in the table's order; files that are nowhere and rows that cannot be read are named in `left_out`.
@@ -104,7 +100,7 @@ def read_table(
         raise ManifestError(f"table {path}: cannot be opened: no such file")
     lines, unreadable = read_lines(path)
     table = _in_lower_case(parse_records(path, lines))
-    strict = _LabelledRows(path, table.columns, targets, conversations, segments)
+    strict = _LabelledRows(path, table.columns, targets, conversations)
     rows = strict.read(table.records)
     found = find_audio(rows, root)
     left_out = {fault.where: fault.reason for fault in [*unreadable, *table.faults]}
@@ -137,9 +133,7 @@ class _LabelledRows:
         ManifestError: the header lacks a column.
     """
 
-    def __init__(
-        self, path: Path, columns: Sequence[str], targets: Sequence[str], conversations: bool, segments: bool
-    ) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], targets: Sequence[str], conversations: bool) -> None:
         needed = [*targets, *(["dialogue", "turn"] if conversations else [])]
         label = next((column for column in LABEL_FIELDS if column in columns), None)
         if "file" not in columns or (label is None and not targets) or {name.lower() for name in needed} - set(columns):
@@ -148,9 +142,9 @@ class _LabelledRows:
                 f"table {path}: columns are {', '.join(columns) or 'none'}; expected {' and '.join(wanted)}, and "
                 f"optionally speaker, {', '.join(OTHER_FACTS)}"
             )
-        self._path, self._targets, self._conversations, self._segments = path, targets, conversations, segments
+        self._path, self._targets, self._conversations = path, targets, conversations
         self._label = None if targets or conversations else label
-        self._lines: dict[tuple[Any, ...], int] = {}
+        self._lines: dict[str, int] = {}
 
     def read(self, records: Sequence[tuple[int, dict[str, str]]]) -> list[Row]:
         """The rows.
@@ -174,17 +168,16 @@ class _LabelledRows:
         faults = [] if record.get("file", "").strip() else ["file is empty"]
         if self._label is not None and not record.get(self._label, "").strip():
             faults.append(f"{self._label} is empty")
-        if not self._segments:
-            cuts = {name: cell for name in SEGMENT_COLUMNS if (cell := record.get(name, "").strip())}
-            faults += [
-                f"{name} is {cell!r}, but whole files are probed: cut the audio first" for name, cell in cuts.items()
-            ]
+        cuts = {name: cell for name in SEGMENT_COLUMNS if (cell := record.get(name, "").strip())}
+        faults += [
+            f"{name} is {cell!r}, but whole files are probed: cut the audio first" for name, cell in cuts.items()
+        ]
         values, turn, wrong = _numbers(record, self._targets, self._conversations)
         faults += wrong
         if faults:
             raise ValueError(", ".join(faults))
         row = _row(line, record)
-        first = self._lines.setdefault((row.path, row.start, row.duration, row.channel), line)
+        first = self._lines.setdefault(row.path, line)
         if first != line:
             raise ValueError(f"{row.path} is already on line {first}")
         return replace(row, facts={**row.facts, "values": values, "turn": turn})
