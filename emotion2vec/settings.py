@@ -72,8 +72,9 @@ def described(cls: type) -> Iterator[tuple[str, str, str]]:
             yield from ((f"{name}.{key}", *rest) for key, *rest in described(hints[item.name]))  # type: ignore[misc, arg-type]
         elif text := item.metadata.get("help"):
             default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+            shown = "required" if default is dataclasses.MISSING else str(default)
             choices = item.metadata.get("choices")
-            yield name, str(default), text + (f" ({', '.join(choices)})" if choices else "")
+            yield name, shown, text + (f" ({', '.join(choices)})" if choices else "")
 
 
 def check_ranges(config: Any, prefix: str = "") -> list[str]:

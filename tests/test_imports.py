@@ -22,7 +22,14 @@ BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
 """Parts that meet only through a checkpoint on disk."""
 
 LIGHT = ["errors", "seeding", "assets", "units", "settings", "files", "audio.samples", "pretrain.config", "cli"]
-LIGHT += ["probe.options", "report.options", "corpora.lists.manifests", "extraction.engine", "extraction.predict"]
+LIGHT += [
+    "probe.options",
+    "probe.benchmark.plan",
+    "report.options",
+    "corpora.lists.manifests",
+    "extraction.engine",
+    "extraction.predict",
+]
 
 
 def part_of(module: str) -> str:

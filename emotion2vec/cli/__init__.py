@@ -28,7 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(pretrain)
-for verb in (plot, prepare, extract, predict, probe, benchmark, visualize, info, convert, export):
+app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
+for verb in (plot, prepare, extract, predict, probe, visualize, info, convert, export):
     app.command()(verb)
 
 

@@ -28,7 +28,7 @@ def benchmark(
 
     for kind in FALLBACK:  # the plan says which, and what reads it loads torch
         allow_fallback(kind)
-    from emotion2vec.probe.benchmark.plan import load_plan
+    from emotion2vec.probe.benchmark.loading import load_plan
     from emotion2vec.probe.benchmark.run import run_benchmark
     from emotion2vec.probe.stopping import leaving_at_once
     from emotion2vec.report.page import write_report

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.errors import ConfigError
 from emotion2vec.probe.options import ProbeOptions
-from emotion2vec.probe.problem import HeadRecipe, task_kind
+from emotion2vec.probe.problem import HeadRecipe
+from emotion2vec.tasks.targets import task_kind
 
 
 def check_options(options: ProbeOptions, features: Sequence[object], heads: Sequence[HeadRecipe]) -> None:

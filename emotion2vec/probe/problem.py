@@ -5,7 +5,6 @@ N: clips. P: channels of a clip's vector. K: classes. Q: dimensions of values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,11 +84,6 @@ class Fitted(Prediction):
     def without_head(self) -> Prediction:
         """What is kept of many folds, whose heads would fill the memory."""
         return Prediction(scores=self.scores, details=self.details)
-
-
-def task_kind(targets: Sequence[str], context: int) -> str:
-    """What is learnt, in the words of `HeadRecipe.kinds`, of these values, or of a turn after so many others."""
-    return "conversation" if context else "regression" if targets else "classification"
 
 
 class HeadRecipe(Protocol):

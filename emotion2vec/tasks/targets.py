@@ -220,3 +220,8 @@ def with_values(clipset: Corpus, targets: Sequence[str]) -> Corpus:
         if names
     }
     return clipset.keep([not names for names in lacking], reasons)
+
+
+def task_kind(targets: Sequence[str], context: int) -> str:
+    """What is learnt, of these values, or of a turn after so many others."""
+    return "conversation" if context else "regression" if targets else "classification"

@@ -7,9 +7,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from emotion2vec.cli import app
 from emotion2vec.cli.options import takes
 from emotion2vec.errors import ConfigError
-from emotion2vec.settings import from_keywords, option
+from emotion2vec.pretrain.config import PretrainConfig
+from emotion2vec.probe.benchmark.plan import BenchmarkPlan
+from emotion2vec.settings import described, from_keywords, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +82,17 @@ def test_keywords_fill_nested_dataclasses() -> None:
         from_keywords(Outer, {"source": ["x"], "widht": 4})
 
 
-def test_help_of_pretrain_lists_every_key_with_its_meaning() -> None:
-    from emotion2vec.cli import app
-    from emotion2vec.pretrain.config import PretrainConfig
-    from emotion2vec.settings import described
-
-    text = CliRunner().invoke(app, ["pretrain", "--help"], env={"COLUMNS": "250"}, catch_exceptions=False).output
-    keys = list(described(PretrainConfig))
-    assert {"optim.lr", "init.from", "model.frontend", "probe.table", "data.train"} <= {key for key, _, _ in keys}
+@pytest.mark.parametrize(
+    ("verb", "config", "some"),
+    [
+        ("pretrain", PretrainConfig, {"optim.lr", "init.from", "model.frontend", "probe.table", "data.train"}),
+        ("benchmark", BenchmarkPlan, {"data", "output", "corpora", "seeds"}),
+    ],
+)
+def test_help_lists_every_key_of_a_configuration_with_its_meaning(verb: str, config: type, some: set[str]) -> None:
+    text = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "250"}, catch_exceptions=False).output
+    keys = list(described(config))
+    assert some <= {key for key, _, _ in keys}
     for key, default, meaning in keys:
         (line,) = [line for line in text.splitlines() if line.split()[:1] == [key]]
         assert default in line and meaning in line

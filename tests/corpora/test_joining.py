@@ -17,7 +17,7 @@ from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.corpora.validation import validation_split
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.probe.benchmark.plan import load_plan
+from emotion2vec.probe.benchmark.loading import load_plan
 
 
 def corpus(name: str, *labels: str, speakers: int = 3, warnings: tuple[str, ...] = ()) -> Corpus:

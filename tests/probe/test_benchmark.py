@@ -17,7 +17,8 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import corpus
 from emotion2vec.probe import run as probe_run
 from emotion2vec.probe.benchmark import run as benchmark
-from emotion2vec.probe.benchmark.plan import CorpusPlan, FeaturePlan, heads_of, load_plan
+from emotion2vec.probe.benchmark.loading import heads_of, load_plan
+from emotion2vec.probe.benchmark.plan import CorpusPlan, FeaturePlan
 from emotion2vec.probe.features import models, names
 from emotion2vec.probe.heads import HEADS, LinearHead, WeightedHead
 from emotion2vec.probe.run import judge

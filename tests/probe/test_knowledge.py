@@ -22,7 +22,7 @@ from emotion2vec.corpora.validation import selection_fold
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.run import pretrain
 from emotion2vec.probe import probe
-from emotion2vec.probe.benchmark.plan import load_plan
+from emotion2vec.probe.benchmark.loading import load_plan
 from emotion2vec.report.tables import fold_table
 
 

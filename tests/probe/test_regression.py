@@ -23,7 +23,7 @@ from emotion2vec.corpora.named.registry import read_named
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.probe import probe
-from emotion2vec.probe.benchmark.plan import load_plan
+from emotion2vec.probe.benchmark.loading import load_plan
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import LinearHead, MlpHead, SequenceHead, WeightedHead
 from emotion2vec.probe.problem import HeadRecipe, Problem

@@ -21,7 +21,8 @@ from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, Emotion2vecError
 from emotion2vec.files import check_folder_name
 from emotion2vec.probe.benchmark.corpora import corpus_digest, read_planned
-from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, heads_of
+from emotion2vec.probe.benchmark.loading import heads_of
+from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, FeaturePlan
 from emotion2vec.probe.benchmark.results import BenchmarkResult, Combination, Failure
 from emotion2vec.probe.corpus import ProbedCorpus, prepare_corpus
 from emotion2vec.probe.embedding import Embedding, embed
@@ -120,6 +121,8 @@ class _Run:
     Attributes:
         result: what is done so far.
     """
+
+    plan: BenchmarkPlan
 
     def __init__(self, plan: BenchmarkPlan, progress: bool):
         self.plan, self.progress = plan, progress
