@@ -19,8 +19,8 @@ def takes(options: type, callbacks: dict[str, Callback] | None = None) -> Callab
 
     Args:
         options: the dataclass; fields that are dataclasses themselves give their fields, so that no name may be in two.
-            A field's metadata (`emotion2vec.settings.option`) says its help text, its choices, its flags where they
-            are others than its name, and whether it is a positional argument. Fields without a help text are no
+            A field's metadata (`emotion2vec.settings.option`) says its help text, its flags where they are others
+            than its name, and whether it is a positional argument. Fields without a help text are no
             options.
         callbacks: called with an option's value when it is read, by the field's name.
 
@@ -56,13 +56,12 @@ def _parameter(item: dataclasses.Field[Any], hint: Any, callback: Callback | Non
     facts, default = item.metadata, _default(item)
     several, kind = _plain(hint)
     annotation: Any = list.__class_getitem__(kind) if several else kind
-    choices = "|".join(facts.get("choices", ())) or None
     if facts.get("argument"):
-        info = typer.Argument(help=facts["help"], metavar=choices)
+        info = typer.Argument(help=facts["help"])
     else:
         flag = "--" + item.name.strip("_").replace("_", "-")
         flags = facts.get("flags") or ((flag,) if kind is bool and not default else ())
-        info = typer.Option(*flags, help=facts["help"], metavar=choices, callback=callback)
+        info = typer.Option(*flags, help=facts["help"], callback=callback)
     if default is None or several:
         annotation = annotation | None
     shown = inspect.Parameter.empty if default is dataclasses.MISSING else (default or None) if several else default

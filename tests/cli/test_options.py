@@ -25,7 +25,7 @@ class Inner:
 class Outer:
     source: list[str] = option(MISSING, "what to read", argument=True)
     root: str | Path | None = option(None, "folder of it", flags=("--root", "--audio-root"))
-    kind: str = option("a", "kind of it", choices=("a", "b"))
+    kind: str = option("a", "kind of it")
     keep: bool = option(False, "keep it")
     clean: bool = option(True, "clean it first")
     inner: Inner = field(default_factory=Inner)
@@ -53,7 +53,6 @@ def test_help_shows_the_help_texts_of_all_fields() -> None:
         "folder of it",
         "--audio-root",
         "kind of it",
-        "a|b",
         "keep it",
         "inner width",
     ):
