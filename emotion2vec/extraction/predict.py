@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.audio.frames import SAMPLE_RATE, WAVEFORM_GRID
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.corpora.utterance import Utterance
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from emotion2vec.model.heads import MeanLinear
 
 
+EXPECTED = "a model that was fine-tuned on labels, such as plus-base, which is downloaded (pip install modelscope)"
+"""What `predict` needs."""
 COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")
 """What a row says beside scores: times in s within the file, and speaker and label as the list gives them."""
 
@@ -46,7 +49,7 @@ COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "la
 def predict(
     source: AnySources,
     *,
-    model: str | Path | Emotion2vec,
+    model: str | Path | Emotion2vec = DEFAULT_MODEL,
     output: Path | None = None,
     progress: bool = False,
     **options: Any,
@@ -55,7 +58,7 @@ def predict(
 
     Args:
         source: see `read_sources`.
-        model: a model with a head, or what `load_model` takes.
+        model: a model with a head, or what `load_model` takes; by default the one that ships with the package.
         output: `.jsonl` or `.csv` file; None for JSON lines on stdout.
         progress: show a progress bar if stderr is a terminal.
         options: see `PredictOptions`: `window` (in s, rounded to a multiple of 20 ms; None scores whole utterances),
@@ -92,8 +95,8 @@ def run(
     with local_executor(model, BatchOptions(**vars(options.compute)), workload) as executor:
         head = executor.model.head
         if head is None:
-            name = f"{model}: this model" if isinstance(model, str | Path) else "this model"
-            raise ConfigError(f"{name} has no head, expected a fine-tuned one for predict")
+            name = f"model {model}" if isinstance(model, str | Path) else "the model"
+            raise ConfigError(f"{name} has no head, expected {EXPECTED}")
         encoder = Encoder(
             executor.model, choice, precision=executor.precision, chunking=Chunking(), graph=executor.graph
         )
