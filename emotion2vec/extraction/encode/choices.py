@@ -9,14 +9,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import ArraySpec, Layout
-from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.settings import option
+
+if TYPE_CHECKING:
+    from emotion2vec.model.speech import EncoderConfig
 
 GRANULARITIES = ("frame", "utterance", "both")
 OUTPUTS = ("block", "ffn")
@@ -181,7 +183,7 @@ def _read_weights(path: Path) -> np.ndarray:
     return (weights / weights.sum()).astype(np.float32)
 
 
-def layout_of(choice: FeatureChoice, config: Emotion2vecConfig) -> tuple[Layout, LayerChoice]:
+def layout_of(choice: FeatureChoice, config: EncoderConfig) -> tuple[Layout, LayerChoice]:
     """What the arrays of a job look like for a model, and the blocks that they come from.
 
     Raises:
