@@ -15,7 +15,7 @@ import numpy as np
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import ArraySpec, Layout
-from emotion2vec.model.speech import EncoderConfig
+from emotion2vec.model.config import EncoderConfig
 from emotion2vec.settings import option
 
 GRANULARITIES = ("frame", "utterance", "both")
