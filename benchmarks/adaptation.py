@@ -99,6 +99,12 @@ def right(scores: np.ndarray, classes: np.ndarray, labels: np.ndarray) -> tuple[
     return 100 * hits.mean(), 100 * float(np.mean([hits[labels == one].mean() for one in np.unique(labels)]))
 
 
+def wrote(pairs: list[tuple[float, float]]) -> str:
+    """Means of WA and UA."""
+    accuracy, recall = np.mean(pairs, axis=0)
+    return f"{accuracy:.1f}, {recall:.1f}"
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -131,9 +137,9 @@ def main() -> None:
                     for way, answer in ways.items():
                         found[kind, shown, way].append(right(answer, names, truth))
                         if shown == "all" and kind != "skewed":
-                            print(f"{name}, {kind}, {way}: WA, UA", "%.1f, %.1f" % found[kind, shown, way][-1])
+                            print(f"{name}, {kind}, {way}: WA, UA {wrote(found[kind, shown, way][-1:])}")
     for (kind, shown, way), pairs in found.items():
-        print(f"{kind}, {shown} clips, {way}: WA, UA", "%.1f, %.1f" % tuple(np.mean(pairs, axis=0)))
+        print(f"{kind}, {shown} clips, {way}: WA, UA {wrote(pairs)}")
 
 
 if __name__ == "__main__":
