@@ -28,11 +28,11 @@ CHANGED = "found otherwise than they were named"
 
 
 def find_config(name: str, kind: str = "pretrain") -> Path:
-    """The shipped configuration of that name, or a path as it is."""
+    """The shipped configuration of that name, such as `tiny` or `pretrain/tiny`, or a path as it is."""
     from emotion2vec.assets import asset_folder
 
     shipped = {file.stem: file for file in sorted((asset_folder("configs") / kind).glob("*.yaml"))}
-    path = shipped.get(name, Path(name))
+    path = shipped.get(name.removeprefix(f"{kind}/"), Path(name))
     if path == Path(path.stem) and not path.exists():  # neither a folder nor a suffix: meant as a name
         raise ConfigError(f"config is {name!r}, expected a YAML file or one of {', '.join(shipped)}")
     return path
