@@ -70,7 +70,7 @@ class Objective(ABC, Generic[Output, Sums]):
 
     name: ClassVar[str]
     shown: ClassVar[Mapping[str, str]] = {"loss": "loss {:.3f}"}
-    validated: ClassVar[tuple[str, ...]] = ("loss",)
+    validated: tuple[str, ...] = ("loss",)
     counted: ClassVar[tuple[str, ...]]
     crop_step: int = 1
     clean: bool | None = None

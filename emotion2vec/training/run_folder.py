@@ -291,10 +291,10 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 def _fixed_values(config: TrainingConfig) -> dict[str, Any]:
     """Settings that decide what is computed, by dotted name."""
-    return {
-        f"{section}.{key}": value
-        for section, values in to_dict(config).items()
-        if section not in _FREE_SECTIONS
-        for key, value in values.items()
-        if f"{section}.{key}" not in _FREE_KEYS
-    }
+    found: dict[str, Any] = {}
+    for section, values in to_dict(config).items():
+        if not isinstance(values, dict):
+            found[section] = values
+        elif section not in _FREE_SECTIONS:
+            found |= {f"{section}.{key}": value for key, value in values.items()}
+    return {key: value for key, value in found.items() if key not in _FREE_KEYS}
