@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from emotion2vec.audio.frames import KERNELS, SAMPLE_RATE, STRIDES, FrameGrid
 from emotion2vec.errors import ConfigError
@@ -13,6 +13,44 @@ from emotion2vec.settings import build, check_ranges, fault_list, option
 FRONTENDS = ("waveform", "logmel")
 POSITIONS = ("convolution", "sinusoid")
 NORMS = ("post", "pre")
+HEADS = ("mean", "two", "layers", "mlp", "attention", "gru")
+POOLINGS = ("mean", "mean+std")
+
+
+class EncoderConfig(Protocol):
+    """What is read of an encoder's dimensions, whatever kind it is."""
+
+    @property
+    def width(self) -> int:
+        """Channels D of a frame."""
+
+    @property
+    def prenet_depth(self) -> int:
+        """Blocks that are never targets of pretraining, at the bottom."""
+
+    @property
+    def depth(self) -> int:
+        """All other blocks."""
+
+    @property
+    def tokens(self) -> int:
+        """Utterance tokens N."""
+
+    @property
+    def grid(self) -> FrameGrid:
+        """Where the frames lie over the samples."""
+
+    @property
+    def max_frames(self) -> int:
+        """Frames that the network knows to handle at once; 0 for any number."""
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest audio that the network knows to handle at once, in s; 0 for any length."""
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether utterances are brought to zero mean and unit variance before the network sees them."""
 
 
 @dataclass(kw_only=True)
@@ -61,6 +99,17 @@ class Emotion2vecConfig:
 
 
 @dataclass(kw_only=True)
+class HeadConfig:
+    """Which head stands on an encoder; what a model folder says of it. Its width, layers and labels are the model's."""
+
+    kind: str = option("mean", "how frames become scores", choices=HEADS)
+    pooling: str = option(
+        "mean", "what kinds mean, two and layers read: the mean over time, or mean+std", choices=POOLINGS
+    )
+    hidden: int = option(256, "inner width, of kinds that have one", ge=1)
+
+
+@dataclass(kw_only=True)
 class DecoderConfig:
     """Convolutional decoder that predicts the targets at masked frames."""
 
@@ -81,6 +130,20 @@ def model_config(values: Mapping[str, Any], source: str) -> Emotion2vecConfig:
     faults: list[str] = []
     config: Emotion2vecConfig = build(Emotion2vecConfig, dict(values), faults)
     faults += check_ranges(config) + check_model(config, "")
+    if faults:
+        raise ConfigError(fault_list(source, faults))
+    return config
+
+
+def head_config(values: Mapping[str, Any], source: str) -> HeadConfig:
+    """Build and check a head's configuration from a checkpoint's plain mapping; `source` is for messages.
+
+    Raises:
+        ConfigError: all faults at once.
+    """
+    faults: list[str] = []
+    config: HeadConfig = build(HeadConfig, dict(values), faults)
+    faults += check_ranges(config)
     if faults:
         raise ConfigError(fault_list(source, faults))
     return config
