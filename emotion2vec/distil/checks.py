@@ -12,6 +12,7 @@ from emotion2vec.checkpoint.source import Source
 from emotion2vec.distil.config import DistilConfig, check_config, from_teacher, student_depth
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.training.config import load
+from emotion2vec.training.warm_start import differing_dimensions
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> DistilConfig:
@@ -52,6 +53,9 @@ def teacher_faults(config: DistilConfig, source: Source) -> list[str]:
             f"init.from_teacher is on and the student has {student_depth(config)} blocks, expected at most {depth}, "
             f"those of teacher {config.teacher}"
         )
+    if from_teacher(config) and (differences := differing_dimensions(theirs, config.model)):
+        shown = "; ".join(differences)
+        faults.append(f"the student starts from teacher {config.teacher}, whose dimensions differ: {shown}")
     if config.loss.soft and not source.labels:
         faults.append(f"loss.soft is {config.loss.soft:g}, but teacher {config.teacher} has no head; expected one")
     return faults + _grid_faults(config, theirs.grid) + _length_faults(config, theirs.max_frames, theirs.grid)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from emotion2vec.data.config import MOVING
 from emotion2vec.model.config import Emotion2vecConfig, check_model
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -16,9 +17,6 @@ from emotion2vec.training.config import InitConfig, TrainingConfig
 
 FRAMES = ("all", "input", "middle")
 """Frames that a term of the loss counts: all, or those that are masked at the input or in the middle."""
-
-MOVING = ("augment.speed_prob",)
-"""Distortions after which a frame is no longer where it was in the clean clip."""
 
 
 @dataclass(kw_only=True)
@@ -129,9 +127,9 @@ def check_config(config: DistilConfig) -> list[str]:
         faults.append("teacher is empty, expected a model to learn from, such as teacher=hf:openai/whisper-base")
     faults += _check_terms(config)
     faults += [
-        f"{name} is {value:g}, expected 0: the teacher hears the clean clip, frame by frame beside the distorted one"
+        f"augment.{name}_prob is {value:g}, expected 0: it moves sounds away from where the teacher hears them"
         for name in MOVING
-        if (value := getattr(config.augment, name.partition(".")[2]))
+        if (value := getattr(config.augment, f"{name}_prob"))
     ]
     if config.mask.moderate > config.mask.loud:
         faults.append(f"mask.moderate is {config.mask.moderate:g}, expected at most mask.loud ({config.mask.loud:g})")

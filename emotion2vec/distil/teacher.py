@@ -68,9 +68,7 @@ class Teacher:
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype if mixed else None, enabled=mixed):
             encoded = self.model(waveforms, padding)
-            scores = None
-            if self.labels and self.model.head is not None:
-                scores = self.model.head(encoded.frames, encoded.padding)[:, self._used()].float()  # (B, K)
+            scores = self.model.scores(encoded)[:, self._used()].float() if self.labels else None  # (B, K)
         return Taught(torch.stack([encoded.layers[layer - 1] for layer in self.layers]).float(), scores)
 
     def _used(self) -> list[int]:

@@ -18,7 +18,6 @@ from emotion2vec.errors import CheckpointError
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
 
-# Dimensions that weights of the same shapes may be used with, and mean something else.
 _SAME = ("frontend", "mels", "kernels", "strides", "norm", "positions", "heads")
 _BLOCK = re.compile(r"backbone\.(prenet|blocks)\.(\d+)\.(.+)")
 
@@ -91,7 +90,9 @@ def take_weights(
         CheckpointError: the file cannot be read, means other dimensions, or shares less than `min_share`.
     """
     source = read_source(origin.name)
-    _check_dimensions(origin, source.config, student.config)
+    if differences := differing_dimensions(source.config, student.config):
+        shown = "\n".join(f"  {line}" for line in differences)
+        raise CheckpointError(f"{origin.setting} is {origin.name}, whose dimensions differ:\n{shown}")
     offered = _renumbered(source.weights(origin.use), source.config, student.config, origin.blocks)
     taken, differing = _take(student, offered)
     numbers = {name: value.numel() for name, value in student.state_dict().items()}
@@ -122,14 +123,14 @@ def take_weights(
     return result
 
 
-def _check_dimensions(origin: Origin, there: Emotion2vecConfig, here: Emotion2vecConfig) -> None:
-    differing = [
-        f"  model.{key} is {getattr(there, key)} there and {getattr(here, key)} here"
-        for key in _SAME
+def differing_dimensions(there: Emotion2vecConfig, here: Emotion2vecConfig) -> list[str]:
+    """Dimensions that weights of the same shapes may be used with, and mean something else, as they differ."""
+    same = [name for name in _SAME if name != "mels" or "logmel" in (there.frontend, here.frontend)]
+    return [
+        f"model.{key} is {getattr(there, key)} there and {getattr(here, key)} here"
+        for key in same
         if getattr(there, key) != getattr(here, key)
     ]
-    if differing:
-        raise CheckpointError(f"{origin.setting} is {origin.name}, whose dimensions differ:\n" + "\n".join(differing))
 
 
 def _renumbered(

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from networks import TINY
 
+from emotion2vec.audio.frames import KERNELS, STRIDES
 from emotion2vec.checkpoint.native import save_model
 from emotion2vec.distil.checks import load_config
 from emotion2vec.distil.config import DistilConfig
@@ -15,7 +16,7 @@ from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.settings import build
 
-LOGMEL = {
+LOGMEL: dict[str, object] = {
     "frontend": "logmel",
     "mels": 10,
     "kernels": [3, 3],
@@ -26,9 +27,11 @@ LOGMEL = {
     "prenet_depth": 0,
     "depth": 3,
 }
-WAVEFORM = {"frontend": "waveform", "prenet_depth": 1, "depth": 3, "position_groups": 4, "tokens": 2}
-SMALL = {"channels": 16, "width": 24, "heads": 4, "ffn_width": 32, "dropout": 0.0, "attention_dropout": 0.0}
-SMALL |= {"layerdrop": 0.0}
+WAVEFORM: dict[str, object] = {"frontend": "waveform", "kernels": list(KERNELS), "strides": list(STRIDES)}
+WAVEFORM |= {"norm": "post", "positions": "convolution", "position_groups": 4, "tokens": 2}
+WAVEFORM |= {"prenet_depth": 1, "depth": 2}
+SMALL: dict[str, object] = {"channels": 16, "width": 24, "heads": 4, "ffn_width": 32, "final_norm": False}
+SMALL |= {"max_frames": 0, "dropout": 0.0, "attention_dropout": 0.0, "layerdrop": 0.0}
 
 STUDENT = [f"model.{key}={value}".replace(" ", "") for key, value in {**SMALL, **LOGMEL, "width": 16}.items()]
 """A student on mel frames, unlike all teachers in its width."""
