@@ -6,6 +6,7 @@ S: samples. T: frames of 10 ms. F: frequency bins. M: mel bands.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -48,15 +49,24 @@ def mfcc(waveform: np.ndarray) -> np.ndarray:
     return (log_mel(waveform) @ _dct_basis().T).astype(np.float32)  # (T, MFCC_COUNT)
 
 
+def to_mel(hertz: np.ndarray | float) -> Any:
+    """The mel scale, 2595 · log10(1 + f / 700) (O'Shaughnessy, as in HTK)."""
+    return 2595 * np.log10(1 + hertz / 700)
+
+
+def from_mel(mel: np.ndarray | float) -> Any:
+    """Frequencies in Hz of points of the mel scale."""
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
 @cache
 def mel_filters(bands: int = MEL_BANDS, fft_size: int = FFT_SIZE, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Triangles of height 1, equally wide on the mel scale 2595 · log10(1 + f / 700) (O'Shaughnessy, as in HTK).
+    """Triangles of height 1, equally wide on the mel scale.
 
     Returns:
         (M, F) float64 weights on power spectra of `fft_size`.
     """
-    top = 2595 * np.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # (M + 2,) in Hz
+    edges = from_mel(np.linspace(0, to_mel(sample_rate / 2), bands + 2))  # (M + 2,) in Hz
     low, center, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]  # (M, 1)
     frequencies = np.fft.rfftfreq(fft_size, 1 / sample_rate)  # (F,)
     rising, falling = (frequencies - low) / (center - low), (high - frequencies) / (high - center)

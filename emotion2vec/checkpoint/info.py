@@ -31,8 +31,6 @@ PARTS = {
     "backbone.prenet": "prenet",
     "backbone.blocks": "blocks",
     "backbone.final_norm": "blocks",
-    "head.weight": "head",
-    "head.bias": "head",
 }
 FORMATS = {
     "native": f"emotion2vec {FORMAT_VERSION}",
@@ -100,12 +98,8 @@ def describe_model(source: str | Path) -> ModelFacts:
         CheckpointError: as `load_model`.
         ConfigError: as `load_model`.
     """
-    from emotion2vec.model.encoder import Emotion2vec
-    from emotion2vec.model.shapes import shapes_alone
-
     found = read_source(source)
-    with shapes_alone():
-        check_weights(Emotion2vec(found.config, found.labels), found.student, str(found.path))
+    check_weights(found.shapes(), found.student, str(found.path))
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in found.student.values()})
     return ModelFacts(
         source=full_name(str(source)),
@@ -134,5 +128,5 @@ def parameters(weights: Mapping[str, Tensor]) -> dict[str, int]:
     """Count the parameters of every part, and `total`."""
     counts: Counter[str] = Counter()
     for name, value in weights.items():
-        counts[PARTS[".".join(name.split(".")[:2])]] += value.numel()
+        counts["head" if name.startswith("head.") else PARTS[".".join(name.split(".")[:2])]] += value.numel()
     return {**counts, "total": counts.total()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.weights import decoder_dimensions
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.files import complete_folder
-from emotion2vec.model.config import Emotion2vecConfig, model_config
+from emotion2vec.model.config import Emotion2vecConfig, HeadConfig, head_config, model_config
 from emotion2vec.settings import to_dict
 from emotion2vec.version import __version__
 
@@ -45,6 +45,7 @@ def read_native(folder: Path) -> Source:
     known, weights = read_description(folder), folder / WEIGHTS_FILE
     tensors, file = map_safetensors(weights)
     source = Source("native", folder, [weights], known.config, tensors, labels=known.labels, release=file.release)
+    source.head = known.head
     source.heard = read_heard(folder)
     training = folder / TRAINING_WEIGHTS_FILE
     if training.is_file():
@@ -93,10 +94,11 @@ def checkpoints(run: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Description:
-    """What `model.json` says: the network's dimensions and, where there is a head, its labels."""
+    """What `model.json` says: the network's dimensions and, where there is a head, its labels and which head it is."""
 
     config: Emotion2vecConfig
     labels: tuple[str, ...] = ()
+    head: HeadConfig = field(default_factory=HeadConfig)
 
 
 def read_description(folder: Path) -> Description:
@@ -124,7 +126,8 @@ def read_description(folder: Path) -> Description:
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise CheckpointError(f"{path}: labels is {labels!r}, expected a list of text")
     try:
-        return Description(model_config(content.get("model") or {}, str(path)), tuple(labels))
+        head = head_config(content.get("head") or {}, f"{path}, head")
+        return Description(model_config(content.get("model") or {}, str(path)), tuple(labels), head)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
 
@@ -144,6 +147,7 @@ def save_model(
     weights: Mapping[str, Tensor],
     *,
     labels: Sequence[str] = (),
+    head: HeadConfig | None = None,
     heard: Heard | None = None,
 ) -> None:
     """Write a model folder.
@@ -153,10 +157,11 @@ def save_model(
         config: the network's dimensions.
         weights: those of `Emotion2vec.state_dict()`, in any float dtype.
         labels: the head's labels in its order; empty without a head.
+        head: which head it is (`Head.config`), where there is one.
         heard: which utterances trained the weights, where that is known.
     """
     tensors = {WEIGHTS_FILE: weights} | ({} if heard is None else {HEARD_FILE: heard_tensors(heard)})
-    write_folder(Path(folder), tensors, {CONFIG_FILE: description(config, labels)})
+    write_folder(Path(folder), tensors, {CONFIG_FILE: description(config, labels, head)})
 
 
 def heard_tensors(heard: Heard) -> dict[str, Tensor]:
@@ -166,15 +171,21 @@ def heard_tensors(heard: Heard) -> dict[str, Tensor]:
     return {name: torch.from_numpy(keys) for name, keys in heard.tensors().items()}
 
 
-def description(config: Emotion2vecConfig, labels: Sequence[str] = ()) -> dict[str, Any]:
-    """What `model.json` holds."""
+def description(
+    config: Emotion2vecConfig, labels: Sequence[str] = (), head: HeadConfig | None = None
+) -> dict[str, Any]:
+    """What `model.json` holds; which head it is only where that is not the usual one."""
     content: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "written_by": f"emotion2vec {__version__}",
         "model": to_dict(config),
     }
-    return content | ({"labels": list(labels)} if labels else {})
+    if labels:
+        content["labels"] = list(labels)
+        if head not in (None, HeadConfig()):
+            content["head"] = to_dict(head)
+    return content
 
 
 def write_folder(

@@ -18,12 +18,12 @@ from emotion2vec.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.speech import SpeechEncoder
 
 USES = ("student", "teacher")
 
 
-def load_model(source: str | Path, *, device: str = "cpu", use: str = "student") -> Emotion2vec:
+def load_model(source: str | Path, *, device: str = "cpu", use: str = "student") -> SpeechEncoder:
     """Load a model in eval mode with float32 weights.
 
     Args:
@@ -41,17 +41,13 @@ def load_model(source: str | Path, *, device: str = "cpu", use: str = "student")
     return build_model(read_source(source), device=device, use=use)
 
 
-def build_model(source: Source, *, device: str = "cpu", use: str = "student") -> Emotion2vec:
+def build_model(source: Source, *, device: str = "cpu", use: str = "student") -> SpeechEncoder:
     """Build the network of a source; weight after weight is copied, so that a mapped file is never in memory whole."""
     import torch
 
     from emotion2vec.devices import choose_device
-    from emotion2vec.model.encoder import Emotion2vec
-    from emotion2vec.model.shapes import shapes_alone
 
-    weights = source.weights(use)
-    with shapes_alone():
-        model = Emotion2vec(source.config, source.labels)
+    weights, model = source.weights(use), source.shapes()
     check_weights(model, weights, str(source.path))
     place = choose_device(device)
     copies: dict[str, Tensor] = {}

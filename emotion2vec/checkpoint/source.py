@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig
+from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, HeadConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from emotion2vec.model.speech import SpeechEncoder
 
 
 def keep() -> None:
@@ -35,6 +37,7 @@ class Source:
         decoder: weights of `Decoder`; empty when the checkpoint has none.
         decoder_config: the decoder's dimensions, where they are known.
         labels: the head's labels; empty without a head.
+        head: which head it is, where there is one.
         pickle: whether the weights lie in a pickle.
         left: names in the file that nothing of ours takes.
         notes: what a user should know about how the checkpoint was read.
@@ -52,6 +55,7 @@ class Source:
     decoder: dict[str, Tensor] = field(default_factory=dict)
     decoder_config: DecoderConfig | None = None
     labels: tuple[str, ...] = ()
+    head: HeadConfig = field(default_factory=HeadConfig)
     pickle: bool = False
     left: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -89,6 +93,16 @@ class Source:
             labels=(),
             notes=[*self.notes, note],
         )
+
+    def shapes(self) -> SpeechEncoder:
+        """The network of shapes alone, whose names and shapes the weights must have."""
+        from emotion2vec.model.encoder import Emotion2vec
+        from emotion2vec.model.shapes import shapes_alone
+
+        with shapes_alone():
+            model = Emotion2vec(self.config, self.labels, self.head)
+            model.make_room(self.student)
+        return model
 
     def weights(self, use: str = "student") -> dict[str, Tensor]:
         """The student's weights, or the teacher's with the student's where the teacher has none of its own.

@@ -1,36 +1,57 @@
-"""Augmentation on the fly: speed, reverberation, noise, clipping and gain, drawn anew at every update.
+"""Augmentation on the fly: what is done to an utterance, drawn anew at every update.
 
 S: samples at 16 kHz.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.audio.samples import normalize
+from emotion2vec.data import distortions
+from emotion2vec.data.codecs import transcode
 from emotion2vec.data.config import AugmentConfig
 from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.sources import Source
 from emotion2vec.errors import AudioError
 
-DECAY = 3 * np.log(10)
-"""Exponent of amplitude that falls by 60 dB."""
+Distortion = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""Changes a waveform (S,) by what it draws; its length may change."""
 
 
 class Augmenter:
-    """Distorts utterances in the order in which a room, a microphone and a recorder would.
+    """Distorts utterances in the order in which a voice, a room, a microphone and a line would.
 
-    Speed, reverberation, noise, clipping; then normalization; then gain, which normalization would undo. Every draw
-    comes from the generator that is given, so a key of seed, update and utterance decides all of them.
+    Normalization comes before gain, which it would undo. Every distortion draws from a generator of its own, made of
+    the one that is given: a key of seed, update and utterance decides all of them, and one that is turned on or off
+    leaves the others as they are.
     """
 
     def __init__(self, config: AugmentConfig, noise: Sequence[Source] = (), reverb: Sequence[Source] = ()) -> None:
         self.config = config
         self.noise = noise
         self.reverb = reverb
+
+    def distortions(self) -> list[tuple[float, Distortion]]:
+        """Probability of each, and what it does, in their order; new ones change the draws of those after them."""
+        config = self.config
+        return [
+            (config.speed_prob, self._speed),
+            (config.pitch_prob, self._pitch),
+            (config.stretch_prob, self._tempo),
+            (config.reverse_prob, lambda waveform, rng: distortions.reverse(waveform)),
+            (config.shift_prob, self._shift),
+            (config.reverb_prob, self._reverb),
+            (config.noise_prob, self._noise),
+            (config.clip_prob, lambda waveform, rng: distortions.clip(waveform, rng.uniform(0, config.clip_db))),
+            (config.codec_prob, self._codec),
+            (config.frequency_mask_prob, self._mask_band),
+            (config.time_mask_prob, self._mask_time),
+            (config.gain_prob, self._gain),
+        ]
 
     def heard(self, waveform: np.ndarray, rng: np.random.Generator, *, normalized: bool = True) -> np.ndarray:
         """Augment a whole utterance (S,) and normalize it if asked to; its length changes with its speed.
@@ -39,33 +60,54 @@ class Augmenter:
             AudioError: a noise or impulse response that was drawn cannot be decoded.
             Unreachable: it cannot be read at the moment.
         """
-        config = self.config
-        chosen = rng.random(5) < (
-            config.speed_prob,
-            config.reverb_prob,
-            config.noise_prob,
-            config.clip_prob,
-            config.gain_prob,
-        )
-        if chosen[0]:
-            waveform = change_speed(waveform, rng.uniform(config.speed_low, config.speed_high))
-        if chosen[1]:
-            waveform = reverberate(waveform, self._impulse_response(rng))
-        if chosen[2]:
-            snr = rng.uniform(config.noise_snr_low, config.noise_snr_high)
-            waveform = add_noise(waveform, stretch(_draw(self.noise, rng), waveform.size, rng), snr)
-        if chosen[3]:
-            waveform = clip(waveform, rng.uniform(0, config.clip_db))
+        *before, gain = self.distortions()
+        *draws, last = rng.spawn(len(before) + 1)
+        for (probability, distort), draw in zip(before, draws, strict=True):
+            if draw.random() < probability:
+                waveform = distort(waveform, draw)
         if normalized:
             waveform = normalize(waveform)
-        if chosen[4]:
-            waveform = waveform * np.float32(10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20))
-        return waveform
+        return gain[1](waveform, last) if last.random() < gain[0] else waveform
 
-    def _impulse_response(self, rng: np.random.Generator) -> np.ndarray:
+    def _speed(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return distortions.change_speed(waveform, rng.uniform(self.config.speed_low, self.config.speed_high))
+
+    def _pitch(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        most = self.config.pitch_semitones
+        return distortions.change_pitch(waveform, rng.uniform(-most, most))
+
+    def _tempo(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return distortions.change_tempo(waveform, rng.uniform(self.config.stretch_low, self.config.stretch_high))
+
+    def _shift(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        most = int(self.config.shift_seconds * SAMPLE_RATE)
+        return distortions.shift(waveform, int(rng.integers(-most, most + 1)))
+
+    def _reverb(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.reverb:
-            return _draw(self.reverb, rng)
-        return synthetic_impulse_response(rng.uniform(0.1, self.config.reverb_seconds), rng.uniform(0, 12), rng)
+            return distortions.reverberate(waveform, _draw(self.reverb, rng))
+        seconds, ratio = rng.uniform(0.1, self.config.reverb_seconds), rng.uniform(0, 12)
+        return distortions.reverberate(waveform, distortions.synthetic_impulse_response(seconds, ratio, rng))
+
+    def _noise(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        snr = rng.uniform(self.config.noise_snr_low, self.config.noise_snr_high)
+        noise = distortions.excerpt(_draw(self.noise, rng), waveform.size, rng)
+        return distortions.add_noise(waveform, noise, snr)
+
+    def _codec(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        codec = self.config.codecs[int(rng.integers(len(self.config.codecs)))]
+        return transcode(waveform, codec, rng.uniform(0, self.config.codec_level))
+
+    def _mask_band(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return distortions.mask_band(waveform, *distortions.draw_band(self.config.frequency_mask_share, rng))
+
+    def _mask_time(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        length = int(rng.uniform(0, self.config.time_mask_share) * waveform.size)
+        return distortions.mask_time(waveform, int(rng.integers(waveform.size - length + 1)), length)
+
+    def _gain(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        decibels = rng.uniform(-self.config.gain_db, self.config.gain_db)
+        return waveform * np.float32(10 ** (decibels / 20))
 
 
 def build_augmenter(config: AugmentConfig, *, max_bad_share: float, workers: int) -> Augmenter | None:
@@ -75,68 +117,14 @@ def build_augmenter(config: AugmentConfig, *, max_bad_share: float, workers: int
         ManifestError: a list of noises or impulse responses cannot be used.
         StorageError: prepared ones cannot be reached.
     """
-    probabilities = (config.speed_prob, config.reverb_prob, config.noise_prob, config.clip_prob, config.gain_prob)
-    if not any(probabilities):
-        return None
     noise, reverb = (
         open_corpus(sources, min_samples=MIN_SAMPLES, max_bad_share=max_bad_share, workers=workers).sources
         if sources and wanted
         else []
         for sources, wanted in ((config.noise, config.noise_prob), (config.reverb, config.reverb_prob))
     )
-    return Augmenter(config, noise, reverb)
-
-
-def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
-    """Play (S,) `factor` times as fast, pitch included: (S / factor,)."""
-    import soxr
-
-    return soxr.resample(waveform, factor * SAMPLE_RATE, SAMPLE_RATE, quality="HQ")
-
-
-def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolve (S,) with an impulse response, aligned at its peak and at the same power, by Lhotse: (S,)."""
-    from lhotse.augmentation import ReverbWithImpulseResponse
-
-    transform = ReverbWithImpulseResponse(rir_generator=lambda nsource: response[None])
-    return transform(np.ascontiguousarray(waveform[None]), SAMPLE_RATE)[0]
-
-
-def synthetic_impulse_response(seconds: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Response of a room after Polack's model: noise that decays exponentially, behind a direct sound of 1.
-
-    Args:
-        seconds: reverberation time T60, in which the energy falls by 60 dB.
-        ratio: direct sound to reverberation, in dB of energy.
-        rng: draws the noise.
-    """
-    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    tail = rng.normal(size=time.size) * np.exp(-DECAY * time / seconds)
-    response = tail / np.sqrt(np.sum(tail * tail)) * 10 ** (-ratio / 20)
-    response[0] = 1.0
-    return response.astype(np.float32)
-
-
-def add_noise(waveform: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """Add noise (S,) to speech (S,) at a ratio of energies of `snr` dB, by Lhotse's mixer."""
-    from lhotse.audio.mixer import AudioMixer
-
-    mixer = AudioMixer(waveform[None], SAMPLE_RATE)
-    mixer.add_to_mix(noise[None], snr=snr)
-    return mixer.mixed_mono_audio[0]
-
-
-def clip(waveform: np.ndarray, level: float) -> np.ndarray:
-    """Clip (S,) at `level` dB below its peak."""
-    limit = np.abs(waveform).max() * 10 ** (-level / 20)
-    return np.clip(waveform, -limit, limit)
-
-
-def stretch(samples: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-    """`length` samples from a random place on; what is shorter is repeated from its start."""
-    first = int(rng.integers(samples.size))
-    repeated = np.tile(samples, 1 + (first + length) // samples.size) if first + length > samples.size else samples
-    return repeated[first : first + length]
+    augmenter = Augmenter(config, noise, reverb)
+    return augmenter if any(probability for probability, _ in augmenter.distortions()) else None
 
 
 def _draw(sources: Sequence[Source], rng: np.random.Generator) -> np.ndarray:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.data.codecs import CODECS, lacking
+from emotion2vec.data.distortions import STRETCH_PACKAGE
 from emotion2vec.settings import option
 
 
@@ -47,8 +50,23 @@ class AugmentConfig:
     speed_prob: float = option(0.0, "share of utterances with another speed, pitch included", ge=0, le=1)
     speed_low: float = option(0.9, "lowest factor on the speed", ge=0.5, le=2)
     speed_high: float = option(1.1, "highest factor on the speed", ge=0.5, le=2)
+    pitch_prob: float = option(0.0, "share of utterances with another pitch, of the same duration", ge=0, le=1)
+    pitch_semitones: float = option(2.0, "pitch up or down at most, in semitones", gt=0, le=24)
+    stretch_prob: float = option(0.0, "share of utterances with another tempo, of the same pitch", ge=0, le=1)
+    stretch_low: float = option(0.9, "lowest factor on the tempo", ge=0.5, le=2)
+    stretch_high: float = option(1.1, "highest factor on the tempo", ge=0.5, le=2)
+    reverse_prob: float = option(0.0, "share of utterances that are played backwards", ge=0, le=1)
+    shift_prob: float = option(0.0, "share of utterances that are shifted in time, their ends joined", ge=0, le=1)
+    shift_seconds: float = option(1.0, "shift back or forth at most, in seconds", gt=0)
     clip_prob: float = option(0.0, "share of utterances that are clipped", ge=0, le=1)
     clip_db: float = option(12.0, "clipping level below the peak at most, in dB", ge=0, le=60)
+    codec_prob: float = option(0.0, "share of utterances that are encoded and decoded", ge=0, le=1)
+    codecs: list[str] = option(list(CODECS), f"codecs to draw from: {', '.join(CODECS)}")
+    codec_level: float = option(0.95, "compression of mp3, opus and vorbis at most, 0 being the least", ge=0, le=0.99)
+    frequency_mask_prob: float = option(0.0, "share of utterances with a band taken out", ge=0, le=1)
+    frequency_mask_share: float = option(0.15, "widest band, as a share of the mel scale", gt=0, lt=1)
+    time_mask_prob: float = option(0.0, "share of utterances with a stretch of silence", ge=0, le=1)
+    time_mask_share: float = option(0.1, "longest silence, as a share of the utterance", gt=0, lt=1)
     gain_prob: float = option(0.0, "share of utterances with a gain, after normalization", ge=0, le=1)
     gain_db: float = option(6.0, "gain up or down at most, in dB", ge=0, le=60)
 
@@ -93,12 +111,47 @@ def check_data(data: DataConfig) -> list[str]:
 
 
 def check_augment(augment: AugmentConfig) -> list[str]:
-    """List combinations of distortions that cannot work."""
+    """List combinations of distortions that cannot work, here or anywhere."""
     faults = []
     if augment.noise_prob and not augment.noise:
         faults.append(f"augment.noise_prob is {augment.noise_prob:g} and augment.noise empty, expected a list of noise")
-    for name in ("noise_snr", "speed"):
+    for name in ("noise_snr", "speed", "stretch"):
         low, high = getattr(augment, f"{name}_low"), getattr(augment, f"{name}_high")
         if low > high:
             faults.append(f"augment.{name}_low is {low:g}, expected at most augment.{name}_high ({high:g})")
-    return faults
+    for name in ("pitch", "stretch"):
+        probability = getattr(augment, f"{name}_prob")
+        if probability and find_spec(STRETCH_PACKAGE) is None:
+            needed = "which needs the package python-stretch: pip install 'emotion2vec[stretch]'"
+            faults.append(f"augment.{name}_prob is {probability:g}, {needed}")
+    return faults + _codec_faults(augment)
+
+
+def _codec_faults(augment: AugmentConfig) -> list[str]:
+    """What is wrong with the codecs."""
+    expected = f"expected some of {', '.join(CODECS)}"
+    unknown = [codec for codec in augment.codecs if codec not in CODECS]
+    if unknown:
+        return [f"augment.codecs has {', '.join(unknown)}, {expected}"]
+    if not augment.codec_prob:
+        return []
+    if not augment.codecs:
+        return [f"augment.codec_prob is {augment.codec_prob:g} and augment.codecs empty, {expected}"]
+    return [
+        f"augment.codecs has {codec}, which the libsndfile of this machine cannot encode, expected others"
+        for codec in augment.codecs
+        if lacking(codec)
+    ]
+
+
+def augment_warnings(augment: AugmentConfig) -> list[str]:
+    """What a user should know of distortions that are on: some change what is to be learned."""
+    known = {
+        "stretch": "a faster or slower tempo sounds like another arousal",
+        "reverse": "speech that is played backwards has lost its words and its melody",
+    }
+    return [
+        f"augment.{name}_prob is {probability:g}, which changes the emotion that is heard: {reason}"
+        for name, reason in known.items()
+        if (probability := getattr(augment, f"{name}_prob"))
+    ]

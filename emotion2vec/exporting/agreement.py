@@ -115,7 +115,7 @@ def _expected(model: Emotion2vec, waveform: np.ndarray) -> dict[str, np.ndarray]
     expected: dict[str, Any] = {FRAMES: frames, TOKENS: encoded.tokens[0], "utterance": pooled}
     expected["frame_counts"] = torch.tensor(len(frames))
     if model.head is not None:
-        expected[SCORES] = model.head.probabilities(model.head.of_pooled(pooled.unsqueeze(0)))[0]
+        expected[SCORES] = model.head.probabilities(model.scores(encoded))[0]
     return {name: value.numpy() for name, value in expected.items()}
 
 

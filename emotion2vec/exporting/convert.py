@@ -15,6 +15,7 @@ from emotion2vec.checkpoint.source import Source
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.program import write_graph
 from emotion2vec.files import check_folder_name
+from emotion2vec.model.config import HeadConfig
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ def convert(
         found = replace(found, student=weights, teacher={})
     if keep_layers is not None:
         found = found.cut(keep_layers)
+    if to not in ANY_HEAD and found.labels and found.head != HeadConfig():
+        raise CheckpointError(
+            f"{found.path}: its head is of kind {found.head.kind} (pooling {found.head.pooling}), and {to} holds "
+            f"linear ones on the mean alone; expected to be one of {', '.join(ANY_HEAD)}"
+        )
     return Conversion(target, found.format, to, found.notes + WRITERS[to](found, target))
 
 
@@ -76,18 +82,14 @@ def _check_output(target: Path, to: str) -> None:
 def _check_complete(found: Source) -> None:
     """Refuse weights that do not fit their own dimensions, before anything is written."""
     from emotion2vec.checkpoint.weights import check_weights
-    from emotion2vec.model.encoder import Emotion2vec
-    from emotion2vec.model.shapes import shapes_alone
 
-    with shapes_alone():
-        model = Emotion2vec(found.config, found.labels)
-    check_weights(model, found.student, str(found.path))
+    check_weights(found.shapes(), found.student, str(found.path))
     if bool(found.labels) != any(name.startswith("head.") for name in found.student):
         raise CheckpointError(f"{found.path}: labels without a head, or a head without labels")
 
 
 def _write_native(source: Source, folder: Path) -> list[str]:
-    save_model(folder, source.config, source.student, labels=source.labels, heard=source.heard)
+    save_model(folder, source.config, source.student, labels=source.labels, head=source.head, heard=source.heard)
     left = [part for part, there in (("teacher", source.teacher), ("decoder", source.decoder)) if there]
     return [f"left out, as only pretraining needs it: {' and '.join(left)}"] if left else []
 
@@ -100,3 +102,6 @@ WRITERS: dict[str, Callable[[Source, Path], list[str]]] = {
     "onnx-ready": write_graph,
 }
 """Formats that we write, by name."""
+
+ANY_HEAD = ("native", "onnx-ready")
+"""Those that can hold every kind of head."""

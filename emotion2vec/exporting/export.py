@@ -11,10 +11,11 @@ from pathlib import Path
 
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import ConfigError
+from emotion2vec.exporting.network import exportable
 from emotion2vec.exporting.onnx import INSTALL, missing_packages, write_onnx
 from emotion2vec.exporting.program import write_program
 from emotion2vec.files import check_folder_name, complete_file
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.speech import SpeechEncoder
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 """File endings by format."""
@@ -38,7 +39,7 @@ class Exported:
 
 
 def export(
-    model: str | Path | Emotion2vec, output: str | Path, *, format: str = "onnx", int8: bool = False
+    model: str | Path | SpeechEncoder, output: str | Path, *, format: str = "onnx", int8: bool = False
 ) -> Exported:
     """Export the whole path from 16 kHz samples to features and, with a head, scores, for any batch and length.
 
@@ -63,7 +64,8 @@ def export(
     target = _target(Path(output), format)
     if format == "onnx" and (missing := missing_packages()):
         raise ConfigError(f"format onnx needs {', '.join(missing)}: {INSTALL}")
-    network = load_model(model) if isinstance(model, str | Path) else copy.deepcopy(model).cpu().eval()
+    found = load_model(model) if isinstance(model, str | Path) else model
+    network = exportable(found) if found is not model else copy.deepcopy(exportable(found)).cpu().eval()
     try:
         with complete_file(target) as partial:
             agreement = write_onnx(network, partial, int8=int8) if format == "onnx" else write_program(network, partial)

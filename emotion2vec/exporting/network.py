@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.audio.samples import NORMALIZE_EPS
+from emotion2vec.errors import CheckpointError
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer
 from emotion2vec.model.heads import masked_mean
 from emotion2vec.model.logmel import MelFrontend
+from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.version import __version__
 
 INPUTS = ("waveforms", "lengths")
@@ -25,6 +27,8 @@ FRAMES = "frames"
 TOKENS = "tokens"
 FEATURES = (FRAMES, "utterance", "frame_counts")
 SCORES = "scores"
+WITHOUT_GRAPH = ("gru",)
+"""Kinds of heads whose loop over the frames of each utterance the tracer cannot follow."""
 
 
 class NetworkPath(nn.Module):
@@ -53,17 +57,17 @@ class NetworkPath(nn.Module):
         Returns:
             Frames (B, T, D), zero in the padding, and with utterance tokens what stands at them (B, N, D).
         """
-        frames, tokens, _, _ = self._encode(waveforms, lengths)
+        layers, tokens, hidden, _ = self._encode(waveforms, lengths)
+        frames = layers[-1].masked_fill(hidden.unsqueeze(2), 0.0)
         return (frames, tokens) if self.model.config.tokens else (frames,)
 
-    def _encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Encode normalized waveforms (B, S) to frames (B, T, D), tokens (B, N, D), padding (B, T) and counts (B,)."""
+    def _encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        """Encode waveforms (B, S) to layers (B, T, D), tokens (B, N, D), padding (B, T) and frame counts (B,)."""
         local = self.model.frontend.project(self._cnn(waveforms, lengths))  # (B, T, D)
         counts = self.model.frame_counts(lengths)  # (B,)
         hidden = torch.arange(local.shape[1], device=local.device) >= counts.unsqueeze(1)  # (B, T)
-        x = self.model.backbone(local, padding=hidden).x  # (B, N+T, D)
-        tokens = self.model.config.tokens
-        return x[:, tokens:].masked_fill(hidden.unsqueeze(2), 0.0), x[:, :tokens], hidden, counts
+        out, tokens = self.model.backbone(local, padding=hidden), self.model.config.tokens
+        return [layer[:, tokens:] for layer in out.layers], out.x[:, :tokens], hidden, counts
 
     def _cnn(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Run the CNN: (B, S) samples, of so many (B,) each, to (B, T, C)."""
@@ -99,11 +103,13 @@ class WholePath(NetworkPath):
         if self.model.config.normalizes:
             padding = torch.arange(waveforms.shape[1], device=waveforms.device) >= lengths.unsqueeze(1)  # (B, S)
             waveforms = _normalized(waveforms, padding, lengths)
-        frames, _, hidden, counts = self._encode(waveforms, lengths)
+        layers, _, hidden, counts = self._encode(waveforms, lengths)
+        frames, head = layers[-1].masked_fill(hidden.unsqueeze(2), 0.0), self.model.head
         utterance = masked_mean(frames, hidden)  # (B, D)
-        if self.model.head is None:
+        if head is None:
             return frames, utterance, counts
-        return frames, utterance, counts, self.model.head.probabilities(self.model.head.of_pooled(utterance))
+        scores = head(torch.stack(layers, dim=1) if head.reads_layers else frames, hidden)  # (B, C)
+        return frames, utterance, counts, head.probabilities(scores)
 
 
 def _normalized(waveforms: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
@@ -113,6 +119,19 @@ def _normalized(waveforms: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
     centered = (samples - samples.sum(dim=1, keepdim=True) / count).masked_fill(padding, 0.0)
     variance = (centered * centered).sum(dim=1, keepdim=True) / count  # (B, 1)
     return (centered / torch.sqrt(variance + NORMALIZE_EPS)).float()
+
+
+def exportable(model: SpeechEncoder) -> Emotion2vec:
+    """The model as one that a graph can be made of.
+
+    Raises:
+        CheckpointError: it is not ours, or has a head that graphs cannot hold.
+    """
+    if not isinstance(model, Emotion2vec):
+        raise CheckpointError(f"the model is a {type(model).__name__}, expected one of ours: only these become graphs")
+    if model.head is not None and model.head.config.kind in WITHOUT_GRAPH:
+        raise CheckpointError(f"the model's head is of kind {model.head.config.kind}, which graphs cannot hold")
+    return model
 
 
 def trace(model: Emotion2vec, kind: type[NetworkPath] = WholePath) -> torch.export.ExportedProgram:

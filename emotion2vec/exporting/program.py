@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from emotion2vec.checkpoint.opening import build_model
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.exporting.agreement import Agreement, Graph, check
-from emotion2vec.exporting.network import WholePath, facts, shortest_waveforms, trace
+from emotion2vec.exporting.network import WholePath, exportable, facts, shortest_waveforms, trace
 from emotion2vec.files import complete_folder
 from emotion2vec.model.encoder import Emotion2vec
 
@@ -37,7 +37,7 @@ def write_graph(source: Source, folder: Path) -> list[str]:
         What a user should know about it.
     """
     with complete_folder(folder) as partial:
-        write_program(build_model(source), partial / "model.pt2")
+        write_program(exportable(build_model(source)), partial / "model.pt2")
     return ["`emotion2vec export` writes the same graph, also as ONNX"]
 
 

@@ -26,8 +26,8 @@ from emotion2vec.extraction.encode.ready import ready_model
 from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.extraction.options import BatchOptions, MemoryOptions, check_options
 from emotion2vec.extraction.sources.decoding import AudioFault, Undecoded
-from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
+from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def extract_features(
     sample_rate: int | None = ...,
     *,
     sampling_rate: int | None = ...,
-    model: str | Path | Emotion2vec = ...,
+    model: str | Path | SpeechEncoder = ...,
     **options: Any,
 ) -> list[Features]: ...
 
@@ -56,7 +56,7 @@ def extract_features(
     sample_rate: int | None = ...,
     *,
     sampling_rate: int | None = ...,
-    model: str | Path | Emotion2vec = ...,
+    model: str | Path | SpeechEncoder = ...,
     **options: Any,
 ) -> Features: ...
 
@@ -66,7 +66,7 @@ def extract_features(
     sample_rate: int | None = None,
     *,
     sampling_rate: int | None = None,
-    model: str | Path | Emotion2vec = "tiny",
+    model: str | Path | SpeechEncoder = "tiny",
     **options: Any,
 ) -> Features | list[Features]:
     """Extract the features of one clip, or of a list of clips in batches.

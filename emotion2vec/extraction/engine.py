@@ -24,13 +24,13 @@ from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.executor import Executor
-    from emotion2vec.model.encoder import Emotion2vec
+    from emotion2vec.model.speech import SpeechEncoder
 
 
 def extract(
     source: AnySources,
     *,
-    model: str | Path | Emotion2vec,
+    model: str | Path | SpeechEncoder,
     output: str | Path,
     progress: bool | ProgressCallback = False,
     **options: Any,
@@ -61,7 +61,7 @@ def extract(
 
 def run(
     source: AnySources,
-    model: str | Path | Emotion2vec,
+    model: str | Path | SpeechEncoder,
     output: str | Path,
     options: ExtractOptions,
     *,

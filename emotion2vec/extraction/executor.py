@@ -19,14 +19,14 @@ from emotion2vec.extraction.pipeline import Sink, encode_and_write
 from emotion2vec.extraction.run import ExtractionReport, Outcome
 from emotion2vec.extraction.sources.decoding import Undecoded
 from emotion2vec.extraction.writers.outputs import Outputs
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.speech import SpeechEncoder
 
 
 class Executor(Protocol):
     """Carries a job out."""
 
     @property
-    def model(self) -> Emotion2vec:
+    def model(self) -> SpeechEncoder:
         """Tells the dimensions and the weights; it computes on this machine only if the job runs here."""
 
     @property
@@ -47,7 +47,7 @@ class Executor(Protocol):
 class LocalExecutor:
     """Threads that decode, the model, and a thread that writes."""
 
-    model: Emotion2vec
+    model: SpeechEncoder
     precision: str
     graph: GraphNetwork | None
     batch_seconds: float | None = None
@@ -71,7 +71,7 @@ class LocalExecutor:
 
 @contextmanager
 def local_executor(
-    model: str | Path | Emotion2vec, options: BatchOptions, workload: Workload
+    model: str | Path | SpeechEncoder, options: BatchOptions, workload: Workload
 ) -> Iterator[LocalExecutor]:
     """Load or borrow a model for a job on this machine; see `ready_model`."""
     with ready_model(model, options.device, options.precision, backend=options.backend, workload=workload) as ready:
@@ -79,7 +79,7 @@ def local_executor(
 
 
 def executor_for(
-    model: str | Path | Emotion2vec, options: ExecutorOptions, workload: Workload
+    model: str | Path | SpeechEncoder, options: ExecutorOptions, workload: Workload
 ) -> AbstractContextManager[Executor]:
     """The executor that the options name.
 

@@ -2,7 +2,7 @@
 
 What needs torch is imported when options and sources are known to be right, as in `engine`.
 
-T: frames. W: windows. C: labels. D: model width.
+T: frames. W: windows. C: labels. D: model width. L: layers. P: channels of what is pooled over time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotion2vec.audio.frames import SAMPLE_RATE, WAVEFORM_GRID
+from emotion2vec.audio.frames import SAMPLE_RATE, WAVEFORM_GRID, FrameGrid
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
@@ -35,8 +35,10 @@ from emotion2vec.files import check_folder_name, complete_file
 from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
-    from emotion2vec.model.encoder import Emotion2vec
-    from emotion2vec.model.heads import MeanLinear
+    from torch import Tensor
+
+    from emotion2vec.model.heads import Head
+    from emotion2vec.model.speech import SpeechEncoder
 
 
 COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")
@@ -46,7 +48,7 @@ COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "la
 def predict(
     source: AnySources,
     *,
-    model: str | Path | Emotion2vec,
+    model: str | Path | SpeechEncoder,
     output: Path | None = None,
     progress: bool = False,
     **options: Any,
@@ -71,7 +73,7 @@ def predict(
 
 def run(
     source: AnySources,
-    model: str | Path | Emotion2vec,
+    model: str | Path | SpeechEncoder,
     output: Path | None,
     options: PredictOptions,
     *,
@@ -83,22 +85,29 @@ def run(
         check_folder_name(options.plot, "plot", "a picture for each input")
     found = read_sources(source, **vars(options.sources))
 
+    from emotion2vec.checkpoint import load_model
+    from emotion2vec.devices import choose_device
     from emotion2vec.extraction.encode.encoder import Encoder
+    from emotion2vec.extraction.encode.ready import check_model
     from emotion2vec.extraction.executor import local_executor, report_of
 
-    step = None if options.window is None else _frames_of(options.window)
-    choice = FeatureChoice(granularity="frame" if step else "utterance", downsample=step or 1)
+    check_model(model)
+    name, batching = model, BatchOptions(**vars(options.compute))
+    if isinstance(model, str | Path):
+        model = load_model(model, device=str(choose_device(batching.device)))
+    if model.head is None:
+        this = f"{name}: this" if isinstance(name, str | Path) else "this"
+        raise ConfigError(f"{this} model has no head, expected a fine-tuned one for predict")
+    step = None if options.window is None else max(1, _frames_of(options.window, model.config.grid))
+    choice = _read_by(model.head, model.config.width, step)
     workload = Workload.of(choice, [item.duration for item in found.utterances])
-    with local_executor(model, BatchOptions(**vars(options.compute)), workload) as executor:
-        head = executor.model.head
-        if head is None:
-            name = f"{model}: this model" if isinstance(model, str | Path) else "this model"
-            raise ConfigError(f"{name} has no head, expected a fine-tuned one for predict")
+    with local_executor(model, batching, workload) as executor:
+        scorer = Scorer(executor.model, choice, step)
         encoder = Encoder(
             executor.model, choice, precision=executor.precision, chunking=Chunking(), graph=executor.graph
         )
         with _open(output) as stream:
-            scores = Scores(head, stream, output.suffix.lower() if output else ".jsonl", step, options.plot)
+            scores = Scores(scorer, stream, output.suffix.lower() if output else ".jsonl", options.plot)
             job = Job(report_of(executor))
             job.begin(found)
             with progress_bar(len(found.utterances)) if progress else nullcontext() as callback:
@@ -109,7 +118,7 @@ def run(
 def _faults(options: PredictOptions, output: Path | None) -> list[str]:
     """What is wrong with the options, whatever the model and the sources."""
     faults, window, plot = options.compute.faults(), options.window, options.plot
-    if window is not None and not (math.isfinite(window) and _frames_of(window) >= 1):
+    if window is not None and not (math.isfinite(window) and _frames_of(window, WAVEFORM_GRID) >= 1):
         faults.append(f"window is {window!r}, expected at least 0.02 s")
     if plot is not None and window is None:
         faults.append("plot needs a window, such as --window 1")
@@ -120,39 +129,89 @@ def _faults(options: PredictOptions, output: Path | None) -> list[str]:
     return faults
 
 
-def _frames_of(window: float) -> int:
+def _frames_of(window: float, grid: FrameGrid) -> int:
     """Frames in a window of so many s."""
-    return round(window * SAMPLE_RATE / WAVEFORM_GRID.stride)
+    return round(window * SAMPLE_RATE / grid.stride)
+
+
+def _read_by(head: Head, width: int, step: int | None) -> FeatureChoice:
+    """The features that a head reads: pooled on the way where that is all it asks for, else frames.
+
+    Args:
+        head: whose features they are.
+        width: channels D of a frame.
+        step: frames of a window; None for whole utterances.
+    """
+    from emotion2vec.model.heads import PooledHead
+
+    layers = "all" if head.reads_layers else "last"
+    if not isinstance(head, PooledHead) or (step and head.width != width):
+        return FeatureChoice(layers=layers)
+    if step:
+        return FeatureChoice(layers=layers, downsample=step)
+    return FeatureChoice(granularity="utterance", layers=layers, pooling="mean" if head.width == width else "mean+std")
+
+
+class Scorer:
+    """A model's head on features as `_read_by` chose them.
+
+    Attributes:
+        head: the head.
+        seconds: length of a window in s; None for whole utterances.
+    """
+
+    def __init__(self, model: SpeechEncoder, choice: FeatureChoice, step: int | None):
+        assert model.head is not None
+        self.head = model.head
+        self.seconds = None if step is None else step * model.config.grid.stride / SAMPLE_RATE
+        self._device = model.device
+        self._pooled = choice.granularity == "utterance" or choice.downsample > 1
+        self._step = step
+
+    def __call__(self, features: np.ndarray) -> list[dict[str, float]]:
+        """Probabilities by label of each window, or of the utterance: from ([L,] T, D), ([L,] W, P) or ([L,] P)."""
+        import torch
+
+        read = torch.from_numpy(features).to(self._device)
+        with torch.inference_mode():
+            return self.head.by_label(self._of_pooled(read) if self._pooled else self._of_frames(read))
+
+    def _of_pooled(self, read: Tensor) -> Tensor:
+        """Scores (W, C) of windows ([L,] W, P), or (1, C) of an utterance ([L,] P)."""
+        rows = read.unsqueeze(0) if self._step is None else read.movedim(-2, 0)  # (W, [L,] P)
+        scores: Tensor = self.head.of_pooled(rows)  # type: ignore[operator]
+        return scores
+
+    def _of_frames(self, read: Tensor) -> Tensor:
+        """Scores (W, C) of windows of frames ([L,] T, D)."""
+        import torch
+
+        windows = read.split(self._step or read.shape[-2], dim=-2)
+        return torch.cat([self.head(window.unsqueeze(0)) for window in windows])
 
 
 class Scores:
     """Takes the features of each item, see `pipeline.Sink`, and writes rows of what a head makes of them.
 
     Args:
-        head: scores vectors.
+        scorer: makes scores of features.
         stream: takes the rows.
         suffix: `.jsonl` or `.csv`.
-        step: frames of a window; None where features are those of whole utterances.
         plot: folder for a picture of each item's scores over time.
     """
 
     in_order = True
 
-    def __init__(self, head: MeanLinear, stream: IO[str], suffix: str, step: int | None, plot: Path | None):
-        self._head = head
-        self._step = step
+    def __init__(self, scorer: Scorer, stream: IO[str], suffix: str, plot: Path | None):
+        self._scorer = scorer
         self._plot = plot
-        self._labels = head.used_labels
+        self._labels = scorer.head.used_labels
         self._row = _ROWS[suffix](stream, self._labels)
 
     def write(self, item: Utterance, encoded: EncodedAudio) -> None:
-        """Score an utterance (D,), or windows (W, D), and write a row for each."""
-        import torch
-
+        """Score an utterance, or its windows, and write a row for each."""
         (array,) = encoded.features.values()
-        pooled = torch.from_numpy(np.atleast_2d(array.whole())).to(self._head.weight.device)  # (1 or W, D)
-        with torch.inference_mode():
-            scores = self._head.by_label(self._head.of_pooled(pooled))
+        scores = self._scorer(array.whole())
         begin = item.start or 0.0
         facts: dict[str, Any] = {"id": item.id, "file": str(item.audio)}
         known = {"speaker": item.speaker, "given_label": item.label}
@@ -160,7 +219,7 @@ class Scores:
         for number, row in enumerate(scores):
             start, end = edges[number], edges[number + 1]
             times = {"start": round(begin + start, 6), "end": round(begin + end, 6)}
-            if self._step is not None:
+            if self._scorer.seconds is not None:
                 times["window"] = round(end - start, 6)
             label = max(row, key=row.__getitem__)
             self._row({**facts, **times, **known, "label": label, "scores": row})
@@ -169,7 +228,7 @@ class Scores:
 
     def _edges(self, windows: int, seconds: float) -> list[float]:
         """Where windows begin, and where the last one ends: with the audio; in s from the item's start."""
-        length = seconds if self._step is None else self._step * WAVEFORM_GRID.stride / SAMPLE_RATE
+        length = self._scorer.seconds or seconds
         return [number * length for number in range(windows)] + [seconds]
 
     def _draw(self, folder: Path, item: Utterance, scores: list[dict[str, float]], edges: list[float]) -> None:

@@ -20,7 +20,7 @@ from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction.encode.ready import DTYPES, ready_model
 from emotion2vec.extraction.options import ComputeOptions, check_options
 from emotion2vec.extraction.sources.decoding import Statistics
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.speech import SpeechEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def stream_features(
     chunks: Iterable[np.ndarray],
     sample_rate: int,
     *,
-    model: str | Path | Emotion2vec = "tiny",
+    model: str | Path | SpeechEncoder = "tiny",
     options: StreamOptions | None = None,
     precision: str = "fp32",
     device: str | None = None,
@@ -129,7 +129,7 @@ def _resampled(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
 class _Stream:
     """The samples that later frames still need, and how far the frames have come."""
 
-    def __init__(self, model: Emotion2vec, dtype: torch.dtype, options: StreamOptions):
+    def __init__(self, model: SpeechEncoder, dtype: torch.dtype, options: StreamOptions):
         config = model.config
         self._model, self._dtype = model, dtype
         self._grid, self._normalizes = config.grid, config.normalizes

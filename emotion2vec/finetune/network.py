@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emotion2vec.finetune.config import ClassLoss
-from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.model.encoder import Emotion2vec
 
 
 @dataclass
@@ -40,7 +40,7 @@ class TunedNetwork(nn.Module):
         loss: of its scores.
     """
 
-    def __init__(self, encoder: SpeechEncoder, loss: ClassLoss):
+    def __init__(self, encoder: Emotion2vec, loss: ClassLoss):
         super().__init__()
         self.encoder = encoder
         self.smoothing = loss.smoothing

@@ -13,6 +13,8 @@ from emotion2vec.settings import build, check_ranges, fault_list, option
 FRONTENDS = ("waveform", "logmel")
 POSITIONS = ("convolution", "sinusoid")
 NORMS = ("post", "pre")
+HEADS = ("mean", "two", "layers", "mlp", "attention", "gru")
+POOLINGS = ("mean", "mean+std")
 
 
 @dataclass(kw_only=True)
@@ -61,6 +63,17 @@ class Emotion2vecConfig:
 
 
 @dataclass(kw_only=True)
+class HeadConfig:
+    """Which head stands on an encoder; what a model folder says of it. Its width, layers and labels are the model's."""
+
+    kind: str = option("mean", "how frames become scores", choices=HEADS)
+    pooling: str = option(
+        "mean", "what kinds mean, two and layers read: the mean over time, or mean+std", choices=POOLINGS
+    )
+    hidden: int = option(256, "inner width, of kinds that have one", ge=1)
+
+
+@dataclass(kw_only=True)
 class DecoderConfig:
     """Convolutional decoder that predicts the targets at masked frames."""
 
@@ -81,6 +94,20 @@ def model_config(values: Mapping[str, Any], source: str) -> Emotion2vecConfig:
     faults: list[str] = []
     config: Emotion2vecConfig = build(Emotion2vecConfig, dict(values), faults)
     faults += check_ranges(config) + check_model(config, "")
+    if faults:
+        raise ConfigError(fault_list(source, faults))
+    return config
+
+
+def head_config(values: Mapping[str, Any], source: str) -> HeadConfig:
+    """Build and check a head's configuration from a checkpoint's plain mapping; `source` is for messages.
+
+    Raises:
+        ConfigError: all faults at once.
+    """
+    faults: list[str] = []
+    config: HeadConfig = build(HeadConfig, dict(values), faults)
+    faults += check_ranges(config)
     if faults:
         raise ConfigError(fault_list(source, faults))
     return config

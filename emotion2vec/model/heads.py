@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.model.config import HeadConfig
 from emotion2vec.model.shapes import Undrawn
 from emotion2vec.tasks.scaling import Scaling
 
@@ -84,24 +85,31 @@ class Head(nn.Module):
 
     Attributes:
         labels: names of the scores, none where they have no names.
+        config: which head it is, as model folders say it.
+        reads_layers: whether its frames are those of all layers, (B, L, T, D).
         shift: what is subtracted from channels, (D) of frames or (P) or (L, P) of pooled utterances; None for nothing.
         scale: what they are divided by then.
-
-    Raises:
-        ConfigError: there is no label that may get a probability, or one is there twice.
     """
 
+    config = HeadConfig()
+    labels: tuple[str, ...] = ()
+    reads_layers = False
     shift: Tensor | None
     scale: Tensor | None
 
     def __init__(self, labels: Sequence[str] | None = None):
         super().__init__()
-        self.labels = tuple(labels or ())
-        used = self.used_labels
-        if labels is not None and (not used or len(set(used)) < len(used)):
-            raise ConfigError(f"the labels of a head are {', '.join(labels) or 'none'}, expected different ones")
+        if labels is not None:
+            self.take_labels(labels)
         self.register_buffer("shift", None)
         self.register_buffer("scale", None)
+
+    def take_labels(self, labels: Sequence[str]) -> None:
+        """Name the scores. ConfigError: no label may get a probability, or one is there twice."""
+        self.labels = tuple(labels)
+        used = self.used_labels
+        if not used or len(set(used)) < len(used):
+            raise ConfigError(f"the labels of a head are {', '.join(labels) or 'none'}, expected different ones")
 
     @property
     def used_labels(self) -> list[str]:
@@ -214,6 +222,8 @@ class MeanTwoLayers(PooledHead):
 
 class LayerMix(PooledHead):
     """Softmax weights over layers, then SUPERB's two linear layers (Yang et al., 2021); reads frames (B, L, T, D)."""
+
+    reads_layers = True
 
     def __init__(self, layers: int, width: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
         super().__init__()

@@ -111,6 +111,7 @@ def idle_settings(config: TrainingConfig) -> list[Idle]:
         ("augment.noise", augment.noise_prob == 0, "augment.noise_prob is 0"),
         ("augment.reverb", augment.reverb_prob == 0, "augment.reverb_prob is 0"),
         ("augment.reverb_seconds", augment.reverb_prob == 0 or bool(augment.reverb), "no synthetic rooms are used"),
+        ("augment.codecs", augment.codec_prob == 0, "augment.codec_prob is 0"),
         ("guard.max_spikes", config.guard.spike == "stop", "guard.spike is stop, which the first spike does"),
         ("validation.data", not config.validation.every, "validation.every is 0"),
         ("validation.seconds", not config.validation.every, "validation.every is 0"),
@@ -125,7 +126,13 @@ def idle_settings(config: TrainingConfig) -> list[Idle]:
         for kind, ends in (
             ("noise", ("snr_low", "snr_high")),
             ("speed", ("low", "high")),
+            ("pitch", ("semitones",)),
+            ("stretch", ("low", "high")),
+            ("shift", ("seconds",)),
             ("clip", ("db",)),
+            ("codec", ("level",)),
+            ("frequency_mask", ("share",)),
+            ("time_mask", ("share",)),
             ("gain", ("db",)),
         )
         for end in ends

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.devices import to_device
-from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.training.metrics import UpdateSize
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Objective(ABC, Generic[Output, Sums]):
     validated: ClassVar[tuple[str, ...]] = ("loss",)
     counted: ClassVar[tuple[str, ...]]
 
-    def __init__(self, network: nn.Module, model: SpeechEncoder):
+    def __init__(self, network: nn.Module, model: Emotion2vec):
         self.network = network
         self.model = model
 

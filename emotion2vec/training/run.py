@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from emotion2vec.checkpoint.heard import Heard, utterance_key
-from emotion2vec.data.config import DataConfig
+from emotion2vec.data.config import DataConfig, augment_warnings
 from emotion2vec.data.corpus import TrainingCorpus, open_corpus
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.devices import is_host
@@ -71,7 +71,8 @@ def train(
     speech = speech or Speech(_listed(config.data))
     corpus = speech.corpus
     _report_corpus(corpus, tell)
-    for line in [about, *(f"warning: {text}" for text in warnings), computing.sentence()]:
+    warned = [*warnings, *augment_warnings(config.augment)]
+    for line in [about, *(f"warning: {text}" for text in warned), computing.sentence()]:
         tell(line)
     objective, heard = build(fabric.device, tell)
     if not named_by_files(corpus.sources):

@@ -8,21 +8,29 @@ import pytest
 import soundfile
 import torch
 from data.helpers import batches
-from scipy.signal import fftconvolve
+from scipy.signal import butter, fftconvolve, sosfilt
 
 from emotion2vec.audio.samples import normalize
-from emotion2vec.data.augment import (
-    Augmenter,
+from emotion2vec.data.augment import Augmenter, build_augmenter
+from emotion2vec.data.codecs import CODECS, WIDE, transcode
+from emotion2vec.data.config import AugmentConfig, augment_warnings, check_augment
+from emotion2vec.data.corpus import open_corpus
+from emotion2vec.data.distortions import (
     add_noise,
-    build_augmenter,
+    change_pitch,
     change_speed,
+    change_tempo,
     clip,
+    draw_band,
+    excerpt,
+    mask_band,
+    mask_time,
+    mix,
     reverberate,
-    stretch,
+    reverse,
+    shift,
     synthetic_impulse_response,
 )
-from emotion2vec.data.config import AugmentConfig
-from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.sources import Source
 
@@ -95,9 +103,9 @@ def test_clipping_is_below_the_peak() -> None:
 
 
 @pytest.mark.parametrize(("size", "length"), [(10, 4), (10, 10), (3, 50)])
-def test_stretches_repeat_what_is_short(size: int, length: int) -> None:
+def test_excerpts_repeat_what_is_short(size: int, length: int) -> None:
     for seed in range(10):
-        found = stretch(np.arange(size), length, np.random.default_rng(seed))
+        found = excerpt(np.arange(size), length, np.random.default_rng(seed))
         assert len(found) == length
         assert ((np.diff(found) == 1) | (np.diff(found) == 1 - size)).all()
 
@@ -170,3 +178,218 @@ def test_a_noise_that_cannot_be_decoded_is_named(corpora: Path, tmp_path: Path) 
     faults = [fault for batch in seen for fault in batch.skipped]
     assert faults and all("broken, drawn for augmentation: " in fault.reason for fault in faults)
     assert all(torch.isfinite(batch.waveforms).all() for batch in seen)
+
+
+def voice(hertz: float, seconds: float = 1.0) -> np.ndarray:
+    """A pulse train through one resonance: something with a period and a formant, as a vowel has."""
+    pulses = np.zeros(int(seconds * RATE))
+    pulses[np.arange(0, len(pulses), RATE / hertz).astype(int)] = 1.0
+    sections = butter(2, (500.0, 900.0), btype="bandpass", fs=RATE, output="sos")
+    heard = sosfilt(sections, pulses)
+    return (0.3 * heard / np.abs(heard).max()).astype(np.float32)
+
+
+def period(samples: np.ndarray) -> float:
+    """The lag in samples at which the autocorrelation of the middle peaks again, between 60 and 400 Hz."""
+    middle = samples[len(samples) // 4 : -len(samples) // 4].astype(np.float64)
+    correlation = np.correlate(middle, middle, "full")[len(middle) - 1 :]
+    low, high = RATE // 400, RATE // 60
+    best = low + int(np.argmax(correlation[low:high]))
+    a, b, c = correlation[best - 1 : best + 2]
+    return best + 0.5 * (a - c) / (a - 2 * b + c)  # the top of the parabola through three points
+
+
+def noise_of(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).normal(size=int(seconds * RATE))).astype(np.float32)
+
+
+def share_between(samples: np.ndarray, low: float, high: float) -> float:
+    """Of the energy, what lies between two frequencies."""
+    spectrum = np.abs(np.fft.rfft(samples.astype(np.float64))) ** 2
+    hertz = np.fft.rfftfreq(len(samples), 1 / RATE)
+    return float(spectrum[(hertz > low) & (hertz < high)].sum() / spectrum.sum())
+
+
+@pytest.mark.parametrize("semitones", [-5.0, -1.0, 2.0, 7.0])
+def test_pitch_changes_by_its_ratio_and_duration_does_not(semitones: float) -> None:
+    before = voice(130.0)
+    after = change_pitch(before, semitones)
+    assert after.shape == before.shape and after.dtype == np.float32
+    assert period(before) / period(after) == pytest.approx(2 ** (semitones / 12), rel=0.01)
+    assert power(after) == pytest.approx(power(before), rel=0.35)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25, 1.6])
+def test_tempo_changes_duration_and_pitch_does_not(factor: float) -> None:
+    before = voice(130.0, 2.0)
+    before[RATE:] = 0
+    after = change_tempo(before, factor)
+    assert abs(len(after) - 2 * RATE / factor) <= 1
+    end = np.flatnonzero(np.abs(after) > 0.05)[-1]
+    assert end / RATE == pytest.approx(1 / factor, abs=0.06)
+    assert period(after[: end // 2]) == pytest.approx(period(before[: RATE // 2]), rel=0.01)
+    np.testing.assert_array_equal(after, change_tempo(before, factor))
+
+
+def test_reversal_and_shifts_keep_every_sample() -> None:
+    before = noise_of(0.1)
+    np.testing.assert_array_equal(reverse(before), before[::-1])
+    later, earlier = shift(before, 300), shift(before, -300)
+    np.testing.assert_array_equal(later[300:], before[:-300])
+    np.testing.assert_array_equal(later[:300], before[-300:])
+    np.testing.assert_array_equal(earlier[:-300], before[300:])
+
+
+@pytest.mark.parametrize("size", [RATE, RATE - 7])
+def test_a_masked_band_is_empty_and_the_rest_untouched(size: int) -> None:
+    before = noise_of()[:size]
+    after = mask_band(before, 1_000.0, 2_000.0)
+    assert after.shape == before.shape and after.dtype == np.float32
+    assert share_between(before, 1_000, 2_000) > 0.1
+    assert share_between(after, 1_000, 2_000) < 1e-3
+    removed = before - after
+    assert share_between(removed, 940, 2_060) > 0.999
+
+
+def test_masked_bands_are_as_wide_as_asked_in_mel_and_everywhere() -> None:
+    rng = np.random.default_rng(0)
+    bands = np.array([draw_band(0.2, rng) for _ in range(2_000)])
+    mel = 2595 * np.log10(1 + bands / 700)
+    top = 2595 * np.log10(1 + 8_000 / 700)
+    widths = (mel[:, 1] - mel[:, 0]) / top
+    assert 0 <= widths.min() < 0.005 and 0.195 < widths.max() <= 0.2
+    assert bands.min() >= 0 and bands.max() <= 8_000
+    assert np.histogram(mel.mean(axis=1), bins=5, range=(0, top))[0].min() > 200
+
+
+def test_masked_time_is_silent() -> None:
+    before = noise_of()
+    after = mask_time(before, 4_000, 800)
+    assert not after[4_000:4_800].any()
+    kept = np.r_[0:4_000, 4_800:RATE]
+    np.testing.assert_array_equal(after[kept], before[kept])
+    assert before.all()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_codecs_keep_time_and_what_their_band_holds(codec: str) -> None:
+    middle = butter(6, (600.0, 2_500.0), btype="bandpass", fs=RATE, output="sos")
+    before = sosfilt(middle, noise_of(0.5)).astype(np.float32)
+    after = transcode(before, codec, 0.5)
+    assert after.shape == before.shape and after.dtype == np.float32
+    assert np.corrcoef(before, after)[0, 1] > (0.6 if codec == "gsm" else 0.95)
+    lags = np.correlate(after, before[200:-200], "valid")
+    assert np.argmax(lags) == 200
+    full = noise_of(0.5)
+    heard = transcode(full, codec, 0.5)
+    if codec in WIDE:
+        assert share_between(heard, 300, 3_400) == pytest.approx(share_between(full, 300, 3_400), abs=0.1)
+        assert share_between(heard, 4_000, 7_000) > 0.2
+    else:
+        assert share_between(heard, 4_100, 8_000) < 1e-3
+        assert share_between(heard, 300, 3_400) > 0.9
+    assert power(heard - full) > 0
+
+
+def test_mu_law_quantizes_as_its_standard_says() -> None:
+    """ITU-T G.711: some 38 dB of signal to quantization noise, over a wide range of levels."""
+    for level in (0.02, 0.2):
+        speech = transcode((level * noise_of() / 0.1).astype(np.float32), "telephone", 0.0)
+        error = transcode(speech, "mulaw", 0.0) - transcode(speech, "telephone", 0.0)
+        assert 34 < 10 * np.log10(power(speech) / power(error)) < 40
+
+
+@pytest.mark.parametrize("codec", ["opus", "gsm"])
+def test_codecs_take_what_is_loud_short_or_silent(codec: str) -> None:
+    loud = transcode(tone(440.0) * 10, codec, 0.5)
+    assert np.abs(loud).max() == pytest.approx(3.0, rel=0.25)
+    for samples in (np.zeros(RATE, np.float32), noise_of()[:400]):
+        assert np.isfinite(transcode(samples, codec, 0.5)).all()
+
+
+def test_stronger_compression_loses_more() -> None:
+    before = noise_of()
+    for codec in WIDE:
+        losses = [power(transcode(before, codec, level) - before) for level in (0.0, 0.95)]
+        assert losses[1] > 1.5 * losses[0], codec
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_mixtures_share_labels_as_loudness(share: float) -> None:
+    first, second = noise_of(1.0, 1), 5 * noise_of(3.0, 2)
+    labels = np.array([1.0, 0.0]), np.array([0.25, 0.75])
+    mixture, label = mix((first, labels[0]), (second, labels[1]), share, np.random.default_rng(0))
+    assert mixture.shape == first.shape and mixture.dtype == np.float32
+    np.testing.assert_allclose(label, share * labels[0] + (1 - share) * labels[1])
+    assert power(mixture) == pytest.approx(power(first), rel=0.03)  # two clips that have nothing to do with each other
+    # the first clip's part is found by regression, as they are uncorrelated
+    part = float(np.dot(mixture, first) / np.dot(first, first))
+    assert part == pytest.approx(share / np.hypot(share, 1 - share), abs=0.02)
+    silent, _ = mix((first, labels[0]), (np.zeros(10, np.float32), labels[1]), 0.5, np.random.default_rng(0))
+    assert np.isfinite(silent).all()
+
+
+ON = [
+    "speed_prob",
+    "pitch_prob",
+    "stretch_prob",
+    "reverse_prob",
+    "shift_prob",
+    "reverb_prob",
+    "clip_prob",
+    "codec_prob",
+    "frequency_mask_prob",
+    "time_mask_prob",
+    "gain_prob",
+]
+
+
+@pytest.mark.parametrize("name", ON)
+def test_each_distortion_is_turned_on_by_its_name(name: str) -> None:
+    assert {one for one in vars(AugmentConfig()) if one.endswith("_prob")} == {*ON, "noise_prob"}
+    before = noise_of(0.5)
+    augmenter = build_augmenter(AugmentConfig(**{name: 1.0}), **OPEN)
+    assert augmenter is not None
+    first, again, other = (augmenter.heard(before, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert first.dtype == np.float32 and np.isfinite(first).all()
+    assert len(first) != len(before) or not np.allclose(first, normalize(before))
+    if name != "reverse_prob":
+        assert len(first) != len(other) or not np.allclose(first, other)
+
+
+def test_turning_one_on_leaves_the_others_as_they_are() -> None:
+    before, key = noise_of(0.5), 3
+    gain = Augmenter(AugmentConfig(gain_prob=1.0)).heard(before, np.random.default_rng(key)).std()
+    both = Augmenter(AugmentConfig(gain_prob=1.0, shift_prob=1.0)).heard(before, np.random.default_rng(key)).std()
+    assert both == pytest.approx(gain, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"stretch_low": 1.2}, "augment.stretch_low is 1.2, expected at most augment.stretch_high (1.1)"),
+        ({"codecs": ["mp3", "aac"]}, "augment.codecs has aac, expected some of mp3, opus, vorbis, gsm, mulaw"),
+        ({"codec_prob": 0.5, "codecs": []}, "augment.codec_prob is 0.5 and augment.codecs empty, expected some of mp3"),
+    ],
+)
+def test_combinations_that_cannot_work_are_named(changed: dict, fault: str) -> None:
+    (found,) = check_augment(AugmentConfig(**changed))
+    assert found.startswith(fault)
+    assert check_augment(AugmentConfig()) == []
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion2vec.data.config.find_spec", lambda name: None)
+    monkeypatch.setattr("soundfile.available_subtypes", lambda container: {"PCM_16": ""})
+    found = check_augment(AugmentConfig(pitch_prob=0.1, codec_prob=0.2, codecs=["opus", "telephone"]))
+    assert found == [
+        "augment.pitch_prob is 0.1, which needs the package python-stretch: pip install 'emotion2vec[stretch]'",
+        "augment.codecs has opus, which the libsndfile of this machine cannot encode, expected others",
+    ]
+
+
+def test_what_changes_the_emotion_is_said() -> None:
+    assert augment_warnings(AugmentConfig(gain_prob=1.0)) == []
+    (reversal,) = augment_warnings(AugmentConfig(reverse_prob=0.1))
+    assert reversal.startswith("augment.reverse_prob is 0.1, which changes the emotion that is heard: ")

@@ -16,6 +16,7 @@ from torch import Tensor
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.devices import is_host
 from emotion2vec.errors import ConfigError
+from emotion2vec.exporting.network import exportable
 from emotion2vec.exporting.onnx import missing_packages
 from emotion2vec.extraction.encode.graphs import GraphNetwork, build_graph, find_graph, open_session
 from emotion2vec.extraction.encode.workload import Workload
@@ -23,6 +24,7 @@ from emotion2vec.hardware import CACHE_VARIABLE, cache_folder, known, remembered
 from emotion2vec.model.cpu.packing import layout_candidates, packed
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.fingerprint import dimensions_hash
+from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.version import library_version
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ PRODUCT_ROWS = 160
 """R of the product that is timed: the frames of the trial clip."""
 
 
-def choose_graph(backend: str, model: Emotion2vec, workload: Workload) -> GraphNetwork | None:
+def choose_graph(backend: str, model: SpeechEncoder, workload: Workload) -> GraphNetwork | None:
     """What computes in place of a model in float32; None for PyTorch.
 
     Args:
@@ -55,8 +57,10 @@ def choose_graph(backend: str, model: Emotion2vec, workload: Workload) -> GraphN
         CheckpointError: the same, and its graph does not compute what the model computes.
     """
     if backend == "onnx":
-        return _asked_for(model)
+        return _asked_for(exportable(model))
     if backend == "torch" or not workload.last_block or not is_host(model.device) or missing_packages():
+        return None
+    if not isinstance(model, Emotion2vec):
         return None
     try:
         path = _if_it_pays(model, workload)

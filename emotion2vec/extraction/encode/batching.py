@@ -17,7 +17,7 @@ from emotion2vec.extraction.sources.decoding import (
     Waveform,
     decode,
 )
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.processors import default_workers
 
 Batch = list[Waveform] | LongWaveform | AudioFault
@@ -38,7 +38,7 @@ BATCHES_AHEAD = 2
 
 def ready_batches(
     sources: Iterable[Undecoded],
-    model: Emotion2vec,
+    model: SpeechEncoder,
     *,
     chunking: Chunking,
     batch_seconds: float | None,
@@ -64,7 +64,7 @@ def ready_batches(
 
 
 def batches_for(
-    model: Emotion2vec, clips: Iterable[AnyWaveform | AudioFault], batch_seconds: float | None
+    model: SpeechEncoder, clips: Iterable[AnyWaveform | AudioFault], batch_seconds: float | None
 ) -> Generator[Batch, None, None]:
     """Batch decoded clips as the model's device has it best; None for its default of `batch_seconds`."""
     on_cpu = is_host(model.device)

@@ -15,7 +15,7 @@ import numpy as np
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import ArraySpec, Layout
-from emotion2vec.model.config import Emotion2vecConfig
+from emotion2vec.model.speech import EncoderConfig
 from emotion2vec.settings import option
 
 GRANULARITIES = ("frame", "utterance", "both")
@@ -181,7 +181,7 @@ def _read_weights(path: Path) -> np.ndarray:
     return (weights / weights.sum()).astype(np.float32)
 
 
-def layout_of(choice: FeatureChoice, config: Emotion2vecConfig) -> tuple[Layout, LayerChoice]:
+def layout_of(choice: FeatureChoice, config: EncoderConfig) -> tuple[Layout, LayerChoice]:
     """What the arrays of a job look like for a model, and the blocks that they come from.
 
     Raises:

@@ -24,7 +24,7 @@ from emotion2vec.extraction.encode.lanes import lanes_for, stop_if_closed
 from emotion2vec.extraction.encode.ready import DTYPES
 from emotion2vec.extraction.encode.reduction import Piece, Reduction
 from emotion2vec.extraction.sources.decoding import AnyWaveform, AudioFault, LongWaveform, Waveform, as_fault
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.speech import SpeechEncoder
 
 GPU_WINDOW_SECONDS = 300.0
 """Audio in one batch of windows on other devices than the CPU, in s."""
@@ -61,7 +61,7 @@ class Encoder:
 
     def __init__(
         self,
-        model: Emotion2vec,
+        model: SpeechEncoder,
         choice: FeatureChoice,
         *,
         precision: str,

@@ -19,9 +19,9 @@ from emotion2vec.extraction.encode.graphs import GraphNetwork
 from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.hardware import best_precision, describe_precision, multiplies, remembered, time_candidates
 from emotion2vec.model.cpu.packing import INT8_GAIN, can_pack, int8_product_gain, packed
-from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.fingerprint import dimensions_hash
 from emotion2vec.model.frozen import frozen
+from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.processors import threads_within_processors
 
 logger = logging.getLogger(__name__)
@@ -37,14 +37,14 @@ NOTHING_KNOWN = Workload(last_block=False)
 class Ready(NamedTuple):
     """What a job computes with: the model, the precision's name, and the graph that stands in for the model, if any."""
 
-    model: Emotion2vec
+    model: SpeechEncoder
     precision: str
     graph: GraphNetwork | None
 
 
 @contextmanager
 def ready_model(
-    model: str | Path | Emotion2vec,
+    model: str | Path | SpeechEncoder,
     device: str | None,
     precision: str = "fp32",
     *,
@@ -85,7 +85,7 @@ def ready_model(
             yield Ready(model, precision, None)
 
 
-def _tried_precision(model: Emotion2vec, precision: str) -> str:
+def _tried_precision(model: SpeechEncoder, precision: str) -> str:
     """Resolve the precision; a model whose device lacks an operator that it needs moves to the CPU, with a warning.
 
     PyTorch can let single operators fall back, if it is told so before it is loaded; see `cli.shared.allow_fallback`.
@@ -110,11 +110,11 @@ def check_model(model: object) -> None:
     Raises:
         ConfigError: it is neither a path, nor a name, nor a model.
     """
-    if not isinstance(model, str | Path | Emotion2vec):
-        raise ConfigError(f"model is a {type(model).__name__}, expected a path, a name or an Emotion2vec")
+    if not isinstance(model, str | Path | SpeechEncoder):
+        raise ConfigError(f"model is a {type(model).__name__}, expected a path, a name or a SpeechEncoder")
 
 
-def choose_precision(name: str, model: Emotion2vec) -> str:
+def choose_precision(name: str, model: SpeechEncoder) -> str:
     """Resolve `auto` by what the model's device was measured to be fastest at, and refuse what it lacks.
 
     `int8` becomes the best floating-point precision where it is wrong or hardly faster, which is said.
@@ -134,7 +134,7 @@ def choose_precision(name: str, model: Emotion2vec) -> str:
     return _int8_if_it_pays(model) if name == "int8" else name
 
 
-def _int8_if_it_pays(model: Emotion2vec) -> str:
+def _int8_if_it_pays(model: SpeechEncoder) -> str:
     other = best_precision(model.device)
     if not int8_product_gain():
         logger.warning("precision is int8, which this processor does not multiply exactly: computing in %s", other)
@@ -149,7 +149,7 @@ def _int8_if_it_pays(model: Emotion2vec) -> str:
 
 
 @torch.inference_mode()
-def _int8_gain(model: Emotion2vec, dtype: torch.dtype) -> float:
+def _int8_gain(model: SpeechEncoder, dtype: torch.dtype) -> float:
     """How many times faster a network is in int8 than in floating point, for one clip."""
     waveform = trial_clip()
 

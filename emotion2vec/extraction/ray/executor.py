@@ -41,7 +41,7 @@ from emotion2vec.extraction.ray.worker import (
 from emotion2vec.extraction.run import Outcome
 from emotion2vec.extraction.sources.decoding import Hearing
 from emotion2vec.extraction.writers.outputs import Outputs
-from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.speech import SpeechEncoder
 
 CPU_BLOCK, GPU_BLOCK = 32, 256
 """Items that one task decodes and one call of an actor encodes: what is done again when a process dies."""
@@ -96,7 +96,7 @@ def share_out(resources: Mapping[str, float], device: str | None, actors: int | 
 
 
 @contextmanager
-def ray_executor(model: str | Path | Emotion2vec, options: ExecutorOptions) -> Iterator[RayExecutor]:
+def ray_executor(model: str | Path | SpeechEncoder, options: ExecutorOptions) -> Iterator[RayExecutor]:
     """Load a model on this machine, and connect to the cluster that it shall be sent to.
 
     Raises:
@@ -115,7 +115,7 @@ def ray_executor(model: str | Path | Emotion2vec, options: ExecutorOptions) -> I
         yield RayExecutor(network, precision, shares, options)
 
 
-def _choose_precision(precision: str, network: Emotion2vec, device: str) -> str:
+def _choose_precision(precision: str, network: SpeechEncoder, device: str) -> str:
     return choose_precision(precision, network.to(choose_device(device)).eval())
 
 
@@ -123,7 +123,7 @@ def _choose_precision(precision: str, network: Emotion2vec, device: str) -> str:
 class RayExecutor:
     """See `emotion2vec.extraction.executor.Executor`."""
 
-    model: Emotion2vec
+    model: SpeechEncoder
     precision: str
     shares: Shares
     options: ExecutorOptions

@@ -19,10 +19,11 @@ from emotion2vec.checkpoint.formats.huggingface import CODE, CODE_FILE, auto_map
 from emotion2vec.files import write_text
 from emotion2vec.integrations.huggingface.configuration import Emotion2vecHFConfig
 from emotion2vec.model.backbone import Backbone
-from emotion2vec.model.encoder import Emotion2vec, Encoded
+from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.heads import UNUSED, MeanLinear
 from emotion2vec.model.logmel import LogMel
 from emotion2vec.model.position import alibi_slopes
+from emotion2vec.model.speech import Encoded
 
 
 class Emotion2vecPreTrainedModel(PreTrainedModel):
@@ -140,7 +141,7 @@ class Emotion2vecForAudioClassification(Emotion2vecPreTrainedModel):
     @property
     def head(self) -> MeanLinear:
         """The head, which this class always has."""
-        assert self.network.head is not None
+        assert isinstance(self.network.head, MeanLinear)
         return self.network.head
 
     def forward(
