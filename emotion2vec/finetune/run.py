@@ -28,6 +28,7 @@ from emotion2vec.finetune.standard import statistics_of
 from emotion2vec.finetune.strategy import freeze, frozen_parts
 from emotion2vec.finetune.task import Task, make_task
 from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.seeding import keyed_seed
@@ -121,6 +122,8 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
     withdraw(path)
     resumed = newest_checkpoint(path)
     encoder = load_model(resumed or config.model)
+    if not isinstance(encoder, Emotion2vec):
+        raise ConfigError(f"model is {config.model}, whose network is not ours, which this verb cannot keep yet")
     if resumed is None:
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
         add_head(encoder, task, config, device)
