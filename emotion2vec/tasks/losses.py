@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from emotion2vec.tasks.batch_losses import concordance_loss
 from emotion2vec.tasks.metrics import accuracy, concordance
 from emotion2vec.tasks.scaling import Scaling
 
@@ -72,7 +73,7 @@ class ClassCriterion:
 
 
 class ValueCriterion:
-    """1 − CCC over the batch, mean over dimensions (Trigeorgis et al., 2016), of values standardized over training.
+    """1 − CCC over the batch, mean over dimensions, of values standardized over training; see `concordance_loss`.
 
     Args:
         trained: (n, Q) the labels of training.
@@ -95,13 +96,8 @@ class ValueCriterion:
         return torch.from_numpy(self._scaling.apply(labels)).to(self._device)
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """See `Criterion`; a batch of one utterance has no correlation and is compared by its squared error."""
-        if len(targets) == 1:
-            return functional.mse_loss(scores, targets)
-        x, y = scores - scores.mean(dim=0), targets - targets.mean(dim=0)
-        shift = (scores.mean(dim=0) - targets.mean(dim=0)).square()  # (Q,)
-        spread = x.square().mean(dim=0) + y.square().mean(dim=0) + shift
-        return (1 - 2 * (x * y).mean(dim=0) / spread.clamp_min(1e-8)).mean()
+        """See `Criterion`."""
+        return concordance_loss(scores, targets)
 
     def answers(self, scores: Tensor) -> Tensor:
         """See `Criterion`."""
