@@ -84,13 +84,15 @@ class HeadSettings:
 
 
 @dataclass(kw_only=True)
-class ClassLoss:
-    """Cross-entropy of classes."""
+class LossSettings:
+    """The loss of classes."""
 
     smoothing: float = option(0.0, "label smoothing: share of a label that all classes get", ge=0, lt=1)
     class_weights: float = option(
-        0.0, "clips weigh (N / (C · n of their class)) to this power; 0 for alike", ge=0, le=2
+        0.0, "clips count (N / (C · n of their class)) to this power; 0 for alike, 1 for classes alike", ge=0, le=2
     )
+    focal: float = option(0.0, "γ of the focal loss, by which what is right already counts less", ge=0)
+    adjustment: float = option(0.0, "τ of logit adjustment, which keeps rare classes from being kept down", ge=0)
 
 
 @dataclass(kw_only=True)
@@ -128,7 +130,7 @@ class FinetuneConfig(TrainingConfig):
     data: LabelledData = field(default_factory=LabelledData)
     finetune: StrategyConfig = field(default_factory=StrategyConfig)
     head: HeadSettings = field(default_factory=HeadSettings)
-    loss: ClassLoss = field(default_factory=ClassLoss)
+    loss: LossSettings = field(default_factory=LossSettings)
     optim: TuneOptim = field(default_factory=TuneOptim)
     validation: TuneValidation = field(default_factory=TuneValidation)
     checkpoint: CheckpointConfig = field(

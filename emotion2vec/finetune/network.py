@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from emotion2vec.finetune.config import ClassLoss
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.tasks.class_losses import ClassLoss
 
 
 @dataclass
@@ -43,7 +42,8 @@ class TunedNetwork(nn.Module):
     def __init__(self, encoder: Emotion2vec, loss: ClassLoss):
         super().__init__()
         self.encoder = encoder
-        self.smoothing = loss.smoothing
+        self.loss = loss
+        self.train()  # what was opened came in eval mode
 
     def train(self, mode: bool = True) -> TunedNetwork:
         """See `nn.Module`; what does not learn stays in eval mode."""
@@ -63,8 +63,7 @@ class TunedNetwork(nn.Module):
             weights: (B,) of the clips.
         """
         scores = self.scores(waveforms, padding)  # (B, K)
-        losses = functional.cross_entropy(scores, labels, reduction="none", label_smoothing=self.smoothing)  # (B,)
-        return TuneOutput((losses * weights).sum(), scores, labels)
+        return TuneOutput((self.loss.rows(scores, labels) * weights).sum(), scores, labels)
 
     def scores(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
         """Scores (B, K) float32 of waveforms (B, S)."""

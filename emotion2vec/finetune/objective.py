@@ -31,11 +31,13 @@ class Labels:
         names: classes, in the order of the head's scores.
         classes: its class's number.
         weights: what its loss counts.
+        shares: of the classes among the clips that train.
     """
 
     names: tuple[str, ...]
     classes: Mapping[str, int]
     weights: Mapping[str, float]
+    shares: tuple[float, ...]
 
 
 @dataclass(frozen=True)

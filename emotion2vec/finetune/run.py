@@ -32,6 +32,7 @@ from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.class_losses import ClassLoss
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run import Say, train
@@ -134,7 +135,13 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
     what = ", ".join(part.name for part in parts[frozen:])
     say(f"{learnt:,} parameters learn: the head" + (f", {what}" if what else ""))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
-    return Finetuning(config, TunedNetwork(encoder, config.loss), task.labels), heard
+    loss = ClassLoss(
+        smoothing=config.loss.smoothing,
+        focal=config.loss.focal,
+        adjustment=config.loss.adjustment,
+        shares=task.labels.shares,
+    )
+    return Finetuning(config, TunedNetwork(encoder, loss), task.labels), heard
 
 
 def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:

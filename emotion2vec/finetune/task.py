@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import normalize
 from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.corpora.faults import Fault, examples
@@ -28,6 +29,7 @@ from emotion2vec.finetune.held_out import Clip
 from emotion2vec.finetune.objective import Labels
 from emotion2vec.finetune.splits import Split
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.class_losses import class_weights
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -86,7 +88,7 @@ class Task:
             clips.append(Clip(heard, self.labels.classes[cut.id], corpus))
         if not clips:
             raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded, expected at least one")
-        seconds = sum(clip.waveform.size for clip in clips) / 16_000
+        seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
         say(f"validation: {len(clips)} clips, {seconds:.0f} s")
         return clips
 
@@ -134,12 +136,13 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
         raise ConfigError(
             f"no clip of {examples(lacking)} trains, as held-out speakers have all of them, or none can be used"
         )
-    power = config.loss.class_weights
-    weights = {name: (len(train) / (len(names) * counts[name])) ** power for name in names}
+    found_counts = np.array([counts[name] for name in names])  # (K,)
+    weights = dict(zip(names, class_weights(found_counts, config.loss.class_weights).tolist(), strict=True))
     labels = Labels(
         names=names,
         classes={name: number[one.label or ""] for name, one in by_id.items()},
         weights={name: weights[one.label or ""] for name, one in by_id.items()},
+        shares=tuple((found_counts / found_counts.sum()).tolist()),
     )
     source = CutSource(train)
     found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)

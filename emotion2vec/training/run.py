@@ -77,11 +77,7 @@ def train(
     objective, heard = build(fabric.device, tell)
     if not named_by_files(corpus.sources):
         heard = None  # the record is by the files' names
-    validation: HeldOut | None = None
-    if speech.hold_out is not None:
-        validation = speech.hold_out(ranks, objective)
-    elif config.validation.every:
-        validation = Validation(config, ranks, objective, tell)
+    validation = _held_out(config, speech, ranks, objective, tell)
     try:
         result = Trainer(config, fabric, ranks, objective, speech, folder, validation, heard).fit()
     except NotImplementedError as error:
@@ -94,6 +90,13 @@ def train(
         ) from error
     tell(str(corpus.summary))
     return replace(result, missing=corpus.missing)
+
+
+def _held_out(config: TrainingConfig, speech: Speech, ranks: Ranks, objective: Objective, say: Say) -> HeldOut | None:
+    """What checkpoints are judged by, if anything."""
+    if speech.hold_out is not None:
+        return speech.hold_out(ranks, objective)
+    return Validation(config, ranks, objective, say) if config.validation.every else None
 
 
 def _listed(data: DataConfig) -> TrainingCorpus:
