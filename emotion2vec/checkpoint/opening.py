@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.checkpoint import hub, native
 from emotion2vec.checkpoint.formats import ctranslate2, fairseq, funasr, huggingface, whisper
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 USES = ("student", "teacher")
 
 
-def load_model(source: str | Path, *, device: str = "cpu", use: str = "student") -> SpeechEncoder:
+def load_model(source: str | Path = DEFAULT_MODEL, *, device: str = "cpu", use: str = "student") -> SpeechEncoder:
     """Load a model in eval mode with float32 weights.
 
     Args:
         source: a model folder or run folder of ours, a fairseq `.pt`, a FunASR or Hugging Face folder, `hf:owner/name`,
-            `ms:owner/name`, or a short name (`tiny` ships with the package).
+            `ms:owner/name`, or a short name; `compact`, the default, ships with the package, and so does `tiny`.
         device: where to put the weights; see `emotion2vec.devices.choose_device`.
         use: `student`, or `teacher` for the EMA weights where the checkpoint has them.
 

@@ -21,6 +21,10 @@ def keep() -> None:
     """Nothing is mapped, nothing to give back."""
 
 
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""Types that weights can be written in, and what PyTorch calls them."""
+
+
 @dataclass
 class Source:
     """What a checkpoint holds, in our names; tensors keep the file's dtype and may lie in a mapped file.
@@ -93,6 +97,28 @@ class Source:
             labels=(),
             notes=[*self.notes, note],
         )
+
+    def cast(self, dtype: str) -> Source:
+        """The same with all weights in `fp32`, `fp16` or `bf16`.
+
+        Raises:
+            ConfigError: there is no such type, or a weight is too large for it.
+        """
+        import torch
+
+        if dtype not in DTYPES:
+            raise ConfigError(f"dtype is {dtype!r}, expected {', '.join(DTYPES)}")
+        kind = getattr(torch, DTYPES[dtype])
+
+        def rounded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+            cast = {name: value.to(kind) for name, value in weights.items()}
+            lost = [name for name, value in cast.items() if not value.isfinite().equal(weights[name].isfinite())]
+            if lost:
+                raise ConfigError(f"dtype is {dtype}, but {self.path} has larger numbers in {', '.join(lost[:20])}")
+            return cast
+
+        student, teacher, decoder = (rounded(part) for part in (self.student, self.teacher, self.decoder))
+        return replace(self, student=student, teacher=teacher, decoder=decoder)
 
     def shapes(self) -> SpeechEncoder:
         """The network of shapes alone, whose names and shapes the weights must have."""

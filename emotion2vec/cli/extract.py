@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import MODEL_HELP, SOURCES_HELP, allow_fallback, conclude, say
 from emotion2vec.extraction.options import ExtractOptions
@@ -17,8 +18,8 @@ class Arguments:
     """What the verb takes."""
 
     source: list[str] = option(MISSING, SOURCES_HELP, argument=True)
-    model: str = option(MISSING, MODEL_HELP)
-    output: Path = option(MISSING, "Folder for <relative path>.npy, or a .npz file.")
+    model: str = option(DEFAULT_MODEL, MODEL_HELP)
+    output: Path = option(Path("features"), "Folder for <relative path>.npy, or a .npz file.")
     options: ExtractOptions = field(default_factory=ExtractOptions)
 
 

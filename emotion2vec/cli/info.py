@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.cli.shared import MODEL_HELP
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def info(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
 ) -> None:
     """Show what a checkpoint is: format, dimensions, parameters by part, labels, licence, size and checksum."""
     from emotion2vec.checkpoint.info import describe_model

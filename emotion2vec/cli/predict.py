@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import MODEL_HELP, SOURCES_HELP, allow_fallback, conclude, say
 from emotion2vec.extraction.options import PredictOptions
@@ -17,7 +18,7 @@ class Arguments:
     """What the verb takes."""
 
     source: list[str] = option(MISSING, SOURCES_HELP, argument=True)
-    model: str = option(MISSING, f"With a head. {MODEL_HELP}")
+    model: str = option(DEFAULT_MODEL, f"With a head. {MODEL_HELP}")
     output: Path | None = option(None, ".jsonl or .csv file; by default JSON lines on stdout.")
     options: PredictOptions = field(default_factory=PredictOptions)
 

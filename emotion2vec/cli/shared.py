@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MODEL_HELP = (
     "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
-    "tiny, base, plus-seed, plus-base, plus-large."
+    "compact, tiny, base, plus-seed, plus-base, plus-large."
 )
 
 SOURCES_HELP = "Audio files, folders, globs, manifests of any supported kind, URLs, or - for stdin."

@@ -36,9 +36,15 @@ class Conversion:
 
 
 def convert(
-    source: str | Path, output: str | Path, *, to: str, use: str = "student", keep_layers: int | None = None
+    source: str | Path,
+    output: str | Path,
+    *,
+    to: str = "native",
+    use: str = "student",
+    keep_layers: int | None = None,
+    dtype: str | None = None,
 ) -> Conversion:
-    """Convert a checkpoint. Weights keep their values and their dtype, bit for bit.
+    """Convert a checkpoint. Unless `dtype` is given, weights keep their values and their dtype, bit for bit.
 
     Args:
         source: whatever `load_model` takes.
@@ -46,15 +52,19 @@ def convert(
         to: `native`, `fairseq`, `funasr`, `huggingface` or `onnx-ready`.
         use: whose weights become the model's, `student` or `teacher`; the teacher's are then not kept apart any more.
         keep_layers: how many blocks are kept, from the first on; None for all.
+        dtype: what weights are rounded to, `fp32`, `fp16` or `bf16`; None for what they are.
 
     Raises:
-        ConfigError: there is no such format, something is at `output` already, or there are not so many blocks.
+        ConfigError: there is no such format, something is at `output` already, there are not so many blocks, no such
+            `dtype`, or it cannot hold a weight.
         CheckpointError: the source cannot be read, or the format cannot hold it.
     """
     if to not in WRITERS:
         raise ConfigError(f"to is {to!r}, expected one of {', '.join(WRITERS)}")
     target = Path(output)
     _check_output(target, to)
+    if dtype is not None and to == "onnx-ready":
+        raise ConfigError(f"dtype is {dtype}, but onnx-ready is a graph that computes in fp32, expected none")
     found = read_source(source)
     weights = found.weights(use)
     _check_complete(found)
@@ -62,6 +72,8 @@ def convert(
         found = replace(found, student=weights, teacher={})
     if keep_layers is not None:
         found = found.cut(keep_layers)
+    if dtype is not None:
+        found = found.cast(dtype)
     if to not in ANY_HEAD and found.labels and found.head != HeadConfig():
         raise CheckpointError(
             f"{found.path}: its head is of kind {found.head.kind} (pooling {found.head.pooling}), and {to} holds "

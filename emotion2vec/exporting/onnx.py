@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from emotion2vec.audio.frames import MEL_WINDOW
 from emotion2vec.exporting.agreement import Agreement, Graph, check
 from emotion2vec.exporting.network import FRAMES, INPUTS, SCORES, TOKENS, NetworkPath, WholePath, facts, trace
 from emotion2vec.files import complete_file
@@ -65,14 +66,28 @@ def write_onnx(
 
 
 def quantize(partial: Path) -> None:
-    """Turn the weights of an ONNX file's matrix products into int8, in place."""
+    """Turn the weights of an ONNX file's matrix products into int8, in place.
+
+    Mel filters stay as they are, and with them the first product of the blocks behind: powers of a spectrum span too
+    many magnitudes to be rounded together, and so do the frames that Whisper's first block sees.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     graph = onnx.load(partial)
     del graph.graph.value_info[:]  # the quantizer transposes the head's weight and keeps its old shape
+    shapes = {item.name: list(item.dims) for item in graph.graph.initializer}
+    products = [node for node in graph.graph.node if node.op_type == "MatMul" and node.input[1] in shapes]
+    mel = shapes[products[0].input[1]][0] == MEL_WINDOW // 2 + 1
     with _quiet():
-        quantize_dynamic(graph, partial, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(
+            graph,
+            partial,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=[node.name for node in products[:2]] if mel else [],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
 
 
 def _name_shapes(graph: Any, model: Emotion2vec) -> None:

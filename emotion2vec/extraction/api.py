@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.audio.decode.memory import as_batch, one_rate
 from emotion2vec.audio.samples import audio_blocks, describe_source
 from emotion2vec.audio.windows import Chunking
@@ -66,7 +67,7 @@ def extract_features(
     sample_rate: int | None = None,
     *,
     sampling_rate: int | None = None,
-    model: str | Path | SpeechEncoder = "tiny",
+    model: str | Path | SpeechEncoder = DEFAULT_MODEL,
     **options: Any,
 ) -> Features | list[Features]:
     """Extract the features of one clip, or of a list of clips in batches.
@@ -76,7 +77,8 @@ def extract_features(
             dictionary as Hugging Face's `datasets` has it; or a list or tuple of those.
         sample_rate: rate of samples in memory, in Hz, the same for a whole list; absent for encoded audio.
         sampling_rate: another name of it.
-        model: a model, or what `load_model` takes. Load it once and pass it when calling often.
+        model: a model, or what `load_model` takes; by default the one that ships with the package. Load it once and
+            pass it when calling often.
         options: see `MemoryOptions`: `layers`, `accept_damaged`, `precision`, `backend`, `device` (None for where a
             given model is), `batch_seconds`, `workers`. Features are float32, whatever they are computed in.
 

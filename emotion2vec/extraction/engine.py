@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.corpora.utterance import Listing
 from emotion2vec.extraction.encode.choices import read_layers
 from emotion2vec.extraction.encode.workload import Workload
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def extract(
     source: AnySources,
     *,
-    model: str | Path | SpeechEncoder,
+    model: str | Path | SpeechEncoder = DEFAULT_MODEL,
     output: str | Path,
     progress: bool | ProgressCallback = False,
     **options: Any,
@@ -43,7 +44,7 @@ def extract(
 
     Args:
         source: see `read_sources`: files, folders, globs, manifests, URLs, `-`; one or a list.
-        model: a model, or what `load_model` takes.
+        model: a model, or what `load_model` takes; by default the one that ships with the package.
         output: folder; for the format npz it may be the archive's name.
         progress: show a progress bar if stderr is a terminal, or call this after each item.
         options: see `ExtractOptions`. Which features: `granularity`, `layers`, `features`, `pooling`, `downsample`,

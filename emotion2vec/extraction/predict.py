@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.audio.frames import SAMPLE_RATE, WAVEFORM_GRID, FrameGrid
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.corpora.utterance import Utterance
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from emotion2vec.model.speech import SpeechEncoder
 
 
+EXPECTED = "a model that was fine-tuned on labels, such as plus-base, which is downloaded (pip install modelscope)"
+"""What `predict` needs."""
 COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")
 """What a row says beside scores: times in s within the file, and speaker and label as the list gives them."""
 
@@ -48,7 +51,7 @@ COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "la
 def predict(
     source: AnySources,
     *,
-    model: str | Path | SpeechEncoder,
+    model: str | Path | SpeechEncoder = DEFAULT_MODEL,
     output: Path | None = None,
     progress: bool = False,
     **options: Any,
@@ -57,7 +60,7 @@ def predict(
 
     Args:
         source: see `read_sources`.
-        model: a model with a head, or what `load_model` takes.
+        model: a model with a head, or what `load_model` takes; by default the one that ships with the package.
         output: `.jsonl` or `.csv` file; None for JSON lines on stdout.
         progress: show a progress bar if stderr is a terminal.
         options: see `PredictOptions`: `window` (in s, rounded to a multiple of 20 ms; None scores whole utterances),
@@ -96,8 +99,8 @@ def run(
     if isinstance(model, str | Path):
         model = load_model(model, device=str(choose_device(batching.device)))
     if model.head is None:
-        this = f"{name}: this" if isinstance(name, str | Path) else "this"
-        raise ConfigError(f"{this} model has no head, expected a fine-tuned one for predict")
+        this = f"model {name}" if isinstance(name, str | Path) else "the model"
+        raise ConfigError(f"{this} has no head, expected {EXPECTED}")
     step = None if options.window is None else max(1, _frames_of(options.window, model.config.grid))
     choice = _read_by(model.head, model.config.width, step)
     workload = Workload.of(choice, [item.duration for item in found.utterances])

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction.encode.ready import DTYPES, ready_model
@@ -71,7 +72,7 @@ def stream_features(
     chunks: Iterable[np.ndarray],
     sample_rate: int,
     *,
-    model: str | Path | SpeechEncoder = "tiny",
+    model: str | Path | SpeechEncoder = DEFAULT_MODEL,
     options: StreamOptions | None = None,
     precision: str = "fp32",
     device: str | None = None,
@@ -81,7 +82,7 @@ def stream_features(
     Args:
         chunks: mono samples (S,) of any length each, floats in −1 … 1 or int16; the iterator may wait for them.
         sample_rate: their rate, in Hz.
-        model: a model, or what `load_model` takes.
+        model: a model, or what `load_model` takes; by default the one that ships with the package.
         options: hop, lookahead and context.
         precision: `fp32`, `bf16`, `fp16`, `int8` (on a CPU) or `auto`.
         device: as for `extract_features`.

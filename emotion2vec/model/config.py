@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from emotion2vec.audio.frames import KERNELS, SAMPLE_RATE, STRIDES, FrameGrid
 from emotion2vec.errors import ConfigError
@@ -15,6 +15,42 @@ POSITIONS = ("convolution", "sinusoid")
 NORMS = ("post", "pre")
 HEADS = ("mean", "two", "layers", "mlp", "attention", "gru")
 POOLINGS = ("mean", "mean+std")
+
+
+class EncoderConfig(Protocol):
+    """What is read of an encoder's dimensions, whatever kind it is."""
+
+    @property
+    def width(self) -> int:
+        """Channels D of a frame."""
+
+    @property
+    def prenet_depth(self) -> int:
+        """Blocks that are never targets of pretraining, at the bottom."""
+
+    @property
+    def depth(self) -> int:
+        """All other blocks."""
+
+    @property
+    def tokens(self) -> int:
+        """Utterance tokens N."""
+
+    @property
+    def grid(self) -> FrameGrid:
+        """Where the frames lie over the samples."""
+
+    @property
+    def max_frames(self) -> int:
+        """Frames that the network knows to handle at once; 0 for any number."""
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest audio that the network knows to handle at once, in s; 0 for any length."""
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether utterances are brought to zero mean and unit variance before the network sees them."""
 
 
 @dataclass(kw_only=True)

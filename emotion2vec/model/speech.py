@@ -7,59 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from emotion2vec.audio.decode.memory import as_batch, one_rate
-from emotion2vec.audio.frames import FrameGrid
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.errors import ConfigError
+from emotion2vec.model.config import EncoderConfig
 from emotion2vec.model.features import Features
 from emotion2vec.model.frozen import frozen
 from emotion2vec.model.heads import Head
 
 if TYPE_CHECKING:
     from emotion2vec.audio.samples import AudioSource
-
-
-class EncoderConfig(Protocol):
-    """What is read of an encoder's dimensions, whatever kind it is."""
-
-    @property
-    def width(self) -> int:
-        """Channels D of a frame."""
-
-    @property
-    def prenet_depth(self) -> int:
-        """Blocks that are never targets of pretraining, at the bottom."""
-
-    @property
-    def depth(self) -> int:
-        """All other blocks."""
-
-    @property
-    def tokens(self) -> int:
-        """Utterance tokens N."""
-
-    @property
-    def grid(self) -> FrameGrid:
-        """Where the frames lie over the samples."""
-
-    @property
-    def max_frames(self) -> int:
-        """Frames that the network knows to handle at once; 0 for any number."""
-
-    @property
-    def max_seconds(self) -> float:
-        """Longest audio that the network knows to handle at once, in s; 0 for any length."""
-
-    @property
-    def normalizes(self) -> bool:
-        """Whether utterances are brought to zero mean and unit variance before the network sees them."""
 
 
 @dataclass

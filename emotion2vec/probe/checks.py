@@ -11,14 +11,12 @@ from emotion2vec.probe.problem import HeadRecipe
 from emotion2vec.tasks.targets import task_kind
 
 
-def check_options(options: ProbeOptions, features: Sequence[object], heads: Sequence[HeadRecipe]) -> None:
+def check_options(options: ProbeOptions, heads: Sequence[HeadRecipe]) -> None:
     """Raise one ConfigError with everything that is wrong about the combination of options."""
     if options.clips is None:
         faults = corpus_faults(options.corpus, options.targets, options.context)
     else:
         faults = _wanted_faults(options.targets, options.context)
-    if not features:
-        faults.append("no features and no model, expected at least one, such as logmel")
     if not options.seeds:
         faults.append("seeds is empty, expected at least one number")
     faults += frame_faults(heads, options.layer)

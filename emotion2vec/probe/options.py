@@ -23,7 +23,8 @@ class ProbeOptions:
         context: predict the emotion of a turn of a conversation from that many turns before it, the turn itself
             unheard; 0 recognizes what is heard.
         features: names such as `logmel` (see `open_feature`), paths of models, or loaded models.
-        model: one more feature: the path of a model, or a loaded one; `untrained` takes its shape.
+        model: one more feature: the path of a model, or a loaded one; `untrained` takes its shape. Without features
+            and model, the model that ships with the package is probed.
         folds: fold scheme (see `make_folds`).
         heads: names (`HEADS`) or heads with settings of their own; by default `mlp`, or `dialogue` with a context.
         seeds: each gives other validation speakers, weights and batches; scores are means over seeds.
@@ -46,7 +47,9 @@ class ProbeOptions:
         (),
         "logmel, mfcc, egemaps, untrained, hf:NAME, torchaudio:NAME, text:NAME, a model; joined by +; may be repeated.",
     )
-    model: str | Any | None = option(None, "One more model to probe; untrained takes its shape.")
+    model: str | Any | None = option(
+        None, "One more model to probe; untrained takes its shape. [default: compact, without features]"
+    )
     targets: tuple[str, ...] = option(
         (), "Predict a value such as arousal, in place of classes; may be repeated.", flags=("--target",)
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.corpora.faults import Fault, examples
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
@@ -50,9 +51,9 @@ def probe(**options: Any) -> ProbeResult:
 
 def run_probe(options: ProbeOptions) -> ProbeResult:
     """Do what `probe` is asked for."""
-    wanted = [*options.features, *([options.model] if options.model is not None else [])]
+    wanted = [*options.features, *([options.model] if options.model is not None else [])] or [DEFAULT_MODEL]
     heads = make_heads(options.heads or ["dialogue" if options.context else "mlp"])
-    check_options(options, wanted, heads)
+    check_options(options, heads)
     if options.output is not None:
         check_file_name(options.output, "output", [".json"])
         check_writable(options.output)

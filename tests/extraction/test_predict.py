@@ -107,9 +107,9 @@ def test_mistakes_are_refused(classifier: Emotion2vec, folder: Path, tmp_path: P
 def test_a_model_without_a_head_is_named_and_old_scores_stay(model: Emotion2vec, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     output.write_text("of another day\n")
-    with pytest.raises(ConfigError, match=r"^this model has no head"):
+    with pytest.raises(ConfigError, match=r"^the model has no head"):
         predict(folder, model=model, output=output)
-    with pytest.raises(ConfigError, match=r"^tiny: this model has no head"):
+    with pytest.raises(ConfigError, match=r"^model tiny has no head, expected a model that was fine-tuned on labels"):
         predict(folder, model="tiny", output=output)
     assert output.read_text() == "of another day\n"
 

@@ -23,8 +23,15 @@ TIMINGS = {"seconds", "data_wait", "audio_seconds_per_second", "mfu", "memory_gb
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["emotion2vec.cli", "emotion2vec.pretrain.run", "emotion2vec.finetune.run", "lightning.fabric", "lhotse"]
-    + ["omegaconf", "torch.distributed.fsdp"]
+    [
+        "emotion2vec.cli",
+        "emotion2vec.pretrain.run",
+        "emotion2vec.finetune.run",
+        "lightning.fabric",
+        "lhotse",
+        "omegaconf",
+        "torch.distributed.fsdp",
+    ]
 )
 
 

@@ -9,16 +9,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import ArraySpec, Layout
+from emotion2vec.model.config import EncoderConfig
 from emotion2vec.settings import option
-
-if TYPE_CHECKING:
-    from emotion2vec.model.speech import EncoderConfig
 
 GRANULARITIES = ("frame", "utterance", "both")
 OUTPUTS = ("block", "ffn")
