@@ -77,12 +77,9 @@ def fit(config: FinetuneConfig, corpus: Corpus, rows: np.ndarray, say: Callable[
         say(f"held out to choose by: {', '.join(split.held)}")
     else:
         say("warning: clips are held out without regard to speakers: validation scores are not those of new speakers")
-    shares = f", drawn evenly from {len(task.groups)} groups by {config.data.balance}" * (len(task.groups) > 1)
-    passes = config.optim.max_updates * config.data.clips / len(task.source.cuts)
     speech = Speech(
         task.found,
-        about=f"{config.optim.max_updates} updates of {config.data.clips} clips of up to {config.data.max_seconds:g} s"
-        f"{shares}: {passes:.1f} times as many clips as there are",
+        about=_about(config, task),
         order=partial(DrawnOrder, groups=task.groups, clips=config.data.clips),
         pad=True,
         hold_out=partial(_hold_out, task, config, say),
@@ -105,6 +102,17 @@ def _timed(config: FinetuneConfig, clips: int) -> FinetuneConfig:
         return config
     updates = max(1, math.ceil(optim.epochs * clips / config.data.clips))
     return replace(config, optim=replace(optim, max_updates=updates, warmup_updates=min(optim.warmup_updates, updates)))
+
+
+def _about(config: FinetuneConfig, task: Task) -> str:
+    """What the run holds, in words."""
+    data, clips = config.data, len(task.source.cuts)
+    text = f"{config.optim.max_updates} updates of {data.clips} clips of up to {data.max_seconds:g} s"
+    if config.optim.accumulate > 1:
+        text += f" in {config.optim.accumulate} batches by length"
+    if len(task.groups) > 1:
+        text += f", drawn evenly from {len(task.groups)} groups by {data.balance}"
+    return f"{text}: {config.optim.max_updates * data.clips / clips:.1f} times as many clips as there are"
 
 
 def _hold_out(task: Task, config: FinetuneConfig, say: Say, ranks: Ranks, objective: Objective) -> HeldOutSpeakers:
