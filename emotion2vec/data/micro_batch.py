@@ -24,6 +24,9 @@ from emotion2vec.data.storage import with_retries
 from emotion2vec.errors import AudioError, StorageError
 from emotion2vec.seeding import keyed_seed
 
+Crop = tuple[str, np.ndarray, np.random.Generator]
+"""Id of an utterance, what is left of it (S,), and what draws the rest."""
+
 
 @dataclass
 class MicroBatch:
@@ -37,6 +40,7 @@ class MicroBatch:
             micro-batches before it of which nothing was left.
         offered: seconds of the B utterances before they were cropped to the shortest of them; by default what is left.
         durations: seconds of each utterance as it was decoded, whole.
+        lengths: (B,) samples of each utterance, zeros follow; None where all have S.
         keys: what masks are keyed by beside seed and update: an utterance's id and which of its draws this is, so that
             one that an update holds twice is cropped and masked in two ways.
     """
@@ -48,6 +52,7 @@ class MicroBatch:
     offered: float = 0.0
     durations: list[float] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    lengths: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         self.offered = self.offered or self.seconds
@@ -56,7 +61,15 @@ class MicroBatch:
     @property
     def seconds(self) -> float:
         """Audio in the micro-batch, in s."""
-        return self.waveforms.numel() / SAMPLE_RATE
+        samples = self.waveforms.numel() if self.lengths is None else int(self.lengths.sum())
+        return samples / SAMPLE_RATE
+
+    @property
+    def padding(self) -> torch.Tensor | None:
+        """(B, S), True = padding; None where nothing is padded."""
+        if self.lengths is None:
+            return None
+        return torch.arange(self.waveforms.shape[1]).unsqueeze(0) >= self.lengths.unsqueeze(1)
 
 
 class BatchDecoder(Dataset["MicroBatch | StorageError"]):
@@ -83,7 +96,7 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
 
     def _decode(self, request: Request) -> MicroBatch:
         update = request.index // self.stream.accumulate
-        crops: list[tuple[str, np.ndarray, np.random.Generator]] = []
+        crops: list[Crop] = []
         durations: list[float] = []
         keys: list[str] = []
         skipped: list[Fault] = []
@@ -100,16 +113,26 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
             keys.append(key)
         if not crops:
             return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
+        ids, offered = [name for name, _, _ in crops], sum(crop.size for _, crop, _ in crops) / SAMPLE_RATE
+        waveforms, lengths = self._padded(crops) if self.stream.pad else (self._cropped(crops), None)  # (B, S)
+        return MicroBatch(waveforms, ids, request.position, skipped, offered, durations, keys, lengths)
+
+    def _cropped(self, crops: Sequence[Crop]) -> torch.Tensor:
+        """Utterances cropped to the shortest of them, (B, S)."""
         # Headers can understate lengths, and slower speech is longer: the budget holds regardless.
         step = self.data.length_step
         length = min(self.data.budget // len(crops), *(crop.size for _, crop, _ in crops))
         length = max(length - length % step, min(length, step))
-        rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
-        waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
-        offered = sum(crop.size for _, crop, _ in crops) / SAMPLE_RATE
-        return MicroBatch(
-            waveforms, [name for name, _, _ in crops], request.position, skipped, offered, durations, keys
-        )
+        return torch.from_numpy(np.stack([random_crop(crop, length, rng) for _, crop, rng in crops]))
+
+    def _padded(self, crops: Sequence[Crop]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Utterances with zeros behind them, (B, S), and their samples (B,); None where all have the same."""
+        step, sizes = self.data.length_step, [crop.size for _, crop, _ in crops]
+        length = -(-max(sizes) // step) * step
+        rows = np.zeros((len(crops), length), np.float32)
+        for row, (_, crop, _) in zip(rows, crops, strict=True):
+            row[: crop.size] = crop
+        return torch.from_numpy(rows), torch.tensor(sizes) if min(sizes) < length else None
 
     def _load(self, request: Request) -> list[Loaded]:
         """Ids and samples (S,) of a request's utterances; kept in memory if asked for."""

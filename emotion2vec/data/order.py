@@ -62,6 +62,8 @@ class Stream:
         rank: this process among `world_size`, which take turns in one common order.
         world_size: number of processes; all of them see equally many micro-batches per window.
         normalize: whether each utterance is brought to zero mean and unit variance, as most networks want it.
+        pad: whether utterances of a micro-batch keep their lengths, with zeros behind them, or are cropped to the
+            shortest.
     """
 
     seed: int
@@ -69,6 +71,7 @@ class Stream:
     rank: int = 0
     world_size: int = 1
     normalize: bool = True
+    pad: bool = False
 
     def faults(self) -> list[str]:
         """What is wrong with the numbers."""

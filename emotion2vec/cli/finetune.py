@@ -1,0 +1,39 @@
+"""The verb `finetune`."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated
+
+import typer
+
+from emotion2vec.cli.pretrain import PREEMPTED
+from emotion2vec.cli.shared import allow_fallback, find_config, say
+
+
+def finetune(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.encoder_lr=1e-5.")
+    ] = None,
+    config: Annotated[str, typer.Option(help="YAML file, or the name of one that ships: classify.")] = "classify",
+) -> None:
+    """Adapt a model to your labels: data.table=FILE (or data.corpora) and run.dir=FOLDER are required.
+
+    The run folder is then a model for predict. The same command continues an interrupted run.
+    """
+    from emotion2vec.finetune.config import load_config
+
+    settings = load_config(find_config(config.removeprefix("finetune/"), "finetune"), overrides or [])
+    allow_fallback(settings.run.accelerator)
+    from emotion2vec.finetune.run import finetune as run
+
+    result = run(settings, say=say)
+    if not result.is_main:
+        return
+    if result.signal is not None:
+        say(f"stopped after update {result.update} and saved; the same command continues from {settings.run.dir}")
+        raise typer.Exit(PREEMPTED if result.signal == signal.SIGTERM else 128 + result.signal)
+    say(f"done: {result.update} updates, model in {settings.run.dir}")
+    if result.missing:
+        say(f"{result.missing} clips were missing or could not be read")
+        raise typer.Exit(1)
