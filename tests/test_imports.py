@@ -11,13 +11,25 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
 LEAVES = ("errors", "version", "seeding", "units", "assets", "settings", "files", "devices", "processors", "hardware")
-ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
+ORDER = (
+    *LEAVES,
+    "audio",
+    "corpora",
+    "tasks",
+    "model",
+    "checkpoint",
+    "exporting",
+    "data",
+    "training",
+    "pretrain",
+    "finetune",
+)
 ORDER += ("distil", "extraction", "probe", "report", "__init__", "cli", "__main__", "integrations")
 """The parts of the package: each imports from those before it."""
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain", "distil"}}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil"}}
 BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
 """Parts that meet only through a checkpoint on disk."""
 

@@ -37,6 +37,7 @@ class MicroBatch:
             micro-batches before it of which nothing was left.
         offered: seconds of the B utterances before they were cropped to the shortest of them; by default what is left.
         durations: seconds of each utterance as it was decoded, whole.
+        lengths: (B,) samples of each utterance, zeros follow; None where all have S.
         keys: what masks are keyed by beside seed and update: an utterance's id and which of its draws this is, so that
             one that an update holds twice is cropped and masked in two ways.
         clean: (B, S) the same stretches undistorted, normalized or not as `Stream.clean` says; None where nobody asked.
@@ -50,6 +51,7 @@ class MicroBatch:
     offered: float = 0.0
     durations: list[float] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    lengths: torch.Tensor | None = None
     clean: torch.Tensor | None = None
     starts: list[int] = field(default_factory=list)
 
@@ -60,7 +62,15 @@ class MicroBatch:
     @property
     def seconds(self) -> float:
         """Audio in the micro-batch, in s."""
-        return self.waveforms.numel() / SAMPLE_RATE
+        samples = self.waveforms.numel() if self.lengths is None else int(self.lengths.sum())
+        return samples / SAMPLE_RATE
+
+    @property
+    def padding(self) -> torch.Tensor | None:
+        """(B, S), True = padding; None where nothing is padded."""
+        if self.lengths is None:
+            return None
+        return torch.arange(self.waveforms.shape[1]).unsqueeze(0) >= self.lengths.unsqueeze(1)
 
 
 class BatchDecoder(Dataset["MicroBatch | StorageError"]):
@@ -96,24 +106,36 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
                 skipped.append(Fault(name, str(error)))
         if not crops:
             return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
-        # Headers can understate lengths, and slower speech is longer: the budget holds regardless.
+        stretches = self._kept(crops) if self.stream.pad else self._cropped(crops)
+        sizes = [stretch.stop - stretch.start for stretch in stretches]
         step = self.data.length_step
-        length = min(self.data.budget // len(crops), *(crop.length for crop in crops))
-        length = max(length - length % step, min(length, step))
-        starts = [crop.start + random_start(crop.length, length, crop.rng, self.stream.crop_step) for crop in crops]
-        stretches = [slice(start, start + length) for start in starts]
+        total = -(-max(sizes) // step) * step if self.stream.pad else sizes[0]
         clean = [crop.clean[stretch] for crop, stretch in zip(crops, stretches, strict=True) if crop.clean is not None]
         return MicroBatch(
-            torch.from_numpy(np.stack([crop.heard[stretch] for crop, stretch in zip(crops, stretches, strict=True)])),
+            _rows([crop.heard[stretch] for crop, stretch in zip(crops, stretches, strict=True)], total),
             [crop.name for crop in crops],
             request.position,
             skipped,
             offered=sum(crop.length for crop in crops) / SAMPLE_RATE,
             durations=[crop.seconds for crop in crops],
             keys=[crop.key for crop in crops],
-            clean=torch.from_numpy(np.stack(clean)) if clean else None,
-            starts=starts,
+            lengths=torch.tensor(sizes) if min(sizes) < total else None,
+            clean=_rows(clean, total) if clean else None,
+            starts=[stretch.start for stretch in stretches],
         )
+
+    def _kept(self, crops: Sequence[_Crop]) -> list[slice]:
+        """Of each utterance the stretch that was chosen for it."""
+        return [slice(crop.start, crop.start + crop.length) for crop in crops]
+
+    def _cropped(self, crops: Sequence[_Crop]) -> list[slice]:
+        """Of each utterance a stretch as long as the shortest of them."""
+        # Headers can understate lengths, and slower speech is longer: the budget holds regardless.
+        step = self.data.length_step
+        length = min(self.data.budget // len(crops), *(crop.length for crop in crops))
+        length = max(length - length % step, min(length, step))
+        starts = [crop.start + random_start(crop.length, length, crop.rng, self.stream.crop_step) for crop in crops]
+        return [slice(start, start + length) for start in starts]
 
     def _crop(self, name: str, key: str, loaded: np.ndarray | AudioError, update: int) -> _Crop:
         """Prepare an utterance and crop it to the longest length.
@@ -190,6 +212,14 @@ class _Crop:
     seconds: float
 
 
+def _rows(pieces: Sequence[np.ndarray], total: int) -> torch.Tensor:
+    """Waveforms (S,) of at most `total` samples, with zeros behind them, (B, S)."""
+    rows = np.zeros((len(pieces), total), np.float32)
+    for row, piece in zip(rows, pieces, strict=True):
+        row[: piece.size] = piece
+    return torch.from_numpy(rows)
+
+
 def draw_keys(request: Request, accumulate: int) -> list[str]:
     """What is added to the ids of a request's utterances, so that one that an update draws again is told apart.
 
@@ -206,6 +236,12 @@ def draw_keys(request: Request, accumulate: int) -> list[str]:
     count = sum(len(entries) for _, entries in request.parts)
     draws = np.zeros(count, np.int64) if request.draws is None else np.concatenate(request.draws)
     return [window + (f"+{draw}" if draw else "") for draw in draws.tolist()]
+
+
+def random_crop(waveform: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Stretch of `length` samples (S,) at a uniformly drawn place; all of a waveform that is no longer than that."""
+    start = random_start(waveform.size, length, rng)
+    return waveform[start : start + length]
 
 
 def random_start(samples: int, length: int, rng: np.random.Generator, step: int = 1) -> int:

@@ -27,6 +27,7 @@ _server.set_forkserver_preload(
         "emotion2vec.cli",
         "emotion2vec.pretrain.run",
         "emotion2vec.distil.run",
+        "emotion2vec.finetune.run",
         "lightning.fabric",
         "lhotse",
         "omegaconf",
@@ -39,7 +40,7 @@ def overrides(speech: Path, run: Path, *more: str) -> list[str]:
     return [*TINY, f"data.train={speech}", f"run.dir={run}", "log.every=1", *more]
 
 
-def _child(verb: str, arguments: list[str], environment: dict[str, str], log: Path, die_in_step: int) -> None:
+def _child(arguments: list[str], environment: dict[str, str], log: Path, die_in_step: int, verb: str) -> None:
     """Be `emotion2vec VERB ARGUMENTS`; dies as by SIGKILL in the optimizer step of one update, if asked to."""
     default_signals()
     os.environ.update(environment)
@@ -77,7 +78,7 @@ class Run:
             environment |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
             environment |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
             own = environment if ranks > 1 else {}
-            self.processes.append(_server.Process(target=_child, args=(verb, arguments, own, log, die_in_step)))
+            self.processes.append(_server.Process(target=_child, args=(arguments, own, log, die_in_step, verb)))
             self.processes[-1].start()
 
     def wait(self, seconds: float = 600.0) -> list[int | None]:
