@@ -24,17 +24,18 @@ ORDER = (
     "pretrain",
     "finetune",
 )
-ORDER += ("extraction", "probe", "report", "__init__", "cli", "__main__", "integrations")
+ORDER += ("distil", "extraction", "probe", "report", "__init__", "cli", "__main__", "integrations")
 """The parts of the package: each imports from those before it."""
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune"}}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil"}}
 BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
 """Parts that meet only through a checkpoint on disk."""
 
 LIGHT = ["errors", "seeding", "assets", "units", "settings", "files", "audio.samples", "pretrain.config", "cli"]
 LIGHT += [
+    "distil.config",
     "probe.options",
     "probe.benchmark.plan",
     "report.options",
