@@ -256,8 +256,8 @@ class RunFolder:
         """What `checkpoint.keep_best` goes by, higher is better, by update."""
         by = self.config.checkpoint.keep_best
         if by == "validation":
-            lines = read_lines(self.metrics_file)
-            return {line["update"]: -line["validation_loss"] for line in lines if "validation_loss" in line}
+            lines = [line for line in read_lines(self.metrics_file) if "validation_loss" in line]
+            return {line["update"]: line.get("validation_score", -line["validation_loss"]) for line in lines}
         lines = read_lines(self.probes_file) if by == "probe" else []
         return {line["update"]: line[name] for line in lines for name in MAIN_SCORES if name in line}
 
@@ -291,10 +291,8 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 def _fixed_values(config: TrainingConfig) -> dict[str, Any]:
     """Settings that decide what is computed, by dotted name."""
-    return {
-        f"{section}.{key}": value
-        for section, values in to_dict(config).items()
-        if section not in _FREE_SECTIONS
-        for key, value in values.items()
-        if f"{section}.{key}" not in _FREE_KEYS
-    }
+    found: dict[str, Any] = {}
+    for section, values in to_dict(config).items():
+        named = values.items() if isinstance(values, dict) else [("", values)]
+        found |= {f"{section}.{key}".rstrip("."): value for key, value in named if section not in _FREE_SECTIONS}
+    return {key: value for key, value in found.items() if key not in _FREE_KEYS}
