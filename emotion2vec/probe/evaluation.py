@@ -26,8 +26,9 @@ from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.problem import HeadRecipe, Prediction, Problem
 from emotion2vec.probe.progress import track
-from emotion2vec.probe.scores import FoldScores, HeadScores, Statistics
-from emotion2vec.tasks.metrics import mean_scores, std_scores
+from emotion2vec.probe.scores import FoldScores, HeadScores, Scores, Statistics
+from emotion2vec.tasks.calibration import probabilities_of
+from emotion2vec.tasks.metrics import mean_scores, roc_points, std_scores
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Goal, check_tests
 
@@ -97,7 +98,9 @@ def evaluate(
         unit=goal.unit,
         **_summary(outcomes, corpus.folds, options.seeds, goal),
         **_by_speaker(outcomes, corpus),
+        by_group=_by_group(outcomes, corpus),
         points=_points(outcomes, goal),
+        roc=_roc(outcomes, goal),
         minutes=round(minutes, 3),
         transductive=corpus.known.by(extractor),
     )
@@ -151,7 +154,10 @@ def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequenc
     for fold in folds:
         found = [item for item in outcomes if item.fold is fold]
         scored = [goal.score(item.statistics) for item in found]
-        extras = [goal.extra_scores(item.problem.test, item.fitted.scores) for item in found]
+        extras = [
+            goal.extra_scores(item.problem.test, item.fitted.scores, item.fitted.details.get("temperature"))
+            for item in found
+        ]
         names, extra = list(scored[0]), list(extras[0])
         by_fold.append(
             FoldScores(
@@ -174,6 +180,7 @@ def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequenc
         "by_seed": by_seed,
         "confusion": None,
         **goal.extra_entries(_total(outcomes)),
+        "by_class": goal.by_class(_total(outcomes)),
     }
 
 
@@ -216,6 +223,35 @@ def _by_speaker(outcomes: Sequence[_Outcome], corpus: ProbedCorpus) -> dict[str,
         "intervals_over": "speakers" if known else "clips",
         "by_speaker": scores if known else {},
         "statistics": tuple(parts),
+    }
+
+
+def _by_group(outcomes: Sequence[_Outcome], corpus: ProbedCorpus) -> dict[str, dict[str, Scores]]:
+    """Scores of the clips of each group, of every grouping that is known, with how many they are over all seeds."""
+    found: dict[str, dict[str, Scores]] = {}
+    for by, groups in corpus.groups.items():
+        for name in sorted({*groups} - {""}):
+            parts = [(item, groups[item.problem.test] == name) for item in outcomes]
+            clips = sum(int(own.sum()) for _, own in parts)
+            if clips:
+                statistics = sum(
+                    corpus.goal.statistics(item.problem.test[own], item.fitted.scores[own]) for item, own in parts
+                )
+                found.setdefault(by, {})[name] = {"clips": clips, **corpus.goal.score(np.asarray(statistics))}
+    return found
+
+
+def _roc(outcomes: Sequence[_Outcome], goal: Goal) -> dict[str, list[list[float]]] | None:
+    """ROC curves of the classes over the test clips of all folds, with the first seed; None of values."""
+    if goal.task != "classification":
+        return None
+    first = [item for item in outcomes if item.problem.seed == outcomes[0].problem.seed]
+    truth = np.concatenate([item.problem.labels[item.problem.test] for item in first])  # (N,)
+    shares = np.concatenate([probabilities_of(item.fitted.scores) for item in first])  # (N, K)
+    return {
+        name: [list(point) for point in roc_points(truth == place, shares[:, place])]
+        for place, name in enumerate(goal.names)
+        if 0 < np.mean(truth == place) < 1
     }
 
 
