@@ -69,8 +69,8 @@ def warm_start(pretrainer: Pretrainer, config: InitConfig, say: Callable[[str], 
     """
     source = read_source(config.from_)
     student = pretrainer.student
-    _check_dimensions(config.from_, source.config, student.config)
-    offered = _renumbered(source.weights(config.use), source.config, student.config)
+    _check_dimensions(config.from_, source.own, student.config)
+    offered = _renumbered(source.weights(config.use), source.own, student.config)
     taken, differing = _take(student, offered)
     numbers = {name: value.numel() for name, value in student.state_dict().items()}
     share = sum(numbers[name] for name in taken) / sum(numbers.values())
