@@ -16,6 +16,9 @@ def finetune(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.encoder_lr=1e-5.")
     ] = None,
     config: Annotated[str, typer.Option(help="YAML file, or the name of one that ships: classify.")] = "classify",
+    no_speakers: Annotated[
+        bool, typer.Option("--no-speakers", help="Accept clips whose speakers are unknown; every score is marked.")
+    ] = False,
 ) -> None:
     """Adapt a model to your labels: data.table=FILE (or data.corpora) and run.dir=FOLDER are required.
 
@@ -23,17 +26,24 @@ def finetune(
     """
     from emotion2vec.finetune.config import load_config
 
-    settings = load_config(find_config(config.removeprefix("finetune/"), "finetune"), overrides or [])
+    given = [*(overrides or []), *["data.speakers=false"] * no_speakers]
+    settings = load_config(find_config(config.removeprefix("finetune/"), "finetune"), given)
     allow_fallback(settings.run.accelerator)
     from emotion2vec.finetune.run import finetune as run
 
-    result = run(settings, say=say)
+    done = run(settings, say=say)
+    result = done.result
     if not result.is_main:
         return
     if result.signal is not None:
         say(f"stopped after update {result.update} and saved; the same command continues from {settings.run.dir}")
         raise typer.Exit(PREEMPTED if result.signal == signal.SIGTERM else 128 + result.signal)
-    say(f"done: {result.update} updates, model in {settings.run.dir}")
+    if done.scores is not None:
+        from emotion2vec.report.tables import show
+
+        show(done.scores)
+    if settings.evaluate.final:
+        say(f"done: {result.update} updates, model in {settings.run.dir}")
     if result.missing:
         say(f"{result.missing} clips were missing or could not be read")
         raise typer.Exit(1)
