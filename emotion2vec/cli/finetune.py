@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.pretrain import PREEMPTED
-from emotion2vec.cli.shared import allow_fallback, find_config, say
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
 
 
 def finetune(
@@ -27,23 +25,13 @@ def finetune(
     from emotion2vec.finetune.config import load_config
 
     given = [*(overrides or []), *["data.speakers=false"] * no_speakers]
-    settings = load_config(find_config(config.removeprefix("finetune/"), "finetune"), given)
+    settings = load_config(find_config(config, "finetune"), given)
     allow_fallback(settings.run.accelerator)
     from emotion2vec.finetune.run import finetune as run
 
     done = run(settings, say=say)
-    result = done.result
-    if not result.is_main:
-        return
-    if result.signal is not None:
-        say(f"stopped after update {result.update} and saved; the same command continues from {settings.run.dir}")
-        raise typer.Exit(PREEMPTED if result.signal == signal.SIGTERM else 128 + result.signal)
     if done.scores is not None:
         from emotion2vec.report.tables import show
 
         show(done.scores)
-    if settings.evaluate.final:
-        say(f"done: {result.update} updates, model in {settings.run.dir}")
-    if result.missing:
-        say(f"{result.missing} clips were missing or could not be read")
-        raise typer.Exit(1)
+    conclude_training(done.result, settings)

@@ -174,6 +174,8 @@ class Trainer:
                 rank=ranks.rank,
                 world_size=ranks.size,
                 normalize=self.objective.model.config.normalizes,
+                crop_step=self.objective.crop_step,
+                clean=self.objective.clean,
                 pad=self.speech.pad,
             ),
             augmenter=build_augmenter(self.config.augment, max_bad_share=data.max_bad_share, workers=data.workers),

@@ -67,6 +67,8 @@ class Validation:
                 rank=self.ranks.rank,
                 world_size=self.ranks.size,
                 normalize=self.objective.model.config.normalizes,
+                crop_step=self.objective.crop_step,
+                clean=self.objective.clean,
             ),
         )
         kept: list[MicroBatch] = []

@@ -26,6 +26,7 @@ _server.set_forkserver_preload(
     [
         "emotion2vec.cli",
         "emotion2vec.pretrain.run",
+        "emotion2vec.distil.run",
         "emotion2vec.finetune.run",
         "lightning.fabric",
         "lhotse",
@@ -105,9 +106,9 @@ class Run:
         return self.log.read_text() if self.log.exists() else ""
 
 
-def finish(arguments: list[str], log: Path, *, ranks: int = 1) -> str:
+def finish(arguments: list[str], log: Path, *, ranks: int = 1, verb: str = "pretrain") -> str:
     """Run to the end and return what was said."""
-    run = Run(arguments, log, ranks=ranks)
+    run = Run(arguments, log, ranks=ranks, verb=verb)
     assert run.wait() == [0] * ranks, run.said
     return run.said
 
