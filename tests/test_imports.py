@@ -12,17 +12,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
 LEAVES = ("errors", "version", "seeding", "units", "assets", "settings", "files", "devices", "processors", "hardware")
 ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
-ORDER += ("extraction", "probe", "report", "__init__", "cli", "__main__", "integrations")
+ORDER += ("distil", "extraction", "probe", "finetune", "report", "__init__", "cli", "__main__", "integrations")
 """The parts of the package: each imports from those before it."""
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain"}}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil"}}
 BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
 """Parts that meet only through a checkpoint on disk."""
 
 LIGHT = ["errors", "seeding", "assets", "units", "settings", "files", "audio.samples", "pretrain.config", "cli"]
 LIGHT += [
+    "distil.config",
     "probe.options",
     "probe.benchmark.plan",
     "report.options",

@@ -60,6 +60,18 @@ class FrameGrid:
         """Samples between neighbouring frames (320: 20 ms)."""
         return math.prod(self.strides)
 
+    @property
+    def center(self) -> float:
+        """Sample in the middle of what the first frame sees; those after it follow by a stride each.
+
+        Zeros, or the audio's mirror image, before the start are half a kernel of each layer that has any padding.
+        """
+        place, step = 0.0, 1
+        for kernel, stride, padding in zip(self.kernels, self.strides, self.paddings, strict=True):
+            place += step * ((kernel - 1) / 2 - min(padding, kernel // 2))
+            step *= stride
+        return place
+
     @overload
     def count(self, samples: int) -> int: ...
 

@@ -139,7 +139,8 @@ def _config_of(content: Mapping[str, Any], source: str) -> Emotion2vecConfig | F
         return model_config(content.get("model") or {}, source)
     if not isinstance(foreign, dict):
         raise CheckpointError(f"{source}: foreign is a {type(foreign).__name__}, expected an object")
-    return foreign_config(foreign.get("type"), foreign.get("settings"), foreign.get("normalizes"), source)
+    known = (foreign.get("type"), foreign.get("settings"), foreign.get("normalizes"))
+    return foreign_config(*known, source, last_norm=foreign.get("last_norm", True))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -77,11 +77,6 @@ class Source:
             ConfigError: it has fewer blocks, or none of those that are left would be a main block.
         """
         config, total = self.config, self.config.prenet_depth + self.config.depth
-        if isinstance(config, ForeignConfig) and config.stable and layers < total:
-            raise ConfigError(
-                f"keep_layers is {layers}, but the last layer norm of {self.path}, a {config.type}, was trained on the "
-                f"output of its last block; expected {total}, or to read the layer with `extract --layers`"
-            )
         if not config.prenet_depth < layers <= total:
             raise ConfigError(
                 f"keep_layers is {layers}, expected {config.prenet_depth + 1} to {total}, the blocks of {self.path}"
@@ -93,7 +88,9 @@ class Source:
         gone += ["backbone.final_norm.", "head."]
         cut: Emotion2vecConfig | ForeignConfig
         if isinstance(config, ForeignConfig):
-            cut = replace(config, depth=layers, settings=config.settings | {"num_hidden_layers": layers})
+            settings = config.settings | {"num_hidden_layers": layers}
+            cut = replace(config, depth=layers, settings=settings, last_norm=not config.stable)
+            gone += ["network.encoder.layer_norm."] if config.stable else []
         else:
             cut = replace(config, depth=layers - config.prenet_depth, final_norm=False)
         parts = {"head": self.labels, "teacher": self.teacher, "decoder": self.decoder}

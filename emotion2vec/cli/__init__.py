@@ -8,8 +8,10 @@ import typer
 
 from emotion2vec.cli.benchmark import benchmark
 from emotion2vec.cli.convert import convert
+from emotion2vec.cli.distil import distil
 from emotion2vec.cli.export import export
 from emotion2vec.cli.extract import extract
+from emotion2vec.cli.finetune import finetune
 from emotion2vec.cli.info import info
 from emotion2vec.cli.keys import with_keys
 from emotion2vec.cli.plot import plot
@@ -28,6 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(pretrain)
+app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(distil)
+app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig"))(finetune)
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
 for verb in (plot, prepare, extract, predict, probe, visualize, info, convert, export):
     app.command()(verb)

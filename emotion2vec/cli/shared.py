@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -13,6 +14,8 @@ from emotion2vec.errors import ConfigError
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.run import ExtractionReport
+    from emotion2vec.training.config import TrainingConfig
+    from emotion2vec.training.trainer import FitResult
 
 MODEL_HELP = (
     "Model or run folder of ours, fairseq .pt, FunASR or Hugging Face folder, hf:owner/name, ms:owner/name, or a name: "
@@ -23,16 +26,18 @@ SOURCES_HELP = "Audio files, folders, globs, manifests of any supported kind, UR
 
 FALLBACK = ("mps", "xpu")
 """Kinds of device whose lacking operators PyTorch can run on the CPU."""
+PREEMPTED = 75
+"""Exit code of a training run that SIGTERM ended after it was saved: EX_TEMPFAIL of sysexits.h, "try again"."""
 CHANGED = "found otherwise than they were named"
 """What is said of inputs that were searched for, and the like."""
 
 
 def find_config(name: str, kind: str = "pretrain") -> Path:
-    """The shipped configuration of that name, or a path as it is."""
+    """The shipped configuration of that name, such as `tiny` or `pretrain/tiny`, or a path as it is."""
     from emotion2vec.assets import asset_folder
 
     shipped = {file.stem: file for file in sorted((asset_folder("configs") / kind).glob("*.yaml"))}
-    path = shipped.get(name, Path(name))
+    path = shipped.get(name.removeprefix(f"{kind}/"), Path(name))
     if path == Path(path.stem) and not path.exists():  # neither a folder nor a suffix: meant as a name
         raise ConfigError(f"config is {name!r}, expected a YAML file or one of {', '.join(shipped)}")
     return path
@@ -48,6 +53,22 @@ def allow_fallback(device: str | None) -> str | None:
     if kind in FALLBACK:
         os.environ.setdefault(f"PYTORCH_ENABLE_{kind.upper()}_FALLBACK", "1")
     return device
+
+
+def conclude_training(result: FitResult, config: TrainingConfig) -> None:
+    """Say how a run ended, and exit with its code unless all went well."""
+    if not result.is_main:
+        return
+    if result.signal is not None:
+        say(
+            f"stopped after update {result.update} of {config.optim.max_updates} and saved; the same command "
+            f"continues from {config.run.dir}"
+        )
+        raise typer.Exit(PREEMPTED if result.signal == signal.SIGTERM else 128 + result.signal)
+    say(f"done: {result.update} updates, model in {config.run.dir}")
+    if result.missing:
+        say(f"{result.missing} entries that lists name were missing or could not be read")
+        raise typer.Exit(1)
 
 
 def say(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +14,7 @@ from emotion2vec.corpora.faults import Fault
 from emotion2vec.data.augment import Augmenter
 from emotion2vec.data.config import DataConfig, check_data
 from emotion2vec.data.micro_batch import BatchDecoder, MicroBatch
-from emotion2vec.data.order import BatchOrder, Position, Stream
+from emotion2vec.data.order import BatchOrder, Position, Request, Stream
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.data.workers import outlive_signals, signals_held
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
@@ -28,6 +28,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until lost storage is looked for again, at first and at most; each pause is twice the one before."""
 
 
+Order = Callable[[Sequence[Source], DataConfig, Stream, Position], Iterable[Request]]
+"""Plans the micro-batches of a process from a position on, without end; a pure function of its arguments."""
+
+
 def batches(
     sources: CutSet | Sequence[Source],
     data: DataConfig,
@@ -36,6 +40,7 @@ def batches(
     augmenter: Augmenter | None = None,
     start: Position | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    order: Order = BatchOrder,
 ) -> Generator[MicroBatch, None, None]:
     """Iterate over micro-batches without end; what comes after a position never depends on how it was reached.
 
@@ -50,6 +55,7 @@ def batches(
         augmenter: distorts utterances before they are normalized and cropped.
         start: position to resume from, of a micro-batch of this rank.
         stopping: asked while storage that is out of reach is waited for; True ends that.
+        order: plans them.
 
     Raises:
         ConfigError: arguments are out of range or contradict each other.
@@ -68,7 +74,7 @@ def batches(
     def open_at(position: Position) -> Generator[MicroBatch, None, None]:
         loader = DataLoader(
             decoder,
-            sampler=BatchOrder(opened, data, stream, position),  # type: ignore[arg-type]  # torch takes any iterable
+            sampler=order(opened, data, stream, position),  # type: ignore[arg-type]  # torch takes any iterable
             batch_size=None,
             num_workers=data.workers,
             collate_fn=_unchanged,

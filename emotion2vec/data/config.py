@@ -36,6 +36,10 @@ class DataConfig:
         return int(self.batch_seconds * SAMPLE_RATE)
 
 
+MOVING = ("speed", "stretch", "reverse", "shift")
+"""Distortions after which a sound is no longer where it was in the utterance."""
+
+
 @dataclass(kw_only=True)
 class AugmentConfig:
     """Distortions of the audio, drawn anew at every update; a probability of 0 turns one off."""

@@ -63,33 +63,49 @@ def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share:
     """
     from lhotse import CutSet
 
-    utterances, faults, changes = _read_all(sources)
-    missing = len(faults)
-    headers = _read_headers({utterance.path for utterance in utterances}, workers)
-    entries = len(utterances) + len(faults)
-    cuts: list[Cut] = []
-    too_short: list[Fault] = []
-    for utterance in utterances:
-        try:
-            cut = make_cut(utterance, headers[utterance.path])
-        except AudioError as error:
-            faults.append(Fault(str(utterance.audio), str(error)))
-            continue
-        samples, least = round(cut.duration * SAMPLE_RATE), max(min_samples, MIN_SAMPLES)
-        if samples < least:
-            reason = f"too short, {samples} samples at {SAMPLE_RATE} Hz, expected at least {least}"
-            too_short.append(Fault(str(utterance.audio), reason))
-        else:
-            cuts.append(cut)
-
+    utterances, missing, changes = _read_all(sources)
+    found = cuts_of(utterances, min_samples=min_samples, workers=workers)
+    faults, entries = [*missing, *found.faults], len(utterances) + len(missing)
     if len(faults) > max_bad_share * entries:
         raise ManifestError(
             f"{len(faults)} of {entries} entries ({len(faults) / entries:.1%}) cannot be used, expected at most "
             f"{max_bad_share:.1%}: {_first(faults)}"
         )
-    if not cuts:
-        raise ManifestError(f"none of {entries} entries can be used: {_first([*faults, *too_short])}")
-    return LoadedCuts(CutSet.from_cuts(cuts), faults, too_short, missing, changes)
+    if not found.cuts:
+        raise ManifestError(f"none of {entries} entries can be used: {_first([*faults, *found.too_short])}")
+    return LoadedCuts(CutSet.from_cuts(found.cuts), faults, found.too_short, len(missing), changes)
+
+
+class Cuts(NamedTuple):
+    """Utterances as cuts, and those that cannot be used."""
+
+    cuts: list[Cut]
+    """With their durations in s, in the order of the utterances."""
+
+    faults: list[Fault]
+    """Utterances that are missing, unreadable, empty, or have a segment outside the audio."""
+
+    too_short: list[Fault]
+    """Sound ones that are shorter than the minimum."""
+
+
+def cuts_of(utterances: Sequence[Utterance], *, min_samples: int, workers: int) -> Cuts:
+    """Open the header of every utterance's file, and keep what can be trained on; arguments as for `load_cuts`."""
+    headers = _read_headers({utterance.path for utterance in utterances}, workers)
+    found = Cuts([], [], [])
+    for utterance in utterances:
+        try:
+            cut = make_cut(utterance, headers[utterance.path])
+        except AudioError as error:
+            found.faults.append(Fault(str(utterance.audio), str(error)))
+            continue
+        samples, least = round(cut.duration * SAMPLE_RATE), max(min_samples, MIN_SAMPLES)
+        if samples < least:
+            reason = f"too short, {samples} samples at {SAMPLE_RATE} Hz, expected at least {least}"
+            found.too_short.append(Fault(str(utterance.audio), reason))
+        else:
+            found.cuts.append(cut)
+    return found
 
 
 def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None = None) -> np.ndarray:

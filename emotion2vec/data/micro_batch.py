@@ -37,8 +37,11 @@ class MicroBatch:
             micro-batches before it of which nothing was left.
         offered: seconds of the B utterances before they were cropped to the shortest of them; by default what is left.
         durations: seconds of each utterance as it was decoded, whole.
+        lengths: (B,) samples of each utterance, zeros follow; None where all have S.
         keys: what masks are keyed by beside seed and update: an utterance's id and which of its draws this is, so that
             one that an update holds twice is cropped and masked in two ways.
+        clean: (B, S) the same stretches undistorted, normalized or not as `Stream.clean` says; None where nobody asked.
+        starts: where each of them begins in its utterance, in samples.
     """
 
     waveforms: torch.Tensor
@@ -48,6 +51,9 @@ class MicroBatch:
     offered: float = 0.0
     durations: list[float] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    lengths: torch.Tensor | None = None
+    clean: torch.Tensor | None = None
+    starts: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.offered = self.offered or self.seconds
@@ -56,7 +62,15 @@ class MicroBatch:
     @property
     def seconds(self) -> float:
         """Audio in the micro-batch, in s."""
-        return self.waveforms.numel() / SAMPLE_RATE
+        samples = self.waveforms.numel() if self.lengths is None else int(self.lengths.sum())
+        return samples / SAMPLE_RATE
+
+    @property
+    def padding(self) -> torch.Tensor | None:
+        """(B, S), True = padding; None where nothing is padded."""
+        if self.lengths is None:
+            return None
+        return torch.arange(self.waveforms.shape[1]).unsqueeze(0) >= self.lengths.unsqueeze(1)
 
 
 class BatchDecoder(Dataset["MicroBatch | StorageError"]):
@@ -83,33 +97,59 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
 
     def _decode(self, request: Request) -> MicroBatch:
         update = request.index // self.stream.accumulate
-        crops: list[tuple[str, np.ndarray, np.random.Generator]] = []
-        durations: list[float] = []
-        keys: list[str] = []
+        crops: list[_Crop] = []
         skipped: list[Fault] = []
         for (name, loaded), draw in zip(self._load(request), draw_keys(request, self.stream.accumulate), strict=True):
-            key = name + draw
             try:
-                waveform = self._heard(key, loaded, update)  # (S,)
+                crops.append(self._crop(name, name + draw, loaded, update))
             except AudioError as error:
                 skipped.append(Fault(name, str(error)))
-                continue
-            rng = np.random.default_rng(keyed_seed(self.stream.seed, "crop", update, key))
-            crops.append((name, random_crop(waveform, self.data.max_samples, rng), rng))
-            durations.append(np.asarray(loaded).size / SAMPLE_RATE)
-            keys.append(key)
         if not crops:
             return MicroBatch(torch.empty(0, 0), [], request.position, skipped)
+        stretches = self._kept(crops) if self.stream.pad else self._cropped(crops)
+        sizes = [stretch.stop - stretch.start for stretch in stretches]
+        step = self.data.length_step
+        total = -(-max(sizes) // step) * step if self.stream.pad else sizes[0]
+        clean = [crop.clean[stretch] for crop, stretch in zip(crops, stretches, strict=True) if crop.clean is not None]
+        return MicroBatch(
+            _rows([crop.heard[stretch] for crop, stretch in zip(crops, stretches, strict=True)], total),
+            [crop.name for crop in crops],
+            request.position,
+            skipped,
+            offered=sum(crop.length for crop in crops) / SAMPLE_RATE,
+            durations=[crop.seconds for crop in crops],
+            keys=[crop.key for crop in crops],
+            lengths=torch.tensor(sizes) if min(sizes) < total else None,
+            clean=_rows(clean, total) if clean else None,
+            starts=[stretch.start for stretch in stretches],
+        )
+
+    def _kept(self, crops: Sequence[_Crop]) -> list[slice]:
+        """Of each utterance the stretch that was chosen for it."""
+        return [slice(crop.start, crop.start + crop.length) for crop in crops]
+
+    def _cropped(self, crops: Sequence[_Crop]) -> list[slice]:
+        """Of each utterance a stretch as long as the shortest of them."""
         # Headers can understate lengths, and slower speech is longer: the budget holds regardless.
         step = self.data.length_step
-        length = min(self.data.budget // len(crops), *(crop.size for _, crop, _ in crops))
+        length = min(self.data.budget // len(crops), *(crop.length for crop in crops))
         length = max(length - length % step, min(length, step))
-        rows = [random_crop(crop, length, rng) for _, crop, rng in crops]
-        waveforms = torch.from_numpy(np.stack(rows))  # (B, S)
-        offered = sum(crop.size for _, crop, _ in crops) / SAMPLE_RATE
-        return MicroBatch(
-            waveforms, [name for name, _, _ in crops], request.position, skipped, offered, durations, keys
-        )
+        starts = [crop.start + random_start(crop.length, length, crop.rng, self.stream.crop_step) for crop in crops]
+        return [slice(start, start + length) for start in starts]
+
+    def _crop(self, name: str, key: str, loaded: np.ndarray | AudioError, update: int) -> _Crop:
+        """Prepare an utterance and crop it to the longest length.
+
+        Raises:
+            AudioError: it could not be decoded, or a noise that was drawn for it.
+        """
+        if isinstance(loaded, AudioError):
+            raise loaded
+        heard = self._heard(key, loaded, update)  # (S,)
+        rng = np.random.default_rng(keyed_seed(self.stream.seed, "crop", update, key))
+        length = min(heard.size, self.data.max_samples)
+        start = random_start(heard.size, length, rng, self.stream.crop_step)
+        return _Crop(name, key, heard, self._clean(loaded, heard), start, length, rng, loaded.size / SAMPLE_RATE)
 
     def _load(self, request: Request) -> list[Loaded]:
         """Ids and samples (S,) of a request's utterances; kept in memory if asked for."""
@@ -125,14 +165,59 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
             found += [loaded[place] if place in loaded else self.cache[key] for place, key in enumerate(keys)]
         return found
 
-    def _heard(self, key: str, loaded: np.ndarray | AudioError, update: int) -> np.ndarray:
+    def _heard(self, key: str, loaded: np.ndarray, update: int) -> np.ndarray:
         """The whole utterance, augmented and normalized if asked for, (S,)."""
-        if isinstance(loaded, AudioError):
-            raise loaded
         if self.augmenter is None:
             return normalize(loaded) if self.stream.normalize else loaded
         rng = np.random.default_rng(keyed_seed(self.stream.seed, "augment", update, key))
         return self.augmenter.heard(loaded, rng, normalized=self.stream.normalize)
+
+    def _clean(self, loaded: np.ndarray, heard: np.ndarray) -> np.ndarray | None:
+        """The whole utterance undistorted, (S,), normalized if asked for; None where it is not wanted.
+
+        Raises:
+            ValueError: it was distorted to another length, so that no stretch of the one is a stretch of the other.
+        """
+        if self.stream.clean is None:
+            return None
+        if heard.size != loaded.size:
+            raise ValueError(f"distorted from {loaded.size} to {heard.size} samples, expected the same length")
+        if self.augmenter is None and self.stream.clean == self.stream.normalize:
+            return heard
+        return normalize(loaded) if self.stream.clean else loaded
+
+
+@dataclass
+class _Crop:
+    """An utterance on its way into a micro-batch: whole, and which stretch of it has been chosen so far.
+
+    Attributes:
+        name: its id.
+        key: of its randomness.
+        heard: (S,) as it is trained on.
+        clean: (S,) undistorted, or None.
+        start: first sample of the stretch.
+        length: samples of the stretch.
+        rng: chooses on.
+        seconds: how long it was when it was decoded.
+    """
+
+    name: str
+    key: str
+    heard: np.ndarray
+    clean: np.ndarray | None
+    start: int
+    length: int
+    rng: np.random.Generator
+    seconds: float
+
+
+def _rows(pieces: Sequence[np.ndarray], total: int) -> torch.Tensor:
+    """Waveforms (S,) of at most `total` samples, with zeros behind them, (B, S)."""
+    rows = np.zeros((len(pieces), total), np.float32)
+    for row, piece in zip(rows, pieces, strict=True):
+        row[: piece.size] = piece
+    return torch.from_numpy(rows)
 
 
 def draw_keys(request: Request, accumulate: int) -> list[str]:
@@ -155,7 +240,12 @@ def draw_keys(request: Request, accumulate: int) -> list[str]:
 
 def random_crop(waveform: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
     """Stretch of `length` samples (S,) at a uniformly drawn place; all of a waveform that is no longer than that."""
-    if waveform.size <= length:
-        return waveform
-    first = int(rng.integers(waveform.size - length + 1))
-    return waveform[first : first + length]
+    start = random_start(waveform.size, length, rng)
+    return waveform[start : start + length]
+
+
+def random_start(samples: int, length: int, rng: np.random.Generator, step: int = 1) -> int:
+    """First sample of a stretch of `length` out of so many samples, at a uniformly drawn multiple of `step`."""
+    if samples <= length:
+        return 0
+    return int(rng.integers((samples - length) // step + 1)) * step

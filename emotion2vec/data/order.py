@@ -62,6 +62,10 @@ class Stream:
         rank: this process among `world_size`, which take turns in one common order.
         world_size: number of processes; all of them see equally many micro-batches per window.
         normalize: whether each utterance is brought to zero mean and unit variance, as most networks want it.
+        crop_step: crops begin at multiples of so many samples of their utterance.
+        clean: whether the same crops are carried undistorted too, and whether these are normalized; None for neither.
+        pad: whether utterances of a micro-batch keep their lengths, with zeros behind them, or are cropped to the
+            shortest.
     """
 
     seed: int
@@ -69,6 +73,9 @@ class Stream:
     rank: int = 0
     world_size: int = 1
     normalize: bool = True
+    crop_step: int = 1
+    clean: bool | None = None
+    pad: bool = False
 
     def faults(self) -> list[str]:
         """What is wrong with the numbers."""

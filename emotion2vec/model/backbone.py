@@ -5,7 +5,7 @@ B: utterances (or views). T: frames. K: frames that the Transformer sees. D: mod
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +85,7 @@ class Backbone(nn.Module):
         padding: Tensor | None = None,
         visible: Tensor | None = None,
         skip_blocks: Collection[int] = (),
+        before: Mapping[int, Callable[[Tensor], Tensor]] | None = None,
     ) -> BackboneOutput:
         """Contextualize local features (B, T, D).
 
@@ -94,6 +95,7 @@ class Backbone(nn.Module):
             visible: (B, K) indices of the unmasked frames in time order; the others are zeroed for the positional
                 convolutions and then removed. None keeps all.
             skip_blocks: blocks left out (layerdrop), counted from the prenet's first.
+            before: what is done to the sequences (B, N+K, D) that enter some blocks, by the blocks' numbers.
         """
         count = 0 if self.tokens is None else self.tokens.shape[0]
         every = torch.arange(local.shape[1], device=local.device).unsqueeze(0)  # (1, T)
@@ -104,7 +106,7 @@ class Backbone(nn.Module):
             bias.distance, bias.slopes = alibi_distance(times, count), self.slopes * self.alibi_scale.clamp(min=0)
         if self.tokens is not None:
             x = torch.cat([self.tokens.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)  # (B, N+K, D)
-        return self._run_blocks(x, bias, skip_blocks)
+        return self._run_blocks(x, bias, skip_blocks, before or {})
 
     def _positioned(self, local: Tensor, padding: Tensor | None, visible: Tensor | None, times: Tensor) -> Tensor:
         """Local features (B, T, D) of the frames that are seen, with what tells their times (B or 1, K): (B, K, D)."""
@@ -119,10 +121,18 @@ class Backbone(nn.Module):
                 return x + self.positions(torch.zeros_like(local).scatter(1, index, x)).gather(1, index)
         return x + sinusoids(times, x.shape[2]).to(x.dtype)
 
-    def _run_blocks(self, x: Tensor, bias: Bias, skip_blocks: Collection[int]) -> BackboneOutput:
+    def _run_blocks(
+        self,
+        x: Tensor,
+        bias: Bias,
+        skip_blocks: Collection[int],
+        before: Mapping[int, Callable[[Tensor], Tensor]],
+    ) -> BackboneOutput:
         layers, ffn = [], []
         embedded = x = dropout(self.prenet_norm(x), self.dropout, self.training)
         for number, block in enumerate([*self.prenet, *self.blocks]):
+            if number in before:
+                x = before[number](x)
             if number not in skip_blocks:
                 if self.recompute and torch.is_grad_enabled():
                     x, block_ffn = checkpoint(block, x, bias, use_reentrant=False)

@@ -59,6 +59,8 @@ class ForeignEncoder(SpeechEncoder):
             self.network.masked_spec_embed = None
         if config.conformer:  # it makes positional convolutions, and never uses them
             self.network.encoder.pos_conv_embed = None
+        if config.stable and not config.last_norm:
+            self.network.encoder.layer_norm = nn.Identity()
         for block in self.blocks:
             block.register_forward_hook(_keep)
         self.head = build_head(head or HeadConfig(), config.width, config.depth, labels) if labels else None

@@ -51,7 +51,8 @@ class ForeignConfig:
         kernels: of the CNN.
         strides: of the CNN.
         pads: whether padded frames can be hidden; otherwise utterances of each length are encoded by themselves.
-        stable: whether a last norm follows the last block ("stable layer norm").
+        stable: whether transformers has a last norm behind the last block ("stable layer norm").
+        last_norm: whether it is there; a cut network has none.
     """
 
     type: str
@@ -63,6 +64,7 @@ class ForeignConfig:
     strides: tuple[int, ...]
     pads: bool
     stable: bool
+    last_norm: bool = True
 
     prenet_depth = 0
     tokens = 0
@@ -83,7 +85,8 @@ class ForeignConfig:
 
     def described(self) -> dict[str, Any]:
         """What a model folder says of it, see `foreign_config`."""
-        return {"type": self.type, "normalizes": self.normalizes, "settings": self.settings}
+        content = {"type": self.type, "normalizes": self.normalizes, "settings": self.settings}
+        return content if self.last_norm else content | {"last_norm": False}
 
 
 def transformers() -> Any:
@@ -103,7 +106,7 @@ def transformers() -> Any:
         ) from error
 
 
-def foreign_config(type: Any, settings: Any, normalizes: Any, source: str) -> ForeignConfig:
+def foreign_config(type: Any, settings: Any, normalizes: Any, source: str, *, last_norm: Any = True) -> ForeignConfig:
     """Build and check the configuration of an encoder of transformers.
 
     Args:
@@ -111,6 +114,7 @@ def foreign_config(type: Any, settings: Any, normalizes: Any, source: str) -> Fo
         settings: as `config.json` has them.
         normalizes: what the folder's feature extractor says.
         source: for messages.
+        last_norm: see `ForeignConfig`.
 
     Raises:
         CheckpointError: transformers makes no such encoder of them.
@@ -147,6 +151,7 @@ def foreign_config(type: Any, settings: Any, normalizes: Any, source: str) -> Fo
         strides=strides,
         pads=type in MASKED and not group_norm and not batch_norm,
         stable=conformer or bool(getattr(full, "do_stable_layer_norm", False)),
+        last_norm=bool(last_norm),
     )
 
 

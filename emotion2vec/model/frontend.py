@@ -6,7 +6,7 @@ B: utterances. S: samples. T: frames (time steps of any layer). C: CNN channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,23 @@ class GradScale(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: D102
         return grad * ctx.factor, None
+
+
+class ConvFrontend(Protocol):
+    """A front end whose convolutions can be run alone."""
+
+    def cnn(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Samples (B, S), of so many (B,) each, to features (B, T, C)."""
+        ...
+
+
+def scaled_cnn(frontend: ConvFrontend, waveforms: Tensor, scale: float) -> Tensor:
+    """Features (B, T, C) of samples (B, S), with a factor on the convolutions' gradients; 0 needs no graph at all."""
+    if scale == 0:
+        with torch.no_grad():
+            return frontend.cnn(waveforms)
+    features = frontend.cnn(waveforms)
+    return features if scale == 1 else GradScale.apply(features, scale)
 
 
 class ConvLayer(nn.Module):

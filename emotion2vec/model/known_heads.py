@@ -1,34 +1,40 @@
-"""Heads by the name of their kind, as configurations and model folders have it.
-
-L: layers. P: channels of a pooled utterance.
-"""
+"""Heads by the name of their kind, as configurations and model folders have it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
 from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.frame_heads import AttentiveStatistics, Cosine, LayerConvolutions, TransformerLeg
 from emotion2vec.model.heads import Attention, FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
 
 Drawn = torch.Generator | None
-Builder = Callable[[HeadConfig, int, int, int, Drawn], Head]
-"""Makes a head of a configuration, the width and the number of layers of what it reads, and its outputs."""
 
 
-def _pooled(config: HeadConfig, width: int) -> int:
-    """Channels P of utterances as the head reads them."""
-    return 2 * width if config.pooling == "mean+std" else width
+class Sizes(NamedTuple):
+    """Dimensions of a head: width D and layers L of what it reads, P of pooled utterances, inner width, scores."""
+
+    width: int
+    layers: int
+    pooled: int
+    hidden: int
+    outputs: int
 
 
-BUILDERS: dict[str, Builder] = {
-    "mean": lambda c, width, layers, outputs, drawn: MeanLinear(_pooled(c, width), outputs, drawn),
-    "two": lambda c, width, layers, outputs, drawn: MeanTwoLayers(_pooled(c, width), c.hidden, outputs, drawn),
-    "layers": lambda c, width, layers, outputs, drawn: LayerMix(layers, _pooled(c, width), c.hidden, outputs, drawn),
-    "mlp": lambda c, width, layers, outputs, drawn: FrameMlp(width, c.hidden, outputs, drawn),
-    "attention": lambda c, width, layers, outputs, drawn: Attention(width, c.hidden, outputs, drawn),
-    "gru": lambda c, width, layers, outputs, drawn: Recurrent(width, c.hidden, outputs, drawn),
+BUILDERS: dict[str, Callable[[Sizes, Drawn], Head]] = {
+    "mean": lambda of, drawn: MeanLinear(of.pooled, of.outputs, drawn),
+    "two": lambda of, drawn: MeanTwoLayers(of.pooled, of.hidden, of.outputs, drawn),
+    "layers": lambda of, drawn: LayerMix(of.layers, of.pooled, of.hidden, of.outputs, drawn),
+    "mlp": lambda of, drawn: FrameMlp(of.width, of.hidden, of.outputs, drawn),
+    "attention": lambda of, drawn: Attention(of.width, of.hidden, of.outputs, drawn),
+    "statistics": lambda of, drawn: AttentiveStatistics(of.width, of.hidden, of.outputs, drawn),
+    "convolutions": lambda of, drawn: LayerConvolutions(of.layers, of.width, of.hidden, of.outputs, drawn),
+    "transformer": lambda of, drawn: TransformerLeg(of.width, of.hidden, of.outputs, drawn),
+    "gru": lambda of, drawn: Recurrent(of.width, of.hidden, of.outputs, drawn),
+    "cosine": lambda of, drawn: Cosine(of.pooled, of.hidden, of.outputs, drawn),
 }
 """How each of `emotion2vec.model.config.HEADS` is made."""
 
@@ -46,7 +52,8 @@ def build_head(config: HeadConfig, width: int, layers: int, labels: Sequence[str
     Raises:
         ConfigError: there is no label that may get a probability, or one is there twice.
     """
-    head = BUILDERS[config.kind](config, width, layers, len(labels), generator)
+    pooled = 2 * width if config.pooling == "mean+std" else width
+    head = BUILDERS[config.kind](Sizes(width, layers, pooled, config.hidden, len(labels)), generator)
     head.take_labels(labels)
     head.config = config
     return head

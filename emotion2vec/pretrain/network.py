@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.frontend import GradScale
+from emotion2vec.model.frontend import scaled_cnn
 from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.pretrain.decoder import Decoder
 from emotion2vec.pretrain.ema import Teacher
@@ -58,9 +58,8 @@ class Pretrainer(nn.Module):
         self.teacher = Teacher(self.student, frontend=config.ema.frontend)
         self.utterance_target = UtteranceTarget(config.loss.utterance_target, config.model.width)
         self.loss = config.loss
-        self.cnn_grad_scale = config.optim.cnn_grad_scale
-        self.cnn_frozen = not (config.optim.cnn_grad_scale and config.optim.cnn_lr_scale)
-        if self.cnn_frozen:  # parameters that wait for a gradient which never comes would stop DDP
+        self.cnn_grad_scale = config.optim.cnn_grad_scale if config.optim.cnn_lr_scale else 0.0
+        if not self.cnn_grad_scale:  # parameters that wait for a gradient which never comes would stop DDP
             self.student.frontend.layers.requires_grad_(False)
 
     def forward(self, waveforms: Tensor, mask: Tensor, skip_blocks: Collection[int] = ()) -> PretrainOutput:
@@ -72,7 +71,7 @@ class Pretrainer(nn.Module):
             skip_blocks: blocks that layerdrop leaves out of the student, counted from the prenet's first.
         """
         batch, views, length = mask.shape
-        cnn = self._cnn(waveforms)  # (B, T, C)
+        cnn = scaled_cnn(self.student.frontend, waveforms, self.cnn_grad_scale)  # (B, T, C)
         local = self.student.frontend.project(cnn)  # (B, T, D)
         count = self.student.config.tokens
         ffn = self._taught(waveforms, local)
@@ -115,11 +114,3 @@ class Pretrainer(nn.Module):
         """What the teacher's top blocks say of the frames, (B, T, D) each."""
         ffn = self.teacher(waveforms, local).ffn[-self.loss.top_k :]
         return [layer[:, self.student.config.tokens :] for layer in ffn]
-
-    def _cnn(self, waveforms: Tensor) -> Tensor:
-        """Run the CNN, with its gradients scaled; frozen it needs no graph at all."""
-        if self.cnn_frozen:
-            with torch.no_grad():
-                return self.student.frontend.cnn(waveforms)
-        cnn = self.student.frontend.cnn(waveforms)
-        return cnn if self.cnn_grad_scale == 1 else GradScale.apply(cnn, self.cnn_grad_scale)

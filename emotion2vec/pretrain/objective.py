@@ -5,7 +5,6 @@ B: utterances. M: views. T: frames. U: utterances of an update. D: model width.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,9 +18,8 @@ from emotion2vec.pretrain.masking import batch_masks, masked_frames
 from emotion2vec.pretrain.metrics import UpdateSums, UtteranceCovariance, channel_std, effective_rank, refuse_collapse
 from emotion2vec.pretrain.network import Pretrainer, PretrainOutput
 from emotion2vec.pretrain.work import utterance_flops
-from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.metrics import Moments, reduced, to_host
-from emotion2vec.training.objective import Objective, ParameterGroup
+from emotion2vec.training.objective import Objective, ParameterGroup, cnn_apart, skipped_blocks
 from emotion2vec.training.strategy import forward_method
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
         """Waveforms, masks (B, M, T), and the blocks that layerdrop leaves out, none in validation."""
         seed = self.config.run.seed
         mask = batch_masks(batch.keys, self._frames(batch), self.config.mask, seed=seed, update=update)
-        return batch.waveforms, mask, self._skipped_blocks(update, number) if update else frozenset()
+        return batch.waveforms, mask, skipped_blocks(self.config.model, seed, update, number)
 
     def loss(self, output: PretrainOutput, counts: Mapping[str, float]) -> Tensor:
         """The frame loss as a mean over masked frames, and α times the utterance loss as one over views."""
@@ -89,12 +87,7 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """All that has gradients, and the CNN by itself."""
-        cnn = {id(p) for p in self.model.frontend.layers.parameters()}
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        return [
-            ParameterGroup([p for p in trained if id(p) not in cnn]),
-            ParameterGroup([p for p in trained if id(p) in cnn], self.config.optim.cnn_lr_scale),
-        ]
+        return cnn_apart(self, self.config.optim.cnn_lr_scale)
 
     def begin(self, batches: Sequence[MicroBatch], fabric: Fabric, ranks: Ranks) -> None:
         """Measure the utterance target's statistics before the first update, on its utterances, whoever has them."""
@@ -138,12 +131,6 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
 
     def _frames(self, batch: MicroBatch) -> int:
         return self.config.model.grid.count(batch.waveforms.shape[1])
-
-    def _skipped_blocks(self, update: int, number: int) -> frozenset[int]:
-        """Blocks that layerdrop leaves out of one batch, the same on every rank."""
-        rng = random.Random(keyed_seed(self.config.run.seed, "layerdrop", update, number))
-        model = self.config.model
-        return frozenset(i for i in range(model.prenet_depth + model.depth) if rng.random() < model.layerdrop)
 
     def _update_utterance_target(self, pooled: Moments) -> None:
         self.pretrainer.utterance_target.update(pooled.total / pooled.count, pooled.square / pooled.count, pooled.count)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from emotion2vec.training.running import RunningMoments
 
 STD_FLOOR = 1e-3
 """Running standard deviation of a channel that is the same for all utterances."""
@@ -41,7 +43,7 @@ def deviation(mean: Tensor, square: Tensor, utterances: Tensor) -> Tensor:
     return torch.where(utterances > 1, variance, 1.0).add(STD_FLOOR**2).sqrt().to(mean)
 
 
-class UtteranceTarget(nn.Module):
+class UtteranceTarget(RunningMoments):
     """The target (B, D) of the utterance loss: the layers' mean, pooled over time before any normalization over time.
 
     Instance-normalized frames have a time-mean of exactly zero, so pooling the frame targets would teach nothing.
@@ -54,18 +56,11 @@ class UtteranceTarget(nn.Module):
         momentum: share of the running statistics that one update keeps.
     """
 
-    mean: Tensor
-    square: Tensor
-    updates: Tensor
     utterances: Tensor
 
     def __init__(self, kind: str, width: int, momentum: float = 0.99):
-        super().__init__()
+        super().__init__(width, momentum)
         self.kind = kind
-        self.momentum = momentum
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("square", torch.ones(width))
-        self.register_buffer("updates", torch.zeros(()))
         self.register_buffer("utterances", torch.zeros(()))
 
     def pool(self, ffn: Sequence[Tensor]) -> Tensor:
@@ -93,16 +88,10 @@ class UtteranceTarget(nn.Module):
     def update(self, mean: Tensor, square: Tensor, utterances: float | Tensor = math.inf) -> None:
         """Take in the means (D,) of the pooled vectors and of their squares over all utterances of an update.
 
-        The running means are unbiased from the first update on: an update's share is (1 − momentum) / (1 − momentumⁿ)
-        at update n, as Adam corrects its moments (Kingma and Ba, 2015).
-
         Args:
             mean: (D,).
             square: (D,).
             utterances: how many there were; by default enough for their variance to be trusted.
         """
-        self.updates += 1
+        self.take_in(mean, square)
         self.utterances += utterances
-        share = ((1 - self.momentum) / (1 - self.momentum**self.updates)).clamp(max=1.0)
-        self.mean.lerp_(mean.to(self.mean), share.to(self.mean))
-        self.square.lerp_(square.to(self.square), share.to(self.square))

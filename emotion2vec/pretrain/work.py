@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.pretrain.masking import masked_frames
-from emotion2vec.training.work import block_flops, cnn_flops, position_flops
+from emotion2vec.training.work import block_flops, cnn_flops, position_flops, projection_flops
 
 
 def decoder_flops(config: PretrainConfig, frames: int) -> int:
@@ -26,7 +26,7 @@ def utterance_flops(config: PretrainConfig, samples: int, frames: int) -> dict[s
     model, views = config.model, config.mask.views
     masked = masked_frames(frames, config.mask.prob)
     depth = model.prenet_depth + model.depth
-    cnn, projection = cnn_flops(model, samples), 2 * frames * model.channels * model.width
+    cnn, projection = cnn_flops(model, samples), projection_flops(model, frames)
     learned = 3.0 if config.optim.cnn_grad_scale and config.optim.cnn_lr_scale else 1.0
     teacher = depth * block_flops(model, model.tokens + frames) + position_flops(model, frames)
     if config.ema.frontend:

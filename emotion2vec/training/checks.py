@@ -17,11 +17,18 @@ Idle = tuple[str, bool, str]
 """A setting by its dotted name, whether it has no effect, and why."""
 
 
-def check_training(config: TrainingConfig) -> list[str]:
-    """List every value out of range, and what cannot work together, whatever the objective."""
+def check_training(config: TrainingConfig, *, listed: bool = True) -> list[str]:
+    """List every value out of range, and what cannot work together, whatever the objective.
+
+    Args:
+        config: the configuration.
+        listed: whether `data.train` and `validation.data` say what is heard, or the objective knows it otherwise.
+    """
     faults = check_ranges(config)
-    if not config.data.train:
+    if listed and not config.data.train:
         faults.append("data.train is empty, expected folders or manifests of audio, such as data.train=/speech")
+    if listed and config.validation.every and not config.validation.data:
+        faults.append("validation.every is on and validation.data is empty, expected held-out audio")
     if not config.run.dir:
         faults.append("run.dir is empty, expected a folder for the run, such as run.dir=runs/base")
     faults += check_data(config.data)
@@ -41,8 +48,6 @@ def _check_run(config: TrainingConfig) -> list[str]:
     faults = []
     if config.run.strategy == "fsdp" and config.run.precision == "fp16":
         faults.append("run.strategy is fsdp and run.precision fp16, expected bf16 or fp32: no common loss scale")
-    if config.validation.every and not config.validation.data:
-        faults.append("validation.every is on and validation.data is empty, expected held-out audio")
     if config.probe.every:
         faults += [f"probe.every is on, but of section probe: {fault}" for fault in _probe_faults(config.probe)]
     for kind, every in (("validation", config.validation.every), ("probe", config.probe.every)):

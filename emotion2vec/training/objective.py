@@ -8,6 +8,7 @@ moved, what follows it moves too (`after_step`).
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.devices import to_device
+from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.metrics import UpdateSize
 
 if TYPE_CHECKING:
@@ -60,12 +63,17 @@ class Objective(ABC, Generic[Output, Sums]):
         counted: names of what `counts` counts.
         network: everything that has weights or running statistics; what does not train has no gradient.
         model: the part of it that a checkpoint holds for inference.
+        crop_step: crops begin at multiples of so many samples.
+        clean: whether micro-batches carry the undistorted crops beside what is trained on, and whether these are
+            normalized; None for neither.
     """
 
     name: ClassVar[str]
     shown: ClassVar[Mapping[str, str]] = {"loss": "loss {:.3f}"}
-    validated: ClassVar[tuple[str, ...]] = ("loss",)
+    validated: tuple[str, ...] = ("loss",)
     counted: ClassVar[tuple[str, ...]]
+    crop_step: int = 1
+    clean: bool | None = None
 
     def __init__(self, network: nn.Module, model: Emotion2vec):
         self.network = network
@@ -139,6 +147,24 @@ class Objective(ABC, Generic[Output, Sums]):
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take up a saved state."""
+
+
+def cnn_apart(objective: Objective[Any, Any], lr_scale: float) -> list[ParameterGroup]:
+    """All that trains in two groups: the model's CNN, whose learning rate has a factor, by itself."""
+    cnn = {id(p) for p in objective.model.frontend.layers.parameters()}
+    trained = [p for p in objective.network.parameters() if p.requires_grad]
+    return [
+        ParameterGroup([p for p in trained if id(p) not in cnn]),
+        ParameterGroup([p for p in trained if id(p) in cnn], lr_scale),
+    ]
+
+
+def skipped_blocks(model: Emotion2vecConfig, seed: int, update: int, number: int) -> frozenset[int]:
+    """Blocks that layerdrop leaves out of one batch, the same on every rank; none in validation, which is update 0."""
+    if not update:
+        return frozenset()
+    rng = random.Random(keyed_seed(seed, "layerdrop", update, number))
+    return frozenset(i for i in range(model.prenet_depth + model.depth) if rng.random() < model.layerdrop)
 
 
 def on_device(inputs: Sequence[Any], device: torch.device) -> list[Any]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from emotion2vec.checkpoint.heard import Heard, utterance_key
-from emotion2vec.data.config import augment_warnings
+from emotion2vec.data.config import DataConfig, augment_warnings
 from emotion2vec.data.corpus import TrainingCorpus, open_corpus
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.devices import is_host
@@ -22,8 +22,8 @@ from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.strategy import build_fabric, process_grid
-from emotion2vec.training.trainer import FitResult, Trainer
-from emotion2vec.training.validation import Validation
+from emotion2vec.training.trainer import FitResult, Speech, Trainer
+from emotion2vec.training.validation import HeldOut, Validation
 from emotion2vec.units import duration
 
 Say = Callable[[str], None]
@@ -34,7 +34,13 @@ Build = Callable[[torch.device, Say], tuple[Objective, Heard | None]]
 
 
 def train(
-    config: TrainingConfig, build: Build, say: Say, *, warnings: Sequence[str] = (), find_unused: bool = False
+    config: TrainingConfig,
+    build: Build,
+    say: Say,
+    *,
+    warnings: Sequence[str] = (),
+    find_unused: bool = False,
+    speech: Speech | None = None,
 ) -> FitResult:
     """Train, from the start or from where `run.dir` was interrupted.
 
@@ -44,6 +50,7 @@ def train(
         say: is silent on all processes but the main one.
         warnings: what a user should know of the configuration.
         find_unused: whether an update may leave out parameters that train, the same ones on every process.
+        speech: what to train on; by default what `data.train` lists.
 
     Raises:
         ConfigError: settings that this machine or run folder cannot serve.
@@ -53,7 +60,7 @@ def train(
         TrainingError: training cannot go on.
     """
     folder = RunFolder(config)
-    about = describe_update(config, math.prod(process_grid(config.run)))
+    about = speech.about if speech else describe_update(config, math.prod(process_grid(config.run)))
     fabric = build_fabric(config.run, build_loggers(config.log, folder.path), find_unused=find_unused)
     fabric.launch()
     ranks = Ranks(fabric)
@@ -61,13 +68,8 @@ def train(
     computing = describe_computing(config.run.precision, fabric)
     for note in ranks.main_only(lambda: folder.prepare(computing)):
         tell(note)
-    corpus = open_corpus(
-        config.data.train,
-        weights=config.data.weights,
-        min_samples=config.data.min_samples,
-        max_bad_share=config.data.max_bad_share,
-        workers=config.data.workers,
-    )
+    speech = speech or Speech(_listed(config.data))
+    corpus = speech.corpus
     _report_corpus(corpus, tell)
     warned = [*warnings, *augment_warnings(config.augment)]
     for line in [about, *(f"warning: {text}" for text in warned), computing.sentence()]:
@@ -75,9 +77,9 @@ def train(
     objective, heard = build(fabric.device, tell)
     if not named_by_files(corpus.sources):
         heard = None  # the record is by the files' names
-    validation = Validation(config, ranks, objective, tell) if config.validation.every else None
+    validation = _held_out(config, speech, ranks, objective, tell)
     try:
-        result = Trainer(config, fabric, ranks, objective, corpus.sources, folder, validation, heard).fit()
+        result = Trainer(config, fabric, ranks, objective, speech, folder, validation, heard).fit()
     except NotImplementedError as error:
         if is_host(fabric.device):
             raise
@@ -88,6 +90,24 @@ def train(
         ) from error
     tell(str(corpus.summary))
     return replace(result, missing=corpus.missing)
+
+
+def _held_out(config: TrainingConfig, speech: Speech, ranks: Ranks, objective: Objective, say: Say) -> HeldOut | None:
+    """What checkpoints are judged by, if anything."""
+    if speech.hold_out is not None:
+        return speech.hold_out(ranks, objective)
+    return Validation(config, ranks, objective, say) if config.validation.every else None
+
+
+def _listed(data: DataConfig) -> TrainingCorpus:
+    """What `data.train` lists."""
+    return open_corpus(
+        data.train,
+        weights=data.weights,
+        min_samples=data.min_samples,
+        max_bad_share=data.max_bad_share,
+        workers=data.workers,
+    )
 
 
 def describe_update(config: TrainingConfig, devices: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.data.augment import build_augmenter
-from emotion2vec.data.batches import batches
+from emotion2vec.data.batches import Order, batches
+from emotion2vec.data.corpus import TrainingCorpus
 from emotion2vec.data.micro_batch import MicroBatch
-from emotion2vec.data.order import Position, Stream
-from emotion2vec.data.sources import Source
+from emotion2vec.data.order import BatchOrder, Position, Stream
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.checkpointing import Checkpointing
@@ -35,7 +35,7 @@ from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.saver import Saver
 from emotion2vec.training.state import model_tensors
-from emotion2vec.training.validation import Validation
+from emotion2vec.training.validation import HeldOut
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -54,15 +54,34 @@ class FitResult:
     missing: int = 0
 
 
+@dataclass(frozen=True)
+class Speech:
+    """What a run trains on.
+
+    Attributes:
+        corpus: sources of audio, and what of them was left out.
+        about: what an update holds, in words.
+        order: plans micro-batches of them.
+        pad: whether utterances of a micro-batch keep their lengths, see `Stream`.
+        hold_out: makes what checkpoints are judged by, once the objective is there; None for `validation.data`.
+    """
+
+    corpus: TrainingCorpus
+    about: str = ""
+    order: Order = BatchOrder
+    pad: bool = False
+    hold_out: Callable[[Ranks, Objective], HeldOut | None] | None = None
+
+
 class Trainer:
-    """Trains an objective on sources of audio and keeps everything that a restart needs in the run folder.
+    """Trains an objective on speech and keeps everything that a restart needs in the run folder.
 
     Args:
         config: the run's configuration.
         fabric: devices, launched.
         ranks: the processes of the run.
         objective: what is learnt.
-        sources: what to train on.
+        speech: what to train on.
         folder: the run folder, prepared.
         validation: held-out speech, or None.
         heard: what the model knows before the first update; None where that cannot be told.
@@ -74,16 +93,16 @@ class Trainer:
         fabric: Fabric,
         ranks: Ranks,
         objective: Objective,
-        sources: Sequence[Source],
+        speech: Speech,
         folder: RunFolder,
-        validation: Validation | None = None,
+        validation: HeldOut | None = None,
         heard: Heard | None = None,
     ):
         self.config = config
         self.fabric = fabric
         self.ranks = ranks
         self.objective = objective
-        self.sources = sources
+        self.speech = speech
         self.folder = folder
         self.validation = validation
         self.accumulate = batches_per_device(config, ranks.size)
@@ -147,7 +166,7 @@ class Trainer:
         data, ranks = self.config.data, self.ranks
         seed = self.config.run.seed
         return batches(
-            self.sources,
+            self.speech.corpus.sources,
             data,
             Stream(
                 seed=seed,
@@ -155,10 +174,14 @@ class Trainer:
                 rank=ranks.rank,
                 world_size=ranks.size,
                 normalize=self.objective.model.config.normalizes,
+                crop_step=self.objective.crop_step,
+                clean=self.objective.clean,
+                pad=self.speech.pad,
             ),
             augmenter=build_augmenter(self.config.augment, max_bad_share=data.max_bad_share, workers=data.workers),
             start=self.position,
             stopping=lambda: interrupts.caught is not None,
+            order=self.speech.order,
         )
 
     def _run_update(
@@ -252,7 +275,7 @@ class Trainer:
         return self.optimization.facts(update) | {"spikes": self.guard.spikes} | changed
 
     def _validate(self, update: int) -> dict[str, float]:
-        if self.validation is None or update % self.config.validation.every:
+        if self.validation is None or not self.validation.due(update):
             return {}
         return self.validation.losses(self.optimization.network, self.fabric)
 

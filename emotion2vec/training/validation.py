@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
@@ -23,6 +23,22 @@ from emotion2vec.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+
+class HeldOut(Protocol):
+    """Speech that is not trained on, by which checkpoints are judged."""
+
+    def due(self, update: int) -> bool:
+        """Whether an update is judged."""
+        ...
+
+    def losses(self, network: nn.Module, fabric: Fabric) -> dict[str, float]:
+        """Numbers of the network as it is, by names that start with `validation_`.
+
+        Where `validation_score` is among them, higher is better, it chooses checkpoints; else the lowest
+        `validation_loss` does.
+        """
+        ...
 
 
 class Validation:
@@ -51,6 +67,8 @@ class Validation:
                 rank=self.ranks.rank,
                 world_size=self.ranks.size,
                 normalize=self.objective.model.config.normalizes,
+                crop_step=self.objective.crop_step,
+                clean=self.objective.clean,
             ),
         )
         kept: list[MicroBatch] = []
@@ -63,6 +81,10 @@ class Validation:
         stream.close()
         # With sharded weights every process must go forward equally often.
         return kept[: min(self.ranks.gather(len(kept)))]
+
+    def due(self, update: int) -> bool:
+        """See `HeldOut`."""
+        return update % self.config.validation.every == 0
 
     def losses(self, network: nn.Module, fabric: Fabric) -> dict[str, float]:
         """What the objective says of held-out speech, without dropout and layerdrop, as `validation_` and its name.

@@ -5,17 +5,25 @@ S: samples. T: frames. D: model width.
 
 from __future__ import annotations
 
+from emotion2vec.audio.frames import MEL_HOP
 from emotion2vec.model.config import Emotion2vecConfig
 
 
 def cnn_flops(model: Emotion2vecConfig, samples: int) -> int:
-    """Floating-point operations of the CNN's forward pass over S samples."""
-    steps, inputs, total = samples, 1, 0
-    for kernel, stride in zip(model.kernels, model.strides, strict=True):
-        steps = (steps - kernel) // stride + 1
-        total += 2 * steps * kernel * inputs * model.channels
-        inputs = model.channels
+    """Floating-point operations of the CNN's forward pass over S samples, or over the mel frames that they give."""
+    mel = model.frontend == "logmel"
+    steps, inputs, total = (samples // MEL_HOP, model.mels, 0) if mel else (samples, 1, 0)
+    outputs = [model.channels] * (len(model.kernels) - 1) + [model.width if mel else model.channels]
+    for kernel, stride, size in zip(model.kernels, model.strides, outputs, strict=True):
+        steps = (steps - (1 if mel else kernel)) // stride + 1
+        total += 2 * steps * kernel * inputs * size
+        inputs = size
     return total
+
+
+def projection_flops(model: Emotion2vecConfig, frames: int) -> int:
+    """Forward pass of what makes the CNN's channels the model's width; a CNN on mel frames does that itself."""
+    return 0 if model.frontend == "logmel" else 2 * frames * model.channels * model.width
 
 
 def block_flops(model: Emotion2vecConfig, length: int) -> int:
@@ -25,6 +33,8 @@ def block_flops(model: Emotion2vecConfig, length: int) -> int:
 
 
 def position_flops(model: Emotion2vecConfig, frames: int) -> int:
-    """Forward pass of the positional convolutions over T frames."""
+    """Forward pass of the positional convolutions over T frames, where there are any."""
+    if model.positions != "convolution":
+        return 0
     kernel = model.position_width // model.position_layers
     return 2 * frames * kernel * model.width**2 // model.position_groups * model.position_layers

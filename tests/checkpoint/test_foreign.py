@@ -188,8 +188,16 @@ def test_a_cut_encoder_gives_the_same_first_layers(folder: Path, tmp_path: Path)
     convert(folder, tmp_path / "cut", to="native", keep_layers=2)
     np.testing.assert_array_equal(layers(load_model(tmp_path / "cut")), expected[:2])
     write_encoder(tmp_path / "large", "hubert large")
-    with pytest.raises(ConfigError, match=r"keep_layers is 2, but the last layer norm .* a hubert, was trained on"):
-        convert(tmp_path / "large", tmp_path / "none", to="native", keep_layers=2)
+    expected = layers(load_model(tmp_path / "large"))
+    convert(tmp_path / "large", tmp_path / "small", to="native", keep_layers=2)
+    cut = load_model(tmp_path / "small")
+    np.testing.assert_array_equal(layers(cut), expected[:2])
+    own = [id(parameter) for part in cut.parts() for parameter in part.parameters()]
+    assert set(own) == {id(parameter) for parameter in cut.parameters()}
+    with pytest.raises(CheckpointError, match="its last layer norm went when it was cut"):
+        convert(tmp_path / "small", tmp_path / "none", to="huggingface")
+    with pytest.raises(ConfigError, match="keep_layers is 7, expected 1 to 3"):
+        convert(folder, tmp_path / "none", to="native", keep_layers=7)
 
 
 def test_info(folder: Path) -> None:

@@ -23,7 +23,16 @@ TIMINGS = {"seconds", "data_wait", "audio_seconds_per_second", "mfu", "memory_gb
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["emotion2vec.cli", "emotion2vec.pretrain.run", "lightning.fabric", "lhotse", "omegaconf", "torch.distributed.fsdp"]
+    [
+        "emotion2vec.cli",
+        "emotion2vec.pretrain.run",
+        "emotion2vec.distil.run",
+        "emotion2vec.finetune.run",
+        "lightning.fabric",
+        "lhotse",
+        "omegaconf",
+        "torch.distributed.fsdp",
+    ]
 )
 
 
@@ -31,8 +40,8 @@ def overrides(speech: Path, run: Path, *more: str) -> list[str]:
     return [*TINY, f"data.train={speech}", f"run.dir={run}", "log.every=1", *more]
 
 
-def _child(arguments: list[str], environment: dict[str, str], log: Path, die_in_step: int) -> None:
-    """Be `emotion2vec pretrain ARGUMENTS`; dies as by SIGKILL in the optimizer step of one update, if asked to."""
+def _child(arguments: list[str], environment: dict[str, str], log: Path, die_in_step: int, verb: str) -> None:
+    """Be `emotion2vec VERB ARGUMENTS`; dies as by SIGKILL in the optimizer step of one update, if asked to."""
     default_signals()
     os.environ.update(environment)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -49,14 +58,16 @@ def _child(arguments: list[str], environment: dict[str, str], log: Path, die_in_
         return step(self, update, *rest)  # type: ignore[arg-type]
 
     Trainer._step = dying  # type: ignore[method-assign, assignment]
-    sys.argv = ["emotion2vec", "pretrain", *arguments]
+    sys.argv = ["emotion2vec", verb, *arguments]
     main()
 
 
 class Run:
     """A run on one or more processes, started as torchrun starts them."""
 
-    def __init__(self, arguments: list[str], log: Path, *, ranks: int = 1, die_in_step: int = 0):
+    def __init__(
+        self, arguments: list[str], log: Path, *, ranks: int = 1, die_in_step: int = 0, verb: str = "pretrain"
+    ):
         self.log = log
         self.processes: list[ForkServerProcess] = []
         with socket.socket() as free:
@@ -67,7 +78,7 @@ class Run:
             environment |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
             environment |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
             own = environment if ranks > 1 else {}
-            self.processes.append(_server.Process(target=_child, args=(arguments, own, log, die_in_step)))
+            self.processes.append(_server.Process(target=_child, args=(arguments, own, log, die_in_step, verb)))
             self.processes[-1].start()
 
     def wait(self, seconds: float = 600.0) -> list[int | None]:
@@ -95,9 +106,9 @@ class Run:
         return self.log.read_text() if self.log.exists() else ""
 
 
-def finish(arguments: list[str], log: Path, *, ranks: int = 1) -> str:
+def finish(arguments: list[str], log: Path, *, ranks: int = 1, verb: str = "pretrain") -> str:
     """Run to the end and return what was said."""
-    run = Run(arguments, log, ranks=ranks)
+    run = Run(arguments, log, ranks=ranks, verb=verb)
     assert run.wait() == [0] * ranks, run.said
     return run.said
 

@@ -142,9 +142,17 @@ def write_foreign(source: Source, folder: Path) -> list[str]:
 
     Returns:
         What a user should know about what was left out.
+
+    Raises:
+        CheckpointError: it lacks the last norm that transformers has.
     """
     config = source.config
     assert isinstance(config, ForeignConfig)
+    if not config.last_norm:
+        raise CheckpointError(
+            f"{source.path}: its last layer norm went when it was cut, and transformers' {config.type} has one; "
+            "expected to be native"
+        )
     weights = _their_weights(source, config)
     with complete_folder(folder) as partial:
         save_file(plain_tensors(weights), partial / "model.safetensors", metadata={"format": "pt"})

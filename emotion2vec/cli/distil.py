@@ -1,0 +1,31 @@
+"""The verb `distil`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+
+
+def distil(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.lr=1e-4.")
+    ] = None,
+    config: Annotated[
+        str,
+        typer.Option(help="YAML file, or the name of one that ships with the package: compact, vesper, distilhubert."),
+    ] = "compact",
+) -> None:
+    """Distil a small model: teacher=MODEL data.train=FOLDER_OR_MANIFEST run.dir=FOLDER are required.
+
+    The same command continues an interrupted run.
+    """
+    from emotion2vec.distil.checks import load_config
+
+    settings = load_config(find_config(config, "distil"), overrides or [])
+    allow_fallback(settings.run.accelerator)
+    from emotion2vec.distil.run import distil as run
+
+    conclude_training(run(settings, say=say), settings)

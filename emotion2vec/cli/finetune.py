@@ -1,0 +1,37 @@
+"""The verb `finetune`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+
+
+def finetune(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.encoder_lr=1e-5.")
+    ] = None,
+    config: Annotated[str, typer.Option(help="YAML file, or the name of one that ships: classify.")] = "classify",
+    no_speakers: Annotated[
+        bool, typer.Option("--no-speakers", help="Accept clips whose speakers are unknown; every score is marked.")
+    ] = False,
+) -> None:
+    """Adapt a model to your labels: data.table=FILE (or data.corpora) and run.dir=FOLDER are required.
+
+    The run folder is then a model for predict. The same command continues an interrupted run.
+    """
+    from emotion2vec.finetune.config import load_config
+
+    given = [*(overrides or []), *["data.speakers=false"] * no_speakers]
+    settings = load_config(find_config(config, "finetune"), given)
+    allow_fallback(settings.run.accelerator)
+    from emotion2vec.finetune.run import finetune as run
+
+    done = run(settings, say=say)
+    if done.scores is not None:
+        from emotion2vec.report.tables import show
+
+        show(done.scores)
+    conclude_training(done.result, settings)

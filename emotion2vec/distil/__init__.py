@@ -1,0 +1,1 @@
+"""Distillation: a small model learns what a large one says of speech, layer by layer."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: from labelled speech to a model that predicts."""

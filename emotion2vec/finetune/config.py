@@ -1,0 +1,208 @@
+"""How a model is fine-tuned: labelled speech, strategy, head and loss, beside what every run has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.corpora.folds import scheme_fault
+from emotion2vec.data.config import DataConfig
+from emotion2vec.model.config import HEADS, POOLINGS
+from emotion2vec.settings import option
+from emotion2vec.training.checks import check_training, idle_settings, told
+from emotion2vec.training.config import (
+    CheckpointConfig,
+    OptimConfig,
+    TrainingConfig,
+    ValidationConfig,
+    load,
+)
+
+BALANCES = ("corpus-class", "class", "corpus", "none")
+STRATEGIES = re.compile(r"frozen|full|top:[1-9]\d*")
+FREEZES = re.compile(r"none|cnn|stem|blocks:[1-9]\d*")
+
+
+@dataclass(kw_only=True)
+class LabelledData(DataConfig):
+    """Labelled speech, and how it is drawn."""
+
+    table: str = option("", "CSV or TSV with columns file, emotion (or label) and speaker")
+    root: str = option("", "folder that the table's paths start from; empty for the table's own")
+    corpora: list[str] = option(
+        [], "labelled corpora, joined: NAME=FOLDER of a known one, or NAME=TABLE or a folder with metadata.tsv"
+    )
+    classes: list[str] = option(
+        [], "classes to learn; empty for all that there are; shared for those that every corpus has"
+    )
+    labels: list[str] = option(
+        [], "other names of labels: anxiety=fear, or emodb.anxiety=fear for one corpus; boredom= leaves it out"
+    )
+    speakers: bool = option(True, "validate on held-out speakers; false for lists without speakers, which marks scores")
+    balance: str = option(
+        "corpus-class", "what is drawn equally often: each class of each corpus, ...", choices=BALANCES
+    )
+    clips: int = option(16, "clips of an update, of all devices together", ge=1)
+    max_seconds: float = option(10.0, "longer clips are cropped at random to this in training, in s", gt=0.1)
+    min_samples: int = option(1_600, "shorter clips are left out, in samples at 16 kHz", ge=800)
+    # What only lists without labels have.
+    train: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    window: int = 100_000
+    max_samples: int = 160_000
+    batch_seconds: float = 1e6
+    audio_per_update: float = 900.0
+    buckets: int = 20
+
+    def __post_init__(self) -> None:
+        self.max_samples = round(self.max_seconds * SAMPLE_RATE)
+
+
+@dataclass(kw_only=True)
+class StrategyConfig:
+    """What of the encoder learns."""
+
+    strategy: str = option("full", "frozen: only the head; full: all blocks; top:K: the last K blocks")
+    freeze: str = option(
+        "stem", "what stays as it is besides: none, cnn, stem (all below the blocks), blocks:K (and the first K blocks)"
+    )
+    standardize: int = option(
+        256, "training clips by whose statistics the head standardizes what it reads; 0 for none", ge=0
+    )
+
+
+@dataclass(kw_only=True)
+class HeadSettings:
+    """The head on the encoder's frames."""
+
+    kind: str = option("mean", "how frames become scores", choices=HEADS)
+    pooling: str = option("mean+std", "what kinds mean, two and layers read over time", choices=POOLINGS)
+    hidden: int = option(256, "inner width, of kinds that have one", ge=1)
+
+
+@dataclass(kw_only=True)
+class LossSettings:
+    """The loss of classes."""
+
+    smoothing: float = option(0.0, "label smoothing: share of a label that all classes get", ge=0, lt=1)
+    class_weights: float = option(
+        0.0, "clips count (N / (C · n of their class)) to this power; 0 for alike, 1 for classes alike", ge=0, le=2
+    )
+    focal: float = option(0.0, "γ of the focal loss, by which what is right already counts less", ge=0)
+    adjustment: float = option(0.0, "τ of logit adjustment, which keeps rare classes from being kept down", ge=0)
+
+
+@dataclass(kw_only=True)
+class TuneOptim(OptimConfig):
+    """AdamW with linear warm-up and cosine decay to zero, for head and encoder at rates of their own."""
+
+    lr: float = option(1e-3, "peak learning rate of the head", gt=0)
+    encoder_lr: float = option(3e-5, "peak learning rate of the encoder", gt=0)
+    layer_decay: float = option(1.0, "factor on the learning rate from each block to the one below it", gt=0, le=1)
+    warmup_updates: int = option(50, "updates of linear warm-up", ge=0)
+    max_updates: int = option(1_000, "updates of the whole run, where optim.epochs is 0", ge=1)
+    epochs: float = option(
+        0.0, "passes over as many clips as there are to train on, in place of optim.max_updates", ge=0
+    )
+    accumulate: int = option(1, "batches that an update's clips are shared out to on each device, by length", ge=1)
+    cnn_grad_scale: float = 1.0
+    cnn_lr_scale: float = 1.0
+
+
+@dataclass(kw_only=True)
+class TuneValidation(ValidationConfig):
+    """Held-out speakers, by whose unweighted accuracy the best checkpoint is chosen."""
+
+    every: int = option(100, "updates between validations; the last update is validated too", ge=1)
+    share: float = option(0.2, "share of each corpus's training speakers that is held out, at least one", gt=0, lt=1)
+    seconds: float = option(3600.0, "held-out audio at most, kept decoded in memory, in s", gt=0)
+    data: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Cross-validation: a model and a score for every fold, before the model that learns from everything."""
+
+    folds: str = option(
+        "", "speaker, speaker:K, session, official, corpus, language or random, as probe has them; empty for none"
+    )
+    seeds: list[int] = option([], "each trains a model for every fold; empty for run.seed alone", ge=0)
+    final: bool = option(True, "train on everything when the folds are done")
+    output: str = option("", "JSON file of the scores; empty for scores.json in run.dir")
+
+
+@dataclass(kw_only=True)
+class FinetuneConfig(TrainingConfig):
+    """Everything that decides a fine-tuning run."""
+
+    model: str = option("compact", "model to start from: what `--model` takes elsewhere")
+    data: LabelledData = field(default_factory=LabelledData)
+    finetune: StrategyConfig = field(default_factory=StrategyConfig)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    optim: TuneOptim = field(default_factory=TuneOptim)
+    validation: TuneValidation = field(default_factory=TuneValidation)
+    checkpoint: CheckpointConfig = field(
+        default_factory=lambda: CheckpointConfig(every=100, keep_last=1, keep_best="validation")
+    )
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> FinetuneConfig:
+    """Read a configuration from YAML, then apply overrides such as `optim.encoder_lr=1e-5`.
+
+    Raises:
+        ConfigError: all faults at once: unknown keys with near matches, wrong types, values out of range, and
+            combinations that cannot work.
+    """
+    return load(FinetuneConfig, path, overrides, check_config)
+
+
+def check_config(config: FinetuneConfig) -> list[str]:
+    """List every value out of range and every combination that cannot work; empty when the run can start."""
+    faults = check_training(config, listed=False)
+    data, tuned = config.data, config.finetune
+    if not data.table and not data.corpora:
+        faults.append("data.table and data.corpora are empty, expected labelled speech, such as data.table=my.csv")
+    if data.root and not data.table:
+        faults.append(
+            f"data.root is {data.root} and data.table is empty; folders of data.corpora stand in their entries"
+        )
+    faults += [f"data.corpora has {text!r}, expected NAME=PATH" for text in data.corpora if not all(pair(text))]
+    faults += [f"data.labels has {text!r}, expected LABEL=CLASS" for text in data.labels if not pair(text)[0]]
+    if not STRATEGIES.fullmatch(tuned.strategy):
+        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full or top:K with K from 1")
+    if not FREEZES.fullmatch(tuned.freeze):
+        faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
+    if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
+        faults.append(f"evaluate.folds {fault}")
+    if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
+        faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
+    if not config.evaluate.folds and not config.evaluate.final:
+        faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
+    given = {"data.train": data.train, "data.weights": data.weights, "validation.data": config.validation.data}
+    faults += [f"{name} is for speech without labels" for name, value in given.items() if value]
+    return faults
+
+
+def pair(text: str) -> tuple[str, str]:
+    """The two sides of NAME=VALUE; the second is empty where there is no sign."""
+    name, sign, value = text.partition("=")
+    return (name.strip(), value.strip()) if sign else ("", "")
+
+
+def without_effect(config: FinetuneConfig) -> list[str]:
+    """Settings that differ from their defaults and do nothing beside the others, each with the reason."""
+    frozen = config.finetune.strategy == "frozen"
+    rules = [
+        ("optim.encoder_lr", frozen, "finetune.strategy is frozen"),
+        ("optim.layer_decay", frozen, "finetune.strategy is frozen"),
+        ("finetune.freeze", frozen, "finetune.strategy is frozen"),
+        ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),
+    ]
+    return told(config, [*rules, *idle_settings(config)])

@@ -1,0 +1,150 @@
+"""The labelled speech of a run: corpora and tables read, joined under one set of classes, and shown."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.joining import Part, join_corpora
+from emotion2vec.corpora.labels import SYNONYMS, simple
+from emotion2vec.corpora.lists.folders import read_class_folders
+from emotion2vec.corpora.lists.tables import read_table
+from emotion2vec.corpora.named.registry import dataset_names, read_named
+from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.finetune.config import LabelledData, pair
+
+SHARED = "shared"
+"""In place of classes: those that every corpus has."""
+
+TABLES = ("metadata.tsv", "metadata.csv")
+"""Tables that a folder of a corpus is looked for."""
+
+
+def read_labelled(data: LabelledData) -> Corpus:
+    """Read the speech that a run learns from.
+
+    Several corpora are joined; labels that mean the same become one class, and `data.labels` has the last word. One
+    corpus keeps its labels as they are spelled.
+
+    Raises:
+        ConfigError: names, labels or classes that are not there, or fewer than two classes; labels that differ by case.
+        ManifestError: a corpus or table cannot be read.
+    """
+    found = {name: _read(name, place) for name, place in map(pair, data.corpora)}
+    if len(found) < len(data.corpora):
+        raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
+    if data.table:
+        corpus = read_table(data.table, data.root or None)
+        found[corpus.name] = corpus
+    renamed = _renamed(data.labels, found)
+    if len(found) == 1:
+        ((name, corpus),) = found.items()
+        return _one(corpus, renamed[name], data.classes)
+    parts = [Part(name=name, corpus=corpus, labels=renamed[name]) for name, corpus in found.items()]
+    return join_corpora(parts, " + ".join(found), _wanted(parts, data.classes))
+
+
+def _read(name: str, place: str) -> Corpus:
+    """A corpus by its name and folder, or by its table."""
+    path = Path(place)
+    table = path if path.is_file() else next((path / file for file in TABLES if (path / file).is_file()), None)
+    if name in dataset_names() and not path.is_file():
+        return read_named(name, path)
+    if table is not None:
+        return replace(read_table(table, table.parent), name=name)
+    if not path.is_dir():
+        raise ManifestError(f"data.corpora: {name}={place}: no such file or folder, expected a corpus or a table")
+    return replace(read_class_folders(path), name=name)
+
+
+def _renamed(rules: Sequence[str], found: Mapping[str, Corpus]) -> dict[str, dict[str, str]]:
+    """For every corpus, what its labels are called where `data.labels` says so.
+
+    Raises:
+        ConfigError: a rule for a label that no corpus has.
+    """
+    renamed: dict[str, dict[str, str]] = {name: {} for name in found}
+    unknown = []
+    for label, new in map(pair, rules):
+        name, dot, own = label.partition(".")
+        hits = [(name, own)] if dot and name in found else [(other, label) for other in found]
+        hits = [(corpus, spelled) for corpus, wanted in hits for spelled in _spelled(found[corpus], wanted, len(found))]
+        for corpus, spelled in hits:
+            renamed[corpus][spelled] = new
+        unknown += [] if hits else [label]
+    if unknown:
+        have = "; ".join(f"{name}: {', '.join(corpus.classes)}" for name, corpus in found.items())
+        raise ConfigError(f"data.labels names {examples(unknown)}, which no corpus has; they have {have}")
+    return renamed
+
+
+def _spelled(corpus: Corpus, wanted: str, corpora: int) -> list[str]:
+    """Labels of a corpus that a rule means: spelled so, or, of several corpora, those that become this class."""
+    if wanted in corpus.classes:
+        return [wanted]
+    return [label for label in corpus.classes if corpora > 1 and SYNONYMS.get(simple(label), label.lower()) == wanted]
+
+
+def _wanted(parts: Sequence[Part], classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes of joined corpora; none for those that all of them share."""
+    if list(classes) == [SHARED]:
+        return ()
+    every = {
+        part.labels.get(label, SYNONYMS.get(simple(label), label.lower()))
+        for part in parts
+        for label in part.corpus.classes
+    }
+    return tuple(classes) or tuple(sorted(every - {""}))
+
+
+def _one(corpus: Corpus, renamed: Mapping[str, str], classes: Sequence[str]) -> Corpus:
+    """A single corpus under the wanted classes.
+
+    Raises:
+        ConfigError: labels that differ by case, a class that is not there, or fewer than two.
+    """
+    mapping = {label: renamed.get(label, label) for label in corpus.classes}
+    alike: dict[str, set[str]] = defaultdict(set)
+    for label in set(mapping.values()) - {""}:
+        alike[simple(label)].add(label)
+    faults = [
+        f"{' and '.join(map(repr, sorted(names)))} differ only in case or spaces, expected one of them, such as "
+        f"data.labels=[{sorted(names)[0]}={sorted(names)[-1]}]"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+    kept = set(mapping.values()) - {""} if not classes or list(classes) == [SHARED] else set(classes)
+    if absent := sorted(kept - set(mapping.values())):
+        faults.append(
+            f"data.classes names {examples(absent)}, which {corpus.name} has not; it has "
+            f"{', '.join(sorted(set(mapping.values()) - {''}))}"
+        )
+    if len(kept) < 2:
+        faults.append(f"{len(kept)} class ({', '.join(kept) or 'none'}), expected at least 2")
+    if faults:
+        raise ConfigError(f"{corpus.name}: {'; '.join(faults)}")
+    mapping = {label: to if to in kept else "" for label, to in mapping.items()}
+    counts = Counter(clip.label for clip in corpus.utterances if clip.label and not mapping[clip.label])
+    left = corpus.keep(
+        [bool(clip.label and mapping[clip.label]) for clip in corpus.utterances],
+        {clip.file: "no label" for clip in corpus.utterances if not clip.label},
+    )
+    warnings = [f"{corpus.name}: {count} clips of {label} are left out" for label, count in sorted(counts.items())]
+    named = tuple(replace(clip, label=mapping[clip.label or ""]) for clip in left.utterances)
+    return replace(left, utterances=named, warnings=(*left.warnings, *warnings), mapping={corpus.name: mapping})
+
+
+def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
+    """Say what every label became, and how many clips and speakers each class has."""
+    for name, mapping in corpus.mapping.items():
+        sorts = [label if label == to else f"{label} -> {to or 'left out'}" for label, to in mapping.items()]
+        say(f"labels of {name}: {', '.join(sorts)}")
+    counts = ", ".join(f"{label} {count}" for label, count in corpus.label_counts.items())
+    speakers = len({clip.speaker for clip in corpus.utterances} - {None})
+    say(f"{len(corpus.utterances)} labelled clips of {speakers} speakers: {counts}")
+    for warning in corpus.warnings:
+        say(f"warning: {warning}")

@@ -1,0 +1,191 @@
+"""A whole fine-tuning run from its configuration: the function behind `emotion2vec finetune`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from emotion2vec.checkpoint.heard import Heard
+from emotion2vec.checkpoint.native import newest_checkpoint
+from emotion2vec.checkpoint.opening import load_model
+from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.data.drawn import DrawnOrder
+from emotion2vec.errors import ConfigError
+from emotion2vec.finetune.config import FinetuneConfig, without_effect
+from emotion2vec.finetune.folds import cross_validate
+from emotion2vec.finetune.held_out import HeldOutSpeakers
+from emotion2vec.finetune.labelled import read_labelled, show_labels
+from emotion2vec.finetune.network import TunedNetwork
+from emotion2vec.finetune.objective import Finetuning
+from emotion2vec.finetune.result import best_update, publish, withdraw
+from emotion2vec.finetune.splits import Split, whole_split
+from emotion2vec.finetune.standard import statistics_of
+from emotion2vec.finetune.strategy import freeze, frozen_parts
+from emotion2vec.finetune.task import Task, make_task
+from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.known_heads import build_head
+from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.probe.results import ProbeResult
+from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.class_losses import ClassLoss
+from emotion2vec.training.objective import Objective
+from emotion2vec.training.ranks import Ranks
+from emotion2vec.training.run import Say, train
+from emotion2vec.training.run_folder import RunFolder
+from emotion2vec.training.trainer import FitResult, Speech
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended.
+
+    Attributes:
+        result: of the last model that was trained.
+        scores: of all folds, where there were any and all are done.
+    """
+
+    result: FitResult
+    scores: ProbeResult | None = None
+
+
+def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Finished:
+    """Fine-tune, from `model` or from where `run.dir` was interrupted; the best checkpoint becomes the folder's model.
+
+    With `evaluate.folds` a model is trained and tested for every fold before.
+
+    Args:
+        config: a checked configuration (`emotion2vec.finetune.config.load_config`).
+        say: shows a line of text to the user.
+
+    Raises:
+        ConfigError: settings that this machine, run folder or data cannot serve.
+        ManifestError: the data cannot be used.
+        CheckpointError: a checkpoint cannot be read.
+        StorageError: the run folder cannot be written, or the data is out of reach.
+        TrainingError: training cannot go on.
+    """
+    corpus = read_labelled(config.data)
+    show_labels(corpus, say)
+    scores = None
+    if config.evaluate.folds:
+        done = cross_validate(config, corpus, partial(fit, say=say), say)
+        if isinstance(done, FitResult):
+            return Finished(done)
+        scores = done.scores
+        if not config.evaluate.final:
+            return Finished(done.last, scores)
+    return Finished(fit(config, corpus, whole_split(config, corpus), say=say), scores)
+
+
+def fit(config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None]) -> FitResult:
+    """Train one model; errors as for `finetune`.
+
+    Args:
+        config: a checked configuration.
+        corpus: labelled clips.
+        split: those that train, and those that choose; no others are touched.
+        say: shows a line of text to the user.
+    """
+    task = make_task(config, corpus, split)
+    config = _timed(config, len(task.source.cuts))
+    if split.held:
+        say(f"held out to choose by: {', '.join(split.held)}")
+    else:
+        say("warning: clips are held out without regard to speakers: validation scores are not those of new speakers")
+    speech = Speech(
+        task.found,
+        about=_about(config, task),
+        order=partial(DrawnOrder, groups=task.groups, clips=config.data.clips),
+        pad=True,
+        hold_out=partial(_hold_out, task, config, say),
+    )
+    result = train(config, partial(_build, task, config), say, warnings=without_effect(config), speech=speech)
+    if result.is_main and result.signal is None:
+        folder = RunFolder(config)
+        best = best_update(folder)
+        assert best is not None
+        publish(folder, best)
+        scored = folder.scores().get(best)
+        say(f"the model is that of update {best}" + (f", validation UA {scored:.1f}" if scored is not None else ""))
+    return result
+
+
+def _timed(config: FinetuneConfig, clips: int) -> FinetuneConfig:
+    """The configuration with as many updates as `optim.epochs` says."""
+    optim = config.optim
+    if not optim.epochs:
+        return config
+    updates = max(1, math.ceil(optim.epochs * clips / config.data.clips))
+    return replace(config, optim=replace(optim, max_updates=updates, warmup_updates=min(optim.warmup_updates, updates)))
+
+
+def _about(config: FinetuneConfig, task: Task) -> str:
+    """What the run holds, in words."""
+    data, clips = config.data, len(task.source.cuts)
+    text = f"{config.optim.max_updates} updates of {data.clips} clips of up to {data.max_seconds:g} s"
+    if config.optim.accumulate > 1:
+        text += f" in {config.optim.accumulate} batches by length"
+    if len(task.groups) > 1:
+        text += f", drawn evenly from {len(task.groups)} groups by {data.balance}"
+    return f"{text}: {config.optim.max_updates * data.clips / clips:.1f} times as many clips as there are"
+
+
+def _hold_out(task: Task, config: FinetuneConfig, say: Say, ranks: Ranks, objective: Objective) -> HeldOutSpeakers:
+    tell = say if ranks.is_main else _silent
+    clips = task.held_out(normalizes=objective.model.config.normalizes, say=tell)
+    return HeldOutSpeakers(clips, ranks, every=config.validation.every, last=config.optim.max_updates)
+
+
+def _silent(text: str) -> None:
+    """Say nothing: only the main process speaks."""
+
+
+def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -> tuple[Objective, Heard | None]:
+    """Encoder and head, and whose labels they know."""
+    path = Path(config.run.dir)
+    withdraw(path)
+    resumed = newest_checkpoint(path)
+    encoder = load_model(resumed or config.model)
+    if not isinstance(encoder, Emotion2vec):
+        raise ConfigError(f"model is {config.model}, whose network is not ours, which this verb cannot keep yet")
+    if resumed is None:
+        say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
+        add_head(encoder, task, config, device)
+    parts = encoder.parts()
+    frozen = frozen_parts(encoder, config.finetune)
+    freeze(parts, frozen)
+    learnt = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+    what = ", ".join(part.name for part in parts[frozen:])
+    say(f"{learnt:,} parameters learn: the head" + (f", {what}" if what else ""))
+    heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
+    loss = ClassLoss(
+        smoothing=config.loss.smoothing,
+        focal=config.loss.focal,
+        adjustment=config.loss.adjustment,
+        shares=task.labels.shares,
+    )
+    return Finetuning(config, TunedNetwork(encoder, loss), task.labels), heard
+
+
+def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:
+    """Give an encoder a new head, which standardizes by statistics of training clips if asked for.
+
+    Raises:
+        ConfigError: clips are longer than the encoder knows to handle.
+    """
+    known = encoder.config.max_seconds
+    if known and config.data.max_seconds > known:
+        raise ConfigError(f"data.max_seconds is {config.data.max_seconds:g}, and the model knows {known:g} s at once")
+    head = HeadConfig(**vars(config.head))
+    generator = torch.Generator().manual_seed(keyed_seed(config.run.seed, "head"))
+    encoder.head = build_head(head, encoder.config.width, len(encoder.blocks), task.names, generator)
+    encoder.to(device)
+    if count := config.finetune.standardize:
+        waveforms = task.first_waveforms(count, normalizes=encoder.config.normalizes)
+        encoder.head.standardize(statistics_of(encoder.eval(), waveforms, device))

@@ -1,0 +1,178 @@
+"""What one model learns: clips that train and clips that choose, as sources, labels and groups to draw from.
+
+S: samples.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.samples import normalize
+from emotion2vec.checkpoint.heard import Heard, utterance_key
+from emotion2vec.corpora.faults import Fault, examples
+from emotion2vec.corpora.utterance import Corpus, Utterance
+from emotion2vec.data.corpus import TrainingCorpus
+from emotion2vec.data.cuts import cuts_of, load_cut
+from emotion2vec.data.drawn import Draws
+from emotion2vec.data.micro_batch import random_crop
+from emotion2vec.data.sources import CutSource
+from emotion2vec.errors import AudioError, ConfigError, ManifestError
+from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.held_out import Clip
+from emotion2vec.finetune.objective import Labels
+from emotion2vec.finetune.splits import Split
+from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.class_losses import class_weights
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+DECODERS = 4
+"""Threads that decode clips which are kept in memory."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one model learns.
+
+    Attributes:
+        config: the run's configuration.
+        names: classes, in the order of the head's scores.
+        utterances: by id, those that train or choose.
+        source: audio of those that train.
+        held: cuts of those that choose.
+        found: what trains, for the report, with what was left out.
+        labels: of all of them.
+        groups: positions in the source that are drawn from equally often.
+    """
+
+    config: FinetuneConfig
+    names: tuple[str, ...]
+    utterances: dict[str, Utterance]
+    source: CutSource
+    held: list[Cut]
+    found: TrainingCorpus
+    labels: Labels
+    groups: list[np.ndarray]
+
+    @property
+    def heard(self) -> Heard:
+        """Record of the clips whose labels train or choose."""
+        cuts = [*self.source.cuts, *self.held]
+        keys = [utterance_key(cut.id, cut.duration) for cut in cuts]
+        return Heard().with_more(labels=keys)
+
+    def held_out(self, *, normalizes: bool, say: Callable[[str], None]) -> list[Clip]:
+        """Decode the clips that choose, up to `validation.seconds` of them, drawn over classes; faults are said.
+
+        Raises:
+            ManifestError: none can be decoded.
+        """
+        cuts = _within(self.held, self.config.validation.seconds, keyed_seed(self.config.run.seed, "validation"))
+        clips = []
+        for cut, waveform in zip(cuts, decoded(cuts, normalizes=normalizes), strict=True):
+            if isinstance(waveform, AudioError):
+                say(f"left out of validation: {waveform}")
+            else:
+                clips.append(Clip(waveform, self.labels.classes[cut.id], self.utterances[cut.id].corpus or ""))
+        if not clips:
+            raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded, expected at least one")
+        seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
+        say(f"validation: {len(clips)} clips, {seconds:.0f} s")
+        return clips
+
+    def first_waveforms(self, count: int, *, normalizes: bool) -> list[np.ndarray]:
+        """Waveforms (S,) of the clips that come first in the order of draws, cropped as in training, each once."""
+        seed = self.config.run.seed
+        drawn = dict.fromkeys(Draws(self.groups, keyed_seed(seed, "draws")).at(0, count))
+        waveforms = []
+        heard = decoded([self.source.cuts[place] for place in drawn], normalizes=normalizes)
+        for place, waveform in zip(drawn, heard, strict=True):
+            if not isinstance(waveform, AudioError):
+                random = np.random.default_rng(keyed_seed(seed, "standardize", place))
+                waveforms.append(random_crop(waveform, self.config.data.max_samples, random))
+        return waveforms
+
+
+def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
+    """Open the clips of a split, and count and weigh them.
+
+    Raises:
+        ConfigError: a class has no clip that trains.
+        ManifestError: too many clips cannot be used.
+    """
+    clips = corpus.utterances
+    data, names = config.data, corpus.classes
+    number = {name: place for place, name in enumerate(names)}
+    cuts, faults, too_short = [], [Fault(file, why) for file, why in corpus.left_out.items()], []
+    missing = len(faults)
+    for rows in (split.train, split.valid):
+        opened = cuts_of([clips[i] for i in rows], min_samples=data.min_samples, workers=data.workers)
+        cuts.append(opened.cuts)
+        faults += opened.faults
+        too_short += opened.too_short
+    train, held = cuts
+    total = len(split.train) + len(split.valid)
+    if (bad := len(faults) - missing) > data.max_bad_share * total:
+        raise ManifestError(
+            f"{bad} of {total} clips cannot be used, expected at most {data.max_bad_share:.1%} (data.max_bad_share): "
+            f"{examples(map(str, faults[missing:]))}"
+        )
+    by_id = {clips[i].id: clips[i] for i in [*split.train, *split.valid]}
+    counts = Counter(by_id[cut.id].label for cut in train)
+    if lacking := [name for name in names if not counts[name]]:
+        raise ConfigError(
+            f"no clip of {examples(lacking)} trains, as held-out speakers have all of them, or none can be used"
+        )
+    found_counts = np.array([counts[name] for name in names])  # (K,)
+    weights = dict(zip(names, class_weights(found_counts, config.loss.class_weights).tolist(), strict=True))
+    labels = Labels(
+        names=names,
+        classes={name: number[one.label or ""] for name, one in by_id.items()},
+        weights={name: weights[one.label or ""] for name, one in by_id.items()},
+        shares=tuple((found_counts / found_counts.sum()).tolist()),
+    )
+    source = CutSource(train)
+    found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)
+    return Task(config, names, by_id, source, held, found, labels, _groups(train, by_id, data.balance))
+
+
+def _groups(cuts: Sequence[Cut], utterances: dict[str, Utterance], balance: str) -> list[np.ndarray]:
+    """Positions of cuts that are drawn from equally often."""
+    members: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, cut in enumerate(cuts):
+        one = utterances[cut.id]
+        key = (one.corpus or "" if "corpus" in balance else "", one.label or "" if "class" in balance else "")
+        members[key].append(place)
+    return [np.array(members[key]) for key in sorted(members)]
+
+
+def _within(cuts: Sequence[Cut], seconds: float, seed: int) -> list[Cut]:
+    """All cuts, or so many that are no longer than that together, drawn at random, in their order."""
+    if sum(cut.duration for cut in cuts) <= seconds:
+        return list(cuts)
+    order = np.random.default_rng(seed).permutation(len(cuts))
+    ends = np.cumsum([cuts[place].duration for place in order])
+    kept = max(1, int(np.searchsorted(ends, seconds, side="right")))
+    return [cuts[place] for place in sorted(order[:kept].tolist())]
+
+
+def decoded(cuts: Sequence[Cut], *, normalizes: bool) -> list[np.ndarray | AudioError]:
+    """Waveforms (S,) of cuts as an encoder wants to hear them, or why there are none."""
+
+    def decode(cut: Cut) -> np.ndarray | AudioError:
+        try:
+            waveform = load_cut(cut)
+        except AudioError as error:
+            return error
+        return normalize(waveform) if normalizes else waveform
+
+    with ThreadPoolExecutor(DECODERS) as pool:
+        return list(pool.map(decode, cuts))
