@@ -13,7 +13,7 @@ from emotion2vec.settings import build, check_ranges, fault_list, option
 FRONTENDS = ("waveform", "logmel")
 POSITIONS = ("convolution", "sinusoid")
 NORMS = ("post", "pre")
-HEADS = ("mean", "two", "layers", "mlp", "attention", "gru")
+HEADS = ("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru", "cosine")
 POOLINGS = ("mean", "mean+std")
 
 
@@ -104,7 +104,7 @@ class HeadConfig:
 
     kind: str = option("mean", "how frames become scores", choices=HEADS)
     pooling: str = option(
-        "mean", "what kinds mean, two and layers read: the mean over time, or mean+std", choices=POOLINGS
+        "mean", "what kinds mean, two, layers and cosine read: the mean over time, or mean+std", choices=POOLINGS
     )
     hidden: int = option(256, "inner width, of kinds that have one", ge=1)
 
