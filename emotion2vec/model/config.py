@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from emotion2vec.audio.frames import KERNELS, SAMPLE_RATE, STRIDES, FrameGrid
+from emotion2vec.audio.samples import NORMALIZE_EPS
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import build, check_ranges, fault_list, option
 
@@ -52,6 +53,18 @@ class EncoderConfig(Protocol):
     def normalizes(self) -> bool:
         """Whether utterances are brought to zero mean and unit variance before the network sees them."""
 
+    @property
+    def normalize_eps(self) -> float:
+        """What is added to the variance then."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether padding costs the network nothing but time."""
+
+    @property
+    def ffn_depth(self) -> int:
+        """Blocks, from the last one down, whose FFN outputs are given before the final residual and norm."""
+
 
 @dataclass(kw_only=True)
 class Emotion2vecConfig:
@@ -96,6 +109,21 @@ class Emotion2vecConfig:
     def normalizes(self) -> bool:
         """Whether utterances are brought to zero mean and unit variance before the network sees them."""
         return self.frontend == "waveform"
+
+    @property
+    def normalize_eps(self) -> float:
+        """What is added to the variance then."""
+        return NORMALIZE_EPS
+
+    @property
+    def pads(self) -> bool:
+        """Whether padded frames can be hidden."""
+        return True
+
+    @property
+    def ffn_depth(self) -> int:
+        """Blocks whose FFN outputs are given: the main ones."""
+        return self.depth
 
 
 @dataclass(kw_only=True)
