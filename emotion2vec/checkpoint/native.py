@@ -125,9 +125,12 @@ def read_description(folder: Path) -> Description:
     labels = content.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise CheckpointError(f"{path}: labels is {labels!r}, expected a list of text")
+    for name, section in (("model", content.get("model")), ("head", content.get("head", {}))):
+        if not isinstance(section, dict):
+            raise CheckpointError(f"{path}: {name} is {section!r}, expected settings by name")
     try:
-        head = head_config(content.get("head") or {}, f"{path}, head")
-        return Description(model_config(content.get("model") or {}, str(path)), tuple(labels), head)
+        head = head_config(content.get("head", {}), f"{path}, head")
+        return Description(model_config(content["model"], str(path)), tuple(labels), head)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
 

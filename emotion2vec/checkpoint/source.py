@@ -121,10 +121,16 @@ class Source:
         return replace(self, student=student, teacher=teacher, decoder=decoder)
 
     def shapes(self) -> SpeechEncoder:
-        """The network of shapes alone, whose names and shapes the weights must have."""
+        """The network of shapes alone, whose names and shapes the weights must have.
+
+        Raises:
+            CheckpointError: the weights have more or fewer layers than the dimensions say.
+        """
+        from emotion2vec.checkpoint.weights import check_layers
         from emotion2vec.model.encoder import Emotion2vec
         from emotion2vec.model.shapes import shapes_alone
 
+        check_layers(self.config, self.student, str(self.path))
         with shapes_alone():
             model = Emotion2vec(self.config, self.labels, self.head)
             model.make_room(self.student)
