@@ -11,20 +11,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
 LEAVES = ("errors", "version", "seeding", "units", "assets", "settings", "files", "devices", "processors", "hardware")
-ORDER = (
-    *LEAVES,
-    "audio",
-    "corpora",
-    "tasks",
-    "model",
-    "checkpoint",
-    "exporting",
-    "data",
-    "training",
-    "pretrain",
-    "finetune",
-)
-ORDER += ("distil", "extraction", "probe", "report", "__init__", "cli", "__main__", "integrations")
+ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
+ORDER += ("distil", "extraction", "probe", "finetune", "report", "__init__", "cli", "__main__", "integrations")
 """The parts of the package: each imports from those before it."""
 
 PLACE = {part: place for place, part in enumerate(ORDER)}

@@ -14,6 +14,9 @@ def finetune(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.encoder_lr=1e-5.")
     ] = None,
     config: Annotated[str, typer.Option(help="YAML file, or the name of one that ships: classify.")] = "classify",
+    no_speakers: Annotated[
+        bool, typer.Option("--no-speakers", help="Accept clips whose speakers are unknown; every score is marked.")
+    ] = False,
 ) -> None:
     """Adapt a model to your labels: data.table=FILE (or data.corpora) and run.dir=FOLDER are required.
 
@@ -21,8 +24,14 @@ def finetune(
     """
     from emotion2vec.finetune.config import load_config
 
-    settings = load_config(find_config(config, "finetune"), overrides or [])
+    given = [*(overrides or []), *["data.speakers=false"] * no_speakers]
+    settings = load_config(find_config(config, "finetune"), given)
     allow_fallback(settings.run.accelerator)
     from emotion2vec.finetune.run import finetune as run
 
-    conclude_training(run(settings, say=say), settings)
+    done = run(settings, say=say)
+    if done.scores is not None:
+        from emotion2vec.report.tables import show
+
+        show(done.scores)
+    conclude_training(done.result, settings)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import DataConfig
 from emotion2vec.model.config import HEADS, POOLINGS
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
 from emotion2vec.training.config import (
     CheckpointConfig,
-    GuardConfig,
     OptimConfig,
     TrainingConfig,
     ValidationConfig,
@@ -123,6 +123,18 @@ class TuneValidation(ValidationConfig):
 
 
 @dataclass(kw_only=True)
+class EvaluateConfig:
+    """Cross-validation: a model and a score for every fold, before the model that learns from everything."""
+
+    folds: str = option(
+        "", "speaker, speaker:K, session, official, corpus, language or random, as probe has them; empty for none"
+    )
+    seeds: list[int] = option([], "each trains a model for every fold; empty for run.seed alone", ge=0)
+    final: bool = option(True, "train on everything when the folds are done")
+    output: str = option("", "JSON file of the scores; empty for scores.json in run.dir")
+
+
+@dataclass(kw_only=True)
 class FinetuneConfig(TrainingConfig):
     """Everything that decides a fine-tuning run."""
 
@@ -136,7 +148,7 @@ class FinetuneConfig(TrainingConfig):
     checkpoint: CheckpointConfig = field(
         default_factory=lambda: CheckpointConfig(every=100, keep_last=1, keep_best="validation")
     )
-    guard: GuardConfig = field(default_factory=GuardConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> FinetuneConfig:
@@ -165,6 +177,12 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full or top:K with K from 1")
     if not FREEZES.fullmatch(tuned.freeze):
         faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
+    if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
+        faults.append(f"evaluate.folds {fault}")
+    if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
+        faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
+    if not config.evaluate.folds and not config.evaluate.final:
+        faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
     given = {"data.train": data.train, "data.weights": data.weights, "validation.data": config.validation.data}
     faults += [f"{name} is for speech without labels" for name, value in given.items() if value]
     return faults
@@ -183,6 +201,8 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("optim.encoder_lr", frozen, "finetune.strategy is frozen"),
         ("optim.layer_decay", frozen, "finetune.strategy is frozen"),
         ("finetune.freeze", frozen, "finetune.strategy is frozen"),
+        ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),
     ]
     return told(config, [*rules, *idle_settings(config)])

@@ -5,7 +5,7 @@ N: clips. B: clips of a batch. S: samples. K: classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -110,17 +110,26 @@ class HeldOutSpeakers:
 def judge(network: nn.Module, clips: Sequence[Clip], fabric: Fabric) -> Judged:
     """Score clips, whole, in batches of like length, without dropout."""
     tuned: TunedNetwork = network.module  # type: ignore[assignment]
-    found: list[Tensor | None] = [None] * len(clips)
     network.eval()
-    with torch.inference_mode(), fabric.autocast():
-        for numbers in by_length([clip.waveform.size for clip in clips]):
-            waveforms, padding = padded([clips[number].waveform for number in numbers])
-            on = (waveforms.to(fabric.device), None if padding is None else padding.to(fabric.device))
-            for number, row in zip(numbers, tuned.scores(*on).float().cpu(), strict=True):
-                found[number] = row
+    with fabric.autocast():
+        rows = score_waveforms(tuned.scores, [clip.waveform for clip in clips], fabric.device)
     network.train()
-    rows = torch.stack([row for row in found if row is not None]).numpy()
     return Judged(rows, np.array([clip.label for clip in clips]), tuple(clip.corpus for clip in clips))
+
+
+@torch.inference_mode()
+def score_waveforms(
+    scores_of: Callable[[Tensor, Tensor | None], Tensor], waveforms: Sequence[np.ndarray], device: torch.device
+) -> np.ndarray:
+    """Scores (N, K) of whole clips by a network in eval mode, which takes waveforms (B, S) and padding (B, S)."""
+    found: list[Tensor | None] = [None] * len(waveforms)
+    for numbers in by_length([waveform.size for waveform in waveforms]):
+        batch, padding = padded([waveforms[number] for number in numbers])
+        scored = scores_of(batch.to(device), None if padding is None else padding.to(device)).float().cpu()
+        for number, row in zip(numbers, scored, strict=True):
+            found[number] = row
+    rows: np.ndarray = torch.stack([row for row in found if row is not None]).numpy()
+    return rows
 
 
 def padded(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:

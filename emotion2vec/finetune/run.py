@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from emotion2vec.checkpoint.heard import Heard
@@ -18,12 +17,13 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.drawn import DrawnOrder
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import FinetuneConfig, without_effect
+from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.held_out import HeldOutSpeakers
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
 from emotion2vec.finetune.result import best_update, publish, withdraw
-from emotion2vec.finetune.splits import inner_split
+from emotion2vec.finetune.splits import Split, whole_split
 from emotion2vec.finetune.standard import statistics_of
 from emotion2vec.finetune.strategy import freeze, frozen_parts
 from emotion2vec.finetune.task import Task, make_task
@@ -31,6 +31,7 @@ from emotion2vec.model.config import HeadConfig
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.probe.results import ProbeResult
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.class_losses import ClassLoss
 from emotion2vec.training.objective import Objective
@@ -40,8 +41,23 @@ from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult, Speech
 
 
-def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> FitResult:
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended.
+
+    Attributes:
+        result: of the last model that was trained.
+        scores: of all folds, where there were any and all are done.
+    """
+
+    result: FitResult
+    scores: ProbeResult | None = None
+
+
+def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Finished:
     """Fine-tune, from `model` or from where `run.dir` was interrupted; the best checkpoint becomes the folder's model.
+
+    With `evaluate.folds` a model is trained and tested for every fold before.
 
     Args:
         config: a checked configuration (`emotion2vec.finetune.config.load_config`).
@@ -56,21 +72,26 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> FitR
     """
     corpus = read_labelled(config.data)
     show_labels(corpus, say)
-    return fit(config, corpus, np.arange(len(corpus.utterances)), say)
+    scores = None
+    if config.evaluate.folds:
+        done = cross_validate(config, corpus, partial(fit, say=say), say)
+        if isinstance(done, FitResult):
+            return Finished(done)
+        scores = done.scores
+        if not config.evaluate.final:
+            return Finished(done.last, scores)
+    return Finished(fit(config, corpus, whole_split(config, corpus), say=say), scores)
 
 
-def fit(config: FinetuneConfig, corpus: Corpus, rows: np.ndarray, say: Callable[[str], None]) -> FitResult:
-    """Fine-tune on some clips of a corpus; arguments and errors as for `finetune`.
+def fit(config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None]) -> FitResult:
+    """Train one model; errors as for `finetune`.
 
     Args:
         config: a checked configuration.
         corpus: labelled clips.
-        rows: positions of those that may be learnt from; no others are touched.
+        split: those that train, and those that choose; no others are touched.
         say: shows a line of text to the user.
     """
-    split = inner_split(
-        corpus, rows, share=config.validation.share, seed=config.run.seed, speakers=config.data.speakers
-    )
     task = make_task(config, corpus, split)
     config = _timed(config, len(task.source.cuts))
     if split.held:

@@ -15,6 +15,7 @@ from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import stratified_fold
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
+from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.seeding import keyed_seed
 
 
@@ -31,6 +32,20 @@ class Split:
     train: np.ndarray
     valid: np.ndarray
     held: tuple[str, ...]
+
+
+def whole_split(config: FinetuneConfig, corpus: Corpus) -> Split:
+    """All clips of a corpus, some of them held out, see `inner_split`."""
+    return split_of(config, corpus, np.arange(len(corpus.utterances)))
+
+
+def split_of(config: FinetuneConfig, corpus: Corpus, rows: np.ndarray, valid: np.ndarray | None = None) -> Split:
+    """Training clips divided as a configuration says, or as a protocol prescribes by `valid`; see `inner_split`."""
+    if valid is not None:
+        held = {clip.speaker for i in valid if (clip := corpus.utterances[i]).speaker is not None}
+        return Split(rows, valid, tuple(sorted(map(str, held))))
+    share, seed = config.validation.share, config.run.seed
+    return inner_split(corpus, rows, share=share, seed=seed, speakers=config.data.speakers)
 
 
 def inner_split(corpus: Corpus, rows: np.ndarray, *, share: float, seed: int, speakers: bool = True) -> Split:

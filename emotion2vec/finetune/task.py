@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lhotse.cut import Cut
 
 DECODERS = 4
-"""Threads that decode held-out clips."""
+"""Threads that decode clips which are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,12 @@ class Task:
             ManifestError: none can be decoded.
         """
         cuts = _within(self.held, self.config.validation.seconds, keyed_seed(self.config.run.seed, "validation"))
-        with ThreadPoolExecutor(DECODERS) as pool:
-            decoded = list(pool.map(_decode, cuts))
         clips = []
-        for cut, waveform in zip(cuts, decoded, strict=True):
+        for cut, waveform in zip(cuts, decoded(cuts, normalizes=normalizes), strict=True):
             if isinstance(waveform, AudioError):
                 say(f"left out of validation: {waveform}")
-                continue
-            corpus = self.utterances[cut.id].corpus or ""
-            heard = normalize(waveform) if normalizes else waveform
-            clips.append(Clip(heard, self.labels.classes[cut.id], corpus))
+            else:
+                clips.append(Clip(waveform, self.labels.classes[cut.id], self.utterances[cut.id].corpus or ""))
         if not clips:
             raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded, expected at least one")
         seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
@@ -97,12 +93,11 @@ class Task:
         seed = self.config.run.seed
         drawn = dict.fromkeys(Draws(self.groups, keyed_seed(seed, "draws")).at(0, count))
         waveforms = []
-        for place in drawn:
-            loaded = _decode(self.source.cuts[place])
-            if not isinstance(loaded, AudioError):
-                heard = normalize(loaded) if normalizes else loaded
+        heard = decoded([self.source.cuts[place] for place in drawn], normalizes=normalizes)
+        for place, waveform in zip(drawn, heard, strict=True):
+            if not isinstance(waveform, AudioError):
                 random = np.random.default_rng(keyed_seed(seed, "standardize", place))
-                waveforms.append(random_crop(heard, self.config.data.max_samples, random))
+                waveforms.append(random_crop(waveform, self.config.data.max_samples, random))
         return waveforms
 
 
@@ -169,8 +164,15 @@ def _within(cuts: Sequence[Cut], seconds: float, seed: int) -> list[Cut]:
     return [cuts[place] for place in sorted(order[:kept].tolist())]
 
 
-def _decode(cut: Cut) -> np.ndarray | AudioError:
-    try:
-        return load_cut(cut)
-    except AudioError as error:
-        return error
+def decoded(cuts: Sequence[Cut], *, normalizes: bool) -> list[np.ndarray | AudioError]:
+    """Waveforms (S,) of cuts as an encoder wants to hear them, or why there are none."""
+
+    def decode(cut: Cut) -> np.ndarray | AudioError:
+        try:
+            waveform = load_cut(cut)
+        except AudioError as error:
+            return error
+        return normalize(waveform) if normalizes else waveform
+
+    with ThreadPoolExecutor(DECODERS) as pool:
+        return list(pool.map(decode, cuts))

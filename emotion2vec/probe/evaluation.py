@@ -1,14 +1,12 @@
-"""Folds × heads → scores: train on every fold, score the tests, average over folds and seeds.
+"""Folds × heads → scores: train on every fold, and score the tests.
 
-N: clips. K: classes. Q: dimensions of values.
+N: clips.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,26 +21,12 @@ from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.options import ProbeOptions
+from emotion2vec.probe.outcomes import Outcome, summed_up
 from emotion2vec.probe.parallel import run_parallel
-from emotion2vec.probe.problem import HeadRecipe, Prediction, Problem
+from emotion2vec.probe.problem import HeadRecipe, Problem
 from emotion2vec.probe.progress import track
-from emotion2vec.probe.scores import FoldScores, HeadScores, Statistics
-from emotion2vec.tasks.metrics import mean_scores, std_scores
-from emotion2vec.tasks.significance import bootstrap_intervals
-from emotion2vec.tasks.targets import Goal, check_tests
-
-MOST_POINTS = 500
-"""Test clips whose values and predictions a result keeps, to be drawn."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Outcome:
-    """What one fold gave with one seed; `statistics` are those of `Goal`, of all its test clips."""
-
-    fold: Fold
-    problem: Problem
-    fitted: Prediction
-    statistics: np.ndarray
+from emotion2vec.probe.scores import HeadScores
+from emotion2vec.tasks.targets import check_tests
 
 
 def evaluate(
@@ -64,15 +48,17 @@ def evaluate(
     started, goal = time.monotonic(), corpus.goal
     problems = _problems(corpus, table, options)
 
-    def train_on(device: str) -> tuple[Any, list[_Outcome]]:
+    def train_on(device: str) -> tuple[Any, list[Outcome]]:
         data = head.prepare(table, device)
         found = run_parallel([partial(head.fit, data, problem) for _, problem in problems], device)
         shown = track(found, f"head {head.name}", len(problems), options.progress)
         return data, [
-            _Outcome(
+            Outcome(
                 fold=fold,
-                problem=problem,
-                fitted=fitted.without_head(),
+                seed=problem.seed,
+                test=problem.test,
+                scores=fitted.scores,
+                details=fitted.details,
                 statistics=goal.statistics(problem.test, fitted.scores),
             )
             for (fold, problem), fitted in zip(problems, shown, strict=True)
@@ -95,9 +81,7 @@ def evaluate(
         metrics=tuple(goal.shown),
         main=goal.main,
         unit=goal.unit,
-        **_summary(outcomes, corpus.folds, options.seeds, goal),
-        **_by_speaker(outcomes, corpus),
-        points=_points(outcomes, goal),
+        **summed_up(outcomes, corpus, options.seeds),
         minutes=round(minutes, 3),
         transductive=corpus.known.by(extractor),
     )
@@ -141,91 +125,3 @@ def _problems(corpus: ProbedCorpus, table: FeatureTable, options: ProbeOptions) 
         raise ConfigError("; ".join(told))
     check_tests(goal, [len(problem.test) for _, problem in problems])
     return problems
-
-
-def _summary(outcomes: Sequence[_Outcome], folds: Sequence[Fold], seeds: Sequence[int], goal: Goal) -> dict[str, Any]:
-    """The fields of `HeadScores` that sum up all outcomes."""
-    by_fold: list[FoldScores] = []
-    names: list[str] = []
-    extra: list[str] = []
-    for fold in folds:
-        found = [item for item in outcomes if item.fold is fold]
-        scored = [goal.score(item.statistics) for item in found]
-        extras = [goal.extra_scores(item.problem.test, item.fitted.scores) for item in found]
-        names, extra = list(scored[0]), list(extras[0])
-        by_fold.append(
-            FoldScores(
-                name=fold.name,
-                test_speakers=fold.test_speakers,
-                clips=len(found[0].problem.test),
-                scores={**_known_means(scored, names), **_known_means(extras, extra)},
-                chosen=tuple(item.fitted.details for item in found),
-                **goal.extra_entries(_total(found)),
-            )
-        )
-    of_folds = [fold.scores for fold in by_fold]
-    by_seed = tuple((seed, goal.score(_total(o for o in outcomes if o.problem.seed == seed))) for seed in seeds)
-    return {
-        "folds": tuple(by_fold),
-        "mean": mean_scores(of_folds, names),
-        "std": std_scores(of_folds, names),
-        "pooled": mean_scores([pooled for _, pooled in by_seed], names),
-        "further": _known_means(of_folds, extra),
-        "by_seed": by_seed,
-        "confusion": None,
-        **goal.extra_entries(_total(outcomes)),
-    }
-
-
-def _total(outcomes: Iterable[_Outcome]) -> np.ndarray:
-    total: np.ndarray = np.sum([item.statistics for item in outcomes], axis=0)
-    return total
-
-
-def _known_means(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float | None]:
-    """Mean of each score over the rows that have it."""
-    found = {name: [row[name] for row in rows if row[name] is not None] for name in names}
-    return {name: float(np.mean(values)) if values else None for name, values in found.items()}
-
-
-def _by_speaker(outcomes: Sequence[_Outcome], corpus: ProbedCorpus) -> dict[str, Any]:
-    """Scores of every tested speaker, and intervals from drawing speakers (clips, where speakers are unknown).
-
-    With them stand the statistics that a comparison with another feature needs: per fold, seed and speaker, or of
-    whole folds where speakers are unknown. All are fields of `HeadScores`.
-    """
-    clips, goal = corpus.clipset.utterances, corpus.goal
-    known = any(clip.speaker for clip in clips)
-    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clips)])  # (N,)
-    sums: dict[str, np.ndarray] = {}
-    parts: list[Statistics] = []
-    for item in outcomes:
-        test, predicted = item.problem.test, item.fitted.scores
-        part = partial(Statistics, fold=item.fold.name, seed=item.problem.seed)
-        for speaker in np.unique(speakers[test]):
-            own = speakers[test] == speaker
-            found = goal.statistics(test[own], predicted[own])
-            sums[speaker] = sums.get(speaker, 0) + found
-            if known:
-                parts.append(part(speaker=str(speaker), values=found.tolist()))
-        if not known:
-            parts.append(part(speaker=None, values=item.statistics.tolist()))
-    scores = {str(name): goal.score(found) for name, found in sorted(sums.items())}
-    return {
-        "intervals": bootstrap_intervals(np.stack(list(sums.values())), goal.score),
-        "intervals_over": "speakers" if known else "clips",
-        "by_speaker": scores if known else {},
-        "statistics": tuple(parts),
-    }
-
-
-def _points(outcomes: Sequence[_Outcome], goal: Goal) -> dict[str, list[list[float]]] | None:
-    """True and predicted values of test clips at even steps, with the first seed; None of classes."""
-    if goal.task != "regression":
-        return None
-    first = [item for item in outcomes if item.problem.seed == outcomes[0].problem.seed]
-    truth = np.concatenate([item.problem.labels[item.problem.test] for item in first])  # (N, Q)
-    predicted = np.concatenate([item.fitted.scores for item in first])  # (N, Q)
-    rows = np.unique(np.linspace(0, len(truth) - 1, MOST_POINTS).astype(np.int64))
-    pairs = np.stack([truth[rows], predicted[rows]], axis=2).round(3)  # (points, Q, 2)
-    return {name: pairs[:, place].tolist() for place, name in enumerate(goal.names)}

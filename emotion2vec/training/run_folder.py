@@ -43,7 +43,7 @@ MAIN_SCORES = ("UA", "CCC")
 """What probes choose checkpoints by, of classes or of values."""
 PROBES = "probes.jsonl"
 # Settings that may differ between a run and its continuation, because they do not change what is computed.
-_FREE_SECTIONS = ("log", "checkpoint", "guard", "validation", "probe")
+_FREE_SECTIONS = ("log", "checkpoint", "guard", "validation", "probe", "evaluate")
 _FREE_KEYS = (
     "run.dir",
     "run.devices",
@@ -106,7 +106,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigError(f"run.dir is {self.path}, which is a file, expected a folder") from error
-        notes = self._same_run_notes() if newest_checkpoint(self.path) is not None else []
+        notes = self.same_run_notes() if newest_checkpoint(self.path) is not None else []
         with self._writing():
             write_text(self.config_file, to_yaml(self.config))
             found = versions(*TRAINED_WITH) | {"git_commit": git_commit()}
@@ -132,8 +132,8 @@ class RunFolder:
             [f"computing otherwise than before, which changes the last digits: {'; '.join(changes)}"] if changes else []
         )
 
-    def _same_run_notes(self) -> list[str]:
-        """Compare the settings with those of the run that is there; notes of what was accepted."""
+    def same_run_notes(self) -> list[str]:
+        """Compare the settings with those of the run there (others: ConfigError); notes of what was accepted."""
         if not self.config_file.is_file():
             raise ConfigError(f"{self.path}: holds checkpoints but no config.yaml, expected another run.dir")
         before = load(type(self.config), self.config_file)

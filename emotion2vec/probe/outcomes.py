@@ -1,0 +1,141 @@
+"""What folds gave → scores: averaged over folds and seeds, pooled, by speaker, with intervals.
+
+N: clips. K: classes. Q: dimensions of values. n: clips of a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from emotion2vec.corpora.folds import Fold
+from emotion2vec.probe.corpus import ProbedCorpus
+from emotion2vec.probe.scores import FoldScores, Statistics
+from emotion2vec.tasks.metrics import mean_scores, std_scores
+from emotion2vec.tasks.significance import bootstrap_intervals
+from emotion2vec.tasks.targets import Goal
+
+MOST_POINTS = 500
+"""Test clips whose values and predictions a result keeps, to be drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one fold gave with one seed.
+
+    Attributes:
+        fold: the fold.
+        seed: of training.
+        test: (n,) positions of the clips that were tested.
+        scores: (n, K or Q) of these, see `emotion2vec.probe.problem.Prediction`.
+        details: what was chosen or learned on the way.
+        statistics: those of `Goal`, of all of these.
+    """
+
+    fold: Fold
+    seed: int
+    test: np.ndarray
+    scores: np.ndarray
+    details: dict[str, Any]
+    statistics: np.ndarray
+
+
+def summed_up(outcomes: Sequence[Outcome], corpus: ProbedCorpus, seeds: Sequence[int]) -> dict[str, Any]:
+    """The fields of `HeadScores` that come of tests: every fold of a corpus with every seed."""
+    return {
+        **_summary(outcomes, corpus.folds, seeds, corpus.goal),
+        **_by_speaker(outcomes, corpus),
+        "points": _points(outcomes, corpus.goal),
+    }
+
+
+def _summary(outcomes: Sequence[Outcome], folds: Sequence[Fold], seeds: Sequence[int], goal: Goal) -> dict[str, Any]:
+    """The fields of `HeadScores` that sum up all outcomes."""
+    by_fold: list[FoldScores] = []
+    names: list[str] = []
+    extra: list[str] = []
+    for fold in folds:
+        found = [item for item in outcomes if item.fold is fold]
+        scored = [goal.score(item.statistics) for item in found]
+        extras = [goal.extra_scores(item.test, item.scores) for item in found]
+        names, extra = list(scored[0]), list(extras[0])
+        by_fold.append(
+            FoldScores(
+                name=fold.name,
+                test_speakers=fold.test_speakers,
+                clips=len(found[0].test),
+                scores={**_known_means(scored, names), **_known_means(extras, extra)},
+                chosen=tuple(item.details for item in found),
+                **goal.extra_entries(_total(found)),
+            )
+        )
+    of_folds = [fold.scores for fold in by_fold]
+    by_seed = tuple((seed, goal.score(_total(o for o in outcomes if o.seed == seed))) for seed in seeds)
+    return {
+        "folds": tuple(by_fold),
+        "mean": mean_scores(of_folds, names),
+        "std": std_scores(of_folds, names),
+        "pooled": mean_scores([pooled for _, pooled in by_seed], names),
+        "further": _known_means(of_folds, extra),
+        "by_seed": by_seed,
+        "confusion": None,
+        **goal.extra_entries(_total(outcomes)),
+    }
+
+
+def _total(outcomes: Iterable[Outcome]) -> np.ndarray:
+    total: np.ndarray = np.sum([item.statistics for item in outcomes], axis=0)
+    return total
+
+
+def _known_means(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float | None]:
+    """Mean of each score over the rows that have it."""
+    found = {name: [row[name] for row in rows if row[name] is not None] for name in names}
+    return {name: float(np.mean(values)) if values else None for name, values in found.items()}
+
+
+def _by_speaker(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> dict[str, Any]:
+    """Scores of every tested speaker, and intervals from drawing speakers (clips, where speakers are unknown).
+
+    With them stand the statistics that a comparison with another feature needs: per fold, seed and speaker, or of
+    whole folds where speakers are unknown. All are fields of `HeadScores`.
+    """
+    clips, goal = corpus.clipset.utterances, corpus.goal
+    known = any(clip.speaker for clip in clips)
+    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clips)])  # (N,)
+    sums: dict[str, np.ndarray] = {}
+    parts: list[Statistics] = []
+    for item in outcomes:
+        test, predicted = item.test, item.scores
+        part = partial(Statistics, fold=item.fold.name, seed=item.seed)
+        for speaker in np.unique(speakers[test]):
+            own = speakers[test] == speaker
+            found = goal.statistics(test[own], predicted[own])
+            sums[speaker] = sums.get(speaker, 0) + found
+            if known:
+                parts.append(part(speaker=str(speaker), values=found.tolist()))
+        if not known:
+            parts.append(part(speaker=None, values=item.statistics.tolist()))
+    scores = {str(name): goal.score(found) for name, found in sorted(sums.items())}
+    return {
+        "intervals": bootstrap_intervals(np.stack(list(sums.values())), goal.score),
+        "intervals_over": "speakers" if known else "clips",
+        "by_speaker": scores if known else {},
+        "statistics": tuple(parts),
+    }
+
+
+def _points(outcomes: Sequence[Outcome], goal: Goal) -> dict[str, list[list[float]]] | None:
+    """True and predicted values of test clips at even steps, with the first seed; None of classes."""
+    if goal.task != "regression":
+        return None
+    first = [item for item in outcomes if item.seed == outcomes[0].seed]
+    truth = np.concatenate([goal.labels[item.test] for item in first])  # (N, Q)
+    predicted = np.concatenate([item.scores for item in first])  # (N, Q)
+    rows = np.unique(np.linspace(0, len(truth) - 1, MOST_POINTS).astype(np.int64))
+    pairs = np.stack([truth[rows], predicted[rows]], axis=2).round(3)  # (points, Q, 2)
+    return {name: pairs[:, place].tolist() for place, name in enumerate(goal.names)}
