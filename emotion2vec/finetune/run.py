@@ -27,6 +27,7 @@ from emotion2vec.finetune.splits import Split, whole_split
 from emotion2vec.finetune.standard import statistics_of
 from emotion2vec.finetune.strategy import freeze, frozen_parts
 from emotion2vec.finetune.task import Task, make_task
+from emotion2vec.finetune.watching import Watch, watched
 from emotion2vec.model.config import HeadConfig
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.known_heads import build_head
@@ -83,7 +84,9 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     return Finished(fit(config, corpus, whole_split(config, corpus), say=say), scores)
 
 
-def fit(config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None]) -> FitResult:
+def fit(
+    config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None], watch: Watch | None = None
+) -> FitResult:
     """Train one model; errors as for `finetune`.
 
     Args:
@@ -91,6 +94,7 @@ def fit(config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[
         corpus: labelled clips.
         split: those that train, and those that choose; no others are touched.
         say: shows a line of text to the user.
+        watch: called with the update and the score of every validation; what it raises ends the training.
     """
     task = make_task(config, corpus, split)
     config = _timed(config, len(task.source.cuts))
@@ -105,6 +109,8 @@ def fit(config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[
         pad=True,
         hold_out=partial(_hold_out, task, config, say),
     )
+    if watch is not None:
+        speech = watched(speech, watch)
     result = train(config, partial(_build, task, config), say, warnings=without_effect(config), speech=speech)
     if result.is_main and result.signal is None:
         folder = RunFolder(config)
