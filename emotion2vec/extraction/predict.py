@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 EXPECTED = "a model that was fine-tuned on labels, such as plus-base, which is downloaded (pip install modelscope)"
 """What `predict` needs."""
 COLUMNS = ("id", "file", "start", "end", "window", "speaker", "given_label", "label")
-"""What a row says beside scores: times in s within the file, and speaker and label as the list gives them."""
+"""What a row says beside scores: times in s within the file, and speaker and label as the list gives them.
+
+A head of values gives no label, and its scores are the values.
+"""
 
 
 def predict(
@@ -209,6 +212,7 @@ class Scores:
         self._scorer = scorer
         self._plot = plot
         self._labels = scorer.head.used_labels
+        self._classes = scorer.head.config.task == "classes"
         self._row = _ROWS[suffix](stream, self._labels)
 
     def write(self, item: Utterance, encoded: EncodedAudio) -> None:
@@ -224,7 +228,7 @@ class Scores:
             times = {"start": round(begin + start, 6), "end": round(begin + end, 6)}
             if self._scorer.seconds is not None:
                 times["window"] = round(end - start, 6)
-            label = max(row, key=row.__getitem__)
+            label = max(row, key=row.__getitem__) if self._classes else None
             self._row({**facts, **times, **known, "label": label, "scores": row})
         if self._plot is not None:
             self._draw(self._plot, item, scores, [begin + edge for edge in edges])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -119,6 +119,15 @@ class Objective(ABC, Generic[Output, Sums]):
     def description(self) -> dict[str, Any]:
         """What a checkpoint says of `model`, so that it can be built again."""
         return description(self.model.config)
+
+    def look_ahead(self, outputs: Callable[[], Sequence[Output]], batches: int, ranks: Ranks) -> None:
+        """Before the backward passes of an update: see all of it where its loss compares utterances with each other.
+
+        Args:
+            outputs: computes those of this process's micro-batches, without gradients, as they will be with them.
+            batches: how many there are.
+            ranks: the processes.
+        """
 
     def begin(self, batches: Sequence[MicroBatch], fabric: Fabric, ranks: Ranks) -> None:
         """Take in this process's micro-batches of a run's first update, before it."""
