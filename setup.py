@@ -8,11 +8,11 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-ASSETS = ("configs", "checkpoints/tiny")
+ASSETS = ("configs", "checkpoints/compact", "checkpoints/tiny")
 
 
 class BuildWithAssets(build_py):
-    """Copy configs/ and checkpoints/tiny/ to emotion2vec/_assets; an editable install finds them in the clone."""
+    """Copy shipped configurations and models to emotion2vec/_assets; an editable install finds them in the clone."""
 
     def run(self) -> None:
         """Build the package, then copy the assets unless the install is editable."""

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from emotion2vec.errors import ConfigError
 
@@ -162,7 +162,13 @@ def _leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
-    """Fill the dataclass from dotted values, collecting unknown keys and wrong types, which keep their defaults."""
+    """Fill the dataclass from dotted values, collecting unknown keys and wrong types, which keep their defaults.
+
+    Values that are what their fields are, as those of checkpoints, go without OmegaConf, whose import takes longer than
+    a small model does to load.
+    """
+    if _fit(cls, values):
+        return cls(**values)
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -180,6 +186,18 @@ def build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
             expected = "str" if default is None else type(default).__name__
             faults.append(f"{key} is {value!r} ({type(value).__name__}), expected {expected}")
     return OmegaConf.to_object(schema)
+
+
+def _fit(cls: type, values: Mapping[str, Any]) -> bool:
+    """Whether all values are plain ones of exactly the types of their fields, none of which is in a section."""
+    hints = get_type_hints(cls)
+    for key, value in values.items():
+        hint, items = hints.get(key), [value]
+        if get_origin(hint) is list and type(value) is list:
+            (hint,), items = get_args(hint), value
+        if hint not in (bool, int, float, str) or any(type(item) is not hint for item in items):
+            return False
+    return True
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> str:

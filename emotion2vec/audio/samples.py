@@ -131,10 +131,10 @@ def not_finite(bad: int, total: int) -> str:
     return f"{bad} of {total} samples are NaN or infinite, expected finite samples"
 
 
-def normalize(waveform: np.ndarray) -> np.ndarray:
+def normalize(waveform: np.ndarray, eps: float = NORMALIZE_EPS) -> np.ndarray:
     """Shift and scale a whole utterance (S,) to zero mean and unit variance, as fairseq's `normalize: true` does."""
     centered = waveform.astype(np.float64) - waveform.mean(dtype=np.float64)
-    return (centered / np.sqrt(np.mean(centered * centered) + NORMALIZE_EPS)).astype(np.float32)
+    return (centered / np.sqrt(np.mean(centered * centered) + eps)).astype(np.float32)
 
 
 def describe_source(source: AudioSource) -> str:

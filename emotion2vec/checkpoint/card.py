@@ -11,6 +11,7 @@ import yaml
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.files import sha256
 from emotion2vec.model.config import Emotion2vecConfig
+from emotion2vec.model.foreign_config import ForeignConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,10 @@ tags:
 ---
 """
 
+_KIND = {
+    False: "A speech representation model of the [emotion2vec](https://arxiv.org/abs/2312.15185) kind.\n",
+    True: "A speech encoder of transformers, as emotion2vec trained it or took it over.\n",
+}
 _NO_LICENCE = "The licence of the weights is that of their origin, which the files do not name."
 _USE = {
     "huggingface": """```python
@@ -39,6 +44,14 @@ from emotion2vec.integrations.huggingface import register
 from transformers import AutoFeatureExtractor, {auto}
 
 register()  # makes the model known to transformers; no trust_remote_code needed
+extractor = AutoFeatureExtractor.from_pretrained(FOLDER)
+model = {auto}.from_pretrained(FOLDER)
+inputs = extractor(samples, sampling_rate={rate}, return_tensors="pt")  # samples: (S,) float
+outputs = model(**inputs, output_hidden_states=True)
+```""",
+    "transformers": """```python
+from transformers import AutoFeatureExtractor, {auto}
+
 extractor = AutoFeatureExtractor.from_pretrained(FOLDER)
 model = {auto}.from_pretrained(FOLDER)
 inputs = extractor(samples, sampling_rate={rate}, return_tensors="pt")  # samples: (S,) float
@@ -62,7 +75,7 @@ def model_card(source: Source, format: str) -> str:
 
 
 def card_text(
-    config: Emotion2vecConfig,
+    config: Emotion2vecConfig | ForeignConfig,
     labels: Sequence[str],
     weights: Mapping[str, Tensor],
     format: str,
@@ -75,7 +88,7 @@ def card_text(
         config: the network's dimensions.
         labels: the head's labels; empty without a head.
         weights: all weights of the model.
-        format: whose usage is shown, `huggingface` or `funasr`.
+        format: whose usage is shown: `huggingface`, `transformers` (an encoder of its own) or `funasr`.
         origin: a sentence that says where the weights come from.
         stated: the licence as `licence` gives it, where one is stated.
     """
@@ -85,21 +98,20 @@ def card_text(
         f"input: {SAMPLE_RATE:,} Hz mono, "
         + ("each utterance normalized to zero mean and unit variance" if config.normalizes else "as recorded"),
         f"output: {config.width} numbers per frame, {SAMPLE_RATE / config.grid.stride:g} frames per second",
-        f"network: {len(config.kernels)}-layer CNN, {config.prenet_depth} + {config.depth} Transformer blocks, "
-        f"{config.heads} heads, {config.tokens} utterance tokens",
+        _network(config),
         f"parameters: {parameters:,}",
     ]
     if labels:
         facts.append(f"labels: {', '.join(labels)}")
     header = _HEADER.format(
-        library="transformers" if format == "huggingface" else "funasr",
+        library="funasr" if format == "funasr" else "transformers",
         task="audio-classification" if labels else "feature-extraction",
         licence=yaml.safe_dump(dict(stated or {"license": "unknown"}), allow_unicode=True, sort_keys=False).rstrip(),
     )
     terms = f"Their licence, as the files beside them state it: {licence_text(stated)}." if stated else _NO_LICENCE
     sections = [
-        header + "# emotion2vec\n",
-        "A speech representation model of the [emotion2vec](https://arxiv.org/abs/2312.15185) kind.\n",
+        header + (f"# {config.type}\n" if isinstance(config, ForeignConfig) else "# emotion2vec\n"),
+        _KIND[isinstance(config, ForeignConfig)],
         "\n".join(f"- {fact}" for fact in facts) + "\n",
         f"## Use\n\n{_USE[format].format(auto=auto, rate=SAMPLE_RATE)}\n",
         f"## Origin\n\n{origin} {terms}\n",
@@ -107,6 +119,15 @@ def card_text(
         "recognized from a voice is a guess about how it sounds, not about what a person feels.\n",
     ]
     return "\n".join(sections)
+
+
+def _network(config: Emotion2vecConfig | ForeignConfig) -> str:
+    """What the network consists of."""
+    cnn = f"network: {len(config.kernels)}-layer CNN"
+    if isinstance(config, ForeignConfig):
+        return f"{cnn}, {config.depth} Transformer blocks"
+    blocks = f"{config.prenet_depth} + {config.depth} Transformer blocks"
+    return f"{cnn}, {blocks}, {config.heads} heads, {config.tokens} utterance tokens"
 
 
 def licence(path: Path) -> dict[str, str]:

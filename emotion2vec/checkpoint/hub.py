@@ -13,10 +13,14 @@ from emotion2vec.errors import CheckpointError, ConfigError
 
 FILES = (
     *("model.json", "model.safetensors", "config.json", "model.safetensors.index.json", "model-*-of-*.safetensors"),
+    "preprocessor_config.json",
     *("config.yaml", "configuration.json", "tokens.txt", "model.pt", "emotion2vec_base.pt"),
     *("README.md", "LICENSE*"),
 )
 """What is downloaded: configuration, weights, labels and licence, none of the example audio and no code."""
+
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
+"""Downloaded where a repository has no weights besides."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,10 @@ def download(name: str) -> Path:
     hub = HUBS[match["hub"]]
     fetch = _client(hub)
     arguments: dict[str, Any] = {"revision": match["revision"] or hub.revision, "allow_patterns": list(FILES)}
-    return _fetched(fetch, match["repository"], arguments, hub, name)
+    folder = _fetched(fetch, match["repository"], arguments, hub, name)
+    if any(path.suffix in (".safetensors", ".pt") for path in folder.iterdir()):
+        return folder
+    return _fetched(fetch, match["repository"], arguments | {"allow_patterns": [*FILES, *PICKLES]}, hub, name)
 
 
 def _client(hub: Hub) -> Callable[..., str]:

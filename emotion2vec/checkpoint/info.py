@@ -15,6 +15,7 @@ from emotion2vec.checkpoint.native import FORMAT_VERSION
 from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.checkpoint.weights import check_weights
 from emotion2vec.files import sha256
+from emotion2vec.model.foreign_config import ForeignConfig
 from emotion2vec.settings import to_dict
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ PARTS = {
     "backbone.prenet": "prenet",
     "backbone.blocks": "blocks",
     "backbone.final_norm": "blocks",
+    "network.feature_extractor": "CNN",
+    "network.feature_projection": "projection",
+    "network.encoder": "blocks and positions",
 }
 FORMATS = {
     "native": f"emotion2vec {FORMAT_VERSION}",
@@ -40,6 +44,7 @@ FORMATS = {
     "safetensors": "weights alone",
     "whisper": "Hugging Face (Whisper)",
     "openai": "OpenAI (Whisper)",
+    "transformers": "Hugging Face (transformers)",
     "ctranslate2": "CTranslate2 (Whisper)",
 }
 
@@ -106,7 +111,7 @@ def describe_model(source: str | Path) -> ModelFacts:
         path=str(found.path),
         format=f"{FORMATS[found.format]}, {'pickle' if found.pickle else 'safetensors'} ({', '.join(dtypes)})",
         pickle="yes; read without running anything in it" if found.pickle else "no",
-        model=to_dict(found.config),
+        model=found.config.described() if isinstance(found.config, ForeignConfig) else to_dict(found.config),
         frames_per_second=SAMPLE_RATE / found.config.grid.stride,
         parameters=parameters(found.student),
         teacher=_numbers(found.teacher),

@@ -17,7 +17,8 @@ from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.weights import decoder_dimensions
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.files import complete_folder
-from emotion2vec.model.config import Emotion2vecConfig, HeadConfig, head_config, model_config
+from emotion2vec.model.config import Emotion2vecConfig, EncoderConfig, HeadConfig, head_config, model_config
+from emotion2vec.model.foreign_config import ForeignConfig, foreign_config
 from emotion2vec.settings import to_dict
 from emotion2vec.version import __version__
 
@@ -96,7 +97,7 @@ def checkpoints(run: Path) -> list[Path]:
 class Description:
     """What `model.json` says: the network's dimensions and, where there is a head, its labels and which head it is."""
 
-    config: Emotion2vecConfig
+    config: Emotion2vecConfig | ForeignConfig
     labels: tuple[str, ...] = ()
     head: HeadConfig = field(default_factory=HeadConfig)
 
@@ -127,9 +128,19 @@ def read_description(folder: Path) -> Description:
         raise CheckpointError(f"{path}: labels is {labels!r}, expected a list of text")
     try:
         head = head_config(content.get("head") or {}, f"{path}, head")
-        return Description(model_config(content.get("model") or {}, str(path)), tuple(labels), head)
+        return Description(_config_of(content, str(path)), tuple(labels), head)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
+
+
+def _config_of(content: Mapping[str, Any], source: str) -> Emotion2vecConfig | ForeignConfig:
+    """The network of a description: ours, under `model`, or one of transformers, under `foreign`."""
+    if (foreign := content.get("foreign")) is None:
+        return model_config(content.get("model") or {}, source)
+    if not isinstance(foreign, dict):
+        raise CheckpointError(f"{source}: foreign is a {type(foreign).__name__}, expected an object")
+    known = (foreign.get("type"), foreign.get("settings"), foreign.get("normalizes"))
+    return foreign_config(*known, source, last_norm=foreign.get("last_norm", True))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -143,7 +154,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def save_model(
     folder: str | Path,
-    config: Emotion2vecConfig,
+    config: EncoderConfig,
     weights: Mapping[str, Tensor],
     *,
     labels: Sequence[str] = (),
@@ -155,7 +166,7 @@ def save_model(
     Args:
         folder: where to; what is there is replaced.
         config: the network's dimensions.
-        weights: those of `Emotion2vec.state_dict()`, in any float dtype.
+        weights: those of the model's `state_dict()`, in any float dtype.
         labels: the head's labels in its order; empty without a head.
         head: which head it is (`Head.config`), where there is one.
         heard: which utterances trained the weights, where that is known.
@@ -171,16 +182,14 @@ def heard_tensors(heard: Heard) -> dict[str, Tensor]:
     return {name: torch.from_numpy(keys) for name, keys in heard.tensors().items()}
 
 
-def description(
-    config: Emotion2vecConfig, labels: Sequence[str] = (), head: HeadConfig | None = None
-) -> dict[str, Any]:
+def description(config: EncoderConfig, labels: Sequence[str] = (), head: HeadConfig | None = None) -> dict[str, Any]:
     """What `model.json` holds; which head it is only where that is not the usual one."""
     content: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "written_by": f"emotion2vec {__version__}",
-        "model": to_dict(config),
     }
+    content |= {"foreign": config.described()} if isinstance(config, ForeignConfig) else {"model": to_dict(config)}
     if labels:
         content["labels"] = list(labels)
         if head not in (None, HeadConfig()):

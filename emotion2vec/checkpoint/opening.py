@@ -13,7 +13,7 @@ from emotion2vec.checkpoint import hub, native
 from emotion2vec.checkpoint.formats import ctranslate2, fairseq, funasr, huggingface, whisper
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
 from emotion2vec.checkpoint.source import Source
-from emotion2vec.checkpoint.weights import check_weights
+from emotion2vec.checkpoint.weights import check_finite, check_weights
 from emotion2vec.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ def build_model(source: Source, *, device: str = "cpu", use: str = "student") ->
     place = choose_device(device)
     copies: dict[str, Tensor] = {}
     for name, value in weights.items():
-        copies[name] = value.to(place, torch.float32, copy=True).contiguous()
+        dtype = torch.float32 if value.is_floating_point() else value.dtype
+        copies[name] = value.to(place, dtype, copy=True).contiguous()
         source.release()
+        check_finite(name, copies[name], str(source.path))
     model.load_state_dict(copies, assign=True)
     model.heard = source.heard
     return model.to(place).eval()
@@ -85,6 +87,9 @@ def find(source: str | Path) -> Path:
     path, name = Path(source), str(source)
     if path.exists():
         return path
+    kind, _, rest = name.partition(":")
+    if kind in hub.HUBS and rest and Path(rest).exists():
+        return Path(rest)
     shipped = native.shipped_models()
     if name in shipped:
         return shipped[name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, HeadConfig
+from emotion2vec.model.foreign_config import ForeignConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,12 +31,12 @@ class Source:
     """What a checkpoint holds, in our names; tensors keep the file's dtype and may lie in a mapped file.
 
     Attributes:
-        format: what kind of checkpoint it is: `native`, `fairseq`, `funasr`, `huggingface`, `safetensors`, or of
-            Whisper `whisper`, `openai` or `ctranslate2`.
+        format: what kind of checkpoint it is: `native`, `fairseq`, `funasr`, `huggingface`, `safetensors`, of Whisper
+            `whisper`, `openai` or `ctranslate2`, or of other encoders of Hugging Face `transformers`.
         path: the folder or file that was read.
         files: the files that hold the weights.
         config: dimensions of the network.
-        student: weights of `Emotion2vec`, with `head.*` where there is a head.
+        student: weights of the network, with `head.*` where there is a head.
         teacher: weights of the EMA teacher under the same names; empty when the checkpoint has none, and without
             those of the CNN where the teacher shares the student's.
         decoder: weights of `Decoder`; empty when the checkpoint has none.
@@ -53,7 +54,7 @@ class Source:
     format: str
     path: Path
     files: list[Path]
-    config: Emotion2vecConfig
+    config: Emotion2vecConfig | ForeignConfig
     student: dict[str, Tensor]
     teacher: dict[str, Tensor] = field(default_factory=dict)
     decoder: dict[str, Tensor] = field(default_factory=dict)
@@ -82,14 +83,22 @@ class Source:
             )
         if layers == total:
             return self
-        gone = [f"backbone.blocks.{number}." for number in range(layers - config.prenet_depth, config.depth)]
+        blocks = "network.encoder.layers" if isinstance(config, ForeignConfig) else "backbone.blocks"
+        gone = [f"{blocks}.{number}." for number in range(layers - config.prenet_depth, config.depth)]
         gone += ["backbone.final_norm.", "head."]
+        cut: Emotion2vecConfig | ForeignConfig
+        if isinstance(config, ForeignConfig):
+            settings = config.settings | {"num_hidden_layers": layers}
+            cut = replace(config, depth=layers, settings=settings, last_norm=not config.stable)
+            gone += ["network.encoder.layer_norm."] if config.stable else []
+        else:
+            cut = replace(config, depth=layers - config.prenet_depth, final_norm=False)
         parts = {"head": self.labels, "teacher": self.teacher, "decoder": self.decoder}
         lost = [name for name, there in parts.items() if there]
         note = f"the first {layers} of {total} blocks" + (f", without {', '.join(lost)}" if lost else "")
         return replace(
             self,
-            config=replace(config, depth=layers - config.prenet_depth, final_norm=False),
+            config=cut,
             student={name: value for name, value in self.student.items() if not name.startswith(tuple(gone))},
             teacher={},
             decoder={},
@@ -120,14 +129,34 @@ class Source:
         student, teacher, decoder = (rounded(part) for part in (self.student, self.teacher, self.decoder))
         return replace(self, student=student, teacher=teacher, decoder=decoder)
 
-    def shapes(self) -> SpeechEncoder:
-        """The network of shapes alone, whose names and shapes the weights must have."""
-        from emotion2vec.model.encoder import Emotion2vec
-        from emotion2vec.model.shapes import shapes_alone
+    @property
+    def own(self) -> Emotion2vecConfig:
+        """The dimensions of a network of ours.
 
-        with shapes_alone():
-            model = Emotion2vec(self.config, self.labels, self.head)
-            model.make_room(self.student)
+        Raises:
+            CheckpointError: it is an encoder of transformers.
+        """
+        if isinstance(self.config, ForeignConfig):
+            raise CheckpointError(
+                f"{self.path}: holds a {self.config.type} of transformers, expected a network of ours"
+            )
+        return self.config
+
+    def shapes(self) -> SpeechEncoder:
+        """The network without numbers, whose names and shapes the weights must have."""
+        from emotion2vec.model.encoder import Emotion2vec
+        from emotion2vec.model.shapes import Undrawn, shapes_alone
+
+        model: SpeechEncoder
+        if isinstance(self.config, ForeignConfig):
+            from emotion2vec.model.foreign import ForeignEncoder
+
+            with Undrawn():  # it computes constants of its own when it is made, which no checkpoint brings
+                model = ForeignEncoder(self.config, self.labels, self.head)
+        else:
+            with shapes_alone():
+                model = Emotion2vec(self.config, self.labels, self.head)
+        model.make_room(self.student)
         return model
 
     def weights(self, use: str = "student") -> dict[str, Tensor]:

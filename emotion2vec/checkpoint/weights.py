@@ -45,6 +45,21 @@ def check_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> No
         raise CheckpointError(f"{source}: weights do not fit the model:\n" + "\n".join(f"  {f}" for f in faults))
 
 
+def check_finite(name: str, value: Tensor, source: str) -> None:
+    """Check that a tensor holds numbers.
+
+    Raises:
+        CheckpointError: it holds NaN or infinite ones.
+    """
+    import torch
+
+    if not value.is_floating_point() or bool(torch.isfinite(value.sum(dtype=torch.float64))):
+        return
+    bad = int((~torch.isfinite(value)).sum())
+    if bad:
+        raise CheckpointError(f"{source}: {bad} of {value.numel()} numbers of {name} are NaN or infinite")
+
+
 def dimensions_of(weights: Mapping[str, Tensor], source: str, notes: list[str]) -> Emotion2vecConfig:
     """Recognize the network by the shapes of its weights; only the CNN's strides cannot be seen in them.
 

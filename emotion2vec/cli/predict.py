@@ -18,7 +18,7 @@ class Arguments:
     """What the verb takes."""
 
     source: list[str] = option(MISSING, SOURCES_HELP, argument=True)
-    model: str = option(DEFAULT_MODEL, f"With a head. {MODEL_HELP}")
+    model: tuple[str, ...] = option((DEFAULT_MODEL,), f"With a head; of several, the mean. {MODEL_HELP}")
     output: Path | None = option(None, ".jsonl or .csv file; by default JSON lines on stdout.")
     options: PredictOptions = field(default_factory=PredictOptions)
 

@@ -11,6 +11,7 @@ from emotion2vec.checkpoint.opening import find, read_source
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.distil.config import DistilConfig, check_config, from_teacher, student_depth
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.model.foreign_config import ForeignConfig
 from emotion2vec.training.config import load
 from emotion2vec.training.warm_start import differing_dimensions
 
@@ -53,7 +54,12 @@ def teacher_faults(config: DistilConfig, source: Source) -> list[str]:
             f"init.from_teacher is on and the student has {student_depth(config)} blocks, expected at most {depth}, "
             f"those of teacher {config.teacher}"
         )
-    if from_teacher(config) and (differences := differing_dimensions(theirs, config.model)):
+    if from_teacher(config) and isinstance(theirs, ForeignConfig):
+        faults.append(
+            f"the student starts from teacher {config.teacher}, a {theirs.type} of transformers, whose weights no "
+            "network of ours takes; expected init.from_teacher=false"
+        )
+    elif from_teacher(config) and (differences := differing_dimensions(source.own, config.model)):
         shown = "; ".join(differences)
         faults.append(f"the student starts from teacher {config.teacher}, whose dimensions differ: {shown}")
     if config.loss.soft and not source.labels:

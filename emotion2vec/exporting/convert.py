@@ -15,7 +15,7 @@ from emotion2vec.checkpoint.source import Source
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.program import write_graph
 from emotion2vec.files import check_folder_name
-from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.foreign_config import ForeignConfig
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,7 @@ def convert(
         found = found.cut(keep_layers)
     if dtype is not None:
         found = found.cast(dtype)
-    if to not in ANY_HEAD and found.labels and found.head != HeadConfig():
-        raise CheckpointError(
-            f"{found.path}: its head is of kind {found.head.kind} (pooling {found.head.pooling}), and {to} holds "
-            f"linear ones on the mean alone; expected to be one of {', '.join(ANY_HEAD)}"
-        )
+    found = _in_form(found, to)
     return Conversion(target, found.format, to, found.notes + WRITERS[to](found, target))
 
 
@@ -93,11 +89,28 @@ def _check_output(target: Path, to: str) -> None:
 
 def _check_complete(found: Source) -> None:
     """Refuse weights that do not fit their own dimensions, before anything is written."""
-    from emotion2vec.checkpoint.weights import check_weights
+    from emotion2vec.checkpoint.weights import check_finite, check_weights
 
     check_weights(found.shapes(), found.student, str(found.path))
+    for name, value in found.student.items():
+        check_finite(name, value, str(found.path))
+        found.release()
     if bool(found.labels) != any(name.startswith("head.") for name in found.student):
         raise CheckpointError(f"{found.path}: labels without a head, or a head without labels")
+
+
+def _in_form(found: Source, to: str) -> Source:
+    """The checkpoint with a head as the format has it."""
+    from emotion2vec.checkpoint.linear_head import one_layer, two_layers
+
+    if isinstance(found.config, ForeignConfig) and to not in FOREIGN:
+        raise CheckpointError(
+            f"{found.path}: holds a {found.config.type} of transformers, and {to} holds networks of ours; expected to "
+            f"be one of {', '.join(FOREIGN)}"
+        )
+    if to in ANY_HEAD:
+        return found
+    return two_layers(found) if isinstance(found.config, ForeignConfig) else one_layer(found)
 
 
 def _write_native(source: Source, folder: Path) -> list[str]:
@@ -114,6 +127,9 @@ WRITERS: dict[str, Callable[[Source, Path], list[str]]] = {
     "onnx-ready": write_graph,
 }
 """Formats that we write, by name."""
+
+FOREIGN = ("native", "huggingface")
+"""Those that can hold encoders of transformers."""
 
 ANY_HEAD = ("native", "onnx-ready")
 """Those that can hold every kind of head."""

@@ -147,6 +147,11 @@ class PredictOptions:
     """All options of `predict`, as those of `extract` are."""
 
     window: float | None = option(None, "Score windows of this length, in s, in place of whole utterances.")
+    adapt: bool = option(
+        False, "Adapt to the clips, at least 30 of mixed emotions: how high their scores lie, how many are of what."
+    )
+    abstain: float | None = option(None, "Give no label where the best has less than this probability.")
+    classes: tuple[str, ...] = option((), "Labels to tell apart, such as angry,happy,neutral; by default all.")
     plot: Path | None = option(None, "Folder for a picture of each file's scores over time.")
     sources: SourceOptions = field(default_factory=SourceOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)

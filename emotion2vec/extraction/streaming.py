@@ -133,7 +133,7 @@ class _Stream:
     def __init__(self, model: SpeechEncoder, dtype: torch.dtype, options: StreamOptions):
         config = model.config
         self._model, self._dtype = model, dtype
-        self._grid, self._normalizes = config.grid, config.normalizes
+        self._grid, self._normalizes, self._eps = config.grid, config.normalizes, config.normalize_eps
         self._stride = self._grid.stride
         self._hop, self._lookahead, self._context = (
             round(seconds * SAMPLE_RATE / self._stride) for seconds in (options.hop, options.lookahead, options.context)
@@ -167,7 +167,7 @@ class _Stream:
     def _encode(self, samples: np.ndarray) -> np.ndarray:
         """Encode held samples (S,), normalized by all that was heard if the network wants it so."""
         if self._normalizes:
-            samples = ((samples - self._statistics.mean) * self._statistics.scale).astype(np.float32)
+            samples = ((samples - self._statistics.mean) * self._statistics.scale(self._eps)).astype(np.float32)
         waveform = torch.from_numpy(samples).to(self._model.device).unsqueeze(0)  # (1, S)
         with torch.autocast(self._model.device.type, self._dtype, enabled=self._dtype != torch.float32):
             frames = self._model(waveform).frames[0]  # (T, D)

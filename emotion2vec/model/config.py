@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from emotion2vec.audio.frames import KERNELS, SAMPLE_RATE, STRIDES, FrameGrid
+from emotion2vec.audio.samples import NORMALIZE_EPS
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import build, check_ranges, fault_list, option
 
 FRONTENDS = ("waveform", "logmel")
 POSITIONS = ("convolution", "sinusoid")
 NORMS = ("post", "pre")
-HEADS = ("mean", "two", "layers", "mlp", "attention", "gru")
+HEADS = ("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru", "cosine")
 POOLINGS = ("mean", "mean+std")
 
 
@@ -51,6 +52,18 @@ class EncoderConfig(Protocol):
     @property
     def normalizes(self) -> bool:
         """Whether utterances are brought to zero mean and unit variance before the network sees them."""
+
+    @property
+    def normalize_eps(self) -> float:
+        """What is added to the variance then."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether padding costs the network nothing but time."""
+
+    @property
+    def ffn_depth(self) -> int:
+        """Blocks, from the last one down, whose FFN outputs are given before the final residual and norm."""
 
 
 @dataclass(kw_only=True)
@@ -97,6 +110,21 @@ class Emotion2vecConfig:
         """Whether utterances are brought to zero mean and unit variance before the network sees them."""
         return self.frontend == "waveform"
 
+    @property
+    def normalize_eps(self) -> float:
+        """What is added to the variance then."""
+        return NORMALIZE_EPS
+
+    @property
+    def pads(self) -> bool:
+        """Whether padded frames can be hidden."""
+        return True
+
+    @property
+    def ffn_depth(self) -> int:
+        """Blocks whose FFN outputs are given: the main ones."""
+        return self.depth
+
 
 @dataclass(kw_only=True)
 class HeadConfig:
@@ -104,7 +132,7 @@ class HeadConfig:
 
     kind: str = option("mean", "how frames become scores", choices=HEADS)
     pooling: str = option(
-        "mean", "what kinds mean, two and layers read: the mean over time, or mean+std", choices=POOLINGS
+        "mean", "what kinds mean, two, layers and cosine read: the mean over time, or mean+std", choices=POOLINGS
     )
     hidden: int = option(256, "inner width, of kinds that have one", ge=1)
     task: str = option("classes", "what scores are: of classes, or values as they are", choices=("classes", "values"))

@@ -27,7 +27,7 @@ def weights_hash(model: nn.Module) -> str:
 def _tensor_hash(named: tuple[str, Tensor]) -> bytes:
     name, tensor = named
     digest = hashlib.blake2b(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode(), digest_size=32)
-    digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.digest()
 
 

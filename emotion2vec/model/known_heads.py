@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.frame_heads import AttentiveStatistics, Cosine, LayerConvolutions, TransformerLeg
 from emotion2vec.model.heads import Attention, FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
 
 Drawn = torch.Generator | None
@@ -29,7 +30,11 @@ BUILDERS: dict[str, Callable[[Sizes, Drawn], Head]] = {
     "layers": lambda of, drawn: LayerMix(of.layers, of.pooled, of.hidden, of.outputs, drawn),
     "mlp": lambda of, drawn: FrameMlp(of.width, of.hidden, of.outputs, drawn),
     "attention": lambda of, drawn: Attention(of.width, of.hidden, of.outputs, drawn),
+    "statistics": lambda of, drawn: AttentiveStatistics(of.width, of.hidden, of.outputs, drawn),
+    "convolutions": lambda of, drawn: LayerConvolutions(of.layers, of.width, of.hidden, of.outputs, drawn),
+    "transformer": lambda of, drawn: TransformerLeg(of.width, of.hidden, of.outputs, drawn),
     "gru": lambda of, drawn: Recurrent(of.width, of.hidden, of.outputs, drawn),
+    "cosine": lambda of, drawn: Cosine(of.pooled, of.hidden, of.outputs, drawn),
 }
 """How each of `emotion2vec.model.config.HEADS` is made."""
 

@@ -203,7 +203,7 @@ class SpeechEncoder(nn.Module):
         """Features of one clip, in the mode that the model is in; of long audio window by window."""
         waveform = load_audio(source, rate)
         if self.config.normalizes:
-            waveform = normalize(waveform)
+            waveform = normalize(waveform, self.config.normalize_eps)
         windows = plan_windows(waveform.size, Chunking().within(self.config.max_seconds), self.config.grid)
         pieces = [
             self._window(samples, window, layers)

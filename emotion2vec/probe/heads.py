@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.model.frame_heads import SHARPNESS, AttentiveStatistics, Convolutions, Cosine, TransformerLeg
 from emotion2vec.model.heads import Attention, FrameMlp, LayerMix, MeanTwoLayers, Recurrent
 from emotion2vec.probe.dialogues import DialogueHead
 from emotion2vec.probe.features.table import FeatureTable
@@ -21,6 +22,7 @@ from emotion2vec.probe.packed import FrameBank, mean_hidden, native_precision
 from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
 from emotion2vec.probe.training import Schedule, batch_order, train
+from emotion2vec.tasks.class_losses import ClassLoss
 from emotion2vec.tasks.scaling import Scaling
 
 BOTH = ("classification", "regression")
@@ -168,11 +170,53 @@ class WeightedHead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequenceHead:
-    """Frames through a pooling that can learn: `attention` or `gru`, then Linear to classes.
+class CosineHead:
+    """AM-Softmax (Wang et al., 2018): Linear to an embedding, cosines with the classes' directions, times 30.
 
-    `attention` weighs frames by softmax(v · tanh(W x)) (self-attentive pooling; Lin et al., 2017); `gru` takes the mean
-    over time of a bidirectional GRU's outputs. Adam, the epoch best on validation.
+    In training the cosine of the true class is lowered by `margin`. Reads clip vectors; Adam, the epoch best on
+    validation.
+    """
+
+    name: str = "cosine"
+    kinds: tuple[str, ...] = ("classification",)
+    needs: str = "vectors"
+    hidden: int = 256
+    margin: float = 0.2
+    lr: float = 1e-3
+    batch: int = 32
+    epochs: int = 30
+
+    def prepare(self, table: FeatureTable, device: str) -> Vectors:
+        """The clip vectors."""
+        return Vectors(table.vectors, device)
+
+    def fit(self, data: Vectors, problem: Problem) -> Fitted:
+        """Train, keep the epoch best on validation, predict the test clips."""
+        vectors, scaling = data.standardized(problem.train if problem.standardize else None)
+        head = Cosine(vectors.shape[1], self.hidden, problem.outputs, problem.generator()).to(data.device)
+        optimizer = torch.optim.Adam(head.parameters(), lr=self.lr)
+        schedule = Schedule.of_epochs(problem, self.batch, self.epochs)
+        loss = ClassLoss(margin=SHARPNESS * self.margin)
+        return train(head, lambda clips: head.of_pooled(vectors[clips]), problem, optimizer, schedule, scaling, loss)
+
+
+SEQUENCE_HEADS = {
+    "attention": Attention,
+    "statistics": AttentiveStatistics,
+    "convolutions": Convolutions,
+    "transformer": TransformerLeg,
+    "gru": Recurrent,
+}
+"""What `SequenceHead` trains, by its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceHead:
+    """Frames through a network that is told by the name, then Linear to classes. Adam, the epoch best on validation.
+
+    `attention` weighs frames by softmax(v · tanh(W x)) (self-attentive pooling; Lin et al., 2017), `statistics` takes
+    their deviation too (Okabe et al., 2018), `convolutions` is Pepino et al.'s (2021) on one layer, `transformer` has
+    one block of attention between frames, and `gru` takes the mean over time of a bidirectional GRU's outputs.
     """
 
     name: str
@@ -191,7 +235,7 @@ class SequenceHead:
         """Train, keep the epoch best on validation, predict the test clips."""
         scaling = data.scaling_over(problem.train) if problem.standardize else None
         gain, offset = data.standardization(scaling)
-        network = Recurrent if self.name == "gru" else Attention
+        network = SEQUENCE_HEADS[self.name]
         head = network(data.channels, self.hidden, problem.outputs, problem.generator()).to(gain.device)
         optimizer = torch.optim.Adam(head.parameters(), lr=self.lr)
         schedule = Schedule.of_epochs(problem, self.batch, self.epochs)
@@ -204,8 +248,8 @@ HEADS: dict[str, HeadRecipe] = {
     "logreg": LogisticRegressionHead(),
     "ridge": RidgeHead(),
     "weighted": WeightedHead(),
-    "attention": SequenceHead(name="attention"),
-    "gru": SequenceHead(name="gru"),
+    **{name: SequenceHead(name=name) for name in SEQUENCE_HEADS},
+    "cosine": CosineHead(),
     "dialogue": DialogueHead(),
     "dialogue-frames": DialogueHead(name="dialogue-frames", needs="frames"),
     "mlp-paper": MlpHead(name="mlp-paper", standardize=False, precision="fp32"),

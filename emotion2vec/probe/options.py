@@ -59,8 +59,9 @@ class ProbeOptions:
     )
     heads: tuple[str | Any, ...] = option(
         (),
-        "mlp, linear, logreg, weighted, attention, gru; mlp-paper or linear-superb for published protocols; ridge for "
-        "targets; dialogue or dialogue-frames for a context; may be repeated. [default: mlp, or dialogue]",
+        "mlp, linear, logreg, weighted, attention, statistics, convolutions, transformer, gru, cosine; mlp-paper or "
+        "linear-superb for published protocols; ridge for targets; dialogue or dialogue-frames for a context; may be "
+        "repeated. [default: mlp, or dialogue]",
         flags=("--head",),
     )
     seeds: tuple[int, ...] = option((0,), "Seed; may be repeated for means.", flags=("--seed",))

@@ -18,6 +18,7 @@ from emotion2vec.model.heads import Head
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.problem import Fitted, Problem
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.class_losses import ClassLoss
 from emotion2vec.tasks.losses import criterion_for
 from emotion2vec.tasks.scaling import Scaling
 
@@ -59,11 +60,12 @@ def train(
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     scaling: Scaling | None = None,
+    loss: ClassLoss | None = None,
 ) -> Fitted:
     """Train a head on stored features, keep the weights with the best score on validation, the first of equals.
 
-    Classes are trained with cross-entropy and validated by WA, values with CCC as both. Training ends early when
-    validation is perfect, for nothing better can follow.
+    Classes are trained with cross-entropy, or the loss that is given, and validated by WA, values with CCC as both.
+    Training ends early when validation is perfect, for nothing better can follow.
 
     Args:
         head: what to train.
@@ -72,9 +74,10 @@ def train(
         optimizer: of the head's parameters.
         schedule: batches and length.
         scaling: what features were standardized by; the head standardizes by itself in the end.
+        loss: of classes; None for cross-entropy.
     """
     device = next(head.parameters()).device
-    criterion = criterion_for(problem.labels[problem.train], device)
+    criterion = criterion_for(problem.labels[problem.train], device, loss)
     targets = criterion.targets(problem.labels)
 
     @torch.inference_mode()

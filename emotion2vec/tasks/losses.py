@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emotion2vec.tasks.batch_losses import concordance_loss
+from emotion2vec.tasks.class_losses import ClassLoss
 from emotion2vec.tasks.metrics import accuracy, concordance
 from emotion2vec.tasks.scaling import Scaling
 
@@ -47,13 +48,17 @@ class Criterion(Protocol):
 
 
 class ClassCriterion:
-    """Cross-entropy; logarithms of probabilities; WA. Its loss also takes distributions over classes (B, K)."""
+    """Cross-entropy, or another loss of classes; logarithms of probabilities; WA.
+
+    Its loss also takes distributions over classes (B, K).
+    """
 
     metric = "WA"
     units: tuple[Tensor, Tensor] | None = None
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, loss: ClassLoss | None = None):
         self._device = device
+        self._loss = loss
 
     def targets(self, labels: np.ndarray) -> Tensor:
         """See `Criterion`."""
@@ -61,7 +66,9 @@ class ClassCriterion:
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """See `Criterion`."""
-        return functional.cross_entropy(scores, targets)
+        if self._loss is None:
+            return functional.cross_entropy(scores, targets)
+        return self._loss.rows(scores, targets).mean()
 
     def answers(self, scores: Tensor) -> Tensor:
         """See `Criterion`."""
@@ -110,6 +117,12 @@ class ValueCriterion:
         return float(concordance(labels, answers).mean())
 
 
-def criterion_for(trained: np.ndarray, device: torch.device) -> Criterion:
-    """The criterion that fits labels as those of training, class numbers (n,) or values (n, Q)."""
-    return ClassCriterion(device) if trained.ndim == 1 else ValueCriterion(trained, device)
+def criterion_for(trained: np.ndarray, device: torch.device, loss: ClassLoss | None = None) -> Criterion:
+    """The criterion that fits labels as those of training, class numbers (n,) or values (n, Q).
+
+    Args:
+        trained: the labels.
+        device: where scores are.
+        loss: of classes; None for cross-entropy.
+    """
+    return ClassCriterion(device, loss) if trained.ndim == 1 else ValueCriterion(trained, device)

@@ -90,10 +90,10 @@ def take_weights(
         CheckpointError: the file cannot be read, means other dimensions, or shares less than `min_share`.
     """
     source = read_source(origin.name)
-    if differences := differing_dimensions(source.config, student.config):
+    if differences := differing_dimensions(source.own, student.config):
         shown = "\n".join(f"  {line}" for line in differences)
         raise CheckpointError(f"{origin.setting} is {origin.name}, whose dimensions differ:\n{shown}")
-    offered = _renumbered(source.weights(origin.use), source.config, student.config, origin.blocks)
+    offered = _renumbered(source.weights(origin.use), source.own, student.config, origin.blocks)
     taken, differing = _take(student, offered)
     numbers = {name: value.numel() for name, value in student.state_dict().items()}
     share = sum(numbers[name] for name in taken) / sum(numbers.values())

@@ -100,8 +100,8 @@ def test_faults_of_hugging_face_folders(huggingface: Path) -> None:
     del document["heads"], document["depth"]
     (huggingface / "config.json").write_text(json.dumps(document))
     assert "lacks heads, depth" in message(huggingface)
-    (huggingface / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
-    assert "model_type is 'wav2vec2', expected 'emotion2vec'" in message(huggingface)
+    (huggingface / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    assert "model_type is 'bert', expected a speech encoder: emotion2vec, whisper" in message(huggingface)
 
 
 class Client:

@@ -14,6 +14,7 @@ from networks import tiny_config
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.predict import predict
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.tasks.adaptation import adapted
 
 LABELS = ("angry", "neutral", "unuse_0", "sad")
 
@@ -120,3 +121,111 @@ def test_a_missing_package_is_named(
     monkeypatch.setattr("emotion2vec.extraction.predict.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"plot needs the package matplotlib: pip install 'emotion2vec\[plots\]'"):
         predict(folder, model=classifier, window=1.0, plot=tmp_path / "plots")
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_classes_are_renormalized_and_doubts_said(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
+    predict(folder, model=classifier, output=tmp_path / "all.jsonl")
+    predict(folder, model=classifier, output=tmp_path / "two.jsonl", classes="sad, angry", abstain=0.999)
+    for row, whole in zip(rows_of(tmp_path / "two.jsonl"), rows_of(tmp_path / "all.jsonl"), strict=True):
+        kept = {label: whole["scores"][label] for label in ("sad", "angry")}
+        expected = {label: value / sum(kept.values()) for label, value in kept.items()}
+        assert list(row["scores"]) == ["sad", "angry"]
+        assert row["scores"] == pytest.approx(expected, abs=1e-5)
+        assert row["label"] is None and whole["label"] is not None
+    predict(folder, model=classifier, output=tmp_path / "two.csv", classes=["sad,angry"], abstain=0.999)
+    with open(tmp_path / "two.csv", newline="") as stream:
+        assert [row["label"] for row in csv.DictReader(stream)] == ["", ""]
+
+
+def other_model(seed: int, labels: tuple[str, ...] = LABELS) -> Emotion2vec:
+    torch.manual_seed(seed)
+    return Emotion2vec(tiny_config().model, labels=labels).eval()
+
+
+@pytest.mark.parametrize("window", [None, 1.0])
+def test_models_are_averaged_whatever_the_order_of_their_labels(
+    classifier: Emotion2vec, folder: Path, tmp_path: Path, window: float | None
+) -> None:
+    models = [classifier, other_model(7, ("sad", "neutral", "angry"))]
+    for number, model in enumerate(models):
+        predict(folder, model=model, output=tmp_path / f"{number}.jsonl", window=window)
+    report = predict(folder, model=models, output=tmp_path / "both.jsonl", window=window)
+    assert (report.written, len(report.failed), report.exit_code) == (2, 1, 1)
+    first, second, both = (rows_of(tmp_path / f"{name}.jsonl") for name in ("0", "1", "both"))
+    for one, other, mean in zip(first, second, both, strict=True):
+        expected = {label: (one["scores"][label] + other["scores"][label]) / 2 for label in one["scores"]}
+        assert mean["scores"] == pytest.approx(expected, abs=2e-6)
+        assert {k: v for k, v in mean.items() if k not in ("scores", "label")} == {
+            k: v for k, v in one.items() if k not in ("scores", "label")
+        }
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """32 clips, one of them broken."""
+    folder = tmp_path_factory.mktemp("many")
+    for seed in range(31):
+        soundfile.write(folder / f"{seed:02}.wav", speech(6_000 + 40 * seed, seed), 16_000, subtype="FLOAT")
+    (folder / "99.wav").write_bytes(b"")
+    return folder
+
+
+def test_clips_are_adapted_to_all_of_them(classifier: Emotion2vec, many: Path, tmp_path: Path) -> None:
+    predict(many, model=classifier, output=tmp_path / "plain.jsonl")
+    report = predict(many, model=classifier, output=tmp_path / "adapted.jsonl", adapt=True)
+    assert report.written == 31 and report.exit_code == 1
+    plain, found = rows_of(tmp_path / "plain.jsonl"), rows_of(tmp_path / "adapted.jsonl")
+    assert [row["id"] for row in found] == [row["id"] for row in plain]
+    scores = np.array([[*row["scores"].values()] for row in found])
+    expected = adapted(np.log([[*row["scores"].values()] for row in plain]))
+    np.testing.assert_allclose(scores, expected, atol=2e-2)  # what is adapted was rounded to six digits
+    assert not np.allclose(scores, [[*row["scores"].values()] for row in plain], atol=2e-2)
+
+
+def test_too_few_clips_are_not_adapted_to(
+    classifier: Emotion2vec, folder: Path, many: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConfigError, match=r"^adapt needs at least 30 clips, of mixed emotions, and there are 3$"):
+        predict(folder, model=classifier, adapt=True)
+    few = [path for path in sorted(many.glob("*.wav")) if path.stem > "01"]
+    predict(few, model=classifier, output=tmp_path / "few.jsonl", adapt=True)
+    assert "not adapted: 29 could be scored, expected at least 30" in caplog.text
+    predict(few, model=classifier, output=tmp_path / "plain.jsonl")
+    assert rows_of(tmp_path / "few.jsonl") == rows_of(tmp_path / "plain.jsonl")
+
+
+def test_clips_that_look_alike_are_warned_of(
+    classifier: Emotion2vec, many: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sure = other_model(0)
+    assert sure.head is not None
+    with torch.no_grad():
+        sure.head.bias[3] += 100.0
+    predict(many, model=sure, output=tmp_path / "out.jsonl", adapt=True)
+    assert "100 % of what is scored is sad before it is adapted" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"abstain": 1.0}, "abstain is 1.0, expected a probability above 0 and below 1"),
+        ({"classes": "sad,hapy"}, "unknown class hapy; the model has angry, neutral, sad"),
+        ({"classes": "sad,unuse_0"}, "unknown class unuse_0"),
+        ({"classes": ["neutrl"]}, "unknown class neutrl; did you mean neutral"),
+        ({"classes": "sad,sad"}, "classes is sad, expected at least 2 to tell apart"),
+        ({"model": []}, "model is empty, expected at least one"),
+    ],
+)
+def test_wrong_choices_are_named(classifier: Emotion2vec, folder: Path, options: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        predict(folder, **{"model": classifier, **options})
+    assert message in str(caught.value)
+
+
+def test_models_with_other_labels_are_refused(classifier: Emotion2vec, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"labels sad, bored .* angry, neutral, sad, expected models with the same"):
+        predict(folder, model=[classifier, other_model(1, ("sad", "bored"))])

@@ -111,7 +111,7 @@ def test_graphs_refuse_recurrent_heads_and_other_formats_all_but_the_usual_one(t
     save_model(
         tmp_path / "model", model.config, model.state_dict(), labels=LABELS, head=HeadConfig(kind="gru", hidden=5)
     )
-    with pytest.raises(CheckpointError, match=r"its head is of kind gru .* funasr holds linear ones"):
+    with pytest.raises(CheckpointError, match=r"its head is of kind gru .* the format holds linear ones"):
         convert(tmp_path / "model", tmp_path / "funasr", to="funasr")
     convert(tmp_path / "model", tmp_path / "copy", to="native")
     assert load_model(tmp_path / "copy").predict(clip(9_000, 0), 16_000) == model.predict(clip(9_000, 0), 16_000)

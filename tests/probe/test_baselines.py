@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
+from foreign import write_encoder
+from networks import tiny_config
 from probe.stand_in import clip_of
 
 from emotion2vec.audio.samples import load_audio
+from emotion2vec.checkpoint import load_model, save_model
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.probe.features.names import make_extractor
 
 
 @pytest.mark.parametrize(
     ("feature", "package"),
-    [("egemaps", "opensmile"), ("hf:x", "transformers"), ("text:x", "transformers"), ("torchaudio:x", "torchaudio")],
+    [("egemaps", "opensmile"), ("text:x", "transformers"), ("torchaudio:x", "torchaudio")],
 )
 def test_a_missing_package_is_named(feature: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, package, raising=False)
@@ -62,41 +67,35 @@ def test_a_hugging_face_model(sample_speech: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.frames, expected, rtol=1e-4, atol=1e-5)
     (joined,) = make_extractor(f"hf:{tmp_path / 'model'}", layer="all").extract([clip_of(clip)])
     assert not isinstance(joined, str) and joined.layers == 3 and joined.vector.shape == (96,)
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(CheckpointError, match="is no name on a hub"):
         make_extractor(f"hf:{tmp_path / 'none'}")
 
 
-def test_whisper_hears_long_clips_in_windows(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    prepare = transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=2)
-    sizes = {"encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    sizes |= {"encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "d_model": 16, "num_mel_bins": 20, "vocab_size": 50}
-    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
-    config = transformers.WhisperConfig(**sizes, **tokens, max_source_positions=100, suppress_tokens=None)
-    model = transformers.WhisperModel(config).eval()
-    for part in (prepare, model):
-        part.save_pretrained(tmp_path / "whisper")
-    rng = np.random.default_rng(0)
-    samples = {name: rng.normal(0, 0.1, int(16_000 * seconds)) for name, seconds in (("short", 1.5), ("long", 5.03))}
-    for name, waveform in samples.items():
-        soundfile.write(tmp_path / f"{name}.wav", waveform, 16_000, subtype="FLOAT")
-    clips = [clip_of(tmp_path / f"{name}.wav") for name in samples]
-    short, long = make_extractor(f"hf:{tmp_path / 'whisper'}").extract(clips)
-    assert not isinstance(short, str) and not isinstance(long, str)
-    assert short.frames is not None and long.frames is not None
-    assert short.frames.shape == (75, 16) and long.frames.shape == (252, 16)
+def test_names_on_hugging_face_mean_whatever_lies_there(tmp_path: Path, write_audio: Callable[..., Path]) -> None:
+    """Ours, other encoders and Whisper's, with the features of the models that `load_model` gives."""
+    write_encoder(tmp_path / "wavlm", "wavlm base")
+    own = Emotion2vec(tiny_config().model)
+    save_model(tmp_path / "own", own.config, own.state_dict())
+    clip = write_audio("a.wav", 1.3)
+    for name in ("wavlm", "own"):
+        extractor = make_extractor(f"hf:{tmp_path / name}", layer=1, pooling="mean+std")
+        (found,) = extractor.extract([clip_of(clip)])
+        model = load_model(tmp_path / name)
+        layers = model.extract_features(clip, layers=True).layers
+        assert layers is not None and not isinstance(found, str)
+        expected = np.concatenate([layers[1].mean(0), layers[1].std(0)])
+        np.testing.assert_allclose(found.vector, expected, rtol=1e-4, atol=1e-5)
+        assert extractor.fingerprint == make_extractor(str(tmp_path / name), layer=1, pooling="mean+std").fingerprint
+    (random,) = make_extractor(f"untrained:{tmp_path / 'wavlm'}").extract([clip_of(clip)])
+    (again,) = make_extractor(f"untrained:hf:{tmp_path / 'wavlm'}").extract([clip_of(clip)])
+    assert not isinstance(random, str) and not isinstance(again, str)
+    np.testing.assert_array_equal(random.vector, again.vector)
 
-    def encoded(start: int) -> np.ndarray:
-        heard = samples["long"][start : start + 32_000].astype(np.float32)
-        mel = prepare(heard, sampling_rate=16_000, return_tensors="pt").input_features
-        with torch.inference_mode():
-            return model.encoder(mel).last_hidden_state[0].numpy()
 
-    np.testing.assert_allclose(long.frames[:75], encoded(0)[:75], rtol=1e-4, atol=1e-5)
-    last = 152 * 320  # the last window ends with the clip
-    np.testing.assert_allclose(long.frames[-40:], encoded(last)[-40:], rtol=1e-4, atol=1e-5)
-    assert np.isfinite(long.frames).all()
+@pytest.mark.parametrize("name", ["hf:", "hf:name", "hf:a/b/c", "hf:../x/y"])
+def test_what_is_no_name_on_a_hub_is_said(name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"{re.escape(name)}: is no name on a hub, expected hf:owner/name"):
+        make_extractor(name)
 
 
 def test_egemaps(sample_speech: Path) -> None:

@@ -16,7 +16,15 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.model.heads import FrameMlp, MeanTwoLayers
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.heads import HEADS as HEADS_BY_NAME
-from emotion2vec.probe.heads import LinearHead, LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead, make_heads
+from emotion2vec.probe.heads import (
+    CosineHead,
+    LinearHead,
+    LogisticRegressionHead,
+    MlpHead,
+    SequenceHead,
+    WeightedHead,
+    make_heads,
+)
 from emotion2vec.probe.packed import FrameBank, mean_hidden
 from emotion2vec.probe.problem import HeadRecipe, Problem, inner_splits
 from emotion2vec.probe.training import Schedule, batch_order, train
@@ -28,7 +36,11 @@ HEADS = [
     LogisticRegressionHead(),
     WeightedHead(epochs=30, lr=1e-2),
     SequenceHead(name="attention", hidden=8, epochs=15, lr=1e-2),
+    SequenceHead(name="statistics", hidden=8, epochs=15, lr=1e-2),
+    SequenceHead(name="convolutions", hidden=8, epochs=15, lr=1e-2),
+    SequenceHead(name="transformer", hidden=8, epochs=15, lr=1e-2),
     SequenceHead(name="gru", hidden=8, epochs=15, lr=1e-2),
+    CosineHead(hidden=8, epochs=15, lr=1e-2),
 ]
 
 

@@ -6,7 +6,6 @@ and what is written here the same, byte for byte.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.checkpoint.card import model_card
-from emotion2vec.checkpoint.formats import whisper
+from emotion2vec.checkpoint.formats import foreign, whisper
+from emotion2vec.checkpoint.formats.documents import read_json, read_labels, write_json, written_labels
 from emotion2vec.checkpoint.mapped import MappedFile, map_safetensors
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
 from emotion2vec.checkpoint.source import Source
@@ -24,11 +24,11 @@ from emotion2vec.checkpoint.weights import plain_tensors
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.files import complete_folder
 from emotion2vec.model.config import Emotion2vecConfig, model_config
+from emotion2vec.model.foreign_config import TYPES, ForeignConfig
 from emotion2vec.settings import to_dict
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 PICKLE_FILE = "pytorch_model.bin"
 MODEL_TYPE = "emotion2vec"
 PREFIX = "network."
@@ -66,10 +66,11 @@ def read_huggingface(folder: Path) -> Source:
     kind = document.get("model_type")
     if kind == whisper.MODEL_TYPE:
         return _with_weights(folder, lambda weights: whisper.read_whisper_folder(folder, document, weights))
+    if kind in TYPES:
+        return _with_weights(folder, lambda weights: foreign.read_foreign(folder, document, weights))
     if kind != MODEL_TYPE:
-        raise CheckpointError(
-            f"{folder / CONFIG_FILE}: model_type is {kind!r}, expected {MODEL_TYPE!r} or {whisper.MODEL_TYPE!r}"
-        )
+        known = ", ".join([MODEL_TYPE, whisper.MODEL_TYPE, *TYPES])
+        raise CheckpointError(f"{folder / CONFIG_FILE}: model_type is {kind!r}, expected a speech encoder: {known}")
     # transformers writes settings of its own beside the dimensions; these are named, and must all be there.
     names = to_dict(Emotion2vecConfig())
     missing = [name for name in names if name not in document]
@@ -82,7 +83,8 @@ def read_huggingface(folder: Path) -> Source:
 
     def assemble(weights: Mapping[str, Tensor]) -> Source:
         student = {name.removeprefix(PREFIX): value for name, value in weights.items()}
-        labels = _labels(document, folder, len(student["head.weight"])) if "head.weight" in student else ()
+        outputs = len(student["head.weight"]) if "head.weight" in student else 0
+        labels = read_labels(document, folder / CONFIG_FILE, outputs) if outputs else ()
         return Source("huggingface", folder, [], config, student, labels=labels)
 
     return _with_weights(folder, assemble)
@@ -108,33 +110,28 @@ def _with_weights(folder: Path, assemble: Callable[[Mapping[str, Tensor]], Sourc
     return source
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        CheckpointError: it is no such file.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected an object")
-    return content
-
-
 def _files(folder: Path) -> list[Path]:
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    if (folder / INDEX_FILE).is_file():
-        shards = read_json(folder / INDEX_FILE).get("weight_map")
-        names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
-        if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
-            raise CheckpointError(f"{folder / INDEX_FILE}: weight_map names no safetensors files beside it")
-        return [folder / name for name in names]
-    if (folder / PICKLE_FILE).is_file():
-        return [folder / PICKLE_FILE]
+    """The files that hold the weights: safetensors before pickles, and one before its shards."""
+    for whole, suffix in ((WEIGHTS_FILE, ".safetensors"), (PICKLE_FILE, ".bin")):
+        if (folder / whole).is_file():
+            return [folder / whole]
+        index = folder / f"{whole}.index.json"
+        if index.is_file():
+            return _shards(index, suffix)
     raise CheckpointError(f"{folder}: holds no weights, expected {WEIGHTS_FILE}")
+
+
+def _shards(index: Path, suffix: str) -> list[Path]:
+    """The files beside an index that it names."""
+    shards = read_json(index).get("weight_map")
+    names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+    if not names or any(Path(name).name != name or not name.endswith(suffix) for name in names):
+        raise CheckpointError(f"{index}: weight_map names no {suffix.lstrip('.')} files beside it")
+    if missing := [name for name in names if not (index.parent / name).is_file()]:
+        raise CheckpointError(
+            f"{index}: names {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not there"
+        )
+    return [index.parent / name for name in names]
 
 
 def _unpickled(path: Path) -> tuple[dict[str, Tensor], MappedFile]:
@@ -142,15 +139,6 @@ def _unpickled(path: Path) -> tuple[dict[str, Tensor], MappedFile]:
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: holds no state of a model, expected names and tensors")
     return {str(name): value for name, value in content.items()}, file
-
-
-def _labels(document: dict[str, Any], folder: Path, outputs: int) -> tuple[str, ...]:
-    labels = document.get("id2label") or {str(number): f"LABEL_{number}" for number in range(outputs)}
-    if not isinstance(labels, dict) or set(labels) != {str(number) for number in range(outputs)}:
-        raise CheckpointError(
-            f"{folder / CONFIG_FILE}: id2label is {labels!r}, expected labels 0 to {outputs - 1}, one for each output"
-        )
-    return tuple(str(labels[str(number)]) for number in range(outputs))
 
 
 def auto_map(*, head: bool) -> dict[str, str]:
@@ -169,12 +157,9 @@ def config_document(source: Source) -> dict[str, Any]:
         "architectures": ["Emotion2vecForAudioClassification" if labels else "Emotion2vecModel"],
         "auto_map": auto_map(head=bool(labels)),
         "model_type": MODEL_TYPE,
-        **to_dict(source.config),
+        **to_dict(source.own),
     }
-    if labels:
-        document["id2label"] = {str(number): label for number, label in enumerate(labels)}
-        document["label2id"] = {label: number for number, label in enumerate(labels)}
-    return document
+    return document | (written_labels(labels) if labels else {})
 
 
 def preprocessor_document(config: Emotion2vecConfig) -> dict[str, Any]:
@@ -193,18 +178,19 @@ def preprocessor_document(config: Emotion2vecConfig) -> dict[str, Any]:
 
 
 def write_huggingface(source: Source, folder: Path) -> list[str]:
-    """Write `config.json`, `model.safetensors`, `preprocessor_config.json`, a model card and the code file.
+    """Write `config.json`, `model.safetensors`, `preprocessor_config.json`, a model card and, of ours, the code file.
 
     Returns:
         What a user should know about what was left out.
     """
+    if isinstance(source.config, ForeignConfig):
+        return foreign.write_foreign(source, folder)
     weights = plain_tensors({PREFIX + name: value for name, value in source.student.items()})
-    documents = {CONFIG_FILE: config_document(source), "preprocessor_config.json": preprocessor_document(source.config)}
+    documents = {CONFIG_FILE: config_document(source), "preprocessor_config.json": preprocessor_document(source.own)}
     with complete_folder(folder) as partial:
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         for name, document in documents.items():
-            text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-            (partial / name).write_text(text, encoding="utf-8")
+            write_json(partial / name, document)
         (partial / CODE_FILE).write_text(CODE, encoding="utf-8")
         (partial / "README.md").write_text(model_card(source, "huggingface"), encoding="utf-8")
     left = [part for part, there in (("teacher", source.teacher), ("decoder", source.decoder)) if there]

@@ -58,7 +58,7 @@ def ready_batches(
     clips = decode(
         sources,
         workers=workers or default_workers(),
-        hearing=Hearing(model.config.grid.samples(1), chunking.samples, model.config.normalizes),
+        hearing=Hearing.of(model.config, chunking.samples),
     )
     return in_background(batches_for(model, clips, batch_seconds), BATCHES_AHEAD)
 
@@ -69,7 +69,7 @@ def batches_for(
     """Batch decoded clips as the model's device has it best; None for its default of `batch_seconds`."""
     on_cpu = is_host(model.device)
     seconds = batch_seconds or (CPU_BATCH_SECONDS if on_cpu else GPU_BATCH_SECONDS)
-    return make_batches(clips, batch_seconds=seconds, padded=not on_cpu)
+    return make_batches(clips, batch_seconds=seconds, padded=model.config.pads and not on_cpu)
 
 
 def make_batches(

@@ -187,7 +187,9 @@ def layout_of(choice: FeatureChoice, config: EncoderConfig) -> tuple[Layout, Lay
     Raises:
         ConfigError: the model has no such layers, or no tokens.
     """
-    depth = config.depth if choice.features == "ffn" else config.prenet_depth + config.depth
+    if choice.features == "ffn" and not config.ffn_depth:
+        raise ConfigError("features is 'ffn', but the model gives the outputs of its blocks alone, expected 'block'")
+    depth = config.ffn_depth if choice.features == "ffn" else config.prenet_depth + config.depth
     layers = choose_layers(choice.layers, depth)
     front = (len(layers.numbers),) if layers.stacked else ()
     dtype = np.dtype(choice.dtype)

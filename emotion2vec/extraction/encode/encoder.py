@@ -202,12 +202,13 @@ class Encoder:
     def _collate(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Pad waveforms with zeros to (B, S), with the samples (B,) of each.
 
-        S ends with the last frame; samples after it that no frame sees are left out.
+        S ends with the last frame; samples after it that no frame sees are left out, unless a norm over time does.
         """
         grid, longest = self.model.config.grid, max(waveform.size for waveform in waveforms)
-        step = CPU_FRAME_STEP if is_host(self.model.device) and self._graph is None else 1
+        pads = self.model.config.pads
+        step = CPU_FRAME_STEP if is_host(self.model.device) and self._graph is None and pads else 1
         samples = grid.samples(-(-grid.count(longest) // step) * step)
-        if not grid.exact:
+        if not (grid.exact and pads):
             samples = max(samples, longest)
         rows = np.zeros((len(waveforms), samples), dtype=np.float32)
         for row, waveform in zip(rows, waveforms, strict=True):

@@ -185,7 +185,7 @@ class RayExecutor:
 
         shares, config = self.shares, encoder.model.config
         blocks = [pack_items({index: _findable(todo[index]) for index in block}) for block in blocks_of(indices, size)]
-        decode = DecodeItems(Hearing(config.grid.samples(1), encoder.chunking.samples, config.normalizes))
+        decode = DecodeItems(Hearing.of(config, encoder.chunking.samples))
         with warnings.catch_warnings():  # there is no other way to bound retries in the versions that we accept
             warnings.filterwarnings("ignore", message=".*ray_remote_args.* is deprecated")
             decoded = ray.data.from_arrow(blocks).map_batches(

@@ -18,6 +18,7 @@ from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.audio.samples import NORMALIZE_EPS, normalize, not_finite
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import AudioError
+from emotion2vec.model.config import EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,18 @@ class Hearing:
         min_samples: shortest clip that it can use, in samples at 16 kHz.
         max_samples: longest clip that is held in memory; of longer ones only the statistics are.
         normalizes: whether audio has zero mean and unit variance.
+        eps: what is added to the variance then.
     """
 
     min_samples: int
     max_samples: int
     normalizes: bool
+    eps: float = NORMALIZE_EPS
+
+    @classmethod
+    def of(cls, config: EncoderConfig, max_samples: int) -> Hearing:
+        """How a network of these dimensions wants to hear audio that is held up to so many samples."""
+        return cls(config.grid.samples(1), max_samples, config.normalizes, config.normalize_eps)
 
 
 class Statistics:
@@ -156,10 +164,9 @@ class Statistics:
         """Mean squared distance from the mean; 0 before anything was counted."""
         return self._squares / self.count if self.count else 0.0
 
-    @property
-    def scale(self) -> float:
+    def scale(self, eps: float) -> float:
         """1 / √(variance + ε), as `emotion2vec.audio.samples.normalize` has it."""
-        return 1.0 / math.sqrt(self.variance + NORMALIZE_EPS)
+        return 1.0 / math.sqrt(self.variance + eps)
 
 
 def decode(
@@ -195,9 +202,9 @@ def decode_one(source: Undecoded, hearing: Hearing) -> AnyWaveform | AudioFault:
         if statistics.count < (least := max(hearing.min_samples, MIN_SAMPLES)):
             raise AudioError(f"too short, {statistics.count} samples at {SAMPLE_RATE} Hz, expected at least {least}")
         if held is None:
-            mean, scale = (statistics.mean, statistics.scale) if hearing.normalizes else (0.0, 1.0)
+            mean, scale = (statistics.mean, statistics.scale(hearing.eps)) if hearing.normalizes else (0.0, 1.0)
             return LongWaveform(source, statistics.count, mean, scale, tuple(notes))
-        heard = normalize(held) if hearing.normalizes else np.ascontiguousarray(held, np.float32)
+        heard = normalize(held, hearing.eps) if hearing.normalizes else np.ascontiguousarray(held, np.float32)
         return Waveform(source.index, source.where, heard, tuple(notes))
     except Exception as error:  # whatever one file does to a decoder must not end a job of many
         return as_fault(error, source)

@@ -46,7 +46,7 @@ class UpstreamExpert(nn.Module):
             `last_hidden_state`, the last of them. Frames past an utterance's end mean nothing.
         """
         config = self.model.config
-        heard = [F.layer_norm(wav, wav.shape) if config.normalizes else wav for wav in wavs]
+        heard = [F.layer_norm(wav, wav.shape, eps=config.normalize_eps) if config.normalizes else wav for wav in wavs]
         heard = [F.pad(wav, (0, max(0, config.grid.samples(1) - len(wav)))) for wav in heard]
         lengths = torch.tensor([len(wav) for wav in heard], device=wavs[0].device)  # (B,)
         batch = pad_sequence(heard, batch_first=True)  # (B, S)

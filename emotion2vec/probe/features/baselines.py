@@ -1,4 +1,4 @@
-"""Features of other people's making, each behind an optional package: eGeMAPS, Hugging Face models, torchaudio bundles.
+"""Features of other people's making, each behind an optional package: eGeMAPS, torchaudio bundles, text encoders.
 
 S: samples. T: frames. D: channels. L: layers. P: channels of a clip's vector.
 """
@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion2vec.audio.frames import SAMPLE_RATE, FrameGrid
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.audio.windows import Chunking, plan_windows
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
 from emotion2vec.model.features import Features
 
@@ -40,13 +39,9 @@ def egemaps() -> tuple[Callable[[np.ndarray], np.ndarray], str]:
 class _FrozenNetwork(torch.nn.Module):
     """A speech network behind the one call that the probe makes."""
 
-    def __init__(
-        self, network: torch.nn.Module, hidden_states: Callable[[np.ndarray], list[torch.Tensor]], cut: str = ""
-    ):
+    def __init__(self, network: torch.nn.Module, hidden_states: Callable[[np.ndarray], list[torch.Tensor]]):
         super().__init__()
         self.network = network
-        self.cut = cut
-        """How long audio is cut, where it is: part of what features are kept under."""
         self._hidden_states = hidden_states
 
     @torch.inference_mode()
@@ -63,50 +58,6 @@ class _FrozenNetwork(torch.nn.Module):
             raise AudioError(f"{source}: the network cannot use it: {str(error).splitlines()[0]}") from error
         stacked = torch.stack([state[0].float().cpu() for state in states]).numpy()  # (L, T, D)
         return Features(frames=stacked[-1], layers=stacked if layers else None)
-
-
-def hugging_face(name: str, device: str) -> _FrozenNetwork:
-    """Load a Hugging Face speech encoder: wav2vec 2.0, HuBERT, WavLM, data2vec, or the encoder of Whisper.
-
-    Audio goes through the model's own feature extractor, one clip at a time; layers are `hidden_states` without the
-    first, which is the input of the Transformer. Whisper hears 30 s: shorter clips are padded and only their own frames
-    kept, longer ones encoded in overlapping windows, as ours are (`plan_windows`).
-
-    Args:
-        name: folder, or name on the hub.
-        device: where it runs.
-
-    Raises:
-        ConfigError: transformers is not installed, or no name is given.
-        CheckpointError: the model cannot be loaded, or takes audio at another rate than 16 kHz.
-    """
-    prepare, model = load_pretrained("hf", name, "AutoFeatureExtractor", device)
-    if prepare.sampling_rate != SAMPLE_RATE:
-        raise CheckpointError(f"hf:{name}: takes audio at {prepare.sampling_rate} Hz, expected {SAMPLE_RATE}")
-    whisper = model.config.model_type == "whisper"
-    network = model.get_encoder() if whisper else model
-
-    def hidden_states(waveform: np.ndarray) -> list[torch.Tensor]:
-        inputs = prepare(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt").to(device)
-        states = network(**{network.main_input_name: inputs[network.main_input_name]}, output_hidden_states=True)
-        return list(states.hidden_states[1:])
-
-    if not whisper:
-        return _FrozenNetwork(network, hidden_states)
-    longest, frame = prepare.n_samples, 2 * prepare.hop_length  # its second convolution halves the rate
-    chunking = Chunking(longest / SAMPLE_RATE, min(Chunking.chunk_overlap, longest / SAMPLE_RATE / 2))
-
-    def in_windows(waveform: np.ndarray) -> list[torch.Tensor]:
-        windows = plan_windows(len(waveform), chunking, FrameGrid.of_waveform([1], [frame]))
-        pieces = [
-            [layer[:, w.skip : w.skip + w.keep] for layer in hidden_states(waveform[w.start : w.start + longest])]
-            for w in windows
-        ]
-        return [torch.cat(layer, dim=1) for layer in zip(*pieces, strict=True)]  # (1, T, D) each
-
-    return _FrozenNetwork(
-        network, in_windows, cut=f"windows of {chunking.chunk_seconds:g} s, {chunking.chunk_overlap:g} s shared"
-    )
 
 
 def load_pretrained(kind: str, name: str, preparing: str, device: str) -> tuple[Any, Any]:

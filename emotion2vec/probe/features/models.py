@@ -14,12 +14,16 @@ import torch
 from emotion2vec.assets import asset_folder
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.heard import Heard
+from emotion2vec.checkpoint.hub import is_hub_name
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import AudioError, CheckpointError, ConfigError
 from emotion2vec.extraction.api import extract_features
 from emotion2vec.model.config import Emotion2vecConfig, model_config
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
+from emotion2vec.model.foreign import ForeignEncoder
+from emotion2vec.model.foreign_config import ForeignConfig
+from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.features.extractor import ClipFeatures
 from emotion2vec.probe.features.layers import at_layer
 from emotion2vec.settings import read_yaml
@@ -50,7 +54,7 @@ class ModelExtractor:
         """Take a loaded model, the hash of its `weights`, and what to read of it; see `make_extractor`."""
         pooling = pooling or "mean"
         self.name = name
-        self.fingerprint = " ".join([f"{weights} layer={layer} {pooling}", getattr(model, "cut", "")]).strip()
+        self.fingerprint = f"{weights} layer={layer} {pooling}"
         self.heard: Any = getattr(model, "heard", None)
         """What the network was trained on: a record, or None where it does not say."""
         self._model = model
@@ -70,7 +74,7 @@ class ModelExtractor:
 
     def _encode(self, paths: Sequence[Path]) -> list[Features | str]:
         """Encode clips together; where one of them cannot be used, one at a time in the same way, to know which."""
-        if isinstance(self._model, Emotion2vec):
+        if isinstance(self._model, SpeechEncoder):
             try:
                 return list(extract_features(list(paths), model=self._model, layers=self._needs_layers))
             except AudioError:
@@ -79,7 +83,7 @@ class ModelExtractor:
 
     def _encode_one(self, path: Path) -> Features | str:
         try:
-            if isinstance(self._model, Emotion2vec):
+            if isinstance(self._model, SpeechEncoder):
                 return extract_features(path, model=self._model, layers=self._needs_layers)
             features: Features = self._model.extract_features(path, layers=self._needs_layers)
             return features
@@ -96,12 +100,12 @@ def load_named(name: str) -> Any:
     try:
         return load_model(name)
     except CheckpointError as error:
-        if Path(name).exists():
+        if Path(name).exists() or is_hub_name(name):
             raise
         raise ConfigError(f"feature is {name!r}, which is neither a path nor a known name, expected {KNOWN}") from error
 
 
-def _config_of(source: Any) -> Emotion2vecConfig:
+def _config_of(source: Any) -> Emotion2vecConfig | ForeignConfig:
     """The network configuration of a loaded model, a shipped configuration, a YAML file or a model."""
     if hasattr(source, "config"):
         return source.config
@@ -119,7 +123,7 @@ def _read_shape(path: Path) -> Emotion2vecConfig:
     return model_config(section, str(path))
 
 
-def untrained_like(source: Any) -> Emotion2vec:
+def untrained_like(source: Any) -> SpeechEncoder:
     """A network of random weights in the shape of a model or configuration, the same in every run.
 
     The caller's random state is left alone.
@@ -127,6 +131,6 @@ def untrained_like(source: Any) -> Emotion2vec:
     config = _config_of(source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
-        network = Emotion2vec(config).eval()
+        network = ForeignEncoder(config) if isinstance(config, ForeignConfig) else Emotion2vec(config)
     network.heard = Heard()
-    return network
+    return network.eval()

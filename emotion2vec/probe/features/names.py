@@ -54,10 +54,10 @@ def open_feature(
     Args:
         feature: `logmel`, `mfcc`, `egemaps` (eGeMAPSv02 functionals), `untrained` (random weights in the shape of
             `model`, or of the `tiny` configuration), `untrained:NAME` (in the shape of that model, YAML file or shipped
-            configuration), `hf:NAME_OR_FOLDER` (a Hugging Face speech model), `torchaudio:BUNDLE`,
-            `text:NAME_OR_FOLDER` (a Hugging Face text encoder, which reads what is said), features on disk (see
-            `StoredFeatures`), the path or name of a model, a loaded model, or several of these names with `+` between
-            them, whose vectors are joined.
+            configuration), `torchaudio:BUNDLE`, `text:NAME_OR_FOLDER` (a Hugging Face text encoder, which reads what is
+            said), features on disk (see `StoredFeatures`), the path or name of a model, of ours or of others
+            (`hf:NAME_OR_FOLDER`; see `load_model`), a loaded model, or several of these names with `+` between them,
+            whose vectors are joined.
         model: path or loaded model whose shape `untrained` takes.
         device: where networks run.
         opened: features by name that are open already; those that are opened now are added.
@@ -93,9 +93,7 @@ def _open_named(name: str, model: Any, device: str) -> OpenedFeature:
     if is_feature_store(Path(name)):
         return lambda layer, pooling: StoredFeatures(Path(name), pooling)
     network: Any
-    if kind == "hf":
-        network = baselines.hugging_face(source, device)
-    elif kind == "torchaudio":
+    if kind == "torchaudio":
         network = baselines.torchaudio_bundle(source, device)
     elif kind == "untrained":
         network = untrained_like(source or model or DEFAULT_SHAPE).to(device)

@@ -27,7 +27,7 @@ def model_settings(source: Source) -> dict[str, Any]:
     Raises:
         CheckpointError: dimensions that these settings cannot say, all listed.
     """
-    config = source.config
+    config = source.own
     faults = _unsayable(config)
     if faults:
         raise CheckpointError(f"{source.path}: fairseq's data2vec 2.0 cannot hold this model: {'; '.join(faults)}")
@@ -80,7 +80,7 @@ def model_settings(source: Source) -> dict[str, Any]:
 
 
 def _audio_settings(source: Source) -> dict[str, Any]:
-    config = source.config
+    config = source.own
     decoder = source.decoder_config if source.decoder else None
     layers = [(config.channels, k, s) for k, s in zip(config.kernels, config.strides, strict=True)]
     return {

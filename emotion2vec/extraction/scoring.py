@@ -1,0 +1,211 @@
+"""From features to what a head says of them, by one model or several, adapted to the clips or not.
+
+T: frames. W: windows. K: chosen labels. D: model width. L: layers. P: channels of what is pooled over time. N: rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.encode.arrays import EncodedAudio
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.settings import unknown
+from emotion2vec.tasks.adaptation import LEAST_CLIPS, adapted, alike
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from emotion2vec.model.heads import Head
+    from emotion2vec.model.speech import SpeechEncoder
+
+LOG = logging.getLogger(__name__)
+
+LEAST_PROBABILITY = 1e-30
+"""What is less has no logarithm in float32."""
+
+
+def read_by(head: Head, width: int, step: int | None) -> FeatureChoice:
+    """The features that a head reads: pooled on the way where that is all it asks for, else frames.
+
+    Args:
+        head: whose features they are.
+        width: channels D of a frame.
+        step: frames of a window; None for whole utterances.
+    """
+    from emotion2vec.model.heads import PooledHead
+
+    layers = "all" if head.reads_layers else "last"
+    if not isinstance(head, PooledHead) or (step and head.width != width):
+        return FeatureChoice(layers=layers)
+    if step:
+        return FeatureChoice(layers=layers, downsample=step)
+    return FeatureChoice(granularity="utterance", layers=layers, pooling="mean" if head.width == width else "mean+std")
+
+
+class Scorer:
+    """A model's head on features as `read_by` chose them.
+
+    Attributes:
+        seconds: length of a window in s; None for whole utterances.
+    """
+
+    def __init__(self, model: SpeechEncoder, choice: FeatureChoice, step: int | None, labels: Sequence[str]):
+        assert model.head is not None
+        self._head = model.head
+        self.seconds = None if step is None else step * model.config.grid.stride / SAMPLE_RATE
+        self._columns = [model.head.labels.index(label) for label in labels]
+        self._device = model.device
+        self._pooled = choice.granularity == "utterance" or choice.downsample > 1
+        self._step = step
+
+    def __call__(self, encoded: EncodedAudio) -> np.ndarray:
+        """Probabilities (W, K) of the chosen labels among themselves, W windows or one utterance; float64.
+
+        Features are ([L,] T, D), ([L,] W, P) or ([L,] P). A head of values gives these, as they are.
+        """
+        import torch
+
+        (array,) = encoded.features.values()
+        read = torch.from_numpy(array.whole()).to(self._device)
+        with torch.inference_mode():
+            scores = self._of_pooled(read) if self._pooled else self._of_frames(read)
+            if self._head.config.task == "values":
+                values: np.ndarray = scores[:, self._columns].double().cpu().numpy()
+                return values
+            probabilities = self._head.probabilities(scores)[:, self._columns]
+        rows = np.maximum(probabilities.cpu().numpy().astype(np.float64), LEAST_PROBABILITY)
+        shares: np.ndarray = rows / rows.sum(axis=1, keepdims=True)
+        return shares
+
+    def _of_pooled(self, read: Tensor) -> Tensor:
+        """Scores (W, all labels) of windows ([L,] W, P), or (1, all labels) of an utterance ([L,] P)."""
+        rows = read.unsqueeze(0) if self._step is None else read.movedim(-2, 0)  # (W, [L,] P)
+        scores: Tensor = self._head.of_pooled(rows)  # type: ignore[operator]
+        return scores
+
+    def _of_frames(self, read: Tensor) -> Tensor:
+        """Scores (W, all labels) of windows of frames ([L,] T, D)."""
+        import torch
+
+        windows = read.split(self._step or read.shape[-2], dim=-2)
+        return torch.cat([self._head(window.unsqueeze(0)) for window in windows])
+
+
+def choose_labels(heads: Sequence[tuple[str, Head]], classes: str | Sequence[str]) -> list[str]:
+    """The labels to tell apart: all that every head uses, or those asked for, in their order.
+
+    Args:
+        heads: with names of their models, for messages.
+        classes: asked for, also several in one with commas between them; none for all.
+
+    Raises:
+        ConfigError: heads have other labels than the first, or there is no such label, or only one is left.
+    """
+    name, head = heads[0]
+    known = head.used_labels
+    for other, its in heads[1:]:
+        if set(its.used_labels) != set(known):
+            ours, theirs = (", ".join(labels) for labels in (known, its.used_labels))
+            raise ConfigError(f"{other} has the labels {theirs} and {name} {ours}, expected models with the same ones")
+    texts = [classes] if isinstance(classes, str) else classes
+    wanted = [label.strip() for text in texts for label in text.split(",")]
+    if faults := [unknown("class", label, known) for label in wanted if label not in known]:
+        raise ConfigError(f"{'; '.join(faults)}; {name} has {', '.join(known)}")
+    chosen = list(dict.fromkeys(wanted)) or known
+    if wanted and len(chosen) < 2:
+        raise ConfigError(f"classes is {chosen[0]}, expected at least 2 to tell apart")
+    return chosen
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What is thought of a clip.
+
+    Attributes:
+        seconds: its length.
+        window: length of a window in s; None for whole utterances.
+        probabilities: (W, K).
+    """
+
+    seconds: float
+    window: float | None
+    probabilities: np.ndarray
+
+
+class Taker(Protocol):
+    """Takes what a model thinks of a clip."""
+
+    def __call__(self, item: Utterance, opinion: Opinion) -> None:
+        """Take it; see `pipeline.Sink` for errors."""
+
+
+class Opinions:
+    """Takes the features of each item, see `pipeline.Sink`, and passes on what a head makes of them."""
+
+    in_order = True
+
+    def __init__(self, scorer: Scorer, take: Taker):
+        self._scorer = scorer
+        self._take = take
+
+    def write(self, item: Utterance, encoded: EncodedAudio) -> None:
+        """Score an utterance, or its windows."""
+        self._take(item, Opinion(encoded.seconds, self._scorer.seconds, self._scorer(encoded)))
+
+
+class Held:
+    """Keeps opinions until all clips are heard, by `id` of their items."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, Opinion] = {}
+
+    def __call__(self, item: Utterance, opinion: Opinion) -> None:
+        """See `Taker`."""
+        self.found[id(item)] = opinion
+
+
+def together(held: Sequence[Mapping[int, Opinion]], labels: Sequence[str], *, adapt: bool) -> dict[int, Opinion]:
+    """What models think together of the clips that all of them could hear: the mean of their probabilities.
+
+    Args:
+        held: opinions of each model, by item.
+        labels: names of the K labels.
+        adapt: whether each model's are adapted to the clips first, see `tasks.adaptation`.
+    """
+    keys = [key for key in held[0] if all(key in other for other in held)]
+    if not keys:
+        return {}
+    voices = [[opinions[key].probabilities for key in keys] for opinions in held]  # models × clips × (W, K)
+    if adapt:
+        voices = [_adapted(voice, labels) for voice in voices]
+    opinions = {}
+    for number, key in enumerate(keys):
+        shortest = min(len(voice[number]) for voice in voices)  # frames of models may end one apart
+        mean = np.mean([voice[number][:shortest] for voice in voices], axis=0)
+        opinions[key] = Opinion(held[0][key].seconds, held[0][key].window, mean)
+    return opinions
+
+
+def _adapted(voice: list[np.ndarray], labels: Sequence[str]) -> list[np.ndarray]:
+    """Probabilities (W, K) of clips, adapted to all their rows together; as they are where there are too few."""
+    rows = np.concatenate(voice)  # (N, K)
+    if len(rows) < LEAST_CLIPS:
+        LOG.warning("not adapted: %d could be scored, expected at least %d", len(rows), LEAST_CLIPS)
+        return voice
+    if (found := alike(rows)) is not None:
+        LOG.warning(
+            "%.0f %% of what is scored is %s before it is adapted: if the clips really are of one emotion, leave "
+            "adaptation off, which expects mixed ones and would tell them apart all the same",
+            100 * found[1],
+            labels[found[0]],
+        )
+    ends = np.cumsum([len(one) for one in voice])[:-1]
+    return np.split(adapted(np.log(rows)), ends)

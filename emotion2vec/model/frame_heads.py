@@ -1,0 +1,123 @@
+"""Heads that do more with frames than to average them, and one that tells classes apart by angles.
+
+B: utterances. L: layers. T: frames. D: channels of a frame. P: channels of a pooled utterance. H: hidden width.
+K: scores.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emotion2vec.model.attention import Bias
+from emotion2vec.model.heads import Head, PooledHead, masked_mean, seeded_linear
+from emotion2vec.model.shapes import Undrawn
+from emotion2vec.model.transformer import Block
+
+SHARPNESS = 30.0
+"""What cosines are multiplied by to be logits (s of Wang et al., 2018)."""
+
+LEAST_VARIANCE = 1e-6
+"""Below it a deviation has no useful gradient."""
+
+
+class AttentiveStatistics(Head):
+    """Mean and deviation of frames weighed by softmax(v · tanh(W x)), then Linear 2 D → K (Okabe et al., 2018)."""
+
+    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.project = seeded_linear(channels, hidden, generator)
+        self.query = seeded_linear(hidden, 1, generator)
+        self.output = seeded_linear(2 * channels, outputs, generator)
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+        frames = self.standardized(frames)
+        energy = self.query(torch.tanh(self.project(frames))).squeeze(2)  # (B, T)
+        if padding is not None:
+            energy = energy.masked_fill(padding, float("-inf"))
+        shares = energy.softmax(dim=1)
+        mean = torch.einsum("bt,btd->bd", shares, frames)
+        variance = torch.einsum("bt,btd->bd", shares, (frames - mean.unsqueeze(1)).square())
+        pooled = torch.cat([mean, variance.clamp_min(LEAST_VARIANCE).sqrt()], dim=1)  # (B, 2 D)
+        scores: Tensor = self.output(pooled)
+        return scores
+
+
+class Convolutions(Head):
+    """Two convolutions of one frame, D → H → H, with ReLU, the mean over time, Linear H → H, ReLU, Linear H → K.
+
+    What Pepino et al. (2021) lay on wav2vec 2.0, without their dropout.
+    """
+
+    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.first = seeded_linear(channels, hidden, generator)
+        self.second = seeded_linear(hidden, hidden, generator)
+        self.hidden = seeded_linear(hidden, hidden, generator)
+        self.output = seeded_linear(hidden, outputs, generator)
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+        seen = self.second(self.first(self.standardized(frames)).relu()).relu()  # (B, T, H)
+        scores: Tensor = self.output(self.hidden(masked_mean(seen, padding)).relu())
+        return scores
+
+
+class LayerConvolutions(Convolutions):
+    """`Convolutions` on a weighted sum of all layers, with weights that are learned; reads frames (B, L, T, D)."""
+
+    reads_layers = True
+
+    def __init__(self, layers: int, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__(channels, hidden, outputs, generator)
+        self.mixing = nn.Parameter(torch.zeros(layers))
+
+    def standardized(self, x: Tensor) -> Tensor:
+        """The sum (B, T, D) of layers (B, L, T, D), each standardized where the head does."""
+        if self.shift is not None and self.scale is not None:
+            x = (x - self.shift.unsqueeze(-2)) / self.scale.unsqueeze(-2)
+        return torch.einsum("l,bltd->btd", self.mixing.softmax(dim=0), x)
+
+
+class TransformerLeg(Head):
+    """Linear D → H, one pre-norm Transformer block, layer norm, the mean over time, Linear H → K.
+
+    Without positions: an encoder's frames know their time. Without dropout, for which probes have no generator of their
+    own.
+    """
+
+    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.project = seeded_linear(channels, hidden, generator)
+        with Undrawn():
+            self.block = Block(hidden, 4 if hidden % 4 == 0 else 1, 2 * hidden, 0.0, 0.0, pre_norm=True)
+        for layer in (self.block.attention.qkv, self.block.attention.proj, self.block.fc1, self.block.fc2):
+            layer.load_state_dict(seeded_linear(layer.in_features, layer.out_features, generator).state_dict())
+        self.norm = nn.LayerNorm(hidden)
+        self.output = seeded_linear(hidden, outputs, generator)
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+        seen, _ = self.block(self.project(self.standardized(frames)), Bias(hidden=padding))  # (B, T, H)
+        scores: Tensor = self.output(masked_mean(self.norm(seen), padding))
+        return scores
+
+
+class Cosine(PooledHead):
+    """Linear P → H, then the cosines with a direction for each class, times `SHARPNESS`.
+
+    Trained with a margin it is AM-Softmax (Wang et al., 2018; `tasks.class_losses.ClassLoss`).
+    """
+
+    def __init__(self, width: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.width = width
+        self.hidden = seeded_linear(width, hidden, generator)
+        self.directions = nn.Parameter(seeded_linear(hidden, outputs, generator).weight.detach())  # (K, H)
+
+    def of_pooled(self, pooled: Tensor) -> Tensor:
+        """Scores (B, K) of pooled utterances (B, P)."""
+        embedding = functional.normalize(self.hidden(self.standardized(pooled)), dim=1)
+        return SHARPNESS * functional.linear(embedding, functional.normalize(self.directions, dim=1))
