@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and one number that makes them (Guo et al., 2017).
+"""Whether probabilities are what they say: expected calibration error, and the temperature that makes them so.
 
 N: clips. K: classes.
 """
@@ -8,43 +8,49 @@ from __future__ import annotations
 import numpy as np
 
 BINS = 15
-"""Bins of confidence that an error is measured in."""
-
-COLDEST, WARMEST = 0.05, 20.0
-"""Temperatures that are tried."""
+"""Equally wide bins of confidence (Guo et al., 2017)."""
 
 
-def calibration_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error in percent: mean distance of confidence and accuracy over bins of confidence.
+def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Expected calibration error in percent: how far confidence is from the share that is right, over bins of it.
 
     Args:
         truth: (N,) class numbers.
         probabilities: (N, K).
-        bins: of equal width.
     """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(place, confidence - right, minlength=bins)  # sums over the clips of each bin
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # each with its upper edge
+    gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
     return float(100 * np.abs(gaps).sum() / len(truth))
 
 
-def fit_temperature(truth: np.ndarray, scores: np.ndarray) -> float:
-    """The number that scores (N, K) are divided by, so that their softmax has the least cross-entropy.
+def probabilities_of(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Probabilities (N, K) of classes, flattened by a temperature above 1.
 
     Args:
-        truth: (N,) class numbers.
-        scores: logits of clips that did not train.
+        scores: (N, K) logits, logarithms of probabilities, or probabilities themselves, which are never negative and
+            add up to 1.
+        temperature: what logits are divided by.
+    """
+    is_share = scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
+    logits = np.log(np.maximum(scores, 1e-30)) if is_share else scores
+    raised = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+    shares: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    return shares
+
+
+def fit_temperature(truth: np.ndarray, scores: np.ndarray) -> float:
+    """The temperature with which clips are most likely (temperature scaling; Guo et al., 2017), from 0.05 to 20.
+
+    Args:
+        truth: (N,) class numbers of clips that did not train.
+        scores: (N, K), see `probabilities_of`.
     """
     from scipy.optimize import minimize_scalar
-    from scipy.special import logsumexp
 
-    logits = np.asarray(scores, np.float64)
-    own = logits[np.arange(len(truth)), truth]  # (N,)
+    def loss(exponent: float) -> float:
+        shares = probabilities_of(scores, float(np.exp(exponent)))
+        return -float(np.log(np.maximum(shares[np.arange(len(truth)), truth], 1e-30)).mean())
 
-    def loss(log_temperature: float) -> float:
-        cold = np.exp(-log_temperature)
-        return float(np.mean(logsumexp(cold * logits, axis=1) - cold * own))
-
-    found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(WARMEST)), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))

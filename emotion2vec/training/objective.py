@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.data.sources import Source
 from emotion2vec.devices import to_device
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
@@ -128,6 +129,9 @@ class Objective(ABC, Generic[Output, Sums]):
             batches: how many there are.
             ranks: the processes.
         """
+
+    def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
+        """Take in what is trained on, before a run begins or goes on; all processes call this."""
 
     def begin(self, batches: Sequence[MicroBatch], fabric: Fabric, ranks: Ranks) -> None:
         """Take in this process's micro-batches of a run's first update, before it."""

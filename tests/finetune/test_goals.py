@@ -23,7 +23,6 @@ from emotion2vec.finetune.run import finetune
 from emotion2vec.finetune.splits import whole_split
 from emotion2vec.finetune.strategy import Thawing
 from emotion2vec.finetune.task import make_task
-from emotion2vec.tasks.calibration import calibration_error, fit_temperature
 from emotion2vec.tasks.class_losses import ClassLoss
 from emotion2vec.tasks.metrics import concordance
 from emotion2vec.tasks.scaling import Scaling
@@ -141,17 +140,6 @@ def test_values_that_are_not_there(talkers: Path, valued: Path, model: Path, tmp
     corpus = read_labelled(config.data)
     with pytest.raises(ConfigError, match="arousal has a single value in training"):
         make_task(config, corpus, whole_split(config, corpus))
-
-
-def test_one_temperature_makes_scores_probabilities() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, size=(20_000, 4))
-    drawn = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)  # drawn by their softmax
-    assert fit_temperature(drawn, logits) == pytest.approx(1, abs=0.03)
-    assert fit_temperature(drawn, 3 * logits) == pytest.approx(3 * fit_temperature(drawn, logits), rel=1e-4)
-    sure = np.array([[0.8, 0.2]] * 10)
-    assert calibration_error(np.array([0] * 8 + [1] * 2), sure) == pytest.approx(0, abs=1e-9)
-    assert calibration_error(np.array([0] * 5 + [1] * 5), sure) == pytest.approx(30)
 
 
 def test_blocks_thaw_one_by_one_from_the_top(talkers: Path, model: Path, tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a document as transformers does."""
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def json_text(document: Mapping[str, Any]) -> str:
+    """A document as transformers writes it."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_labels(document: Mapping[str, Any], path: Path, outputs: int) -> tuple[str, ...]:

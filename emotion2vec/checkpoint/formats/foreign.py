@@ -16,7 +16,7 @@ from torch import Tensor
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.checkpoint.card import model_card
-from emotion2vec.checkpoint.formats.documents import read_json, read_labels, write_json, written_labels
+from emotion2vec.checkpoint.formats.documents import json_text, read_json, read_labels, written_labels
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.weights import plain_tensors
 from emotion2vec.errors import CheckpointError
@@ -156,8 +156,8 @@ def write_foreign(source: Source, folder: Path) -> list[str]:
     weights = _their_weights(source, config)
     with complete_folder(folder) as partial:
         save_file(plain_tensors(weights), partial / "model.safetensors", metadata={"format": "pt"})
-        write_json(partial / "config.json", _document(source, config))
-        write_json(partial / PREPROCESSOR_FILE, _preprocessor(config))
+        for name, document in (("config.json", _document(source, config)), (PREPROCESSOR_FILE, _preprocessor(config))):
+            (partial / name).write_text(json_text(document), encoding="utf-8")
         (partial / "README.md").write_text(model_card(source, "transformers"), encoding="utf-8")
     return []
 

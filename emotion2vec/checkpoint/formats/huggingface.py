@@ -16,7 +16,7 @@ from torch import Tensor
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.checkpoint.card import model_card
 from emotion2vec.checkpoint.formats import foreign, whisper
-from emotion2vec.checkpoint.formats.documents import read_json, read_labels, write_json, written_labels
+from emotion2vec.checkpoint.formats.documents import json_text, read_json, read_labels, written_labels
 from emotion2vec.checkpoint.mapped import MappedFile, map_safetensors
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
 from emotion2vec.checkpoint.source import Source
@@ -190,7 +190,7 @@ def write_huggingface(source: Source, folder: Path) -> list[str]:
     with complete_folder(folder) as partial:
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         for name, document in documents.items():
-            write_json(partial / name, document)
+            (partial / name).write_text(json_text(document), encoding="utf-8")
         (partial / CODE_FILE).write_text(CODE, encoding="utf-8")
         (partial / "README.md").write_text(model_card(source, "huggingface"), encoding="utf-8")
     left = [part for part, there in (("teacher", source.teacher), ("decoder", source.decoder)) if there]
