@@ -179,7 +179,10 @@ def build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
         if key not in known:
             faults.append(unknown("key", key, known))
             continue
+        nested = isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
         try:
+            if nested:  # OmegaConf takes them as numbers
+                raise OmegaConfBaseException
             OmegaConf.update(schema, known[key], [value] if key in lists and isinstance(value, str) else value)
         except OmegaConfBaseException:
             default = _default(cls, known[key])

@@ -126,8 +126,12 @@ def read_description(folder: Path) -> Description:
     labels = content.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise CheckpointError(f"{path}: labels is {labels!r}, expected a list of text")
+    network = "foreign" if "foreign" in content else "model"
+    for name, section in ((network, content.get(network)), ("head", content.get("head", {}))):
+        if not isinstance(section, dict):
+            raise CheckpointError(f"{path}: {name} is {section!r}, expected settings by name")
     try:
-        head = head_config(content.get("head") or {}, f"{path}, head")
+        head = head_config(content.get("head", {}), f"{path}, head")
         return Description(_config_of(content, str(path)), tuple(labels), head)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
@@ -135,10 +139,9 @@ def read_description(folder: Path) -> Description:
 
 def _config_of(content: Mapping[str, Any], source: str) -> Emotion2vecConfig | ForeignConfig:
     """The network of a description: ours, under `model`, or one of transformers, under `foreign`."""
-    if (foreign := content.get("foreign")) is None:
-        return model_config(content.get("model") or {}, source)
-    if not isinstance(foreign, dict):
-        raise CheckpointError(f"{source}: foreign is a {type(foreign).__name__}, expected an object")
+    if "foreign" not in content:
+        return model_config(content["model"], source)
+    foreign = content["foreign"]
     known = (foreign.get("type"), foreign.get("settings"), foreign.get("normalizes"))
     return foreign_config(*known, source, last_norm=foreign.get("last_norm", True))
 

@@ -143,7 +143,12 @@ class Source:
         return self.config
 
     def shapes(self) -> SpeechEncoder:
-        """The network without numbers, whose names and shapes the weights must have."""
+        """The network without numbers, whose names and shapes the weights must have.
+
+        Raises:
+            CheckpointError: the weights have more or fewer layers than the dimensions say.
+        """
+        from emotion2vec.checkpoint.weights import check_layers
         from emotion2vec.model.encoder import Emotion2vec
         from emotion2vec.model.shapes import Undrawn, shapes_alone
 
@@ -154,6 +159,7 @@ class Source:
             with Undrawn():  # it computes constants of its own when it is made, which no checkpoint brings
                 model = ForeignEncoder(self.config, self.labels, self.head)
         else:
+            check_layers(self.config, self.student, str(self.path))
             with shapes_alone():
                 model = Emotion2vec(self.config, self.labels, self.head)
         model.make_room(self.student)

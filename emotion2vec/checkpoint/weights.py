@@ -16,6 +16,9 @@ from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, model_con
 if TYPE_CHECKING:
     from torch import Tensor
 
+SHOWN_FAULTS = 20
+"""Most faults that one error lists."""
+
 
 def load_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> None:
     """Load weights into a module, all of them and nothing else.
@@ -31,7 +34,7 @@ def check_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> No
     """Compare weights with a module's.
 
     Raises:
-        CheckpointError: every name and shape that differs.
+        CheckpointError: names and shapes that differ, the first of them by name.
     """
     expected = module.state_dict()
     faults = [f"missing {name} {tuple(value.shape)}" for name, value in expected.items() if name not in weights]
@@ -42,7 +45,29 @@ def check_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> No
         if name in weights and weights[name].shape != value.shape
     ]
     if faults:
-        raise CheckpointError(f"{source}: weights do not fit the model:\n" + "\n".join(f"  {f}" for f in faults))
+        shown = [f"  {fault}" for fault in faults[:SHOWN_FAULTS]]
+        if len(faults) > SHOWN_FAULTS:
+            shown.append(f"  and {len(faults) - SHOWN_FAULTS} more")
+        raise CheckpointError(f"{source}: weights do not fit the model:\n" + "\n".join(shown))
+
+
+def check_layers(config: Emotion2vecConfig, weights: Mapping[str, Tensor], source: str) -> None:
+    """Compare numbers of layers, which decide how much is built, with those of the weights before anything is.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    stacks = {"frontend.layers": len(config.kernels), "backbone.prenet": config.prenet_depth}
+    stacks["backbone.blocks"] = config.depth
+    if config.positions == "convolution":
+        stacks["backbone.positions.convs"] = config.position_layers
+    for stack, expected in stacks.items():
+        numbers = {name[len(stack) + 1 :].partition(".")[0] for name in weights if name.startswith(f"{stack}.")}
+        there = max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
+        if there != expected:
+            raise CheckpointError(
+                f"{source}: {there} layers are there as {stack}, expected {expected} as its dimensions say"
+            )
 
 
 def check_finite(name: str, value: Tensor, source: str) -> None:

@@ -14,7 +14,10 @@ def pretrain(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.lr=1e-4.")
     ] = None,
     config: Annotated[
-        str, typer.Option(help="YAML file, or the name of one that ships with the package: tiny, small, base, large.")
+        str,
+        typer.Option(
+            help="YAML file, or the name of one that ships with the package: tiny, small, base, large, whisper."
+        ),
     ] = "base",
 ) -> None:
     """Pretrain on unlabeled speech: data.train=FOLDER_OR_MANIFEST run.dir=FOLDER are required.

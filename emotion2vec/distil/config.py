@@ -29,6 +29,7 @@ class TargetConfig:
     )
     frames: list[str] = option([], "frames of each that count: all, or masked ones, input or middle; empty: all")
     weights: list[float] = option([], "weight of each; empty: 1", ge=0)
+    features: str = option("", "folder where the teacher's features are kept, computed once; empty: as needed")
     standardize: bool = option(True, "standardize the teacher's channels by running statistics")
 
 

@@ -6,10 +6,11 @@ B: clips. T: frames that student and teacher have in common. D: teacher's width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,13 +19,16 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.data.sources import Source
 from emotion2vec.devices import to_device
 from emotion2vec.distil.alignment import Alignment, align
 from emotion2vec.distil.config import DistilConfig
+from emotion2vec.distil.features import compute_features
 from emotion2vec.distil.masking import levels, loud_mask, masked_frames
 from emotion2vec.distil.network import Distiller, DistilOutput, stacked
+from emotion2vec.distil.stored import StoredFeatures
 from emotion2vec.distil.teacher import Taught, Teacher
-from emotion2vec.distil.work import clip_flops
+from emotion2vec.distil.work import student_flops, teacher_flops
 from emotion2vec.errors import CheckpointError
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.metrics import Moments, exact, reduced
@@ -86,6 +90,7 @@ class Distillation(Objective[DistilOutput, DistilSums]):
         self.crop_step = teacher.config.grid.stride
         explained = tuple(f"explained_share_{term.name}" for term in distiller.terms)
         self.validated = ("loss", "frame_loss", "pooled_loss", "soft_loss", "explained_share", *explained)
+        self.stored: StoredFeatures | None = None
         self._told: set[str] = set()
 
     def counts(self, batch: MicroBatch) -> dict[str, float]:
@@ -99,7 +104,7 @@ class Distillation(Objective[DistilOutput, DistilSums]):
 
     def inputs(self, batch: MicroBatch, update: int, number: int) -> tuple[Any, ...]:
         """Waveforms, the teacher's layers (L, B, T, D), of which clips, masks, and blocks to leave out."""
-        taught, valid = self._taught(batch)
+        taught, valid = self._taught(batch, stored=update > 0)
         skipped = skipped_blocks(self.config.model, self.config.run.seed, update, number)
         masks = self._masks(batch, update) if self.distiller.hidden else None
         return batch.waveforms, taught.layers, valid, taught.scores, masks, self._alignment(batch).student, skipped
@@ -147,8 +152,10 @@ class Distillation(Objective[DistilOutput, DistilSums]):
         }
 
     def flops(self, batch: MicroBatch) -> float:
-        """Operations of student and teacher."""
-        return len(batch.ids) * clip_flops(self.config, self.teacher, batch.waveforms.shape[1])
+        """Operations of the student, and of the teacher where it is asked."""
+        samples = batch.waveforms.shape[1]
+        flops = student_flops(self.config, self.teacher.config.width, samples)
+        return len(batch.ids) * (flops + (teacher_flops(self.teacher, samples) if self.stored is None else 0.0))
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """All that has gradients, and the CNN by itself."""
@@ -159,11 +166,18 @@ class Distillation(Objective[DistilOutput, DistilSums]):
         head = self.model.head
         return description(self.model.config, () if head is None else head.labels)
 
+    def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
+        """Compute the teacher's features once, where they are to be kept."""
+        if self.config.target.features:
+            folder = Path(self.config.target.features)
+            compute_features(folder, self.teacher, sources, ranks, say)
+            self.stored = StoredFeatures(folder)
+
     def begin(self, batches: Sequence[MicroBatch], fabric: Fabric, ranks: Ranks) -> None:
         """Measure the teacher's channels on the clips of the first update, whoever has them."""
         found = []
         for batch in batches:
-            taught, valid = self._taught(batch)
+            taught, valid = self._taught(batch, stored=True)
             found.append(stacked([Moments.of(layer[valid].flatten(0, 1)) for layer in taught.layers]))
         self.distiller.take_in(reduced(reduce(add, found), ranks.add_up))
 
@@ -192,8 +206,13 @@ class Distillation(Objective[DistilOutput, DistilSums]):
     def _alignment(self, batch: MicroBatch) -> Alignment:
         return align(self.model.config.grid, self.teacher.config.grid, batch.waveforms.shape[1])
 
-    def _taught(self, batch: MicroBatch) -> tuple[Taught, Tensor]:
-        """What the teacher says of the clean clips at the common frames, and of which clips (B,) that is finite."""
+    def _taught(self, batch: MicroBatch, *, stored: bool) -> tuple[Taught, Tensor]:
+        """What the teacher says of the clean clips at the common frames, and of which clips (B,) that is finite.
+
+        Held-out speech, which is no part of the corpus, is never among what is `stored`.
+        """
+        if stored and self.stored is not None:
+            return self._looked_up(batch, self.stored)
         assert batch.clean is not None
         taught = self.teacher(to_device(batch.clean, self.teacher.device))
         layers = taught.layers[:, :, self._alignment(batch).of_teacher]  # (L, B, T, D)
@@ -202,14 +221,31 @@ class Distillation(Objective[DistilOutput, DistilSums]):
         if scores is not None:
             finite = scores.isfinite()
             valid, scores = valid & finite.all(dim=1), torch.where(finite, scores, 0.0)
-        self._tell_of(batch, valid)
+        self._tell_of(batch, valid, lambda name: "the teacher's features are not finite")
         return Taught(layers, scores), valid
 
-    def _tell_of(self, batch: MicroBatch, valid: Tensor) -> None:
+    def _looked_up(self, batch: MicroBatch, stored: StoredFeatures) -> tuple[Taught, Tensor]:
+        """The same, of features that were computed of whole clips."""
+        alignment, teacher = self._alignment(batch), self.teacher
+        nothing = np.zeros((alignment.count, len(teacher.layers), teacher.config.width), np.float16)
+        places = [alignment.teacher + start // self.crop_step for start in batch.starts]
+        rows = [stored.frames(name, first, alignment.count) for name, first in zip(batch.ids, places, strict=True)]
+        layers = torch.from_numpy(np.stack([nothing if row is None else row for row in rows]))  # (B, T, L, D)
+        valid, scores = torch.tensor([row is not None for row in rows]), None
+        if teacher.labels:
+            zero = np.zeros(len(teacher.labels), np.float32)
+            known = [stored.scores(name) for name in batch.ids]
+            scores = torch.from_numpy(np.stack([zero if one is None else one for one in known]))  # (B, K)
+        self._tell_of(batch, valid, stored.why_not)
+        device = teacher.device
+        moved = None if scores is None else to_device(scores, device)
+        return Taught(to_device(layers, device).permute(2, 0, 1, 3).float(), moved), to_device(valid, device)
+
+    def _tell_of(self, batch: MicroBatch, valid: Tensor, why: Callable[[str], str]) -> None:
         for name, sound in zip(batch.ids, valid.tolist(), strict=True):
             if not sound and name not in self._told:
                 self._told.add(name)
-                LOG.warning("%s: the teacher's features are not finite; training goes on without this clip", name)
+                LOG.warning("%s: %s; training goes on without this clip", name, why(name))
 
     def _masks(self, batch: MicroBatch, update: int) -> Tensor:
         """Masks (2, B, T) at the input and in the middle, each a function of seed, update and clip alone."""

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from emotion2vec.model.heads import Head, seeded_gru, seeded_linear
+from emotion2vec.model.heads import Head
+from emotion2vec.model.seeded import seeded_gru, seeded_linear
 
 
 class Dialogue(Head):

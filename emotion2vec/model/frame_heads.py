@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emotion2vec.model.attention import Bias
-from emotion2vec.model.heads import Head, PooledHead, masked_mean, seeded_linear
+from emotion2vec.model.heads import Head, PooledHead, masked_mean
+from emotion2vec.model.seeded import draw_linear, seeded_linear
 from emotion2vec.model.shapes import Undrawn
 from emotion2vec.model.transformer import Block
 
@@ -94,7 +95,7 @@ class TransformerLeg(Head):
         with Undrawn():
             self.block = Block(hidden, 4 if hidden % 4 == 0 else 1, 2 * hidden, 0.0, 0.0, pre_norm=True)
         for layer in (self.block.attention.qkv, self.block.attention.proj, self.block.fc1, self.block.fc2):
-            layer.load_state_dict(seeded_linear(layer.in_features, layer.out_features, generator).state_dict())
+            draw_linear(layer, generator)
         self.norm = nn.LayerNorm(hidden)
         self.output = seeded_linear(hidden, outputs, generator)
 

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.config import HeadConfig
-from emotion2vec.model.shapes import Undrawn
+from emotion2vec.model.seeded import seeded_gru, seeded_linear
 from emotion2vec.tasks.scaling import Scaling
 
 UNUSED = "unuse"
@@ -58,26 +58,6 @@ def pool(frames: Tensor, padding: Tensor | None, width: int) -> Tensor:
         return mean
     variance = masked_mean((frames - mean.unsqueeze(-2)).square(), padding)
     return torch.cat([mean, variance.sqrt()], dim=-1)
-
-
-def seeded_linear(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:
-    """An nn.Linear with PyTorch's default distribution, drawn from a generator."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    bound = inputs**-0.5
-    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-    return layer
-
-
-def seeded_gru(
-    inputs: int, hidden: int, generator: torch.Generator | None = None, *, bidirectional: bool = False
-) -> nn.GRU:
-    """An nn.GRU with PyTorch's default distribution, drawn from a generator."""
-    with Undrawn():
-        network: nn.GRU = nn.GRU(inputs, hidden, batch_first=True, bidirectional=bidirectional)
-    for parameter in network.parameters():
-        nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5, generator=generator)
-    return network
 
 
 class Head(nn.Module):

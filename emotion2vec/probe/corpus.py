@@ -14,6 +14,7 @@ from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.corpora.validation import selection_fold
 from emotion2vec.probe.audit import audit
+from emotion2vec.probe.groups import Groups, groups_of
 from emotion2vec.probe.knowledge import Knowledge
 from emotion2vec.tasks.targets import Goal, check_tests, make_goal, with_values
 
@@ -30,6 +31,7 @@ class ProbedCorpus:
         contexts: in conversations, what is heard for each turn.
         audit: what the folds give away, see `audit`.
         known: the clips that are tested, to be looked for in what models have heard.
+        groups: of the clips, that scores are given of beside those of all.
     """
 
     clipset: Corpus
@@ -39,6 +41,7 @@ class ProbedCorpus:
     contexts: Contexts | None
     audit: Mapping[str, Any]
     known: Knowledge
+    groups: Groups
 
     @property
     def warnings(self) -> list[str]:
@@ -107,6 +110,7 @@ def prepare_corpus(
         contexts=contexts,
         audit=audit(clipset, folds, goal, cache),
         known=Knowledge.of(clipset, folds),
+        groups=groups_of(clipset.utterances),
     )
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.probe.corpus import ProbedCorpus
-from emotion2vec.probe.scores import FoldScores, Statistics
-from emotion2vec.tasks.metrics import mean_scores, std_scores
+from emotion2vec.probe.scores import FoldScores, Scores, Statistics
+from emotion2vec.tasks.calibration import probabilities_of
+from emotion2vec.tasks.metrics import mean_scores, roc_points, std_scores
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Goal
 
@@ -49,7 +50,9 @@ def summed_up(outcomes: Sequence[Outcome], corpus: ProbedCorpus, seeds: Sequence
     return {
         **_summary(outcomes, corpus.folds, seeds, corpus.goal),
         **_by_speaker(outcomes, corpus),
+        "by_group": _by_group(outcomes, corpus),
         "points": _points(outcomes, corpus.goal),
+        "roc": _roc(outcomes, corpus.goal),
     }
 
 
@@ -61,7 +64,7 @@ def _summary(outcomes: Sequence[Outcome], folds: Sequence[Fold], seeds: Sequence
     for fold in folds:
         found = [item for item in outcomes if item.fold is fold]
         scored = [goal.score(item.statistics) for item in found]
-        extras = [goal.extra_scores(item.test, item.scores) for item in found]
+        extras = [goal.extra_scores(item.test, item.scores, item.details.get("temperature")) for item in found]
         names, extra = list(scored[0]), list(extras[0])
         by_fold.append(
             FoldScores(
@@ -84,6 +87,7 @@ def _summary(outcomes: Sequence[Outcome], folds: Sequence[Fold], seeds: Sequence
         "by_seed": by_seed,
         "confusion": None,
         **goal.extra_entries(_total(outcomes)),
+        "by_class": goal.by_class(_total(outcomes)),
     }
 
 
@@ -126,6 +130,33 @@ def _by_speaker(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> dict[str, 
         "intervals_over": "speakers" if known else "clips",
         "by_speaker": scores if known else {},
         "statistics": tuple(parts),
+    }
+
+
+def _by_group(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> dict[str, dict[str, Scores]]:
+    """Scores of the clips of each group, of every grouping that is known, with how many they are over all seeds."""
+    found: dict[str, dict[str, Scores]] = {}
+    for by, groups in corpus.groups.items():
+        for name in sorted({*groups} - {""}):
+            parts = [(item, groups[item.test] == name) for item in outcomes]
+            clips = sum(int(own.sum()) for _, own in parts)
+            if clips:
+                statistics = sum(corpus.goal.statistics(item.test[own], item.scores[own]) for item, own in parts)
+                found.setdefault(by, {})[name] = {"clips": clips, **corpus.goal.score(np.asarray(statistics))}
+    return found
+
+
+def _roc(outcomes: Sequence[Outcome], goal: Goal) -> dict[str, list[list[float]]] | None:
+    """ROC curves of the classes over the test clips of all folds, with the first seed; None of values."""
+    if goal.task != "classification":
+        return None
+    first = [item for item in outcomes if item.seed == outcomes[0].seed]
+    truth = np.concatenate([goal.labels[item.test] for item in first])  # (N,)
+    shares = np.concatenate([probabilities_of(item.scores) for item in first])  # (N, K)
+    return {
+        name: [list(point) for point in roc_points(truth == place, shares[:, place])]
+        for place, name in enumerate(goal.names)
+        if 0 < np.mean(truth == place) < 1
     }
 
 

@@ -14,6 +14,10 @@ Scores = Mapping[str, "float | None"]
 """By the names of metrics, in percent or, of values, as they are; None where so few clips have no score."""
 
 
+FURTHER = ("AUC", "ECE")
+"""First words of the names of scores that only predictions give."""
+
+
 class Document(Mapping[str, Any]):
     """A result that can also be read by the names that its JSON document has: `result["mean"]`."""
 
@@ -113,13 +117,18 @@ class HeadScores(Document):
         folds: one by one.
         mean, std: mean and standard deviation over folds.
         pooled: scores of all test predictions together, mean over seeds.
-        further: means over folds of scores that only predictions give, such as the area under the ROC curve.
+        further: means over folds of scores that only predictions give: the area under the ROC curve (of a class: `AUC
+            anger`), the expected calibration error, and what is left of it with a temperature found on validation.
         by_seed: pooled scores with each seed.
         confusion: (K, K) of all folds, summed over seeds; rows are the truth; None of values.
+        by_class: precision, recall, F1 and clips of each class, from that matrix; None of values.
         intervals: lowest and highest of the pooled scores, see `bootstrap_intervals`.
         intervals_over: what was drawn for them, `speakers` or `clips`.
         by_speaker: scores of each tested speaker; none where speakers are unknown.
+        by_group: scores and numbers of clips, over all seeds, of clips by gender, language, corpus and duration, as far
+            as they are known and differ.
         statistics: what scores are computed from, for comparing features.
+        roc: ROC curve of each class, shares of the others and of its own; None of values.
         points: true and predicted value of some test clips, per dimension; None of classes.
         minutes: that training took.
         transductive: shares of the tested clips whose audio the feature's models heard and whose labels chose them;
@@ -143,8 +152,11 @@ class HeadScores(Document):
     intervals: Mapping[str, tuple[float, float]]
     intervals_over: str
     by_speaker: Mapping[str, Scores]
+    by_class: Mapping[str, Scores] | None
+    by_group: Mapping[str, Mapping[str, Scores]]
     statistics: tuple[Statistics, ...]
     points: Mapping[str, list[list[float]]] | None
+    roc: Mapping[str, list[list[float]]] | None
     minutes: float
     transductive: Mapping[str, float] | None
 
@@ -179,7 +191,8 @@ class HeadScores(Document):
             "intervals_over": self.intervals_over,
             "by_speaker": [{"speaker": name, **scores} for name, scores in self.by_speaker.items()],
             "statistics": [asdict(part) for part in self.statistics],
-            **given(points=self.points),
+            **given(points=self.points, roc=self.roc, by_class=self.by_class),
+            "by_group": {by: dict(groups) for by, groups in self.by_group.items()},
             "minutes": self.minutes,
             "transductive": self.transductive,
         }
@@ -193,11 +206,14 @@ class HeadScores(Document):
             **{name: document[name] for name in (*same, "minutes", "transductive")},
             metrics=tuple(document["metrics"]),
             folds=tuple(FoldScores.from_dict(fold) for fold in document["folds"]),
-            further={name: document[name] for name in ("AUC",) if name in document},
+            further={name: document[name] for name in document if name.split()[0] in FURTHER},
             by_seed=tuple((row["seed"], row["pooled"]) for row in document["by_seed"]),
             confusion=document.get("confusion"),
             intervals={name: (low, high) for name, (low, high) in document["intervals"].items()},
             by_speaker={row.pop("speaker"): row for row in by_speaker},
             statistics=tuple(Statistics(**row) for row in document["statistics"]),
             points=document.get("points"),
+            roc=document.get("roc"),
+            by_class=document.get("by_class"),
+            by_group=document.get("by_group", {}),
         )

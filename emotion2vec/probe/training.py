@@ -18,6 +18,7 @@ from emotion2vec.model.heads import Head
 from emotion2vec.probe.parallel import stop_if_asked
 from emotion2vec.probe.problem import Fitted, Problem
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.calibration import fit_temperature
 from emotion2vec.tasks.class_losses import ClassLoss
 from emotion2vec.tasks.losses import criterion_for
 from emotion2vec.tasks.scaling import Scaling
@@ -65,7 +66,8 @@ def train(
     """Train a head on stored features, keep the weights with the best score on validation, the first of equals.
 
     Classes are trained with cross-entropy, or the loss that is given, and validated by WA, values with CCC as both.
-    Training ends early when validation is perfect, for nothing better can follow.
+    Training ends early when validation is perfect, for nothing better can follow. The temperature that calibrates
+    probabilities is found on the same clips, and told.
 
     Args:
         head: what to train.
@@ -107,6 +109,9 @@ def train(
     head.load_state_dict(weights)
     shown = round(best, 4) if problem.continuous else round(100 * best, 2)
     details = {"update": best_at, f"validation_{criterion.metric}": shown}
+    if not problem.continuous:
+        temperature = fit_temperature(problem.labels[problem.valid], answers(problem.valid))
+        details["temperature"] = round(temperature, 4)
     scores = answers(problem.test)
     if criterion.units is not None:
         head.rescale(*criterion.units)

@@ -9,6 +9,7 @@ from typing import Any
 from emotion2vec.probe.benchmark.results import Combination
 from emotion2vec.probe.embedding import Embedding
 from emotion2vec.report.charts import agreement, confusion_table, layer_bars, mapping_table, scatter
+from emotion2vec.report.class_charts import class_table, group_table, roc_curves
 from emotion2vec.report.exports import Row, format_difference, format_interval, format_marks, format_p
 from emotion2vec.report.published import published_rows
 from emotion2vec.tasks.metrics import format_score
@@ -169,7 +170,9 @@ def _details(done: Combination) -> str:
         shown, what = f'<div class="plots">{charts}</div>', "agreement"
     else:
         shown = confusion_table(scores.confusion or [], done.about.classes or (), len(scores.by_seed))
+        shown += class_table(scores) + (roc_curves(scores.roc) if scores.roc else "")
         what = "confusions"
+    shown += group_table(scores)
     title = f"{done.feature} · {scores.head}: folds and {what}"
     return (
         f'<details><summary>{escape(title)}</summary><div class="wide"><table><thead><tr><th>fold</th>'

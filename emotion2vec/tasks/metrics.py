@@ -111,12 +111,60 @@ def roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
     Returns:
         The area, or None when the clips are of a single class.
     """
+    found = [area for area in class_roc_auc(truth, probabilities) if area is not None]
+    return float(np.mean(found)) if found else None
+
+
+def class_roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> list[float | None]:
+    """Area under the ROC curve in percent of each class against the rest, K of them; None where a class is not there.
+
+    Args:
+        truth: (N,) class numbers.
+        probabilities: (N, K) a clip's probability, or any rising score, of each class.
+    """
     from sklearn.metrics import roc_auc_score
 
-    present = [k for k in range(probabilities.shape[1]) if 0 < np.mean(truth == k) < 1]
-    if not present:
-        return None
-    return float(100 * np.mean([roc_auc_score(truth == k, probabilities[:, k]) for k in present]))
+    return [
+        float(100 * roc_auc_score(truth == k, probabilities[:, k])) if 0 < np.mean(truth == k) < 1 else None
+        for k in range(probabilities.shape[1])
+    ]
+
+
+def class_scores(confusion: np.ndarray) -> list[dict[str, float | None]]:
+    """Precision, recall and F1 in percent, and the number of clips, of each class of a confusion matrix (K, K).
+
+    There is no precision of a class that was never predicted, no recall of one that has no clips, and no F1 of one that
+    has neither.
+    """
+    truth, predicted, right = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
+
+    def share(part: float, whole: float) -> float | None:
+        return float(100 * part / whole) if whole else None
+
+    return [
+        {
+            "precision": share(right[k], predicted[k]),
+            "recall": share(right[k], truth[k]),
+            "F1": share(2 * right[k], truth[k] + predicted[k]),
+            "clips": int(truth[k]),
+        }
+        for k in range(len(confusion))
+    ]
+
+
+def roc_points(truth: np.ndarray, scores: np.ndarray, most: int = 50) -> list[tuple[float, float]]:
+    """The ROC curve of a class: shares of the others and of its own that score at least so high, from 0 to 1.
+
+    Args:
+        truth: (N,) whether a clip is of the class.
+        scores: (N,) rising with its probability.
+        most: points at most, by even steps.
+    """
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(truth, scores)
+    kept = np.unique(np.linspace(0, len(false) - 1, most).round().astype(np.int64))
+    return [(round(float(x), 4), round(float(y), 4)) for x, y in zip(false[kept], true[kept], strict=True)]
 
 
 def moments(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:

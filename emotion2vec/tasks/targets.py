@@ -16,8 +16,11 @@ import numpy as np
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.tasks.calibration import calibration_error, probabilities_of
 from emotion2vec.tasks.metrics import (
     METRICS,
+    class_roc_auc,
+    class_scores,
     concordance_scores,
     confusion_matrix,
     mean_scores,
@@ -66,8 +69,14 @@ class Goal(Protocol):
         """What the labels of these clips are like, per class that occurs or per dimension."""
         ...
 
-    def extra_scores(self, rows: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
-        """Scores that statistics do not give."""
+    def extra_scores(
+        self, rows: np.ndarray, predicted: np.ndarray, temperature: float | None
+    ) -> dict[str, float | None]:
+        """Scores that statistics do not give; `temperature` calibrates probabilities, where it is known."""
+        ...
+
+    def by_class(self, statistics: np.ndarray) -> dict[str, dict[str, float | None]] | None:
+        """Scores of each class; None of values."""
         ...
 
     def extra_entries(self, statistics: np.ndarray) -> dict[str, Any]:
@@ -111,9 +120,23 @@ class Classes:
         """Number of clips per class."""
         return dict(sorted(Counter(self.names[number] for number in self.labels[rows]).items()))
 
-    def extra_scores(self, rows: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
-        """The area under the ROC curve."""
-        return {"AUC": roc_auc(self.labels[rows], predicted)}
+    def extra_scores(
+        self, rows: np.ndarray, predicted: np.ndarray, temperature: float | None
+    ) -> dict[str, float | None]:
+        """The area under the ROC curve, of each class too, and the calibration error without and with a temperature."""
+        truth = self.labels[rows]
+        areas = class_roc_auc(truth, predicted)
+        calibrated = None if temperature is None else calibration_error(truth, probabilities_of(predicted, temperature))
+        return {
+            "AUC": roc_auc(truth, predicted),
+            **{f"AUC {name}": area for name, area in zip(self.names, areas, strict=True)},
+            "ECE": calibration_error(truth, probabilities_of(predicted)),
+            "ECE calibrated": calibrated,
+        }
+
+    def by_class(self, statistics: np.ndarray) -> dict[str, dict[str, float | None]] | None:
+        """Precision, recall and F1 in percent, and clips."""
+        return dict(zip(self.names, class_scores(statistics), strict=True))
 
     def extra_entries(self, statistics: np.ndarray) -> dict[str, Any]:
         """The confusion matrix."""
@@ -171,9 +194,15 @@ class Values:
             for name, mean, std in zip(self.names, labels.mean(axis=0), labels.std(axis=0), strict=True)
         }
 
-    def extra_scores(self, rows: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
+    def extra_scores(
+        self, rows: np.ndarray, predicted: np.ndarray, temperature: float | None
+    ) -> dict[str, float | None]:
         """None."""
         return {}
+
+    def by_class(self, statistics: np.ndarray) -> dict[str, dict[str, float | None]] | None:
+        """None."""
+        return None
 
     def extra_entries(self, statistics: np.ndarray) -> dict[str, Any]:
         """None."""

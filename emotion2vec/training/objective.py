@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.data.sources import Source
 from emotion2vec.devices import to_device
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
@@ -119,6 +120,9 @@ class Objective(ABC, Generic[Output, Sums]):
     def description(self) -> dict[str, Any]:
         """What a checkpoint says of `model`, so that it can be built again."""
         return description(self.model.config)
+
+    def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
+        """Take in what is trained on, before a run begins or goes on; all processes call this."""
 
     def begin(self, batches: Sequence[MicroBatch], fabric: Fabric, ranks: Ranks) -> None:
         """Take in this process's micro-batches of a run's first update, before it."""

@@ -77,6 +77,7 @@ def train(
     objective, heard = build(fabric.device, tell)
     if not named_by_files(corpus.sources):
         heard = None  # the record is by the files' names
+    objective.prepare(corpus.sources, ranks, tell)
     validation = _held_out(config, speech, ranks, objective, tell)
     try:
         result = Trainer(config, fabric, ranks, objective, speech, folder, validation, heard).fit()

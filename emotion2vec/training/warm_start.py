@@ -123,8 +123,10 @@ def take_weights(
     return result
 
 
-def differing_dimensions(there: Emotion2vecConfig, here: Emotion2vecConfig) -> list[str]:
+def differing_dimensions(there: object, here: Emotion2vecConfig) -> list[str]:
     """Dimensions that weights of the same shapes may be used with, and mean something else, as they differ."""
+    if not isinstance(there, Emotion2vecConfig):
+        return [f"it has those of a {type(there).__name__}, expected a network of the architectures of ours"]
     same = [name for name in _SAME if name != "mels" or "logmel" in (there.frontend, here.frontend)]
     return [
         f"model.{key} is {getattr(there, key)} there and {getattr(here, key)} here"

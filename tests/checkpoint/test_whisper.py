@@ -183,7 +183,8 @@ def test_a_decoder_alone_is_no_encoder(tmp_path: Path) -> None:
     [
         ("encoder_attention_heads", 0, "heads is 0, expected >= 1"),
         ("encoder_layers", 2, "3 blocks are there, expected 2"),
-        ("encoder_layers", 10**9, "3 blocks are there, expected 1000000000"),
+        ("encoder_layers", 10_000, "3 blocks are there, expected 10000"),
+        ("encoder_layers", 10**9, "depth is 1000000000, expected >= 1 and <= 10000"),
         ("max_source_positions", 10**9, r"shape \(1500, 32\), expected \(1000000000, 32\)"),
         ("num_mel_bins", 10**9, "mels is 1000000000, expected >= 1 and <= 200"),
         ("num_mel_bins", 100, r"conv1.weight has shape \(32, 80, 3\), expected \(32, 100, 3\)"),

@@ -147,7 +147,7 @@ def test_the_compiler_of_pytorch_is_not_imported_to_use_a_model(model: Path, spe
     script = f"""
 import json, sys
 from emotion2vec.cli import main
-from emotion2vec.model.heads import seeded_gru
+from emotion2vec.model.seeded import seeded_gru
 import torch
 for words in (["info", {str(model)!r}], ["extract", {str(speech)!r}, "--model", {str(model)!r}, "--output", "out"]):
     sys.argv[1:] = words

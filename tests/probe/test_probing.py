@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import write_json
 from emotion2vec.probe import LogisticRegressionHead, MlpHead, probe
+from emotion2vec.probe.scores import HeadScores
 from emotion2vec.report.tables import fold_table, summary_table
 
 
@@ -47,6 +48,30 @@ def test_pooled_scores_are_those_of_all_predictions(tones: Path) -> None:
     truth, predicted = (np.repeat(axis.ravel(), confusion.ravel()) for axis in np.indices((2, 2)))
     assert len(truth) == 32
     assert result["pooled"]["WA"] == pytest.approx(100 * accuracy_score(truth, predicted))
+
+
+def test_classes_curves_and_groups_are_scored_too(tones: Path) -> None:
+    lines = tones.read_text().splitlines()
+    tones.write_text(
+        "\n".join([lines[0] + ",gender", *(f"{line},{'fm'[n // 8 % 2]}" for n, line in enumerate(lines[1:]))])
+    )
+    heads = [MlpHead(epochs=3, batch=8)]
+    found = probe(table=tones, features=[StandIn()], heads=heads, seeds=[0, 1]).results[0].to_dict()
+    confusion = np.array(found["confusion"])
+    for number, name in enumerate(("high", "low")):
+        row = found["by_class"][name]
+        assert row["recall"] == pytest.approx(100 * confusion[number, number] / confusion[number].sum())
+        assert row["clips"] == confusion[number].sum() and found[f"AUC {name}"] == pytest.approx(found["AUC"])
+        assert found["roc"][name][0] == [0, 0] and found["roc"][name][-1] == [1, 1]
+    assert set(found["by_group"]) == {"gender"}
+    groups = found["by_group"]["gender"]
+    assert sum(row["clips"] for row in groups.values()) == 64 and len(groups) == 2
+    mean = np.average([row["WA"] for row in groups.values()], weights=[row["clips"] for row in groups.values()])
+    assert mean == pytest.approx(found["pooled"]["WA"])
+    for fold in found["folds"]:
+        assert all(row["temperature"] > 0 for row in fold["chosen"])
+        assert 0 <= fold["ECE calibrated"] <= 100 and 0 <= fold["ECE"] <= 100
+    assert HeadScores.from_dict(found).to_dict() == found
 
 
 def test_several_features_heads_and_seeds(tones: Path) -> None:

@@ -35,6 +35,10 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
 
 
+_DAMAGED = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, struct.error, ValueError, KeyError)
+"""What `zipfile` raises for archives that are damaged; names that are no text are a ValueError."""
+
+
 @dataclass
 class TorchFile:
     """What a file of `torch.save` holds; its tensors lie in the mapped file.
@@ -109,7 +113,7 @@ def _read_zip(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
         root = _check_entries(path, entries)
         description = archive.read(f"{root}/data.pkl")
         order = archive.read(f"{root}/byteorder") if f"{root}/byteorder" in archive.namelist() else b"little"
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, struct.error) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path}: {len(file):,} bytes that are no complete zip ({error}); truncated?") from error
     if order != b"little":
         raise CheckpointError(f"{path}: byte order is {order!a}, expected little")
@@ -200,9 +204,13 @@ def _read_legacy(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
     keys = read()
     places: dict[str, tuple[int, int]] = {}
     for key in map(str, keys if isinstance(keys, list) else []):
-        count = int.from_bytes(stream.read(8), "little")
-        places[key] = (stream.tell(), count * sizes.get(key, 1))
-        stream.seek(count * sizes.get(key, 1), io.SEEK_CUR)
+        size = int.from_bytes(stream.read(8), "little") * sizes.get(key, 1)
+        if stream.tell() + size > len(file):
+            raise CheckpointError(
+                f"{path}: {len(file):,} bytes, but what starts at byte {stream.tell():,} has {size:,} more: truncated?"
+            )
+        places[key] = (stream.tell(), size)
+        stream.seek(size, io.SEEK_CUR)
     stream.seek(start)
     return read(_Storages(file, places))
 

@@ -1,0 +1,56 @@
+"""Whether probabilities are what they say: expected calibration error, and the temperature that makes them so.
+
+N: clips. K: classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+BINS = 15
+"""Equally wide bins of confidence (Guo et al., 2017)."""
+
+
+def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Expected calibration error in percent: how far confidence is from the share that is right, over bins of it.
+
+    Args:
+        truth: (N,) class numbers.
+        probabilities: (N, K).
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # each with its upper edge
+    gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
+    return float(100 * np.abs(gaps).sum() / len(truth))
+
+
+def probabilities_of(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Probabilities (N, K) of classes, flattened by a temperature above 1.
+
+    Args:
+        scores: (N, K) logits, logarithms of probabilities, or probabilities themselves, which are never negative and
+            add up to 1.
+        temperature: what logits are divided by.
+    """
+    is_share = scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
+    logits = np.log(np.maximum(scores, 1e-30)) if is_share else scores
+    raised = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+    shares: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    return shares
+
+
+def fit_temperature(truth: np.ndarray, scores: np.ndarray) -> float:
+    """The temperature with which clips are most likely (temperature scaling; Guo et al., 2017), from 0.05 to 20.
+
+    Args:
+        truth: (N,) class numbers of clips that did not train.
+        scores: (N, K), see `probabilities_of`.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(exponent: float) -> float:
+        shares = probabilities_of(scores, float(np.exp(exponent)))
+        return -float(np.log(np.maximum(shares[np.arange(len(truth)), truth], 1e-30)).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(found.x))
