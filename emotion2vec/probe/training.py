@@ -107,17 +107,23 @@ def train(
         if best == 1.0 or since_best == schedule.patience:
             break
     head.load_state_dict(weights)
-    shown = round(best, 4) if problem.continuous else round(100 * best, 2)
-    details = {"update": best_at, f"validation_{criterion.metric}": shown}
-    if not problem.continuous:
-        temperature = fit_temperature(problem.labels[problem.valid], answers(problem.valid))
-        details["temperature"] = round(temperature, 4)
+    details = {"update": best_at, **_validated(best, criterion.metric, problem, answers)}
     scores = answers(problem.test)
     if criterion.units is not None:
         head.rescale(*criterion.units)
     if scaling is not None:
         head.standardize(scaling)
     return Fitted(head=head.requires_grad_(False).eval(), scores=scores, details=details)
+
+
+def _validated(
+    best: float, metric: str, problem: Problem, answers: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, float]:
+    """What is told of the validation clips: the best score, and of classes the temperature that calibrates them."""
+    if problem.continuous:
+        return {f"validation_{metric}": round(best, 4)}
+    temperature = fit_temperature(problem.labels[problem.valid], answers(problem.valid))
+    return {f"validation_{metric}": round(100 * best, 2), "temperature": round(temperature, 4)}
 
 
 def batch_order(clips: np.ndarray, size: int, seed: int) -> Iterator[np.ndarray]:

@@ -348,9 +348,7 @@ def test_native_folders_say_what_is_wrong_with_them(folder: Path, tmp_path: Path
         shutil.rmtree(tmp_path / "bad", ignore_errors=True)
         shutil.copytree(tmp_path / "native", tmp_path / "bad")
         change(tmp_path / "bad" / "model.json", foreign=foreign)
-        with pytest.raises(
-            CheckpointError, match=r"model\.json: (foreign is .hubert., expected settings|the encoder is of type)"
-        ):
+        with pytest.raises(CheckpointError, match=r"model\.json: (foreign is .hubert|the encoder is of type)"):
             load_model(tmp_path / "bad")
 
 
