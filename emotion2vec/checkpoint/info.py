@@ -111,7 +111,7 @@ def describe_model(source: str | Path) -> ModelFacts:
         path=str(found.path),
         format=f"{FORMATS[found.format]}, {'pickle' if found.pickle else 'safetensors'} ({', '.join(dtypes)})",
         pickle="yes; read without running anything in it" if found.pickle else "no",
-        model=found.config.described() if isinstance(found.config, ForeignConfig) else to_dict(found.config),
+        model=found.config.facts() if isinstance(found.config, ForeignConfig) else to_dict(found.config),
         frames_per_second=SAMPLE_RATE / found.config.grid.stride,
         parameters=parameters(found.student),
         teacher=_numbers(found.teacher),

@@ -120,7 +120,7 @@ class Source:
         kind = getattr(torch, DTYPES[dtype])
 
         def rounded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-            cast = {name: value.to(kind) for name, value in weights.items()}
+            cast = {name: x.to(kind) if x.is_floating_point() else x for name, x in weights.items()}
             lost = [name for name, value in cast.items() if not value.isfinite().equal(weights[name].isfinite())]
             if lost:
                 raise ConfigError(f"dtype is {dtype}, but {self.path} has larger numbers in {', '.join(lost[:20])}")

@@ -14,6 +14,7 @@ def finetune(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.encoder_lr=1e-5.")
     ] = None,
     config: Annotated[str, typer.Option(help="YAML file, or the name of one that ships: classify.")] = "classify",
+    check: Annotated[bool, typer.Option("--check", help="Say what there is to learn from, and train nothing.")] = False,
     no_speakers: Annotated[
         bool, typer.Option("--no-speakers", help="Accept clips whose speakers are unknown; every score is marked.")
     ] = False,
@@ -26,6 +27,12 @@ def finetune(
 
     given = [*(overrides or []), *["data.speakers=false"] * no_speakers]
     settings = load_config(find_config(config, "finetune"), given)
+    if check:
+        from emotion2vec.finetune.check import check as run_check
+
+        if run_check(settings, say):
+            raise typer.Exit(1)
+        return
     allow_fallback(settings.run.accelerator)
     from emotion2vec.finetune.run import finetune as run
 

@@ -92,8 +92,10 @@ def run(
         )
     loaded = [_with_head(one, options) for one in models]
     labels = choose_labels([(name, head) for name, _, head in loaded], options.classes)
+    values = _of_values([head for _, _, head in loaded], options)
     with _open(output) as stream:
-        rows = ScoreRows(stream, output.suffix.lower() if output else ".jsonl", labels, options.abstain, options.plot)
+        suffix = output.suffix.lower() if output else ".jsonl"
+        rows = ScoreRows(stream, suffix, labels, options.abstain, options.plot, values=values)
         if len(loaded) == 1 and not options.adapt:
             return _hear(loaded[0][1], labels, found, options, rows, progress)
         held = [Held() for _ in loaded]
@@ -104,6 +106,21 @@ def run(
         heard = [item for item in found.utterances if id(item) in opinions]
         faults = [fault for item in heard if (fault := _write(rows, item, opinions[id(item)])) is not None]
     return _joined(reports, faults, len(heard) - len(faults))
+
+
+def _of_values(heads: Sequence[Head], options: PredictOptions) -> bool:
+    """Whether heads give values.
+
+    Raises:
+        ConfigError: some do and some do not, or what only classes have is asked for.
+    """
+    tasks = {head.config.task for head in heads}
+    if len(tasks) > 1:
+        raise ConfigError("some models predict classes and some values, expected models of one kind")
+    asked = {"adapt": options.adapt, "abstain": options.abstain is not None, "classes": options.classes}
+    if "values" in tasks and (wanted := [name for name, given in asked.items() if given]):
+        raise ConfigError(f"{' and '.join(wanted)} is for classes, and the model predicts values")
+    return "values" in tasks
 
 
 def _with_head(model: str | Path | SpeechEncoder, options: PredictOptions) -> tuple[str, SpeechEncoder, Head]:

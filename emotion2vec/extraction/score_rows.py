@@ -29,14 +29,22 @@ class ScoreRows:
         labels: K.
         abstain: no label is given below this probability.
         plot: folder for a picture of each item's scores over time.
+        values: whether scores are values, which give no label.
     """
 
     def __init__(
-        self, stream: IO[str], suffix: str, labels: Sequence[str], abstain: float | None, plot: Path | None
+        self,
+        stream: IO[str],
+        suffix: str,
+        labels: Sequence[str],
+        abstain: float | None,
+        plot: Path | None,
+        *,
+        values: bool = False,
     ) -> None:
         self._labels = list(labels)
         self._row = ROWS[suffix](stream, self._labels)
-        self._least = abstain or 0.0
+        self._least = float("inf") if values else abstain or 0.0
         self._plot = plot
 
     def __call__(self, item: Utterance, opinion: Opinion) -> None:

@@ -69,7 +69,7 @@ class Scorer:
     def __call__(self, encoded: EncodedAudio) -> np.ndarray:
         """Probabilities (W, K) of the chosen labels among themselves, W windows or one utterance; float64.
 
-        Features are ([L,] T, D), ([L,] W, P) or ([L,] P).
+        Features are ([L,] T, D), ([L,] W, P) or ([L,] P). A head of values gives these, as they are.
         """
         import torch
 
@@ -77,6 +77,9 @@ class Scorer:
         read = torch.from_numpy(array.whole()).to(self._device)
         with torch.inference_mode():
             scores = self._of_pooled(read) if self._pooled else self._of_frames(read)
+            if self._head.config.task == "values":
+                values: np.ndarray = scores[:, self._columns].double().cpu().numpy()
+                return values
             probabilities = self._head.probabilities(scores)[:, self._columns]
         rows = np.maximum(probabilities.cpu().numpy().astype(np.float64), LEAST_PROBABILITY)
         shares: np.ndarray = rows / rows.sum(axis=1, keepdims=True)

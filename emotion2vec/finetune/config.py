@@ -22,7 +22,7 @@ from emotion2vec.training.config import (
 )
 
 BALANCES = ("corpus-class", "class", "corpus", "none")
-STRATEGIES = re.compile(r"frozen|full|top:[1-9]\d*")
+STRATEGIES = re.compile(r"frozen|full|top:[1-9]\d*|gradual:[1-9]\d*")
 FREEZES = re.compile(r"none|cnn|stem|blocks:[1-9]\d*")
 
 
@@ -41,6 +41,12 @@ class LabelledData(DataConfig):
     labels: list[str] = option(
         [], "other names of labels: anxiety=fear, or emodb.anxiety=fear for one corpus; boredom= leaves it out"
     )
+    targets: list[str] = option([], "values to learn, such as arousal, in place of classes: columns of the table")
+    raters: list[str] = option(
+        [], "columns of a table with raters' labels, whose shares are learnt; rows: a row for each rater"
+    )
+    soft: list[str] = option([], "columns of a table with probabilities, one of each class and named as it")
+    weight: str = option("", "column of a table with what each clip counts; 1 where it is empty")
     speakers: bool = option(True, "validate on held-out speakers; false for lists without speakers, which marks scores")
     balance: str = option(
         "corpus-class", "what is drawn equally often: each class of each corpus, ...", choices=BALANCES
@@ -65,13 +71,23 @@ class LabelledData(DataConfig):
 class StrategyConfig:
     """What of the encoder learns."""
 
-    strategy: str = option("full", "frozen: only the head; full: all blocks; top:K: the last K blocks")
+    strategy: str = option(
+        "full",
+        "frozen: only the head; full: all blocks; top:K: the last K blocks; gradual:N: the head, and every N updates "
+        "one block more from the top",
+    )
     freeze: str = option(
         "stem", "what stays as it is besides: none, cnn, stem (all below the blocks), blocks:K (and the first K blocks)"
     )
     standardize: int = option(
         256, "training clips by whose statistics the head standardizes what it reads; 0 for none", ge=0
     )
+    keep_gb: float = option(
+        2.0,
+        "memory for what frozen blocks say of clips, computed once where nothing distorts them, in GB; 0 for none",
+        ge=0,
+    )
+    calibrate: bool = option(True, "bring probabilities to one temperature, by the held-out clips")
 
 
 @dataclass(kw_only=True)
@@ -173,8 +189,12 @@ def check_config(config: FinetuneConfig) -> list[str]:
         )
     faults += [f"data.corpora has {text!r}, expected NAME=PATH" for text in data.corpora if not all(pair(text))]
     faults += [f"data.labels has {text!r}, expected LABEL=CLASS" for text in data.labels if not pair(text)[0]]
+    if data.targets and (data.soft or data.raters):
+        faults.append("data.targets are values, and data.soft or data.raters are of classes, expected one of them")
+    if data.soft and data.raters:
+        faults.append("data.soft and data.raters are given, expected one of them")
     if not STRATEGIES.fullmatch(tuned.strategy):
-        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full or top:K with K from 1")
+        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, top:K or gradual:N")
     if not FREEZES.fullmatch(tuned.freeze):
         faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
     if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):

@@ -25,23 +25,21 @@ from emotion2vec.devices import choose_device
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
-from emotion2vec.finetune.held_out import score_waveforms
+from emotion2vec.finetune.decoding import TOGETHER, decoded
+from emotion2vec.finetune.scoring import score_waveforms
 from emotion2vec.finetune.splits import Split, split_of
-from emotion2vec.finetune.task import decoded
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcomes import Outcome, summed_up
 from emotion2vec.probe.results import About, ProbeResult
 from emotion2vec.probe.scores import HeadScores
 from emotion2vec.settings import to_dict
+from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
 from emotion2vec.version import PROBED_WITH, versions
 
 TESTED = "test.json"
 """What a fold's model says of its test; a fold that has it is done."""
-
-TOGETHER = 256
-"""Test clips that are in memory at the same time."""
 
 WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of speakers who also train"
 """Stands beside scores of corpora whose speakers are unknown."""
@@ -87,7 +85,10 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     Raises:
         ConfigError: the scheme does not fit the corpus, or a fold lacks a class in training, or holds another run.
     """
-    started, prepared = time.monotonic(), prepare_corpus(corpus, config.evaluate.folds)
+    started, prepared = (
+        time.monotonic(),
+        prepare_corpus(corpus, config.evaluate.folds, targets=tuple(config.data.targets)),
+    )
     jobs = _jobs(config, prepared)
     last, outcomes, left_out = FitResult(0, None), [], dict(corpus.left_out)
     for number, job in enumerate(jobs, 1):
@@ -102,7 +103,8 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
             _check_same(job.config)
         outcome = _outcome(job, prepared, left_out)
         scored = prepared.goal.score(outcome.statistics)
-        say(f"fold {job.fold.name}: " + "  ".join(f"{name} {scored[name]:.1f}" for name in prepared.goal.shown[:2]))
+        shown = [format_score(scored[name], prepared.goal.unit, name) for name in prepared.goal.shown[:2]]
+        say(f"fold {job.fold.name}: {', '.join(shown)}")
         outcomes.append(outcome)
     result = _result(config, prepared, outcomes, left_out, (time.monotonic() - started) / 60)
     output = Path(config.evaluate.output or Path(config.run.dir) / "scores.json")
@@ -126,7 +128,8 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[_Job]:
             own = replace(config, run=run)
             split = split_of(own, corpus, fold.train, fold.valid)
             trained = {corpus.utterances[i].label for i in split.train}
-            if lacking := [label for label in corpus.classes if label not in trained]:
+            lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
+            if lacking:
                 faults[fold.name] = f"fold {fold.name} has no clip of {examples(lacking)} to train on"
             jobs.append(_Job(own, fold, split))
     if faults:
@@ -168,11 +171,11 @@ def _test(job: _Job, corpus: Corpus) -> None:
             scored = score_waveforms(
                 lambda waves, padding: model.scores(model(waves, padding)), [one for _, one in sound], device
             )
-            rows.append(torch.from_numpy(scored).double().log_softmax(dim=1).numpy())
+            found = torch.from_numpy(scored).double()
+            rows.append((found if job.config.data.targets else found.log_softmax(dim=1)).numpy())
     write_json(
         folder / TESTED,
         {
-            "labels": list(corpus.classes),
             "ids": names,
             "scores": np.concatenate(rows).round(6).tolist() if rows else [],
             "left_out": [asdict(fault) for fault in faults],
@@ -263,15 +266,16 @@ def _about(
     warnings: Sequence[str],
 ) -> About:
     clipset = prepared.clipset
+    values = prepared.goal.task == "regression"
     by = "held-out speakers of training" if config.data.speakers else "held-out clips of training"
     return About(
         dataset=clipset.name,
         clips=len(clipset.utterances),
         speakers=len({clip.speaker for clip in clipset.utterances} - {None}),
         scheme=prepared.scheme,
-        targets=None,
-        classes=clipset.classes,
-        clips_per_class=clipset.label_counts,
+        targets=prepared.goal.describe(np.arange(len(clipset.utterances))) if values else None,
+        classes=None if values else clipset.classes,
+        clips_per_class=None if values else clipset.label_counts,
         context=0,
         conversation=None,
         selection=None,
@@ -283,7 +287,7 @@ def _about(
             "pooling": config.head.pooling,
             "standardize": config.finetune.standardize > 0,
             "seeds": list(seeds),
-            "selection": f"best UA of {by}, every {config.validation.every} updates",
+            "selection": f"best {prepared.goal.main} of {by}, every {config.validation.every} updates",
         },
         device=str(choose_device(config.run.accelerator)),
         left_out=tuple(Fault(file, reason) for file, reason in left_out.items()),

@@ -11,17 +11,21 @@ from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.labels import SYNONYMS, simple
 from emotion2vec.corpora.lists.folders import read_class_folders
-from emotion2vec.corpora.lists.tables import read_table
+from emotion2vec.corpora.lists.tables import Extra, read_table
 from emotion2vec.corpora.named.registry import dataset_names, read_named
-from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.finetune.config import LabelledData, pair
+from emotion2vec.tasks.targets import with_values
 
 SHARED = "shared"
 """In place of classes: those that every corpus has."""
 
 TABLES = ("metadata.tsv", "metadata.csv")
 """Tables that a folder of a corpus is looked for."""
+
+ROWS = "rows"
+"""In place of raters' columns: each has rows of his own."""
 
 
 def read_labelled(data: LabelledData) -> Corpus:
@@ -34,12 +38,14 @@ def read_labelled(data: LabelledData) -> Corpus:
         ConfigError: names, labels or classes that are not there, or fewer than two classes; labels that differ by case.
         ManifestError: a corpus or table cannot be read.
     """
-    found = {name: _read(name, place) for name, place in map(pair, data.corpora)}
+    found = {name: _read(name, place, data) for name, place in map(pair, data.corpora)}
     if len(found) < len(data.corpora):
         raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
     if data.table:
-        corpus = read_table(data.table, data.root or None)
+        corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data)
         found[corpus.name] = corpus
+    if data.targets:
+        return _with_values(found, data.targets)
     renamed = _renamed(data.labels, found)
     if len(found) == 1:
         ((name, corpus),) = found.items()
@@ -48,14 +54,48 @@ def read_labelled(data: LabelledData) -> Corpus:
     return join_corpora(parts, " + ".join(found), _wanted(parts, data.classes))
 
 
-def _read(name: str, place: str) -> Corpus:
+def _read_table(path: Path, root: Path | None, data: LabelledData) -> Corpus:
+    """A table with what is asked for beside its labels; of a class each clip has the most probable one.
+
+    Raises:
+        ManifestError: it cannot be read, or a probability is negative or all of a clip are 0.
+    """
+    several = data.raters == [ROWS]
+    extra = Extra(numbers=[data.weight] if data.weight else [], raters=[] if several else data.raters, several=several)
+    corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra)
+    if not data.soft:
+        return corpus
+    wrong, named = [], []
+    for clip in corpus.utterances:
+        shares = {name: clip.values.get(name, 0.0) for name in data.soft}
+        if min(shares.values()) < 0 or not sum(shares.values()):
+            wrong.append(clip.file)
+        named.append(replace(clip, label=max(shares, key=shares.__getitem__)))
+    if wrong:
+        raise ManifestError(f"table {path}: {', '.join(data.soft)} are no probabilities of {examples(wrong)}")
+    return replace(corpus, utterances=tuple(named))
+
+
+def _with_values(found: Mapping[str, Corpus], targets: Sequence[str]) -> Corpus:
+    """The clips of the only corpus that have all values.
+
+    Raises:
+        ConfigError: there are several corpora.
+        ManifestError: no clip has a value.
+    """
+    if len(found) > 1:
+        raise ConfigError(f"data.targets is {', '.join(targets)} and there are {len(found)} corpora, expected one")
+    return with_values(next(iter(found.values())), targets)
+
+
+def _read(name: str, place: str, data: LabelledData) -> Corpus:
     """A corpus by its name and folder, or by its table."""
     path = Path(place)
     table = path if path.is_file() else next((path / file for file in TABLES if (path / file).is_file()), None)
     if name in dataset_names() and not path.is_file():
-        return read_named(name, path)
+        return read_named(name, path, targets=data.targets)
     if table is not None:
-        return replace(read_table(table, table.parent), name=name)
+        return replace(_read_table(table, table.parent, data), name=name)
     if not path.is_dir():
         raise ManifestError(f"data.corpora: {name}={place}: no such file or folder, expected a corpus or a table")
     return replace(read_class_folders(path), name=name)
@@ -138,6 +178,21 @@ def _one(corpus: Corpus, renamed: Mapping[str, str], classes: Sequence[str]) -> 
     return replace(left, utterances=named, warnings=(*left.warnings, *warnings), mapping={corpus.name: mapping})
 
 
+def shares_of(corpus: Corpus, clip: Utterance, soft: Sequence[str]) -> tuple[float, ...] | None:
+    """The distribution over a corpus's classes that raters or columns give a clip; None where they give none.
+
+    Votes for what is no class are not counted.
+    """
+    counts: Counter[str] = Counter()
+    mapping = corpus.mapping.get(clip.corpus or corpus.name, {})
+    for vote in clip.votes:
+        counts[mapping.get(vote, SYNONYMS.get(simple(vote), vote))] += 1
+    for name in soft:
+        counts[mapping.get(name, name)] += clip.values.get(name, 0.0)  # type: ignore[assignment]
+    kept = [float(counts[name]) for name in corpus.classes]
+    return tuple(value / sum(kept) for value in kept) if sum(kept) else None
+
+
 def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
     """Say what every label became, and how many clips and speakers each class has."""
     for name, mapping in corpus.mapping.items():
@@ -145,6 +200,6 @@ def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
         say(f"labels of {name}: {', '.join(sorts)}")
     counts = ", ".join(f"{label} {count}" for label, count in corpus.label_counts.items())
     speakers = len({clip.speaker for clip in corpus.utterances} - {None})
-    say(f"{len(corpus.utterances)} labelled clips of {speakers} speakers: {counts}")
+    say(f"{len(corpus.utterances)} labelled clips of {speakers} speakers" + f": {counts}" * bool(counts))
     for warning in corpus.warnings:
         say(f"warning: {warning}")

@@ -1,6 +1,6 @@
-"""Encoder and head as they are fine-tuned: waveforms and labels in, losses and what is scored out.
+"""Encoder and head as they are fine-tuned: waveforms in, scores out, with what they are compared with beside them.
 
-B: utterances. S: samples. K: classes.
+B: utterances. S: samples. K: scores.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from emotion2vec.finetune.strategy import freeze
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.tasks.class_losses import ClassLoss
 
 
 @dataclass
@@ -19,51 +19,99 @@ class TuneOutput:
     """What one micro-batch contributes to an update.
 
     Attributes:
-        loss: () sum of the clips' losses times their weights.
-        scores: (B, K).
-        labels: (B,).
+        scores: (B, K) float32.
+        targets: (B,) or (B, K), what they are compared with.
+        weights: (B,) what the utterances count.
+        number: place of the micro-batch in its update on this process.
     """
 
-    loss: Tensor
     scores: Tensor
-    labels: Tensor
+    targets: Tensor
+    weights: Tensor
+    number: int
 
 
 class TunedNetwork(nn.Module):
-    """A speech encoder with a head, and the loss on its scores.
+    """A speech encoder with a head.
 
     Parts that do not learn stay in eval mode, so that they are the same every time.
 
     Args:
         encoder: with its head.
-        loss: of its scores.
+        frozen: how many of its parts, from the bottom, do not learn.
+
+    Attributes:
+        keeps: whether `forward` takes what `below` gave, and not waveforms.
     """
 
-    def __init__(self, encoder: Emotion2vec, loss: ClassLoss):
+    def __init__(self, encoder: Emotion2vec, frozen: int):
         super().__init__()
         self.encoder = encoder
-        self.loss = loss
+        self.frozen = frozen
+        self.keeps = False
+        freeze(encoder.parts(), frozen)
         self.train()  # what was opened came in eval mode
+
+    def thaw(self, frozen: int) -> None:
+        """Let so many parts, from the bottom, not learn from now on, and all others."""
+        if frozen != self.frozen:
+            self.frozen = frozen
+            freeze(self.encoder.parts(), frozen)
+            self.train(self.training)
 
     def train(self, mode: bool = True) -> TunedNetwork:
         """See `nn.Module`; what does not learn stays in eval mode."""
         super().train(mode)
-        for part in self.encoder.parts():
-            if not any(parameter.requires_grad for parameter in part.parameters()):
-                part.train(False)
+        for part in self.encoder.parts()[: self.frozen]:
+            part.train(False)
         return self
 
-    def forward(self, waveforms: Tensor, padding: Tensor | None, labels: Tensor, weights: Tensor) -> TuneOutput:
-        """Compute the losses of a micro-batch.
+    def forward(
+        self, waveforms: Tensor, padding: Tensor | None, targets: Tensor, weights: Tensor, number: int
+    ) -> TuneOutput:
+        """Score a micro-batch.
 
         Args:
-            waveforms: (B, S) as the encoder wants to hear them.
-            padding: (B, S), True = padding; None where nothing is padded.
-            labels: (B,) class numbers.
-            weights: (B,) of the clips.
+            waveforms: (B, S) as the encoder wants to hear them; or (B, T, D), see `keeps`.
+            padding: (B, S) or (B, T), True = padding; None where nothing is padded.
+            targets: (B,) or (B, K), passed on.
+            weights: (B,), passed on.
+            number: passed on.
         """
-        scores = self.scores(waveforms, padding)  # (B, K)
-        return TuneOutput((self.loss.rows(scores, labels) * weights).sum(), scores, labels)
+        scores = self.above(waveforms, padding) if self.keeps else self.scores(waveforms, padding)
+        return TuneOutput(scores, targets, weights, number)
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks that are frozen."""
+        return self.frozen - len(self.encoder.parts()) + len(self.encoder.blocks)
+
+    @property
+    def can_keep(self) -> bool:
+        """Whether `below` and `above` are the two parts of `scores`: some block is frozen, and no head reads below it.
+
+        Utterance tokens would have to be kept too, where blocks above learn.
+        """
+        config, head = self.encoder.config, self.encoder.head
+        if head is None or head.reads_layers or self._blocks < 1:
+            return False
+        return self._blocks == len(self.encoder.blocks) or (config.tokens == 0 and config.positions == "sinusoid")
+
+    def below(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
+        """What frozen blocks say (B, T, D) of waveforms (B, S)."""
+        encoded = self.encoder(waveforms, padding)
+        return encoded.frames if self._blocks == len(self.encoder.blocks) else encoded.layers[self._blocks - 1]
+
+    def above(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        """Scores (B, K) float32 of what `below` gave (B, T, D), with padding (B, T)."""
+        head, first = self.encoder.head, self._blocks
+        assert head is not None
+        if first < len(self.encoder.blocks):
+            x = self.encoder.backbone(
+                x, padding=padding, skip_blocks=range(first), before={first: lambda entered: x}
+            ).x  # (B, T, D)
+        scores: Tensor = head(x, padding)
+        return scores.to(torch.float32)
 
     def scores(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
         """Scores (B, K) float32 of waveforms (B, S)."""

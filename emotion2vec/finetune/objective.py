@@ -1,11 +1,11 @@
 """Fine-tuning as an objective: a head on an encoder learns labels, which go by the ids of utterances.
 
-B: utterances. K: classes.
+B: utterances of a micro-batch. U: utterances of an update. K: scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,30 +14,20 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
-from emotion2vec.errors import TrainingError
+from emotion2vec.data.sources import CutSource, Source
+from emotion2vec.errors import AudioError, TrainingError
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.decoding import TOGETHER, decoded
+from emotion2vec.finetune.goals import Goal
+from emotion2vec.finetune.kept import Kept, may_keep
 from emotion2vec.finetune.network import TunedNetwork, TuneOutput
-from emotion2vec.finetune.strategy import parameter_groups
+from emotion2vec.finetune.scoring import keep
+from emotion2vec.finetune.strategy import Thawing, parameter_groups
 from emotion2vec.finetune.work import clip_flops
+from emotion2vec.tasks.batch_losses import whole_gradient
 from emotion2vec.training.metrics import exact
 from emotion2vec.training.objective import Objective, ParameterGroup
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What is known of each utterance, by its id.
-
-    Attributes:
-        names: classes, in the order of the head's scores.
-        classes: its class's number.
-        weights: what its loss counts.
-        shares: of the classes among the clips that train.
-    """
-
-    names: tuple[str, ...]
-    classes: Mapping[str, int]
-    weights: Mapping[str, float]
-    shares: tuple[float, ...]
+from emotion2vec.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -45,72 +35,116 @@ class TuneSums:
     """What an update's micro-batches add up to.
 
     Attributes:
-        loss: () weighted losses.
-        confusion: (K, K) clips by true and predicted class.
+        loss: () weighted losses, of goals whose loss is a sum.
+        goal: of `Goal.sums`.
     """
 
     loss: Tensor
-    confusion: Tensor
+    goal: Tensor
 
 
 class Finetuning(Objective[TuneOutput, TuneSums]):
-    """Classes of utterances, by cross-entropy.
+    """A goal of utterances, by its loss.
 
     Args:
         config: the run's configuration.
         network: encoder and head.
-        labels: of all utterances that train.
+        goal: what is learnt of all utterances that train.
+        thawing: which parts of the encoder learn when.
     """
 
     name = "finetune"
     shown: ClassVar[Mapping[str, str]] = {
         "loss": "loss {:.3f}",
         "UA": "UA {:.1f}",
+        "CCC": "CCC {:.3f}",
         "validation_UA": "validation UA {:.1f}",
+        "validation_CCC": "validation CCC {:.3f}",
     }
     counted = ("weight", "clips")
 
-    def __init__(self, config: FinetuneConfig, network: TunedNetwork, labels: Labels):
+    def __init__(self, config: FinetuneConfig, network: TunedNetwork, goal: Goal, thawing: Thawing):
         super().__init__(network, network.encoder)
         self.config = config
         self.tuned = network
-        self.labels = labels
+        self.goal = goal
+        self.thawing = thawing
+        self._kept: Kept | None = None
+        self._whole: list[Tensor] = []
+        self._whole_loss: Tensor | None = None
 
     def counts(self, batch: MicroBatch) -> dict[str, float]:
         """Weights of the clips, and how many there are."""
-        return {"weight": sum(self.labels.weights[name] for name in batch.ids), "clips": len(batch.ids)}
+        return {"weight": sum(self.goal.weights[name] for name in batch.ids), "clips": len(batch.ids)}
 
     def inputs(self, batch: MicroBatch, update: int, number: int) -> tuple[Any, ...]:
-        """Waveforms, padding, labels and weights."""
-        labels = torch.tensor([self.labels.classes[name] for name in batch.ids])
-        weights = torch.tensor([self.labels.weights[name] for name in batch.ids])
-        return batch.waveforms, batch.padding, labels, weights
+        """Waveforms, padding, targets, weights, and the place of the micro-batch."""
+        self.tuned.thaw(self.thawing.frozen(update))
+        weights = torch.tensor([self.goal.weights[name] for name in batch.ids])
+        heard = (batch.waveforms, batch.padding) if self._kept is None else self._kept.inputs(batch, update)
+        return *heard, self.goal.targets(batch.ids), weights, number
+
+    def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
+        """Compute once what frozen blocks say of the clips, where that stays the same."""
+        cuts = [cut for source in sources if isinstance(source, CutSource) for cut in source.cuts]
+        seconds = sum(cut.duration for cut in cuts)
+        if not may_keep(self.config, self.tuned, seconds):
+            return
+        config = self.model.config
+        rows: dict[str, Tensor] = {}
+        for first in range(0, len(cuts), TOGETHER):
+            part = cuts[first : first + TOGETHER]
+            heard = zip(part, decoded(part, normalizes=config.normalizes), strict=True)
+            sound = [(cut.id, one) for cut, one in heard if not isinstance(one, AudioError)]
+            kept = keep(self.tuned, [one for _, one in sound], self.model.device)
+            rows |= dict(zip([name for name, _ in sound], kept, strict=True))
+        frames = int(config.grid.count(self.config.data.max_samples))
+        self._kept, self.tuned.keeps = Kept(rows, self.config.run.seed, frames), True
+        gigabytes = sum(row.numel() for row in rows.values()) * 2 / 1e9
+        say(f"what frozen blocks say of {len(rows)} clips is computed once and kept: {gigabytes:.2f} GB")
+
+    def look_ahead(self, outputs: Callable[[], Sequence[TuneOutput]], batches: int, ranks: Ranks) -> None:
+        """Gather the scores of the whole update where the loss compares them and they are in several parts."""
+        self._whole = []
+        if not self.goal.whole or batches * ranks.size == 1:
+            return
+        mine = [(one.scores.cpu(), one.targets.cpu(), one.weights.cpu()) for one in outputs()]
+        everybody = ranks.gather(mine)
+        scores, targets, weights = (
+            torch.cat([part[place] for parts in everybody for part in parts]) for place in range(3)
+        )  # (U, K), (U, K), (U,)
+        self._whole_loss, gradient = whole_gradient(lambda found: self.goal.loss(found, targets, weights), scores)
+        sizes = [len(part[0]) for parts in everybody for part in parts]
+        first = sum(len(parts) for parts in everybody[: ranks.rank])
+        self._whole = list(gradient.split(sizes)[first : first + len(mine)])
 
     def loss(self, output: TuneOutput, counts: Mapping[str, float]) -> Tensor:
-        """The weighted mean over the clips of the update."""
-        return output.loss / counts["weight"]
+        """The weighted mean over the clips of the update, or what sends back the gradient of a loss over them."""
+        if self._whole:
+            return (output.scores * self._whole[output.number].to(output.scores)).sum()
+        loss = self.goal.loss(output.scores, output.targets, output.weights)
+        return loss if self.goal.whole else loss / counts["weight"]
 
     def sums(self, outputs: Sequence[TuneOutput]) -> TuneSums:
-        """Losses, and who was taken for what."""
-        count = len(self.labels.names)
-        cells = torch.cat([output.labels * count + output.scores.argmax(dim=1) for output in outputs])
-        confusion = exact(torch.bincount(cells, minlength=count * count)).view(count, count)
-        return TuneSums(exact(torch.stack([output.loss for output in outputs])).sum(), confusion)
+        """Losses, and what the goal's metrics come of."""
+        own = [self.goal.sums(one.scores, one.targets) for one in outputs]
+        losses = [exact(self.goal.loss(one.scores, one.targets, one.weights)) for one in outputs]
+        return TuneSums(torch.stack(losses).sum(), torch.stack(own).sum(dim=0))
 
     def metrics(self, sums: TuneSums, counts: Mapping[str, float]) -> dict[str, Tensor | float]:
-        """The loss, and the share of the clips that were right: WA, and UA over the classes that were there."""
-        found = sums.confusion.sum(dim=1)
-        right = sums.confusion.diagonal()
-        recall = (right / found.clamp(min=1)).sum() / (found > 0).sum()
-        return {"loss": sums.loss / counts["weight"], "WA": 100 * right.sum() / found.sum(), "UA": 100 * recall}
+        """The loss, and the goal's metrics."""
+        found = self.goal.metrics(sums.goal)
+        loss = 1 - found[self.goal.main] if self.goal.whole else sums.loss / counts["weight"]
+        return {"loss": loss, **found}
 
     def flops(self, batch: MicroBatch) -> float:
-        """Operations of encoder and head, backward through what learns."""
-        return len(batch.ids) * clip_flops(self.model, batch.waveforms.shape[1])
+        """Operations of encoder and head, backward through what learns; none of what is kept."""
+        below = self.tuned.frozen if self.tuned.keeps else 0
+        return len(batch.ids) * clip_flops(self.model, batch.waveforms.shape[1], below)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Head and parts of the encoder, each at its rate."""
-        return parameter_groups(self.model, self.config.optim)
+        return parameter_groups(self.model, self.config.optim, self.thawing.lowest, self.goal)
 
     def description(self) -> dict[str, Any]:
         """The encoder's dimensions, labels and head."""
@@ -118,13 +152,18 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         assert head is not None
         return description(self.model.config, head.labels, head.config)
 
+    def scheduled(self, update: int) -> dict[str, float]:
+        """Parts of the encoder that learn, where that changes."""
+        parts = len(self.model.parts())
+        return {"learning_parts": parts - self.thawing.frozen(update)} if self.thawing.every else {}
+
     def check(self, update: int, metrics: Mapping[str, float]) -> None:
-        """After the first backward pass, everything that is to learn must have a gradient.
+        """After the first backward pass of anything that is to learn, it must have a gradient.
 
         Raises:
             TrainingError: something has none.
         """
-        if update > 1:
+        if update > 1 and self.thawing.frozen(update) == self.thawing.frozen(update - 1):
             return
         missed = [name for name, p in self.network.named_parameters() if p.requires_grad and p.grad is None]
         if missed:

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from scipy.special import softmax
 
 from emotion2vec.checkpoint.heard import HEARD_FILE
-from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE, newest_checkpoint
+from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE, description, newest_checkpoint
+from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import StorageError
-from emotion2vec.files import complete_file
+from emotion2vec.files import complete_file, write_json
+from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.held_out import HeldOutSpeakers, judged
+from emotion2vec.finetune.scoring import score_waveforms
+from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.heads import Head
+from emotion2vec.tasks.calibration import calibration_error, fit_temperature
+from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import CHECKPOINTS, RunFolder
+
+FACTS = "finetuned.json"
+"""What is said of the model of a run folder: its update, validation scores and temperature."""
 
 
 def best_update(folder: RunFolder) -> int | None:
@@ -28,20 +47,59 @@ def _checkpoint(folder: RunFolder, update: int) -> Path:
     return folder.path / CHECKPOINTS / f"update_{update:08d}"
 
 
-def publish(folder: RunFolder, update: int) -> None:
-    """Make the run folder a model folder, whose model is that of an update; the description comes last.
+def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, say: Callable[[str], None]) -> None:
+    """Make the run folder a model folder, whose model is the best one, calibrated on what chose it.
+
+    What is said of it is kept in `finetuned.json` beside it; the description of the model comes last.
+
+    Args:
+        folder: of the run, with checkpoints.
+        judge: the held-out clips.
+        config: of the run.
+        say: shows a line of text to the user.
 
     Raises:
         StorageError: the disk does not take it.
     """
+    update = best_update(folder)
+    assert update is not None
     source = _checkpoint(folder, update)
+    model = load_model(source)
+    assert model.head is not None and isinstance(model, Emotion2vec)
+    rows = score_waveforms(
+        lambda waves, padding: model.scores(model(waves, padding)),
+        [clip.waveform for clip in judge.clips],
+        model.device,
+    )
+    facts: dict[str, Any] = {"update": update, "validation_clips": len(judge.clips)}
+    facts["validation"] = judged(judge.goal, rows, judge.clips)
+    if judge.goal.task == "classes":
+        facts |= _calibrated(model.head, rows, judge, wanted=config.finetune.calibrate)
     try:
-        for name in (HEARD_FILE, WEIGHTS_FILE, CONFIG_FILE):
-            if (source / name).is_file():
-                with complete_file(folder.path / name) as partial:
-                    shutil.copyfile(source / name, partial)
-    except OSError as error:
+        write_json(folder.path / FACTS, facts)
+        if (source / HEARD_FILE).is_file():
+            with complete_file(folder.path / HEARD_FILE) as partial:
+                shutil.copyfile(source / HEARD_FILE, partial)
+        with complete_file(folder.path / WEIGHTS_FILE) as partial:
+            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial)
+        write_json(folder.path / CONFIG_FILE, description(model.config, model.head.labels, model.head.config))
+    except (OSError, SafetensorError) as error:
         raise StorageError(f"run.dir {folder.path}: the best model could not be written: {error}") from error
+    main = judge.goal.main
+    score = format_score(facts["validation"][main], "%" if main == "UA" else "", main)
+    say(f"the model is that of update {update}, validation {score}")
+
+
+def _calibrated(head: Head, rows: np.ndarray, judge: HeldOutSpeakers, *, wanted: bool) -> dict[str, float]:
+    """Bring a head's probabilities to the temperature of held-out clips, which its last layer takes in."""
+    truth = np.stack([clip.truth for clip in judge.clips])
+    before = calibration_error(truth, softmax(rows, axis=1))
+    if not wanted:
+        return {"calibration_error": before}
+    temperature = fit_temperature(truth, rows)
+    head.rescale(torch.zeros(rows.shape[1]), torch.full((rows.shape[1],), 1 / temperature))
+    after = calibration_error(truth, softmax(rows / temperature, axis=1))
+    return {"temperature": temperature, "calibration_error": after, "calibration_error_before": before}
 
 
 def withdraw(folder: Path) -> None:

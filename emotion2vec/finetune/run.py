@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,14 +19,15 @@ from emotion2vec.data.drawn import DrawnOrder
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import FinetuneConfig, without_effect
 from emotion2vec.finetune.folds import cross_validate
+from emotion2vec.finetune.goals import ValueGoal
 from emotion2vec.finetune.held_out import HeldOutSpeakers
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
-from emotion2vec.finetune.result import best_update, publish, withdraw
+from emotion2vec.finetune.result import publish, withdraw
 from emotion2vec.finetune.splits import Split, whole_split
 from emotion2vec.finetune.standard import statistics_of
-from emotion2vec.finetune.strategy import freeze, frozen_parts
+from emotion2vec.finetune.strategy import Thawing
 from emotion2vec.finetune.task import Task, make_task
 from emotion2vec.finetune.watching import Watch, watched
 from emotion2vec.model.config import HeadConfig
@@ -34,12 +36,12 @@ from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.seeding import keyed_seed
-from emotion2vec.tasks.class_losses import ClassLoss
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run import Say, train
 from emotion2vec.training.run_folder import RunFolder
-from emotion2vec.training.trainer import FitResult, Speech
+from emotion2vec.training.speech import Speech
+from emotion2vec.training.trainer import FitResult
 
 
 @dataclass(frozen=True)
@@ -102,23 +104,27 @@ def fit(
         say(f"held out to choose by: {', '.join(split.held)}")
     else:
         say("warning: clips are held out without regard to speakers: validation scores are not those of new speakers")
+    judges: list[HeldOutSpeakers] = []
     speech = Speech(
         task.found,
         about=_about(config, task),
         order=partial(DrawnOrder, groups=task.groups, clips=config.data.clips),
         pad=True,
-        hold_out=partial(_hold_out, task, config, say),
+        hold_out=partial(_hold_out, task, config, say, judges),
     )
     if watch is not None:
         speech = watched(speech, watch)
-    result = train(config, partial(_build, task, config), say, warnings=without_effect(config), speech=speech)
+    result = train(
+        config,
+        partial(_build, task, config),
+        say,
+        warnings=without_effect(config),
+        find_unused=config.finetune.strategy.startswith("gradual"),
+        speech=speech,
+    )
     if result.is_main and result.signal is None:
-        folder = RunFolder(config)
-        best = best_update(folder)
-        assert best is not None
-        publish(folder, best)
-        scored = folder.scores().get(best)
-        say(f"the model is that of update {best}" + (f", validation UA {scored:.1f}" if scored is not None else ""))
+        (judge,) = judges
+        publish(RunFolder(config), judge, config, say)
     return result
 
 
@@ -142,10 +148,20 @@ def _about(config: FinetuneConfig, task: Task) -> str:
     return f"{text}: {config.optim.max_updates * data.clips / clips:.1f} times as many clips as there are"
 
 
-def _hold_out(task: Task, config: FinetuneConfig, say: Say, ranks: Ranks, objective: Objective) -> HeldOutSpeakers:
+def _hold_out(
+    task: Task,
+    config: FinetuneConfig,
+    say: Say,
+    judges: list[HeldOutSpeakers],
+    ranks: Ranks,
+    objective: Objective[Any, Any],
+) -> HeldOutSpeakers:
+    """What checkpoints are judged by, which is kept in `judges` too."""
     tell = say if ranks.is_main else _silent
     clips = task.held_out(normalizes=objective.model.config.normalizes, say=tell)
-    return HeldOutSpeakers(clips, ranks, every=config.validation.every, last=config.optim.max_updates)
+    judge = HeldOutSpeakers(task.goal, clips, ranks, every=config.validation.every, last=config.optim.max_updates)
+    judges.append(judge)
+    return judge
 
 
 def _silent(text: str) -> None:
@@ -163,20 +179,14 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
     if resumed is None:
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
         add_head(encoder, task, config, device)
-    parts = encoder.parts()
-    frozen = frozen_parts(encoder, config.finetune)
-    freeze(parts, frozen)
+    thawing = Thawing.of(encoder, config.finetune)
+    parts = encoder.parts()[thawing.lowest :]
+    network = TunedNetwork(encoder, thawing.lowest)
     learnt = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
-    what = ", ".join(part.name for part in parts[frozen:])
-    say(f"{learnt:,} parameters learn: the head" + (f", {what}" if what else ""))
+    what = "".join(f", {part.name}" for part in parts)
+    say(f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
-    loss = ClassLoss(
-        smoothing=config.loss.smoothing,
-        focal=config.loss.focal,
-        adjustment=config.loss.adjustment,
-        shares=task.labels.shares,
-    )
-    return Finetuning(config, TunedNetwork(encoder, loss), task.labels), heard
+    return Finetuning(config, network, task.goal, thawing), heard
 
 
 def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:
@@ -188,10 +198,13 @@ def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device:
     known = encoder.config.max_seconds
     if known and config.data.max_seconds > known:
         raise ConfigError(f"data.max_seconds is {config.data.max_seconds:g}, and the model knows {known:g} s at once")
-    head = HeadConfig(**vars(config.head))
+    head = HeadConfig(**vars(config.head), task=task.goal.task)
     generator = torch.Generator().manual_seed(keyed_seed(config.run.seed, "head"))
-    encoder.head = build_head(head, encoder.config.width, len(encoder.blocks), task.names, generator)
+    encoder.head = build_head(head, encoder.config.width, len(encoder.blocks), task.goal.names, generator)
     encoder.to(device)
     if count := config.finetune.standardize:
         waveforms = task.first_waveforms(count, normalizes=encoder.config.normalizes)
         encoder.head.standardize(statistics_of(encoder.eval(), waveforms, device))
+    if isinstance(task.goal, ValueGoal):  # values begin where training's lie
+        shift, scale = (torch.from_numpy(x).float().to(device) for x in vars(task.goal.scaling).values())
+        encoder.head.rescale(shift, scale)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import StrategyConfig, TuneOptim
+from emotion2vec.finetune.goals import Goal, ValueGoal
 from emotion2vec.model.speech import Part, SpeechEncoder
 from emotion2vec.training.objective import ParameterGroup
 
@@ -40,19 +44,59 @@ def _count(text: str, name: str, blocks: int) -> int:
     return count
 
 
+@dataclass(frozen=True)
+class Thawing:
+    """Which parts of an encoder learn when.
+
+    Attributes:
+        lowest: parts that never learn, from the bottom.
+        parts: all parts.
+        every: updates after which one part more learns, from the top; 0 for all from the start.
+    """
+
+    lowest: int
+    parts: int
+    every: int = 0
+
+    @classmethod
+    def of(cls, encoder: SpeechEncoder, config: StrategyConfig) -> Thawing:
+        """As a configuration says; raises as `frozen_parts`."""
+        name, _, number = config.strategy.partition(":")
+        return cls(frozen_parts(encoder, config), len(encoder.parts()), int(number) if name == "gradual" else 0)
+
+    def frozen(self, update: int) -> int:
+        """Parts, from the bottom, that do not learn in an update."""
+        if not self.every:
+            return self.lowest
+        return max(self.lowest, self.parts - max(0, update - 1) // self.every)
+
+
 def freeze(parts: Sequence[Part], frozen: int) -> None:
     """Let the parts from `frozen` on learn, and those below not."""
     for number, part in enumerate(parts):
         part.requires_grad_(number >= frozen)
 
 
-def parameter_groups(encoder: SpeechEncoder, optim: TuneOptim) -> list[ParameterGroup]:
-    """Parameters that learn: the head's at `optim.lr`, each part's of the encoder at its own share of it."""
-    assert encoder.head is not None
-    parts = encoder.parts()
-    groups = [ParameterGroup([*encoder.head.parameters()])]
-    for number, part in enumerate(parts):
-        learnt = [parameter for parameter in part.parameters() if parameter.requires_grad]
+def parameter_groups(encoder: SpeechEncoder, optim: TuneOptim, frozen: int, goal: Goal) -> list[ParameterGroup]:
+    """Parameters that ever learn: the head's at `optim.lr`, each part's of the encoder at its own share of it.
+
+    The last layer of a head of values moves as fast as these are wide.
+
+    Args:
+        encoder: with its head.
+        optim: the rates.
+        frozen: parts that never learn, from the bottom.
+        goal: what the head learns.
+    """
+    head = encoder.head
+    assert head is not None
+    parts, last = encoder.parts(), {id(p) for p in getattr(head, "output", head).parameters(recurse=False)}
+    width = float(np.exp(np.log(goal.scaling.scale).mean())) if isinstance(goal, ValueGoal) else 1.0
+    groups = [
+        ParameterGroup([p for p in head.parameters() if id(p) not in last]),
+        ParameterGroup([p for p in head.parameters() if id(p) in last], width),
+    ]
+    for number, part in enumerate(parts[frozen:], start=frozen):
         rate = optim.encoder_lr * optim.layer_decay ** (len(parts) - 1 - number)
-        groups += [ParameterGroup(learnt, rate / optim.lr)] if learnt else []
-    return groups
+        groups.append(ParameterGroup([*part.parameters()], rate / optim.lr))
+    return [group for group in groups if group.parameters]

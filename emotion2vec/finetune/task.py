@@ -6,36 +6,34 @@ S: samples.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.audio.samples import normalize
 from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.corpora.faults import Fault, examples
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.data.corpus import TrainingCorpus
-from emotion2vec.data.cuts import cuts_of, load_cut
+from emotion2vec.data.cuts import cuts_of
 from emotion2vec.data.drawn import Draws
 from emotion2vec.data.micro_batch import random_crop
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.decoding import decoded
+from emotion2vec.finetune.goals import ClassGoal, Goal, ValueGoal
 from emotion2vec.finetune.held_out import Clip
-from emotion2vec.finetune.objective import Labels
+from emotion2vec.finetune.labelled import shares_of
 from emotion2vec.finetune.splits import Split
 from emotion2vec.seeding import keyed_seed
-from emotion2vec.tasks.class_losses import class_weights
+from emotion2vec.tasks.class_losses import ClassLoss, class_weights
+from emotion2vec.tasks.scaling import Scaling
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
-
-DECODERS = 4
-"""Threads that decode clips which are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +42,20 @@ class Task:
 
     Attributes:
         config: the run's configuration.
-        names: classes, in the order of the head's scores.
         utterances: by id, those that train or choose.
         source: audio of those that train.
         held: cuts of those that choose.
         found: what trains, for the report, with what was left out.
-        labels: of all of them.
+        goal: what is learnt of all of them.
         groups: positions in the source that are drawn from equally often.
     """
 
     config: FinetuneConfig
-    names: tuple[str, ...]
     utterances: dict[str, Utterance]
     source: CutSource
     held: list[Cut]
     found: TrainingCorpus
-    labels: Labels
+    goal: Goal
     groups: list[np.ndarray]
 
     @property
@@ -81,7 +77,7 @@ class Task:
             if isinstance(waveform, AudioError):
                 say(f"left out of validation: {waveform}")
             else:
-                clips.append(Clip(waveform, self.labels.classes[cut.id], self.utterances[cut.id].corpus or ""))
+                clips.append(Clip(waveform, self.goal.truth(cut.id), self.utterances[cut.id].corpus or ""))
         if not clips:
             raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded, expected at least one")
         seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
@@ -109,8 +105,7 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
         ManifestError: too many clips cannot be used.
     """
     clips = corpus.utterances
-    data, names = config.data, corpus.classes
-    number = {name: place for place, name in enumerate(names)}
+    data = config.data
     cuts, faults, too_short = [], [Fault(file, why) for file, why in corpus.left_out.items()], []
     missing = len(faults)
     for rows in (split.train, split.valid):
@@ -126,22 +121,68 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
             f"{examples(map(str, faults[missing:]))}"
         )
     by_id = {clips[i].id: clips[i] for i in [*split.train, *split.valid]}
-    counts = Counter(by_id[cut.id].label for cut in train)
+    trained = [by_id[cut.id] for cut in train]
+    goal = _values(config, by_id, trained) if data.targets else _classes(config, corpus, by_id, trained)
+    source = CutSource(train)
+    found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)
+    return Task(config, by_id, source, held, found, goal, _groups(train, by_id, data.balance))
+
+
+def _classes(
+    config: FinetuneConfig, corpus: Corpus, by_id: Mapping[str, Utterance], trained: Sequence[Utterance]
+) -> ClassGoal:
+    """Classes of clips, or distributions over them.
+
+    Raises:
+        ConfigError: a class has no clip that trains.
+    """
+    names, settings = corpus.classes, config.loss
+    counts = Counter(clip.label for clip in trained)
     if lacking := [name for name in names if not counts[name]]:
         raise ConfigError(
             f"no clip of {examples(lacking)} trains, as held-out speakers have all of them, or none can be used"
         )
-    found_counts = np.array([counts[name] for name in names])  # (K,)
-    weights = dict(zip(names, class_weights(found_counts, config.loss.class_weights).tolist(), strict=True))
-    labels = Labels(
+    found = np.array([counts[name] for name in names])  # (K,)
+    weights = dict(zip(names, class_weights(found, settings.class_weights).tolist(), strict=True))
+    soft: dict[str, tuple[float, ...]] = {}
+    if config.data.raters or config.data.soft:
+        shares = {name: shares_of(corpus, clip, config.data.soft) for name, clip in by_id.items()}
+        soft = {name: share for name, share in shares.items() if share is not None}
+    return ClassGoal(
         names=names,
-        classes={name: number[one.label or ""] for name, one in by_id.items()},
-        weights={name: weights[one.label or ""] for name, one in by_id.items()},
-        shares=tuple((found_counts / found_counts.sum()).tolist()),
+        weights={name: weights[clip.label or ""] * _weight(clip, config) for name, clip in by_id.items()},
+        numbers={name: names.index(clip.label or "") for name, clip in by_id.items()},
+        soft=soft,
+        rows=ClassLoss(
+            smoothing=settings.smoothing,
+            focal=settings.focal,
+            adjustment=settings.adjustment,
+            shares=tuple((found / found.sum()).tolist()),
+        ),
     )
-    source = CutSource(train)
-    found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)
-    return Task(config, names, by_id, source, held, found, labels, _groups(train, by_id, data.balance))
+
+
+def _values(config: FinetuneConfig, by_id: Mapping[str, Utterance], trained: Sequence[Utterance]) -> ValueGoal:
+    """Values of clips.
+
+    Raises:
+        ConfigError: all clips that train have the same value.
+    """
+    names = tuple(config.data.targets)
+    rows = np.array([[clip.values[name] for name in names] for clip in trained])
+    if still := [name for name, spread in zip(names, np.ptp(rows, axis=0), strict=True) if not spread]:
+        raise ConfigError(f"{' and '.join(still)} has a single value in training, expected at least 2")
+    return ValueGoal(
+        names=names,
+        weights={name: _weight(clip, config) for name, clip in by_id.items()},
+        values={key: tuple(clip.values[name] for name in names) for key, clip in by_id.items()},
+        scaling=Scaling.of(rows),
+    )
+
+
+def _weight(clip: Utterance, config: FinetuneConfig) -> float:
+    """What the table says that a clip counts."""
+    return clip.values.get(config.data.weight, 1.0) if config.data.weight else 1.0
 
 
 def _groups(cuts: Sequence[Cut], utterances: dict[str, Utterance], balance: str) -> list[np.ndarray]:
@@ -162,17 +203,3 @@ def _within(cuts: Sequence[Cut], seconds: float, seed: int) -> list[Cut]:
     ends = np.cumsum([cuts[place].duration for place in order])
     kept = max(1, int(np.searchsorted(ends, seconds, side="right")))
     return [cuts[place] for place in sorted(order[:kept].tolist())]
-
-
-def decoded(cuts: Sequence[Cut], *, normalizes: bool) -> list[np.ndarray | AudioError]:
-    """Waveforms (S,) of cuts as an encoder wants to hear them, or why there are none."""
-
-    def decode(cut: Cut) -> np.ndarray | AudioError:
-        try:
-            waveform = load_cut(cut)
-        except AudioError as error:
-            return error
-        return normalize(waveform) if normalizes else waveform
-
-    with ThreadPoolExecutor(DECODERS) as pool:
-        return list(pool.map(decode, cuts))

@@ -10,7 +10,7 @@ from torch import nn
 
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
-from emotion2vec.training.trainer import Speech
+from emotion2vec.training.speech import Speech
 from emotion2vec.training.validation import HeldOut
 
 if TYPE_CHECKING:

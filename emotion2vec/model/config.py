@@ -137,6 +137,7 @@ class HeadConfig:
         "mean", "what kinds mean, two, layers and cosine read: the mean over time, or mean+std", choices=POOLINGS
     )
     hidden: int = option(256, "inner width, of kinds that have one", ge=1)
+    task: str = option("classes", "what scores are: of classes, or values as they are", choices=("classes", "values"))
 
 
 @dataclass(kw_only=True)

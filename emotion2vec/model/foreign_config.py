@@ -83,6 +83,19 @@ class ForeignConfig:
         """Where the frames lie over the samples."""
         return FrameGrid.of_waveform(self.kernels, self.strides)
 
+    def facts(self) -> dict[str, Any]:
+        """What a user should know of it."""
+        return {
+            "type": self.type,
+            "width": self.width,
+            "depth": self.depth,
+            "kernels": list(self.kernels),
+            "strides": list(self.strides),
+            "normalizes": self.normalizes,
+            "hides_padding": self.pads,
+            "last_norm": self.stable and self.last_norm,
+        }
+
     def described(self) -> dict[str, Any]:
         """What a model folder says of it, see `foreign_config`."""
         content = {"type": self.type, "normalizes": self.normalizes, "settings": self.settings}

@@ -71,7 +71,7 @@ class Head(nn.Module):
         scale: what they are divided by then.
     """
 
-    config = HeadConfig()
+    config: HeadConfig = HeadConfig()
     labels: tuple[str, ...] = ()
     reads_layers = False
     shift: Tensor | None
@@ -120,10 +120,11 @@ class Head(nn.Module):
         return scores.float().masked_fill(unused, float("-inf")).softmax(dim=1)  # (B, K)
 
     def by_label(self, scores: Tensor) -> list[dict[str, float]]:
-        """Probabilities by label from scores (B, K), unused labels left out."""
+        """Probabilities by label from scores (B, K), unused labels left out; of a head of values these as they are."""
+        answers = scores.float() if self.config.task == "values" else self.probabilities(scores)
         return [
             {label: value for label, value in zip(self.labels, row, strict=True) if not label.startswith(UNUSED)}
-            for row in self.probabilities(scores).tolist()
+            for row in answers.tolist()
         ]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -121,6 +121,15 @@ class Objective(ABC, Generic[Output, Sums]):
         """What a checkpoint says of `model`, so that it can be built again."""
         return description(self.model.config)
 
+    def look_ahead(self, outputs: Callable[[], Sequence[Output]], batches: int, ranks: Ranks) -> None:
+        """Before the backward passes of an update: see all of it where its loss compares utterances with each other.
+
+        Args:
+            outputs: computes those of this process's micro-batches, without gradients, as they will be with them.
+            batches: how many there are.
+            ranks: the processes.
+        """
+
     def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
         """Take in what is trained on, before a run begins or goes on; all processes call this."""
 

@@ -21,8 +21,9 @@ from emotion2vec.training.loggers import build_loggers
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
+from emotion2vec.training.speech import Speech
 from emotion2vec.training.strategy import build_fabric, process_grid
-from emotion2vec.training.trainer import FitResult, Speech, Trainer
+from emotion2vec.training.trainer import FitResult, Trainer
 from emotion2vec.training.validation import HeldOut, Validation
 from emotion2vec.units import duration
 

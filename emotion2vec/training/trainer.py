@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,9 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.data.augment import build_augmenter
-from emotion2vec.data.batches import Order, batches
-from emotion2vec.data.corpus import TrainingCorpus
+from emotion2vec.data.batches import batches
 from emotion2vec.data.micro_batch import MicroBatch
-from emotion2vec.data.order import BatchOrder, Position, Stream
+from emotion2vec.data.order import Position, Stream
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.checkpointing import Checkpointing
@@ -34,6 +34,7 @@ from emotion2vec.training.probing import Prober
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.saver import Saver
+from emotion2vec.training.speech import Speech
 from emotion2vec.training.state import model_tensors
 from emotion2vec.training.validation import HeldOut
 
@@ -52,25 +53,6 @@ class FitResult:
     signal: int | None
     is_main: bool = True
     missing: int = 0
-
-
-@dataclass(frozen=True)
-class Speech:
-    """What a run trains on.
-
-    Attributes:
-        corpus: sources of audio, and what of them was left out.
-        about: what an update holds, in words.
-        order: plans micro-batches of them.
-        pad: whether utterances of a micro-batch keep their lengths, see `Stream`.
-        hold_out: makes what checkpoints are judged by, once the objective is there; None for `validation.data`.
-    """
-
-    corpus: TrainingCorpus
-    about: str = ""
-    order: Order = BatchOrder
-    pad: bool = False
-    hold_out: Callable[[Ranks, Objective], HeldOut | None] | None = None
 
 
 class Trainer:
@@ -240,7 +222,9 @@ class Trainer:
 
     def _forward_backward(self, update: int, micro_batches: Sequence[MicroBatch], size: UpdateSize) -> list[Any]:
         """Accumulate the gradients of one update; losses are means over what all processes hold."""
-        outputs = []
+        outputs: list[Any] = []
+        ahead = partial(self._without_gradients, update, micro_batches)
+        self.objective.look_ahead(ahead, len(micro_batches), self.ranks)
         for number, batch in enumerate(micro_batches):
             inputs = self.objective.inputs(batch, update, number)
             self._seed(update, number)
@@ -249,6 +233,16 @@ class Trainer:
                 # The engine averages gradients over processes, and the losses are divided by what all of them hold.
                 self.fabric.backward(self.objective.loss(output, size.counts) * self.ranks.size)
             outputs.append(detached(output))
+        return outputs
+
+    @torch.no_grad()
+    def _without_gradients(self, update: int, micro_batches: Sequence[MicroBatch]) -> list[Any]:
+        """The same outputs, for a loss that compares them."""
+        outputs = []
+        for number, batch in enumerate(micro_batches):
+            inputs = self.objective.inputs(batch, update, number)
+            self._seed(update, number)
+            outputs.append(self.optimization.network(*on_device(inputs, self.fabric.device)))
         return outputs
 
     def _seed(self, update: int, number: int) -> None:

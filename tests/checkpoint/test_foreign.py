@@ -200,6 +200,17 @@ def test_a_cut_encoder_gives_the_same_first_layers(folder: Path, tmp_path: Path)
         convert(folder, tmp_path / "none", to="native", keep_layers=7)
 
 
+def test_numbers_that_count_stay_whole_when_weights_are_rounded(tmp_path: Path) -> None:
+    write_encoder(tmp_path / "m", "hubert with batch norm")
+    convert(tmp_path / "m", tmp_path / "half", to="native", dtype="fp16")
+    kinds = {value.dtype for value in load_file(tmp_path / "half" / "model.safetensors").values()}
+    assert kinds == {torch.float16, torch.int64}
+    assert {value.dtype for value in load_model(tmp_path / "half").state_dict().values()} == {
+        torch.float32,
+        torch.int64,
+    }
+
+
 def test_info(folder: Path) -> None:
     facts = describe_model(folder)
     assert facts.format == "Hugging Face (transformers), safetensors (float32)"
@@ -337,7 +348,7 @@ def test_native_folders_say_what_is_wrong_with_them(folder: Path, tmp_path: Path
         shutil.rmtree(tmp_path / "bad", ignore_errors=True)
         shutil.copytree(tmp_path / "native", tmp_path / "bad")
         change(tmp_path / "bad" / "model.json", foreign=foreign)
-        with pytest.raises(CheckpointError, match=r"model\.json: (foreign is .hubert., expected settings|the encoder is of type)"):
+        with pytest.raises(CheckpointError, match=r"model\.json: (foreign is .hubert|the encoder is of type)"):
             load_model(tmp_path / "bad")
 
 

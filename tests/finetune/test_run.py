@@ -36,10 +36,13 @@ def test_a_run_learns_and_leaves_a_model_that_predicts(talkers: Path, model: Pat
     scores = {line["update"]: line["validation_score"] for line in lines if "validation_score" in line}
     assert sorted(scores) == [10, 20, 30] and max(scores.values()) > 90
     best = max(scores, key=lambda update: (scores[update], update))
-    assert f"the model is that of update {best}" in said[-1]
+    assert f"the model is that of update {best}, validation" in said[-1]
     kept = load_file(tmp_path / "run" / "checkpoints" / f"update_{best:08d}" / "model.safetensors")
-    tuned = load_model(tmp_path / "run")
-    assert all(torch.equal(value, kept[name]) for name, value in tuned.state_dict().items())
+    tuned, facts = load_model(tmp_path / "run"), json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    assert facts["update"] == best and facts["validation"]["score"] == pytest.approx(scores[best], rel=1e-4)
+    for name, value in tuned.state_dict().items():  # the last layer took in the temperature
+        divisor = facts["temperature"] if name in ("head.weight", "head.bias") else 1
+        assert torch.allclose(value * divisor, kept[name], rtol=1e-5), name
     assert tuned.head is not None and tuned.head.labels == ("anger", "neutral", "sadness")
 
     report = predict(str(talkers.parent), model=tmp_path / "run", output=tmp_path / "out.jsonl")

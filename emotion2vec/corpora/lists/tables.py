@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emotion2vec.corpora.faults import SHOWN, Change
@@ -34,6 +35,21 @@ from emotion2vec.errors import ManifestError
 
 SEGMENT_COLUMNS = (*START_FIELDS, *END_FIELDS, "channel")
 """Columns that cut a recording."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """Further columns of a labelled table.
+
+    Attributes:
+        numbers: columns of numbers, which become `values`; an empty cell has none.
+        raters: columns of labels, one for each rater, which become `votes`; an empty cell is no vote.
+        several: whether a file may have several rows, each a rater's, whose labels are the votes.
+    """
+
+    numbers: Sequence[str] = ()
+    raters: Sequence[str] = ()
+    several: bool = False
 
 
 def parse_table(source: Path, lines: Lines) -> Parsed:
@@ -73,6 +89,7 @@ def read_table(
     *,
     targets: Sequence[str] = (),
     conversations: bool = False,
+    extra: Extra | None = None,
 ) -> Corpus:
     """Read a table of labelled clips.
 
@@ -85,6 +102,7 @@ def read_table(
             for as `emotion2vec.corpora.lists.locate` says, such as with another audio ending.
         targets: columns of numbers that are to be predicted; labels may be absent then.
         conversations: `dialogue` and `turn`, a whole number, are needed; a label may be unknown.
+        extra: further columns to read.
 
     Returns:
         The clips in the table's order; files that are nowhere and rows that cannot be read are named in `left_out`.
@@ -100,7 +118,7 @@ def read_table(
         raise ManifestError(f"table {path}: cannot be opened: no such file")
     lines, unreadable = read_lines(path)
     table = _in_lower_case(parse_records(path, lines))
-    strict = _LabelledRows(path, table.columns, targets, conversations)
+    strict = _LabelledRows(path, table.columns, targets, conversations, extra or Extra())
     rows = strict.read(table.records)
     found = find_audio(rows, root)
     left_out = {fault.where: fault.reason for fault in [*unreadable, *table.faults]}
@@ -133,8 +151,10 @@ class _LabelledRows:
         ManifestError: the header lacks a column.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], targets: Sequence[str], conversations: bool) -> None:
-        needed = [*targets, *(["dialogue", "turn"] if conversations else [])]
+    def __init__(
+        self, path: Path, columns: Sequence[str], targets: Sequence[str], conversations: bool, extra: Extra
+    ) -> None:
+        needed = [*targets, *extra.numbers, *extra.raters, *(["dialogue", "turn"] if conversations else [])]
         label = next((column for column in LABEL_FIELDS if column in columns), None)
         if "file" not in columns or (label is None and not targets) or {name.lower() for name in needed} - set(columns):
             wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if targets else ["`label` or `emotion`"])]
@@ -142,7 +162,7 @@ class _LabelledRows:
                 f"table {path}: columns are {', '.join(columns) or 'none'}; expected {' and '.join(wanted)}, and "
                 f"optionally speaker, {', '.join(OTHER_FACTS)}"
             )
-        self._path, self._targets, self._conversations = path, targets, conversations
+        self._path, self._targets, self._conversations, self._extra = path, targets, conversations, extra
         self._label = None if targets or conversations else label
         self._lines: dict[str, int] = {}
 
@@ -161,7 +181,7 @@ class _LabelledRows:
         if faults:
             rest = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
             raise ManifestError(f"{self._path}: {len(faults)} faulty lines: " + "; ".join(faults[:SHOWN] + rest))
-        return rows
+        return _by_file(rows) if self._extra.several else rows
 
     def _row(self, line: int, record: dict[str, str]) -> Row:
         """One row; ValueError says all that is wrong with it."""
@@ -172,15 +192,30 @@ class _LabelledRows:
         faults += [
             f"{name} is {cell!r}, but whole files are probed: cut the audio first" for name, cell in cuts.items()
         ]
-        values, turn, wrong = _numbers(record, self._targets, self._conversations)
+        values, turn, wrong = _numbers(record, [*self._targets, *self._extra.numbers], self._conversations)
         faults += wrong
         if faults:
             raise ValueError(", ".join(faults))
         row = _row(line, record)
         first = self._lines.setdefault(row.path, line)
-        if first != line:
+        if first != line and not self._extra.several:
             raise ValueError(f"{row.path} is already on line {first}")
-        return replace(row, facts={**row.facts, "values": values, "turn": turn})
+        votes = tuple(vote for name in self._extra.raters if (vote := record.get(name.lower(), "").strip()))
+        if self._extra.several:
+            votes = (record.get(self._label or "", "").strip(),)
+        return replace(row, facts={**row.facts, "values": values, "turn": turn, "votes": votes})
+
+
+def _by_file(rows: Sequence[Row]) -> list[Row]:
+    """One row for each file, the first, with the votes of all of its rows; its label is the most frequent one."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        first = found.setdefault(row.path, row)
+        if first is not row:
+            votes = (*first.facts["votes"], *row.facts["votes"])
+            label = Counter(votes).most_common(1)[0][0]
+            found[row.path] = replace(first, facts={**first.facts, "votes": votes, "label": label})
+    return list(found.values())
 
 
 def _numbers(

@@ -1,0 +1,195 @@
+"""What labelled speech is like, before anything is trained: labels, splits, audio, and recordings that are there twice.
+
+N: clips. S: samples. F: numbers of a fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from emotion2vec.audio.decode.reading import read_header
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.corpora.audit import audit_split
+from emotion2vec.corpora.faults import SHOWN, examples
+from emotion2vec.corpora.folds import Fold, fold_of, make_folds
+from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.data.cuts import cuts_of
+from emotion2vec.errors import AudioError
+from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.decoding import TOGETHER, decoded
+from emotion2vec.finetune.labelled import read_labelled, show_labels
+from emotion2vec.finetune.splits import Split, whole_split
+
+PIECES, BANDS = 24, 12
+"""Pieces of time and bands of frequency of a fingerprint."""
+
+FLOOR = 1e-3
+"""Energies below this share of the highest are what codecs leave out."""
+
+ALIKE, LONGER = 0.96, 1.03
+"""Correlation of fingerprints and ratio of lengths from, and to, which two clips count as one recording.
+
+Of 500 clips of nEMO and EmoDB no two reach 0.91, and copies at half the level, as Vorbis, stay above 0.995.
+"""
+
+LOUD, QUIET = -10.0, -45.0
+"""Mean levels in dB of full scale beyond which a clip is named."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was measured of a clip: its length in s, level in dB of full scale, clipped share, and fingerprint (F,)."""
+
+    seconds: float
+    level: float
+    clipped: float
+    fingerprint: np.ndarray
+
+
+def check(config: FinetuneConfig, say: Callable[[str], None]) -> int:
+    """Say what there is to learn from, and train nothing.
+
+    Args:
+        config: a checked configuration.
+        say: shows a line of text to the user.
+
+    Returns:
+        Clips that cannot be used.
+
+    Raises:
+        ConfigError: as `finetune` would.
+        ManifestError: the same.
+    """
+    corpus = read_labelled(config.data)
+    show_labels(corpus, say)
+    split = whole_split(config, corpus)
+    for line in [*_table(corpus, split), *_split_warnings(config, corpus, split)]:
+        say(line)
+    clips = corpus.utterances
+    opened = cuts_of(clips, min_samples=config.data.min_samples, workers=config.data.workers)
+    heard: dict[str, Heard] = {}
+    faults = [str(fault) for fault in [*opened.faults, *opened.too_short]]
+    for first in range(0, len(opened.cuts), TOGETHER):
+        cuts = opened.cuts[first : first + TOGETHER]
+        for cut, waveform in zip(cuts, decoded(cuts, normalizes=False), strict=True):
+            if isinstance(waveform, AudioError):
+                faults.append(str(waveform))
+            else:
+                heard[cut.id] = measure(waveform)
+    for line in [*_audio(corpus, heard), *_unusable([*faults, *(f"{k}: {v}" for k, v in corpus.left_out.items())])]:
+        say(line)
+    return len(faults) + len(corpus.left_out)
+
+
+def measure(waveform: np.ndarray) -> Heard:
+    """Measure a clip (S,)."""
+    power = float(np.mean(np.square(waveform, dtype=np.float64)))
+    peak = float(np.abs(waveform).max(initial=0.0))
+    clipped = float(np.mean(np.abs(waveform) >= 0.999 * peak)) if peak >= 0.98 else 0.0
+    return Heard(waveform.size / SAMPLE_RATE, 10 * np.log10(power + 1e-12), clipped, _fingerprint(waveform))
+
+
+def _fingerprint(waveform: np.ndarray) -> np.ndarray:
+    """Logarithmic energies of pieces of time in bands of frequency, standardized, (F,) of length 1."""
+    pieces = np.array_split(waveform, PIECES)
+    rows = []
+    for piece in pieces:
+        spectrum = np.abs(np.fft.rfft(piece, n=max(piece.size, 2 * BANDS))) ** 2
+        edges = np.geomspace(1, spectrum.size, BANDS + 1).astype(int)
+        rows.append([spectrum[low : max(high, low + 1)].mean() for low, high in pairwise(edges)])
+    found = np.array(rows).ravel()
+    energies = np.log(found + FLOOR * found.max() + 1e-12)
+    energies -= energies.mean()
+    scaled: np.ndarray = (energies / max(float(np.linalg.norm(energies)), 1e-9)).astype(np.float32)
+    return scaled
+
+
+def near_duplicates(heard: Sequence[Heard]) -> list[tuple[int, int]]:
+    """Pairs of clips that sound like one recording, whatever encoded it, by their places."""
+    if not heard:
+        return []
+    prints = np.stack([one.fingerprint for one in heard])  # (N, F)
+    lengths = np.array([one.seconds for one in heard])
+    pairs: list[tuple[int, int]] = []
+    for first in range(0, len(prints), TOGETHER):
+        likeness = prints[first : first + TOGETHER] @ prints.T
+        for row, other in np.argwhere(likeness >= ALIKE).tolist():
+            one = first + row
+            if one < other and max(lengths[one], lengths[other]) <= LONGER * min(lengths[one], lengths[other]):
+                pairs.append((one, other))
+    return pairs
+
+
+def _table(corpus: Corpus, split: Split) -> list[str]:
+    """Clips and speakers of every class, those that train and those that choose."""
+    clips = corpus.utterances
+    rows = [["label", "clips", "speakers", "train", "held out"]]
+    for label in corpus.classes:
+        own = [clip for clip in clips if clip.label == label]
+        parts = [sum(clips[i].label == label for i in part) for part in (split.train, split.valid)]
+        rows.append([label, *map(str, (len(own), len({clip.speaker for clip in own} - {None}), *parts))])
+    speakers = [str(len({clips[i].speaker for i in part} - {None})) for part in (split.train, split.valid)]
+    everybody = str(len({clip.speaker for clip in clips} - {None}))
+    rows.append(["all", str(len(clips)), everybody, str(len(split.train)), str(len(split.valid))])
+    rows.append(["speakers", "", everybody, *speakers])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _split_warnings(config: FinetuneConfig, corpus: Corpus, split: Split) -> list[str]:
+    """What folds, or the inner split, share between training and test."""
+    folds: list[Fold] = [fold_of(corpus.utterances, "held out", split.train, split.valid)]
+    if config.evaluate.folds:
+        folds = make_folds(corpus, config.evaluate.folds)
+    return [f"warning: {warning}" for warning in audit_split(corpus, folds).warnings]
+
+
+def _audio(corpus: Corpus, heard: dict[str, Heard]) -> list[str]:
+    """Sample rates, lengths, levels, and recordings that are there twice."""
+    clips = [clip for clip in corpus.utterances if clip.id in heard]
+    if not clips:
+        return []
+    found = [heard[clip.id] for clip in clips]
+    rates = Counter(_rate(str(clip.path)) for clip in clips)
+    seconds, levels = np.array([one.seconds for one in found]), np.array([one.level for one in found])
+    lines = ["sample rates: " + ", ".join(f"{rate} ({count})" for rate, count in rates.most_common())]
+    for name, values, unit in (("lengths", seconds, "s"), ("levels", levels, "dB of full scale")):
+        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+        lines.append(f"{name}: {low:.1f} to {high:.1f} {unit} (5 to 95 %), median {middle:.1f}")
+    odd = {
+        f"louder than {LOUD:g} dB": levels > LOUD,
+        f"quieter than {QUIET:g} dB": levels < QUIET,
+        "clipped": np.array([one.clipped for one in found]) > 1e-3,
+    }
+    for what, which in odd.items():
+        if which.any():
+            lines.append(
+                f"warning: {which.sum()} clips are {what}: {examples(clips[i].file for i in np.flatnonzero(which))}"
+            )
+    if pairs := near_duplicates(found):
+        other = sum(clips[a].label != clips[b].label for a, b in pairs)
+        named = examples(f"{clips[a].file} = {clips[b].file}" for a, b in pairs)
+        also = f", {other} of them under different labels" * bool(other)
+        lines.append(f"warning: {len(pairs)} pairs of clips sound like one recording{also}: {named}")
+    return lines
+
+
+def _rate(path: str) -> str:
+    try:
+        header = read_header(path, path, thorough=False)
+    except AudioError:
+        return "unknown"
+    return f"{header.rate} Hz" + f" × {header.channels} channels" * (header.channels > 1)
+
+
+def _unusable(faults: Sequence[str]) -> list[str]:
+    """The first of the faults, and how many there are."""
+    if not faults:
+        return []
+    more = [f"  and {len(faults) - SHOWN} more"] * (len(faults) > SHOWN)
+    return [f"{len(faults)} clips cannot be used:", *(f"  {fault}" for fault in faults[:SHOWN]), *more]
