@@ -21,12 +21,9 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.cuts import cuts_of
 from emotion2vec.errors import AudioError
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.splits import Split, whole_split
-from emotion2vec.finetune.task import decoded
-
-TOGETHER = 256
-"""Clips that are in memory at the same time."""
 
 PIECES, BANDS = 24, 12
 """Pieces of time and bands of frequency of a fingerprint."""

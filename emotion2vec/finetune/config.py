@@ -82,6 +82,11 @@ class StrategyConfig:
     standardize: int = option(
         256, "training clips by whose statistics the head standardizes what it reads; 0 for none", ge=0
     )
+    keep_gb: float = option(
+        2.0,
+        "memory for what frozen blocks say of clips, computed once where nothing distorts them, in GB; 0 for none",
+        ge=0,
+    )
     calibrate: bool = option(True, "bring probabilities to one temperature, by the held-out clips")
 
 

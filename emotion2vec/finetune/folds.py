@@ -25,9 +25,9 @@ from emotion2vec.devices import choose_device
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
-from emotion2vec.finetune.held_out import score_waveforms
+from emotion2vec.finetune.decoding import TOGETHER, decoded
+from emotion2vec.finetune.scoring import score_waveforms
 from emotion2vec.finetune.splits import Split, split_of
-from emotion2vec.finetune.task import decoded
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcomes import Outcome, summed_up
 from emotion2vec.probe.results import About, ProbeResult
@@ -40,9 +40,6 @@ from emotion2vec.version import PROBED_WITH, versions
 
 TESTED = "test.json"
 """What a fold's model says of its test; a fold that has it is done."""
-
-TOGETHER = 256
-"""Test clips that are in memory at the same time."""
 
 WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of speakers who also train"
 """Stands beside scores of corpora whose speakers are unknown."""

@@ -39,12 +39,16 @@ class TunedNetwork(nn.Module):
     Args:
         encoder: with its head.
         frozen: how many of its parts, from the bottom, do not learn.
+
+    Attributes:
+        keeps: whether `forward` takes what `below` gave, and not waveforms.
     """
 
     def __init__(self, encoder: Emotion2vec, frozen: int):
         super().__init__()
         self.encoder = encoder
         self.frozen = frozen
+        self.keeps = False
         freeze(encoder.parts(), frozen)
         self.train()  # what was opened came in eval mode
 
@@ -68,13 +72,46 @@ class TunedNetwork(nn.Module):
         """Score a micro-batch.
 
         Args:
-            waveforms: (B, S) as the encoder wants to hear them.
-            padding: (B, S), True = padding; None where nothing is padded.
+            waveforms: (B, S) as the encoder wants to hear them; or (B, T, D), see `keeps`.
+            padding: (B, S) or (B, T), True = padding; None where nothing is padded.
             targets: (B,) or (B, K), passed on.
             weights: (B,), passed on.
             number: passed on.
         """
-        return TuneOutput(self.scores(waveforms, padding), targets, weights, number)
+        scores = self.above(waveforms, padding) if self.keeps else self.scores(waveforms, padding)
+        return TuneOutput(scores, targets, weights, number)
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks that are frozen."""
+        return self.frozen - len(self.encoder.parts()) + len(self.encoder.blocks)
+
+    @property
+    def can_keep(self) -> bool:
+        """Whether `below` and `above` are the two parts of `scores`: some block is frozen, and no head reads below it.
+
+        Utterance tokens would have to be kept too, where blocks above learn.
+        """
+        config, head = self.encoder.config, self.encoder.head
+        if head is None or head.reads_layers or self._blocks < 1:
+            return False
+        return self._blocks == len(self.encoder.blocks) or (config.tokens == 0 and config.positions == "sinusoid")
+
+    def below(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
+        """What frozen blocks say (B, T, D) of waveforms (B, S)."""
+        encoded = self.encoder(waveforms, padding)
+        return encoded.frames if self._blocks == len(self.encoder.blocks) else encoded.layers[self._blocks - 1]
+
+    def above(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        """Scores (B, K) float32 of what `below` gave (B, T, D), with padding (B, T)."""
+        head, first = self.encoder.head, self._blocks
+        assert head is not None
+        if first < len(self.encoder.blocks):
+            x = self.encoder.backbone(
+                x, padding=padding, skip_blocks=range(first), before={first: lambda entered: x}
+            ).x  # (B, T, D)
+        scores: Tensor = head(x, padding)
+        return scores.to(torch.float32)
 
     def scores(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
         """Scores (B, K) float32 of waveforms (B, S)."""

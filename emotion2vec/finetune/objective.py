@@ -14,10 +14,14 @@ from torch import Tensor
 
 from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
-from emotion2vec.errors import TrainingError
+from emotion2vec.data.sources import CutSource, Source
+from emotion2vec.errors import AudioError, TrainingError
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.goals import Goal
+from emotion2vec.finetune.kept import Kept, may_keep
 from emotion2vec.finetune.network import TunedNetwork, TuneOutput
+from emotion2vec.finetune.scoring import keep
 from emotion2vec.finetune.strategy import Thawing, parameter_groups
 from emotion2vec.finetune.work import clip_flops
 from emotion2vec.tasks.batch_losses import whole_gradient
@@ -65,6 +69,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         self.tuned = network
         self.goal = goal
         self.thawing = thawing
+        self._kept: Kept | None = None
         self._whole: list[Tensor] = []
         self._whole_loss: Tensor | None = None
 
@@ -76,7 +81,27 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         """Waveforms, padding, targets, weights, and the place of the micro-batch."""
         self.tuned.thaw(self.thawing.frozen(update))
         weights = torch.tensor([self.goal.weights[name] for name in batch.ids])
-        return batch.waveforms, batch.padding, self.goal.targets(batch.ids), weights, number
+        heard = (batch.waveforms, batch.padding) if self._kept is None else self._kept.inputs(batch, update)
+        return *heard, self.goal.targets(batch.ids), weights, number
+
+    def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
+        """Compute once what frozen blocks say of the clips, where that stays the same."""
+        cuts = [cut for source in sources if isinstance(source, CutSource) for cut in source.cuts]
+        seconds = sum(cut.duration for cut in cuts)
+        if not may_keep(self.config, self.tuned, seconds):
+            return
+        config = self.model.config
+        rows: dict[str, Tensor] = {}
+        for first in range(0, len(cuts), TOGETHER):
+            part = cuts[first : first + TOGETHER]
+            heard = zip(part, decoded(part, normalizes=config.normalizes), strict=True)
+            sound = [(cut.id, one) for cut, one in heard if not isinstance(one, AudioError)]
+            kept = keep(self.tuned, [one for _, one in sound], self.model.device)
+            rows |= dict(zip([name for name, _ in sound], kept, strict=True))
+        frames = int(config.grid.count(self.config.data.max_samples))
+        self._kept, self.tuned.keeps = Kept(rows, self.config.run.seed, frames), True
+        gigabytes = sum(row.numel() for row in rows.values()) * 2 / 1e9
+        say(f"what frozen blocks say of {len(rows)} clips is computed once and kept: {gigabytes:.2f} GB")
 
     def look_ahead(self, outputs: Callable[[], Sequence[TuneOutput]], batches: int, ranks: Ranks) -> None:
         """Gather the scores of the whole update where the loss compares them and they are in several parts."""
@@ -113,8 +138,9 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         return {"loss": loss, **found}
 
     def flops(self, batch: MicroBatch) -> float:
-        """Operations of encoder and head, backward through what learns."""
-        return len(batch.ids) * clip_flops(self.model, batch.waveforms.shape[1])
+        """Operations of encoder and head, backward through what learns; none of what is kept."""
+        below = self.tuned.frozen if self.tuned.keeps else 0
+        return len(batch.ids) * clip_flops(self.model, batch.waveforms.shape[1], below)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Head and parts of the encoder, each at its rate."""

@@ -20,7 +20,8 @@ from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import StorageError
 from emotion2vec.files import complete_file, write_json
 from emotion2vec.finetune.config import FinetuneConfig
-from emotion2vec.finetune.held_out import HeldOutSpeakers, judged, score_waveforms
+from emotion2vec.finetune.held_out import HeldOutSpeakers, judged
+from emotion2vec.finetune.scoring import score_waveforms
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.heads import Head
 from emotion2vec.tasks.calibration import calibration_error, fit_temperature

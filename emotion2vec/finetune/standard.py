@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion2vec.finetune.held_out import by_length, padded
+from emotion2vec.finetune.scoring import by_length, padded
 from emotion2vec.model.heads import PooledHead, pool
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.tasks.scaling import Scaling

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.audio.samples import normalize
 from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.corpora.faults import Fault, examples
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.data.corpus import TrainingCorpus
-from emotion2vec.data.cuts import cuts_of, load_cut
+from emotion2vec.data.cuts import cuts_of
 from emotion2vec.data.drawn import Draws
 from emotion2vec.data.micro_batch import random_crop
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.decoding import decoded
 from emotion2vec.finetune.goals import ClassGoal, Goal, ValueGoal
 from emotion2vec.finetune.held_out import Clip
 from emotion2vec.finetune.labelled import shares_of
@@ -35,9 +34,6 @@ from emotion2vec.tasks.scaling import Scaling
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
-
-DECODERS = 4
-"""Threads that decode clips which are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -207,17 +203,3 @@ def _within(cuts: Sequence[Cut], seconds: float, seed: int) -> list[Cut]:
     ends = np.cumsum([cuts[place].duration for place in order])
     kept = max(1, int(np.searchsorted(ends, seconds, side="right")))
     return [cuts[place] for place in sorted(order[:kept].tolist())]
-
-
-def decoded(cuts: Sequence[Cut], *, normalizes: bool) -> list[np.ndarray | AudioError]:
-    """Waveforms (S,) of cuts as an encoder wants to hear them, or why there are none."""
-
-    def decode(cut: Cut) -> np.ndarray | AudioError:
-        try:
-            waveform = load_cut(cut)
-        except AudioError as error:
-            return error
-        return normalize(waveform) if normalizes else waveform
-
-    with ThreadPoolExecutor(DECODERS) as pool:
-        return list(pool.map(decode, cuts))

@@ -1,0 +1,87 @@
+"""Clips in batches of like length through a network in eval mode, whole.
+
+N: clips. B: clips of a batch. S: samples. T: frames. D: channels. K: scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.finetune.network import TunedNetwork
+
+BATCH_SECONDS = 40.0
+"""Audio of a batch, padding included, in s; a longer clip is a batch of its own."""
+
+
+@torch.inference_mode()
+def score_waveforms(
+    scores_of: Callable[[Tensor, Tensor | None], Tensor], waveforms: Sequence[np.ndarray], device: torch.device
+) -> np.ndarray:
+    """Scores (N, K) of whole clips by a network in eval mode, which takes waveforms (B, S) and padding (B, S)."""
+    found: list[Tensor | None] = [None] * len(waveforms)
+    for numbers in by_length([waveform.size for waveform in waveforms]):
+        batch, padding = padded([waveforms[number] for number in numbers])
+        scored = scores_of(batch.to(device), None if padding is None else padding.to(device)).float().cpu()
+        for number, row in zip(numbers, scored, strict=True):
+            found[number] = row
+    rows: np.ndarray = torch.stack([row for row in found if row is not None]).numpy()
+    return rows
+
+
+def padded(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
+    """Waveforms with zeros behind them (B, S), and what is padding (B, S); None where nothing is."""
+    sizes = torch.tensor([waveform.size for waveform in waveforms])
+    rows = torch.zeros(len(waveforms), int(sizes.max()))
+    for row, waveform in zip(rows, waveforms, strict=True):
+        row[: waveform.size] = torch.from_numpy(waveform)
+    padding = torch.arange(rows.shape[1]).unsqueeze(0) >= sizes.unsqueeze(1)
+    return rows, padding if bool(padding.any()) else None
+
+
+def by_length(sizes: Sequence[int]) -> list[list[int]]:
+    """Numbers of clips of like length, longest first."""
+    batches: list[list[int]] = []
+    for number in np.argsort([-size for size in sizes], kind="stable").tolist():
+        if not batches or sizes[batches[-1][0]] * (len(batches[-1]) + 1) > BATCH_SECONDS * SAMPLE_RATE:
+            batches.append([])
+        batches[-1].append(number)
+    return batches
+
+
+def together(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Sequences (T, D) as one (B, T, D) float32, and what of it is padding (B, T); None where nothing is."""
+    sizes = torch.tensor([len(row) for row in rows])
+    whole = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).float()
+    padding = torch.arange(whole.shape[1]).unsqueeze(0) >= sizes.unsqueeze(1)
+    return whole, padding if bool(padding.any()) else None
+
+
+@torch.inference_mode()
+def keep(network: TunedNetwork, waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Sequences (T, D) fp16 of waveforms, on the host, see `TunedNetwork.below`."""
+    found: dict[int, Tensor] = {}
+    for numbers in by_length([waveform.size for waveform in waveforms]):
+        batch, padding = padded([waveforms[number] for number in numbers])
+        on = None if padding is None else padding.to(device)
+        x = network.below(batch.to(device), on).half().cpu()  # (B, T, D)
+        counts = [int(network.encoder.config.grid.count(waveforms[number].size)) for number in numbers]
+        found |= {number: row[:count].clone() for number, row, count in zip(numbers, x, counts, strict=True)}
+    return [found[number] for number in range(len(waveforms))]
+
+
+@torch.inference_mode()
+def score_kept(network: TunedNetwork, rows: Sequence[Tensor], device: torch.device) -> np.ndarray:
+    """Scores (N, K) of what `keep` gave."""
+    found: dict[int, Tensor] = {}
+    stride = network.encoder.config.grid.stride
+    for numbers in by_length([len(row) * stride for row in rows]):
+        x, padding = together([rows[number] for number in numbers])
+        scored = network.above(x.to(device), None if padding is None else padding.to(device)).float().cpu()
+        found |= dict(zip(numbers, scored, strict=True))
+    whole: np.ndarray = torch.stack([found[number] for number in range(len(rows))]).numpy()
+    return whole

@@ -1,0 +1,50 @@
+"""What frozen blocks say is computed once: the same scores, the same gradients, less work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from finetune.talkers import quick_config
+from finetune.test_run import metrics
+
+from emotion2vec.checkpoint import load_model
+from emotion2vec.finetune.network import TunedNetwork
+from emotion2vec.finetune.run import finetune
+from emotion2vec.model.encoder import Emotion2vec
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "top:1"])
+def test_keeping_changes_only_the_last_digits(talkers: Path, model: Path, tmp_path: Path, strategy: str) -> None:
+    rows, said = [], []
+    for gigabytes in (0, 2):
+        settings = [f"finetune.strategy={strategy}", f"finetune.keep_gb={gigabytes}", "data.max_seconds=1"]
+        run = tmp_path / str(gigabytes)
+        finetune(quick_config(talkers, model, run, *settings, "optim.max_updates=3"), said.append)
+        names = ("loss", "grad_norm", "validation_loss")
+        rows.append([line[name] for line in metrics(run) for name in names if name in line])
+    assert sum("computed once and kept" in line for line in said) == 1
+    assert rows[0] == pytest.approx(rows[1], rel=2e-2)  # what is kept has half precision
+
+
+def test_distorted_audio_is_not_kept(talkers: Path, model: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = ["finetune.strategy=frozen", "augment.gain_prob=0.5", "optim.max_updates=1"]
+    finetune(quick_config(talkers, model, tmp_path, *settings), said.append)
+    assert not any("computed once" in line for line in said)
+
+
+def test_below_and_above_make_the_whole(talkers: Path, model: Path, tmp_path: Path) -> None:
+    finetune(quick_config(talkers, model, tmp_path, "optim.max_updates=1"), lambda text: None)
+    encoder = load_model(tmp_path)
+    assert isinstance(encoder, Emotion2vec)
+    waveforms = torch.randn(2, 6_400, generator=torch.Generator().manual_seed(0))
+    padding = torch.arange(6_400).unsqueeze(0) >= torch.tensor([[6_400], [4_000]])
+    for frozen in (3, 4):
+        network = TunedNetwork(encoder, frozen).eval()
+        assert network.can_keep
+        x = network.below(waveforms, padding)
+        halves = network.above(x, encoder.frame_padding(padding))
+        assert torch.allclose(halves, network.scores(waveforms, padding), atol=1e-5)
+    assert not TunedNetwork(encoder, 2).can_keep
