@@ -50,7 +50,7 @@ def test_folder_is_small_and_says_where_the_weights_come_from() -> None:
     folder = asset_folder("checkpoints") / DEFAULT_MODEL
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 40_000_000
     assert "Copyright (c) 2022 OpenAI" in (folder / "LICENSE").read_text(encoding="utf-8")
-    assert "mit" in run("info")
+    assert "cc-by-nc-sa-4.0" in run("info")
 
 
 def test_loads_without_a_name(compact: Emotion2vec, clip: Path) -> None:
@@ -58,6 +58,17 @@ def test_loads_without_a_name(compact: Emotion2vec, clip: Path) -> None:
     assert features.frames.shape[1] == features.utterance.shape[0] == compact.config.width
     assert np.isfinite(features.frames).all()
     assert features.frames.std() > 0.1
+
+
+def test_tells_emotions_without_any_option(clip: Path) -> None:
+    row = json.loads(run("predict", clip).splitlines()[0])
+    assert set(row["scores"]) == {"anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"}
+    assert row["label"] == "anger" == max(row["scores"], key=row["scores"].__getitem__)
+    assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_says_what_it_has_heard(compact: Emotion2vec) -> None:
+    assert len(compact.heard.tensors()["labels"]) > 7_000
 
 
 def test_silence_and_loud_noise_have_finite_features(compact: Emotion2vec) -> None:

@@ -146,23 +146,42 @@ class Source:
         """The network without numbers, whose names and shapes the weights must have.
 
         Raises:
-            CheckpointError: the weights have more or fewer layers than the dimensions say.
+            CheckpointError: the weights have more or fewer layers than the dimensions say; for an encoder of
+                transformers, also that they do not fit or that it makes none of the settings.
         """
         from emotion2vec.checkpoint.weights import check_layers
         from emotion2vec.model.encoder import Emotion2vec
+        from emotion2vec.model.shapes import shapes_alone
+
+        if isinstance(self.config, ForeignConfig):
+            return self._foreign_shapes()
+        check_layers(self.config, self.student, str(self.path))
+        with shapes_alone():
+            model = Emotion2vec(self.config, self.labels, self.head)
+        model.make_room(self.student)
+        return model
+
+    def _foreign_shapes(self) -> SpeechEncoder:
+        """An encoder of transformers, in memory only when its settings are known to be those of the weights."""
+        from emotion2vec.checkpoint.weights import check_weights
+        from emotion2vec.model.foreign import ForeignEncoder
         from emotion2vec.model.shapes import Undrawn, shapes_alone
 
-        model: SpeechEncoder
-        if isinstance(self.config, ForeignConfig):
-            from emotion2vec.model.foreign import ForeignEncoder
-
-            with Undrawn():  # it computes constants of its own when it is made, which no checkpoint brings
-                model = ForeignEncoder(self.config, self.labels, self.head)
-        else:
-            check_layers(self.config, self.student, str(self.path))
-            with shapes_alone():
-                model = Emotion2vec(self.config, self.labels, self.head)
-        model.make_room(self.student)
+        assert isinstance(self.config, ForeignConfig)
+        for making in (shapes_alone(), Undrawn()):  # it computes constants of its own, which no checkpoint brings
+            try:
+                with making:
+                    model = ForeignEncoder(self.config, self.labels, self.head)
+            except (CheckpointError, ConfigError):
+                raise
+            except Exception as error:  # its layers check their settings in different ways
+                reason = " ".join(str(error).split())[:300]
+                raise CheckpointError(
+                    f"{self.path}: transformers makes no {self.config.type} of its settings: "
+                    f"{type(error).__name__}: {reason}"
+                ) from error
+            model.make_room(self.student)
+            check_weights(model, self.student, str(self.path))
         return model
 
     def weights(self, use: str = "student") -> dict[str, Tensor]:

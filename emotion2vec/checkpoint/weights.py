@@ -44,6 +44,11 @@ def check_weights(module: Any, weights: Mapping[str, Tensor], source: str) -> No
         for name, value in expected.items()
         if name in weights and weights[name].shape != value.shape
     ]
+    faults += [
+        f"{name} has {str(weights[name].dtype).removeprefix('torch.')} numbers, expected floating-point ones"
+        for name, value in expected.items()
+        if name in weights and value.is_floating_point() and not weights[name].is_floating_point()
+    ]
     if faults:
         shown = [f"  {fault}" for fault in faults[:SHOWN_FAULTS]]
         if len(faults) > SHOWN_FAULTS:

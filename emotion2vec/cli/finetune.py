@@ -13,7 +13,9 @@ def finetune(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.encoder_lr=1e-5.")
     ] = None,
-    config: Annotated[str, typer.Option(help="YAML file, or the name of one that ships: classify.")] = "classify",
+    config: Annotated[
+        str, typer.Option(help="YAML file, or the name of one that ships: classify, values, compact.")
+    ] = "classify",
     check: Annotated[bool, typer.Option("--check", help="Say what there is to learn from, and train nothing.")] = False,
     no_speakers: Annotated[
         bool, typer.Option("--no-speakers", help="Accept clips whose speakers are unknown; every score is marked.")

@@ -55,9 +55,13 @@ def teacher_faults(config: DistilConfig, source: Source) -> list[str]:
             f"those of teacher {config.teacher}"
         )
     if from_teacher(config) and isinstance(theirs, ForeignConfig):
+        settings = [
+            *["init.layers=[]"] * bool(config.init.layers),
+            *["init.from_teacher=false"] * config.init.from_teacher,
+        ]
         faults.append(
             f"the student starts from teacher {config.teacher}, a {theirs.type} of transformers, whose weights no "
-            "network of ours takes; expected init.from_teacher=false"
+            f"network of ours takes; expected {' '.join(settings)}, to start at random or from a checkpoint (init.from)"
         )
     elif from_teacher(config) and (differences := differing_dimensions(source.own, config.model)):
         shown = "; ".join(differences)

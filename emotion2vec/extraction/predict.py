@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     AnyModel = str | Path | SpeechEncoder
     AnyModels = AnyModel | Sequence[AnyModel]
 
-EXPECTED = "a model that was fine-tuned on labels, such as plus-base, which is downloaded (pip install modelscope)"
+EXPECTED = f"a model that was fine-tuned on labels, such as {DEFAULT_MODEL} or what `emotion2vec finetune` leaves"
 """What `predict` needs."""
 
 

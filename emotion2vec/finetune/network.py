@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from emotion2vec.finetune.strategy import freeze
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.speech import SpeechEncoder
 
 
 @dataclass
@@ -44,7 +45,7 @@ class TunedNetwork(nn.Module):
         keeps: whether `forward` takes what `below` gave, and not waveforms.
     """
 
-    def __init__(self, encoder: Emotion2vec, frozen: int):
+    def __init__(self, encoder: SpeechEncoder, frozen: int):
         super().__init__()
         self.encoder = encoder
         self.frozen = frozen
@@ -90,12 +91,15 @@ class TunedNetwork(nn.Module):
     def can_keep(self) -> bool:
         """Whether `below` and `above` are the two parts of `scores`: some block is frozen, and no head reads below it.
 
-        Utterance tokens would have to be kept too, where blocks above learn.
+        Utterance tokens would have to be kept too, where blocks above learn; and blocks of others' encoders do not run
+        by themselves.
         """
-        config, head = self.encoder.config, self.encoder.head
-        if head is None or head.reads_layers or self._blocks < 1:
+        encoder = self.encoder
+        if encoder.head is None or encoder.head.reads_layers or self._blocks < 1:
             return False
-        return self._blocks == len(self.encoder.blocks) or (config.tokens == 0 and config.positions == "sinusoid")
+        if self._blocks == len(encoder.blocks):
+            return True
+        return isinstance(encoder, Emotion2vec) and (encoder.config.tokens, encoder.config.positions) == (0, "sinusoid")
 
     def below(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
         """What frozen blocks say (B, T, D) of waveforms (B, S)."""
@@ -107,6 +111,7 @@ class TunedNetwork(nn.Module):
         head, first = self.encoder.head, self._blocks
         assert head is not None
         if first < len(self.encoder.blocks):
+            assert isinstance(self.encoder, Emotion2vec)  # see `can_keep`
             x = self.encoder.backbone(
                 x, padding=padding, skip_blocks=range(first), before={first: lambda entered: x}
             ).x  # (B, T, D)

@@ -174,8 +174,10 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
     withdraw(path)
     resumed = newest_checkpoint(path)
     encoder = load_model(resumed or config.model)
-    if not isinstance(encoder, Emotion2vec):
-        raise ConfigError(f"model is {config.model}, whose network is not ours, which this verb cannot keep yet")
+    if config.run.checkpoint_activations and not isinstance(encoder, Emotion2vec):
+        raise ConfigError(
+            f"run.checkpoint_activations is on, which needs a network of ours, and model is {config.model}"
+        )
     if resumed is None:
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
         add_head(encoder, task, config, device)

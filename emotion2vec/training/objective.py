@@ -23,6 +23,7 @@ from emotion2vec.data.sources import Source
 from emotion2vec.devices import to_device
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.metrics import UpdateSize
 
@@ -76,7 +77,7 @@ class Objective(ABC, Generic[Output, Sums]):
     crop_step: int = 1
     clean: bool | None = None
 
-    def __init__(self, network: nn.Module, model: Emotion2vec):
+    def __init__(self, network: nn.Module, model: SpeechEncoder):
         self.network = network
         self.model = model
 
@@ -164,6 +165,7 @@ class Objective(ABC, Generic[Output, Sums]):
 
 def cnn_apart(objective: Objective[Any, Any], lr_scale: float) -> list[ParameterGroup]:
     """All that trains in two groups: the model's CNN, whose learning rate has a factor, by itself."""
+    assert isinstance(objective.model, Emotion2vec)
     cnn = {id(p) for p in objective.model.frontend.layers.parameters()}
     trained = [p for p in objective.network.parameters() if p.requires_grad]
     return [

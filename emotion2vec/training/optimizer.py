@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.frontend import ConvLayer
 from emotion2vec.model.transformer import Block
 from emotion2vec.training.config import OptimConfig, TrainingConfig
@@ -71,7 +72,8 @@ class Optimization:
         self.config = config
         self.fabric = fabric
         self.objective = objective
-        objective.model.backbone.recompute = config.run.checkpoint_activations
+        if isinstance(objective.model, Emotion2vec):  # those of others are refused where they are opened
+            objective.model.backbone.recompute = config.run.checkpoint_activations
         if config.run.compile:
             compile_parts(objective.network)
         with warnings.catch_warnings():

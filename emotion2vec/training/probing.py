@@ -12,11 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emotion2vec.audio.decode.process import spawn
-from emotion2vec.checkpoint.native import save_model
-from emotion2vec.model.config import Emotion2vecConfig
+from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE, write_folder
 from emotion2vec.training.config import ProbeConfig
 
 if TYPE_CHECKING:
@@ -67,14 +66,14 @@ class Prober:
         """Whether a probe of this update should start."""
         return bool(self.config.every) and update % self.config.every == 0
 
-    def start(self, update: int, model: Emotion2vecConfig, weights: Mapping[str, Tensor]) -> None:
-        """Start a probe of a model, by its dimensions and weights, on the CPU, at low priority."""
+    def start(self, update: int, described: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+        """Start a probe of a model, by what `model.json` says of it and its weights, on the CPU, at low priority."""
         if self._process is not None:
             self._say(f"no probe of update {update}: the one of update {self.update} is not done")
             return
         folder = self._folder / f"update_{update:08d}"
         try:
-            save_model(folder, model, weights)
+            write_folder(folder, {WEIGHTS_FILE: weights}, {CONFIG_FILE: described})
             log = (self._folder / "log.txt").open("ab")
         except OSError as error:
             self._say(f"no probe of update {update}: its model could not be written: {error}")

@@ -276,7 +276,7 @@ class Trainer:
     def _probe(self, prober: Prober) -> None:
         weights = model_tensors(self.objective, keep=self.ranks.is_main)
         if self.ranks.is_main:
-            prober.start(self.update, self.objective.model.config, weights)
+            prober.start(self.update, self.objective.description(), weights)
 
     def _log_probe(self, prober: Prober, *, wait: bool = False) -> None:
         """Log the scores of a probe that has finished since, under the update that it probed."""

@@ -291,6 +291,32 @@ def broken_preprocessor(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text("{")
 
 
+def no_such_activation(folder: Path) -> None:
+    change(folder / "config.json", hidden_act="nosuch")
+
+
+def heads_that_do_not_divide(folder: Path) -> None:
+    change(folder / "config.json", num_attention_heads=5)
+
+
+def groups_that_do_not_divide(folder: Path) -> None:
+    change(folder / "config.json", num_conv_pos_embedding_groups=5)
+
+
+def too_wide_for_memory(folder: Path) -> None:
+    change(folder / "config.json", hidden_size=3_200_000)
+
+
+def too_much_dropout(folder: Path) -> None:
+    change(folder / "config.json", hidden_dropout=7.0)
+
+
+def whole_numbers(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    name = "encoder.layers.1.feed_forward.output_dense.weight"
+    save_file(weights | {name: weights[name].to(torch.int8)}, folder / "model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -308,6 +334,12 @@ def broken_preprocessor(folder: Path) -> None:
         (no_rate, r"preprocessor_config\.json: sampling_rate is 'fast', expected 16000"),
         (normalizes_maybe, r"do_normalize is 'yes', expected true or false"),
         (broken_preprocessor, r"preprocessor_config\.json: cannot be read as JSON"),
+        (no_such_activation, "transformers makes no hubert of its settings: KeyError: 'nosuch'"),
+        (heads_that_do_not_divide, "transformers makes no hubert of its settings: ValueError: embed_dim must be"),
+        (groups_that_do_not_divide, "transformers makes no hubert of its settings: ValueError: in_channels must be"),
+        (too_wide_for_memory, r"has shape .*, expected \(3200000"),
+        (too_much_dropout, "transformers makes no hubert of its settings: ValueError: dropout probability"),
+        (whole_numbers, r"layers\.1\.feed_forward\.output_dense\.weight has int8 numbers, expected floating-point"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from finetune.talkers import quick, quick_config, write_model
+from foreign import write_encoder
 from safetensors.torch import load_file
 from training.helpers import TIMINGS, Run
 
@@ -50,6 +51,20 @@ def test_a_run_learns_and_leaves_a_model_that_predicts(talkers: Path, model: Pat
     assert report.written == 24
     assert np.mean([row["label"] in row["id"] for row in rows]) > 0.9
     assert any("s0" in line or "s1" in line or "s2" in line or "s3" in line for line in said if "held out" in line)
+
+
+@pytest.mark.parametrize("kind", ["hubert base", "wavlm large"])
+def test_an_encoder_of_transformers_is_tuned_and_kept(kind: str, talkers: Path, tmp_path: Path) -> None:
+    write_encoder(tmp_path / "start", kind)
+    config = quick_config(talkers, tmp_path / "start", tmp_path / "run", "data.min_samples=4000", "data.max_seconds=0.6")
+    finetune(config, lambda text: None)
+    finetune(config, lambda text: None)  # opens its last checkpoint again
+    before, after = load_model(tmp_path / "start").state_dict(), load_model(tmp_path / "run").state_dict()
+    moved = {name.split(".")[1] for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved == {"encoder"}  # neither the convolutions nor the projection
+    predict(str(talkers.parent), model=tmp_path / "run", output=tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(rows) == 24 and all(sum(row["scores"].values()) == pytest.approx(1, abs=1e-4) for row in rows)
 
 
 def test_what_is_frozen_stays_and_the_rest_moves(talkers: Path, model: Path, tmp_path: Path) -> None:

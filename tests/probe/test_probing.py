@@ -147,7 +147,7 @@ def test_an_output_that_cannot_be_written_is_found_out_first(tones: Path, tmp_pa
 
 
 def test_all_faults_of_a_request_are_told_at_once(tones: Path) -> None:
-    with pytest.raises(ConfigError, match=r"found dataset and table; root.*no features.*layer is 'all'.*mlp reads"):
+    with pytest.raises(ConfigError, match=r"found dataset and table; root.*layer is 'all'.*mlp reads"):
         probe(dataset="emodb", table=tones, layer="all")
     with pytest.raises(ConfigError, match="found none"):
         probe(features=["logmel"])

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.helpers import assert_same_run, metrics, overrides
 
 from emotion2vec.audio.frames import WAVEFORM_GRID
+from emotion2vec.checkpoint.native import description
 from emotion2vec.cli import main
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.pretrain.config import load_config
@@ -154,15 +155,15 @@ def test_probes_run_beside_and_are_logged(tmp_path: Path, monkeypatch: pytest.Mo
     prober._say = said.append
     prober.command = [sys.executable, str(script)]
     assert [update for update in range(1, 7) if prober.due(update)] == [2, 4, 6]
-    prober.start(2, config.model, Pretrainer(config).student.state_dict())
-    prober.start(4, config.model, {})
+    prober.start(2, description(config.model), Pretrainer(config).student.state_dict())
+    prober.start(4, description(config.model), {})
     assert said == ["no probe of update 4: the one of update 2 is not done"]
     assert prober.poll(wait=True) == (2, {"WA": 1.0, "UA": 2.0, "WF1": 3.0})
     assert prober.poll() is None and prober.chosen_by == [5, 7]
     assert json.loads((tmp_path / "probes.jsonl").read_text()) == {"update": 2, "WA": 1.0, "UA": 2.0, "WF1": 3.0}
     assert not (tmp_path / "probes" / "update_00000002").exists()
     script.write_text("raise SystemExit(3)")
-    prober.start(6, config.model, Pretrainer(config).student.state_dict())
+    prober.start(6, description(config.model), Pretrainer(config).student.state_dict())
     assert prober.poll(wait=True) is None
     assert "the probe of update 6 failed (exit code 3" in said[-1]
 
