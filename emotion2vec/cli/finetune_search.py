@@ -12,6 +12,8 @@ from emotion2vec.cli.shared import allow_fallback, conclude_training, find_confi
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from emotion2vec.finetune.search.plan import SearchPlan
+    from emotion2vec.finetune.search.space import Choices, Range
     from emotion2vec.finetune.search.study import Row
 
 
@@ -30,11 +32,10 @@ def search(
     Every trial is a run in run.dir/trials, judged by held-out speakers; the best configuration is run.dir/best.yaml.
     The same command continues an interrupted search, and several processes may run it at once.
     """
-    from emotion2vec.finetune.search.plan import fixed_part, load_plan
-    from emotion2vec.finetune.search.space import read_space
+    from emotion2vec.finetune.search.plan import load_plan
 
     plan = load_plan(find_config(config, "finetune"), [*(overrides or []), *["data.speakers=false"] * no_speakers])
-    space = read_space(find_config(plan.space, "search"), fixed_part(plan), finite=plan.sampler == "grid")
+    space = _space(plan)
     allow_fallback(plan.run.accelerator)
     from emotion2vec.finetune.search.run import BEST
     from emotion2vec.finetune.search.run import search as run
@@ -51,6 +52,14 @@ def search(
     if done.best is not None:
         where = f"its model is in {done.best.folder}, its configuration in {Path(plan.run.dir) / BEST}"
         say(f"{'best so far' if running else 'done: the best'} is trial {done.best.number}; {where}")
+
+
+def _space(plan: SearchPlan) -> dict[str, Range | Choices]:
+    """What a plan tries."""
+    from emotion2vec.finetune.search.plan import fixed_part
+    from emotion2vec.finetune.search.space import read_space
+
+    return read_space(find_config(plan.space, "search"), fixed_part(plan), finite=plan.sampler == "grid")
 
 
 def _table(rows: list[Row]) -> Table:
