@@ -56,6 +56,11 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
+def dotted(config: Any) -> dict[str, Any]:
+    """All values of a configuration by dotted key."""
+    return dict(_flatten(to_dict(config)))
+
+
 def to_yaml(config: Any) -> str:
     """Write a configuration as YAML that its reader turns back to the same values."""
     from omegaconf import OmegaConf
@@ -109,7 +114,16 @@ def check_ranges(config: Any, prefix: str = "") -> list[str]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file into dotted keys."""
+    """Read a YAML file into dotted keys; errors as of `read_mapping`."""
+    return dict(_flatten(read_mapping(path)))
+
+
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """Read a YAML file of sections.
+
+    Raises:
+        ConfigError: it is not there, or no such file.
+    """
     import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -122,7 +136,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: holds a {type(loaded).__name__}, expected a mapping of sections")
-    return dict(_flatten(loaded))
+    return loaded
 
 
 def read_override(item: str, faults: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -12,8 +13,10 @@ from emotion2vec.cli.distil import distil
 from emotion2vec.cli.export import export
 from emotion2vec.cli.extract import extract
 from emotion2vec.cli.finetune import finetune
+from emotion2vec.cli.finetune_average import average
+from emotion2vec.cli.finetune_search import search
 from emotion2vec.cli.info import info
-from emotion2vec.cli.keys import with_keys
+from emotion2vec.cli.keys import commands, with_keys
 from emotion2vec.cli.plot import plot
 from emotion2vec.cli.predict import predict
 from emotion2vec.cli.prepare import prepare
@@ -29,9 +32,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _under_finetune() -> dict[str, Any]:
+    """Commands after the word `finetune`."""
+    keys = with_keys("emotion2vec.finetune.search.plan", "SearchPlan")
+    return commands(search=(search, keys), average=(average, None))
+
+
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(pretrain)
 app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(distil)
-app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig"))(finetune)
+app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(finetune)
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
 for verb in (plot, prepare, extract, predict, probe, visualize, info, convert, export):
     app.command()(verb)

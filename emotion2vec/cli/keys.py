@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 
-def with_keys(home: str, name: str) -> type[TyperCommand]:
+def with_keys(home: str, name: str, verbs: Callable[[], dict[str, Any]] = dict) -> type[TyperCommand]:
     """A command whose `--help` ends in a table of all keys of a configuration, read when it is asked for.
 
     Args:
         home: module of the configuration, which must be light.
         name: the dataclass in it.
+        verbs: commands that a first word of the command line calls in place of this one, by that word.
     """
 
     class Command(TyperCommand):
+        def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+            """Read the command line, or have another command read it."""
+            other = verbs().get(args[0]) if args else None
+            if other is not None:
+                return other.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+            return super().make_context(info_name, args, parent, **extra)
+
         def format_help(self, ctx: Any, formatter: Any) -> None:
             """Show the options, then the keys."""
             super().format_help(ctx, formatter)
+            _show_verbs(ctx.command_path, verbs())
             _show_keys(getattr(import_module(home), name))
 
     return Command
+
+
+def commands(**functions: tuple[Callable[..., None], type[TyperCommand] | None]) -> dict[str, Any]:
+    """Commands of functions, with their classes, by name."""
+    app = typer.Typer(add_completion=False)
+    for name, (function, kind) in functions.items():
+        app.command(name, cls=kind)(function)
+    return dict(typer.main.get_group(app).commands)
+
+
+def _show_verbs(path: str, verbs: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    for name, command in verbs.items():
+        first = (command.help or "").partition("\n")[0]
+        Console().print(f"{path} {name}: {first}", markup=False, highlight=False)
 
 
 def _show_keys(config: type) -> None:

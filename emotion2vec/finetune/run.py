@@ -29,6 +29,7 @@ from emotion2vec.finetune.splits import Split, whole_split
 from emotion2vec.finetune.standard import statistics_of
 from emotion2vec.finetune.strategy import Thawing
 from emotion2vec.finetune.task import Task, make_task
+from emotion2vec.finetune.watching import Watch, watched
 from emotion2vec.model.config import HeadConfig
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.known_heads import build_head
@@ -85,7 +86,9 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     return Finished(fit(config, corpus, whole_split(config, corpus), say=say), scores)
 
 
-def fit(config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None]) -> FitResult:
+def fit(
+    config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None], watch: Watch | None = None
+) -> FitResult:
     """Train one model; errors as for `finetune`.
 
     Args:
@@ -93,6 +96,7 @@ def fit(config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[
         corpus: labelled clips.
         split: those that train, and those that choose; no others are touched.
         say: shows a line of text to the user.
+        watch: called with the update and the score of every validation; what it raises ends the training.
     """
     task = make_task(config, corpus, split)
     config = _timed(config, len(task.source.cuts))
@@ -108,6 +112,8 @@ def fit(config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[
         pad=True,
         hold_out=partial(_hold_out, task, config, say, judges),
     )
+    if watch is not None:
+        speech = watched(speech, watch)
     result = train(
         config,
         partial(_build, task, config),

@@ -137,7 +137,7 @@ class RunFolder:
         if not self.config_file.is_file():
             raise ConfigError(f"{self.path}: holds checkpoints but no config.yaml, expected another run.dir")
         before = load(type(self.config), self.config_file)
-        there, here = _fixed_values(before), _fixed_values(self.config)
+        there, here = fixed_values(before), fixed_values(self.config)
         notes = []
         if self.config.run.extend and self.config.optim.max_updates > before.optim.max_updates:
             notes = [self._extension(before)]
@@ -289,7 +289,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _fixed_values(config: TrainingConfig) -> dict[str, Any]:
+def fixed_values(config: TrainingConfig) -> dict[str, Any]:
     """Settings that decide what is computed, by dotted name."""
     found: dict[str, Any] = {}
     for section, values in to_dict(config).items():
