@@ -54,9 +54,10 @@ def build_model(source: Source, *, device: str = "cpu", use: str = "student") ->
     copies: dict[str, Tensor] = {}
     for name, value in weights.items():
         dtype = torch.float32 if value.is_floating_point() else value.dtype
-        copies[name] = value.to(place, dtype, copy=True).contiguous()
+        copy = value.to(dtype, copy=True).contiguous()
         source.release()
-        check_finite(name, copies[name], str(source.path))
+        check_finite(name, copy, str(source.path))  # here: not every device has float64
+        copies[name] = copy.to(place)
     model.load_state_dict(copies, assign=True)
     model.heard = source.heard
     return model.to(place).eval()

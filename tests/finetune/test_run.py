@@ -56,7 +56,9 @@ def test_a_run_learns_and_leaves_a_model_that_predicts(talkers: Path, model: Pat
 @pytest.mark.parametrize("kind", ["hubert base", "wavlm large"])
 def test_an_encoder_of_transformers_is_tuned_and_kept(kind: str, talkers: Path, tmp_path: Path) -> None:
     write_encoder(tmp_path / "start", kind)
-    config = quick_config(talkers, tmp_path / "start", tmp_path / "run", "data.min_samples=4000", "data.max_seconds=0.6")
+    config = quick_config(
+        talkers, tmp_path / "start", tmp_path / "run", "data.min_samples=4000", "data.max_seconds=0.6"
+    )
     finetune(config, lambda text: None)
     finetune(config, lambda text: None)  # opens its last checkpoint again
     before, after = load_model(tmp_path / "start").state_dict(), load_model(tmp_path / "run").state_dict()
