@@ -68,19 +68,16 @@ def test_the_best_of_a_grid_is_found_and_trials_are_plain_runs(
 
 
 def test_a_killed_search_goes_on_with_the_trial_it_was_in(
-    talkers: Path, model: Path, space: Path, tmp_path: Path
+    talkers: Path, model: Path, space: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def words(run: str) -> list[str]:
-        own = [*quick(talkers, model, tmp_path / run, *FROZEN), "sampler=grid", "trials=3", "pruner=none"]
-        return ["search", *own, f"space={space}"]
-
-    log = tmp_path / "log"
-    assert Run(words("parts"), log, verb="finetune", die_in_step=9).wait() == [9], log.read_text()
-    assert Run(words("parts"), log, verb="finetune").wait() == [0], log.read_text()
-    assert "resumed after update" in log.read_text()
-    parts = plan_of(talkers, model, tmp_path / "parts")
+    log, run = tmp_path / "log", tmp_path / "parts"
+    words = [*quick(talkers, model, run, *FROZEN), "sampler=grid", "trials=3", "pruner=none", f"space={space}"]
+    assert Run(["search", *words], log, verb="finetune", die_in_step=9).wait() == [9], log.read_text()
+    parts = plan_of(talkers, model, run)
     choices = read_space(space, fixed_part(parts))
     found = search(parts, choices, silent)
+    said = "".join(capfd.readouterr()).replace("\n", "")
+    assert any(f"resumed after update {saved} from {run / 'trials' / '0'}" in said for saved in (4, 8))
     assert [(row.number, row.state, row.folder.name) for row in found.rows] == [
         (0, "stopped", "0"),
         (1, "done", "0"),
