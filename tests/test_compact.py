@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,11 @@ def test_tells_emotions_without_any_option(clip: Path) -> None:
 
 def test_says_what_it_has_heard(compact: Emotion2vec) -> None:
     assert len(compact.heard.tensors()["labels"]) > 7_000
+
+
+def test_starts_without_the_compiler_of_torch() -> None:
+    code = "import sys, emotion2vec; emotion2vec.load_model(); sys.exit('sympy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_silence_and_loud_noise_have_finite_features(compact: Emotion2vec) -> None:

@@ -10,7 +10,9 @@ from emotion2vec.model.shapes import Undrawn
 
 def seeded_linear(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:
     """An nn.Linear with PyTorch's default distribution, drawn from a generator."""
-    return draw_linear(nn.utils.skip_init(nn.Linear, inputs, outputs), generator)
+    with Undrawn():  # and not `skip_init`, which on `meta` imports PyTorch's compiler
+        layer = nn.Linear(inputs, outputs)
+    return draw_linear(layer, generator)
 
 
 def draw_linear(layer: nn.Linear, generator: torch.Generator | None = None) -> nn.Linear:
