@@ -127,21 +127,3 @@ def excerpt(samples: np.ndarray, length: int, rng: np.random.Generator) -> np.nd
     first = int(rng.integers(samples.size))
     repeated = np.tile(samples, 1 + (first + length) // samples.size) if first + length > samples.size else samples
     return repeated[first : first + length]
-
-
-def mix(
-    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], share: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mix two clips, and their labels as much (between-class learning; Tokozume et al., ICLR 2018).
-
-    Args:
-        first: samples (S,), whose length and power the mixture has, and probabilities (K,).
-        second: the same of the other clip, from a random place on, repeated where it is shorter.
-        share: of the first in labels and, clips being made equally loud, in amplitudes.
-        rng: draws the place.
-    """
-    waveform, other = first[0], excerpt(second[0], first[0].size, rng)
-    power, others = (float(np.mean(np.square(x, dtype=np.float64))) for x in (waveform, other))
-    louder = np.sqrt(power / others) if others else 0.0
-    mixture = (share * waveform + (1 - share) * louder * other) / np.hypot(share, 1 - share)
-    return mixture.astype(np.float32), share * first[1] + (1 - share) * second[1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -42,19 +42,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class DistilSums:
-    """Sums over an update's batches, and over all processes, as in `DistilOutput`; float64."""
-
-    frame: Tensor
-    cosine: Tensor
-    squared: Tensor
-    frames: Tensor
-    pooled: Tensor
-    soft: Tensor
-    clips: Tensor
-    layers: Moments
-    targets: Moments
+class DistilSums(DistilOutput):
+    """Sums over an update's batches, and over all processes; float64."""
 
     @classmethod
     def of(cls, outputs: Sequence[DistilOutput]) -> DistilSums:

@@ -77,8 +77,3 @@ def class_weights(counts: np.ndarray, power: float) -> np.ndarray:
     """
     weights: np.ndarray = (counts.sum() / (len(counts) * counts)) ** power
     return weights
-
-
-def weighted_mean(rows: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The mean (), of losses (B,) that count as much as their weights (B,)."""
-    return rows.mean() if weights is None else (rows * weights).sum() / weights.sum()

@@ -25,7 +25,6 @@ from emotion2vec.data.distortions import (
     excerpt,
     mask_band,
     mask_time,
-    mix,
     reverberate,
     reverse,
     shift,
@@ -312,21 +311,6 @@ def test_stronger_compression_loses_more() -> None:
     for codec in WIDE:
         losses = [power(transcode(before, codec, level) - before) for level in (0.0, 0.95)]
         assert losses[1] > 1.5 * losses[0], codec
-
-
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_mixtures_share_labels_as_loudness(share: float) -> None:
-    first, second = noise_of(1.0, 1), 5 * noise_of(3.0, 2)
-    labels = np.array([1.0, 0.0]), np.array([0.25, 0.75])
-    mixture, label = mix((first, labels[0]), (second, labels[1]), share, np.random.default_rng(0))
-    assert mixture.shape == first.shape and mixture.dtype == np.float32
-    np.testing.assert_allclose(label, share * labels[0] + (1 - share) * labels[1])
-    assert power(mixture) == pytest.approx(power(first), rel=0.03)  # two clips that have nothing to do with each other
-    # the first clip's part is found by regression, as they are uncorrelated
-    part = float(np.dot(mixture, first) / np.dot(first, first))
-    assert part == pytest.approx(share / np.hypot(share, 1 - share), abs=0.02)
-    silent, _ = mix((first, labels[0]), (np.zeros(10, np.float32), labels[1]), 0.5, np.random.default_rng(0))
-    assert np.isfinite(silent).all()
 
 
 ON = [
