@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from splits import corpus_of
 
 from emotion2vec.corpora.audit import _person, audit_split
-from emotion2vec.corpora.folds import Fold, make_folds
+from emotion2vec.corpora.folds import Fold, fold_of, make_folds
 
 
 def test_labels_that_look_alike_are_told(tmp_path: Path) -> None:
@@ -51,3 +52,38 @@ def test_numbers_of_speakers_that_are_written_differently_are_one_person() -> No
     pairs = [("1", "01"), ("3", "3.0"), ("en1", "en1\u200b"), ("s1", "s001")]
     assert all(_person(one) == _person(other) for one, other in pairs)
     assert len({_person(name) for name in ("1", "10", "100", "s_1_1", "s_11", "3.5", "35")}) == 7
+
+
+def test_validation_clips_count_as_training(tmp_path: Path) -> None:
+    """What the test shares with prescribed validation clips has chosen the epoch, and is told as of training."""
+    rows = [("s1", "a", b"1"), ("s2", "b", b"same"), ("", "b", b"3"), ("s2", "b", b"same"), ("s3", "a", b"5")]
+    corpus = corpus_of(tmp_path, rows)
+    texts = ["one", "two", "three", "two", "four"]
+    clips = tuple(replace(clip, text=text) for clip, text in zip(corpus.utterances, texts, strict=True))
+    corpus = replace(corpus, utterances=clips)
+    fold = fold_of(clips, "x", np.array([0]), np.array([3, 4]), np.array([1, 2]))
+    found = audit_split(corpus, [fold])
+    (only,) = found.folds
+    assert only.shared_speakers == ["s2"] and only.shared_audio == ["3.wav"]
+    assert (only.shared_texts, only.texts) == (1, 2)
+    assert only.train == {"a": 1, "b": 2} and only.test == {"a": 1, "b": 1}
+    told = " ".join(found.warnings)
+    for part in (
+        "speakers of the test are also in training in 1 of 1 folds",
+        "1 test clips are also in training, byte for byte: 3.wav",
+        "1 of 2 sentences of the tests are also said in training",
+        "1 training clips have no speaker, who may also be tested: 2.wav; they train",
+    ):
+        assert part in told
+    assert "has no clip of" not in told and "held out" not in told
+
+
+def test_a_split_that_shares_nothing_has_nothing_to_tell(tmp_path: Path) -> None:
+    rows = [(f"s{i // 2}", "ab"[i % 2], bytes([i])) for i in range(8)]
+    corpus = corpus_of(tmp_path, rows)
+    clips = tuple(replace(clip, sentence=f"t{i // 4}") for i, clip in enumerate(corpus.utterances))
+    corpus = replace(corpus, utterances=clips)
+    found = audit_split(corpus, [fold_of(clips, "x", np.arange(2), np.arange(4, 8), np.arange(2, 4))])
+    (only,) = found.folds
+    assert found.warnings == [] and (only.shared_texts, only.texts) == (0, 1)
+    assert only.shared_speakers == only.shared_audio == []

@@ -207,3 +207,26 @@ def test_folds_that_a_corpus_brings() -> None:
 def test_what_a_scheme_cannot_do_is_said(clips: list[Utterance], scheme: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_folds(clips, scheme)
+
+
+def test_speakers_whom_validation_shares_with_the_test_are_shared() -> None:
+    clips = clips_of(1, split="train") + clips_of(2, split="dev")[6:] + clips_of(2, split="test")[6:]
+    (fold,) = make_folds(clips, "official")
+    assert fold.test_speakers == fold.shared_speakers == ("s01",)
+    assert sorted(fold.fitted) == list(range(12))
+
+
+@pytest.mark.parametrize("speakers", [2, 3, 5])
+def test_however_few_train_one_speaker_validates_and_others_train(speakers: int) -> None:
+    clips = clips_of(speakers + 1)
+    for fold in make_folds(clips, "speaker"):
+        for seed in range(4):
+            train, valid = (speakers_of(clips, rows) for rows in validation_split(clips, fold, seed))
+            assert len(valid) == 1 and len(train) == speakers - 1 and not train & valid
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.2, 2), (0.34, 3), (0.5, 5)])
+def test_as_many_validate_as_asked_for(share: float, held: int) -> None:
+    clips = clips_of(11, each=4)
+    fold = make_folds(clips, "speaker")[0]
+    assert len(speakers_of(clips, validation_split(clips, fold, 0, share)[1])) == held
