@@ -16,7 +16,7 @@ from emotion2vec.pretrain.run import pretrain
 from emotion2vec.training.objective import skipped_blocks
 from emotion2vec.training.trainer import Trainer
 
-KEYED = ["data.batch_seconds=2", "data.max_samples=32000", "optim.max_updates=3", "optim.clip_norm=1"]
+KEYED = ["data.batch_seconds=2", "data.max_samples=32000", "optim.max_updates=3", "loss.utterance=none"]
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def test_processes_leave_out_the_same_blocks(one_clip: Path, tmp_path: Path) -> 
             torch.testing.assert_close(
                 theirs[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, n=name: f"{n}: {text}"
             )
-    full, _ = updates(one_clip, tmp_path / "full", 1, "model.depth=4")
-    assert losses[0] != pytest.approx(full[0], rel=1e-3)  # blocks were left out at all
+    config = load_config(tmp_path / "one" / "config.yaml")
+    assert len({skipped_blocks(config.model, config.run.seed, update, 0) for update in (1, 2, 3)}) == 3
 
 
 def test_processes_drop_other_values(one_clip: Path, tmp_path: Path) -> None:

@@ -40,8 +40,7 @@ def names(run: Path) -> list[str]:
     return [folder.name for folder in checkpoints(run)]
 
 
-@pytest.mark.parametrize("background", ["true", "false"])
-@pytest.mark.parametrize("failures", [0, 1, 2])
+@pytest.mark.parametrize(("background", "failures"), [("true", 0), ("true", 1), ("true", 2), ("false", 1)])
 def test_stopped_after_an_update_whose_checkpoint_failed(
     speech: Path,
     tmp_path: Path,

@@ -132,7 +132,8 @@ class Reading:
         if count == 0 and not is_stretch:
             self.take(stream.finish(True))
             raise AudioError(f"{self.name}: holds no samples, expected sound")
-        if count == 0 or (wanted is not None and count < wanted - DURATION_TOLERANCE * stream.rate):
+        nothing = count == 0 and wanted != 0
+        if nothing or (wanted is not None and count < wanted - DURATION_TOLERANCE * stream.rate):
             self.take(stream.finish(True))  # that it is damaged says more
             self._check_stretch(first, first + (wanted or 0), skipped + count, stream.rate)
 
