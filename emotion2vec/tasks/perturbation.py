@@ -1,4 +1,4 @@
-"""What makes training harder on purpose: mixed clips, and waveforms that are worse for a network.
+"""What makes training harder on purpose: waveforms that are worse for a network.
 
 B: utterances. S: samples.
 """
@@ -12,7 +12,12 @@ from torch import Tensor
 
 
 def adversarial(
-    waveforms: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float, *, steps: int = 1, padding: Tensor | None = None
+    waveforms: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    epsilon: float,
+    *,
+    steps: int = 1,
+    padding: Tensor | None = None,
 ) -> Tensor:
     """Waveforms (B, S) that are worse for a network, by a change that is bounded at every sample; without a graph.
 
