@@ -87,3 +87,49 @@ def test_a_split_that_shares_nothing_has_nothing_to_tell(tmp_path: Path) -> None
     (only,) = found.folds
     assert found.warnings == [] and (only.shared_texts, only.texts) == (0, 1)
     assert only.shared_speakers == only.shared_audio == []
+
+
+@pytest.mark.parametrize(("pairs", "more"), [(5, ""), (7, "; and 2 more")])
+def test_long_lists_of_alike_names_are_cut(tmp_path: Path, pairs: int, more: str) -> None:
+    rows = [(name, "ab"[i % 2], bytes([i])) for i, name in enumerate(f"{c}{x}" for c in "pqrstuv"[:pairs] for x in "xX")]
+    rows += [(speaker, "ba"[i % 2], bytes([99, i])) for i, (speaker, _, _) in enumerate(rows)]
+    corpus = corpus_of(tmp_path, rows)
+    told = audit_split(corpus, [Fold(name="x", train=np.arange(4), test=np.arange(4, 8))]).warnings
+    (people,) = [text for text in told if "the same person" in text]
+    assert people.endswith(f"'tX' and 'tx'{more}")
+
+
+def test_speakers_of_one_class_are_told_of_where_there_are_two(tmp_path: Path) -> None:
+    def told(*labels: str) -> list[str]:
+        rows = [("s1", labels[0], b"1"), ("s1", labels[1], b"2"), ("s2", labels[2], b"3"), ("", labels[3], b"4")]
+        corpus = corpus_of(tmp_path, rows)
+        fold = Fold(name="x", train=np.arange(2), test=np.arange(2, 4))
+        return [text for text in audit_split(corpus, [fold]).warnings if "one class only" in text]
+
+    assert told("a", "b", "b", "a") == ["1 of 2 speakers have clips of one class only: s2"]
+    assert told("a", "a", "b", "b") == ["2 of 2 speakers have clips of one class only: s1, s2"]
+    assert told("a", "a", "a", "a") == []
+
+
+def test_how_clips_without_a_speaker_are_validated_is_told_of_the_folds_that_choose(tmp_path: Path) -> None:
+    rows = [("s1", "a", b"1"), ("s2", "b", b"2"), ("s3", "a", b"3"), ("", "b", b"4"), ("", "a", b"5"), ("s4", "b", b"6")]
+    corpus = corpus_of(tmp_path, rows)
+    folds = [
+        fold_of(corpus.utterances, "held out", np.arange(4), np.array([5])),
+        fold_of(corpus.utterances, "by clips", np.array([3, 4]), np.array([5])),
+        fold_of(corpus.utterances, "prescribed", np.arange(2), np.array([5]), np.array([3])),
+    ]
+    (told,) = [text for text in audit_split(corpus, folds).warnings if "no speaker" in text]
+    assert told.startswith("2 training clips have no speaker, who may also be tested: 3.wav, 4.wav; they train, and ")
+    assert told.endswith("held out for validation in 1 of 2 folds")
+    unknown = corpus_of(tmp_path, [("", "a", b"1"), ("", "b", b"2"), ("", "a", b"3")])
+    told_all = audit_split(unknown, [fold_of(unknown.utterances, "x", np.arange(2), np.array([2]))]).warnings
+    assert "speakers are unknown, so that training and test may share them" in told_all
+    assert not any("have no speaker" in text for text in told_all)
+
+
+def test_values_are_described_and_not_counted(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, [("s1", "joy", b"1"), ("s1", "Joy", b"2"), ("s2", "joy", b"3")])
+    fold = fold_of(corpus.utterances, "x", np.arange(2), np.array([2]))
+    found = audit_split(corpus, [fold], describe=lambda rows: {"clips": len(rows)})
+    assert found.folds[0].train == {"clips": 2} and found.folds[0].test == {"clips": 1} and found.warnings == []

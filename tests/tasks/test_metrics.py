@@ -9,6 +9,7 @@ from sklearn.metrics import (
     f1_score,
     precision_recall_fscore_support,
     roc_auc_score,
+    roc_curve,
 )
 
 from emotion2vec.tasks import metrics
@@ -50,11 +51,12 @@ def test_mf1_counts_classes_that_occur_or_are_predicted_and_no_others(truth: lis
 
 def test_many_matrices_at_once_have_the_ua_of_each() -> None:
     matrices = np.random.default_rng(0).integers(0, 4, (3, 2, 4, 4)) * np.array([1, 1, 0, 1])[:, None]
-    found = metrics.unweighted_accuracy(matrices)
+    with np.errstate(all="raise"):
+        found = metrics.unweighted_accuracy(matrices)
+        assert np.isnan(metrics.unweighted_accuracy(np.zeros((2, 3, 3), np.int64))).all()
     assert found.shape == (3, 2)
     for place in np.ndindex(3, 2):
         assert found[place] == pytest.approx(metrics.scores(matrices[place])["UA"])
-    assert np.isnan(metrics.unweighted_accuracy(np.zeros((2, 3, 3), np.int64))).all()
 
 
 def test_scores_of_each_class_are_scikit_learns() -> None:
@@ -141,7 +143,8 @@ def test_ccc_of_series_without_spread(case: str, shift: float) -> None:
 def test_one_clip_has_no_ccc_and_none_no_score() -> None:
     one = metrics.moments(np.array([[1.0]]), np.array([[1.5]]))
     assert metrics.concordance_scores(one[0]) == {"CCC": None, "Pearson": None, "MAE": 0.5}
-    assert np.isnan(metrics.mean_concordance(np.stack([one, 0 * one]))).all()
+    with np.errstate(all="raise"):
+        assert np.isnan(metrics.mean_concordance(np.stack([one, 0 * one]))).all()
     with pytest.raises(ValueError, match="no clips"):
         metrics.concordance_scores(0 * one[0])
 
@@ -152,3 +155,38 @@ def test_means_are_over_the_scores_that_have_a_metric() -> None:
     assert metrics.std_scores(rows, ["CCC"]) == {"CCC": pytest.approx(0.2)}
     with pytest.raises(ValueError, match="none of 1 scores has a CCC"):
         metrics.mean_scores([{"CCC": None}], ["CCC"])
+
+
+def test_accuracy_is_a_share() -> None:
+    truth, predicted = np.array([0, 1, 2, 2, 1]), np.array([0, 1, 1, 2, 0])
+    assert metrics.accuracy(truth, predicted) == pytest.approx(accuracy_score(truth, predicted)) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "name", "shown"),
+    [
+        (None, "%", "", "–"),
+        (None, "", "CCC", "–"),
+        (70.26, "%", "", "70.3"),
+        (70.26, "%", "UA", "70.3 % UA"),
+        (0.12345, "", "", "0.123"),
+        (0.12345, "", "CCC", "CCC 0.123"),
+        (-0.0001, "", "", "0.000"),
+        (-0.12345, "", "", "-0.123"),
+    ],
+)
+def test_scores_as_they_are_shown(value: float | None, unit: str, name: str, shown: str) -> None:
+    assert metrics.format_score(value, unit, name) == shown
+
+
+def test_points_of_a_curve_are_some_of_scikit_learns() -> None:
+    random = np.random.default_rng(0)
+    truth, scores = random.random(400) < 0.3, random.random(400)
+    false, true, _ = roc_curve(truth, scores)
+    all_points = {(round(float(x), 4), round(float(y), 4)) for x, y in zip(false, true, strict=True)}
+    points = metrics.roc_points(truth, scores)
+    assert len(points) == 50 and set(points) <= all_points and points == sorted(points)
+    assert points[0] == (0, 0) and points[-1] == (1, 1)
+    assert len(metrics.roc_points(truth, scores, most=7)) == 7
+    assert set(metrics.roc_points(truth, scores, most=10_000)) == all_points
+    assert metrics.roc_points(np.array([True, False]), np.array([0.9, 0.1])) == [(0, 0), (0, 1), (1, 1)]
