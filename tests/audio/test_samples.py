@@ -141,7 +141,7 @@ def test_numbers_without_a_full_scale_are_refused(dtype: str, zero: bool) -> Non
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
 def test_tensors_without_a_full_scale_are_refused(dtype: torch.dtype) -> None:
-    with pytest.raises(AudioError, match="samples are .*, expected floats, int8, int16 or int32"):
+    with pytest.raises(AudioError, match=r"samples are .*, expected floats, int8, int16 or int32"):
         load_audio(torch.zeros(800, dtype=dtype), RATE)
 
 

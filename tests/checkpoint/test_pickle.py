@@ -35,7 +35,7 @@ VALUES = {
     "tuples": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), ((1, (2,)), ())],
     "lists": [[], [1], list(range(3)), [[[]]], [SHARED, SHARED, [SHARED]]],
     "mappings": [{}, {"a": 1}, {"a": {"b": [1, {}]}, 2: "x", None: 3.5, "c": SHARED}],
-    "mappings of other kinds": [OrderedDict(a=1, b=2), defaultdict(int, a=1), Counter("aab")],
+    "mappings of other kinds": [OrderedDict(a=1, b=2), defaultdict(list, a=[1]), Counter("aab")],
 }
 
 
@@ -48,7 +48,7 @@ def test_plain_values_are_those_of_pickle(kind: str, protocol: int) -> None:
     assert list(map(type, found)) == [dict if isinstance(value, dict) else type(value) for value in VALUES[kind]]
 
 
-@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("protocol", [4, 5])
 def test_bytes_and_sets(protocol: int) -> None:
     value = [b"", b"\x00\xff", b"x" * 300, {1, 2}, frozenset({3})]
     *raw, several, fixed = read(pickle.dumps(value, protocol))
@@ -140,7 +140,12 @@ def test_tensors_are_those_of_pytorch(zipped: bool, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(4, 6, generator=generator)
     content = {str(dtype): (100 * base).to(dtype) for dtype in TYPES}
-    content |= {"scalar": torch.tensor(2.5), "none": torch.zeros(0, 3), "one": torch.ones(1), "deep": base.view(2, 2, 6)}
+    content |= {
+        "scalar": torch.tensor(2.5),
+        "none": torch.zeros(0, 3),
+        "one": torch.ones(1),
+        "deep": base.view(2, 2, 6),
+    }
     content |= {"base": base, "row": base[1], "column": base[:, 2], "turned": base.T, "part": base[1:3, ::2]}
     content |= {"parameter": torch.nn.Parameter(base.clone())}
     torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
@@ -208,5 +213,5 @@ def test_what_is_no_checkpoint_is_named(content: bytes, reason: str, tmp_path: P
 def test_a_zip_without_members_is_none_of_torch(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w"):
         pass
-    with pytest.raises(CheckpointError, match="data.pkl is missing"):
+    with pytest.raises(CheckpointError, match=r"data\.pkl is missing"):
         read_torch_file(tmp_path / "x.pt")

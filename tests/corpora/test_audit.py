@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from splits import corpus_of
 
 from emotion2vec.corpora.audit import _person, audit_split
@@ -91,7 +92,9 @@ def test_a_split_that_shares_nothing_has_nothing_to_tell(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("pairs", "more"), [(5, ""), (7, "; and 2 more")])
 def test_long_lists_of_alike_names_are_cut(tmp_path: Path, pairs: int, more: str) -> None:
-    rows = [(name, "ab"[i % 2], bytes([i])) for i, name in enumerate(f"{c}{x}" for c in "pqrstuv"[:pairs] for x in "xX")]
+    rows = [
+        (name, "ab"[i % 2], bytes([i])) for i, name in enumerate(f"{c}{x}" for c in "pqrstuv"[:pairs] for x in "xX")
+    ]
     rows += [(speaker, "ba"[i % 2], bytes([99, i])) for i, (speaker, _, _) in enumerate(rows)]
     corpus = corpus_of(tmp_path, rows)
     told = audit_split(corpus, [Fold(name="x", train=np.arange(4), test=np.arange(4, 8))]).warnings
@@ -112,7 +115,14 @@ def test_speakers_of_one_class_are_told_of_where_there_are_two(tmp_path: Path) -
 
 
 def test_how_clips_without_a_speaker_are_validated_is_told_of_the_folds_that_choose(tmp_path: Path) -> None:
-    rows = [("s1", "a", b"1"), ("s2", "b", b"2"), ("s3", "a", b"3"), ("", "b", b"4"), ("", "a", b"5"), ("s4", "b", b"6")]
+    rows = [
+        ("s1", "a", b"1"),
+        ("s2", "b", b"2"),
+        ("s3", "a", b"3"),
+        ("", "b", b"4"),
+        ("", "a", b"5"),
+        ("s4", "b", b"6"),
+    ]
     corpus = corpus_of(tmp_path, rows)
     folds = [
         fold_of(corpus.utterances, "held out", np.arange(4), np.array([5])),

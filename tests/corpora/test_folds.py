@@ -241,7 +241,9 @@ def test_each_of_two_groups_is_left_out(field: str) -> None:
     with pytest.raises(ConfigError, match=f"every clip is of {field} a"):
         make_folds([dataclasses.replace(clip, **{field: "a"}) for clip in clips], scheme)
     with pytest.raises(ConfigError, match=f"1 of 12 clips have no {field}, which these folds need: 0-1;"):
-        make_folds([dataclasses.replace(clip, **({field: None} if i == 1 else {})) for i, clip in enumerate(clips)], scheme)
+        make_folds(
+            [dataclasses.replace(clip, **({field: None} if i == 1 else {})) for i, clip in enumerate(clips)], scheme
+        )
 
 
 def test_many_speakers_are_grouped_under_numbers_of_one_width() -> None:
@@ -276,7 +278,9 @@ def test_clips_without_a_speaker_share_none() -> None:
 @pytest.mark.parametrize(("named", "held"), [(2, True), (1, False)])
 def test_speakers_are_held_out_where_enough_clips_are_named(named: int, held: bool) -> None:
     """A fifth of the training clips at least."""
-    clips = [dataclasses.replace(clip, speaker=f"s{i}" if i < named else None) for i, clip in enumerate(clips_of(1, 10))]
+    clips = [
+        dataclasses.replace(clip, speaker=f"s{i}" if i < named else None) for i, clip in enumerate(clips_of(1, 10))
+    ]
     clips += [dataclasses.replace(clip, speaker="s9") for clip in clips_of(1, 1)] if named == 1 else []
     fold = Fold(name="x", train=np.arange(len(clips)), test=np.arange(0))
     assert holds_speakers_out(clips, fold) == held
