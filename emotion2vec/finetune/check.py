@@ -65,7 +65,7 @@ def check(config: FinetuneConfig, say: Callable[[str], None]) -> int:
         ConfigError: as `finetune` would.
         ManifestError: the same.
     """
-    corpus = read_labelled(config.data)
+    corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
     split = whole_split(config, corpus)
     for line in [*_table(corpus, split), *_split_warnings(config, corpus, split)]:

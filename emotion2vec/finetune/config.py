@@ -10,6 +10,7 @@ from pathlib import Path
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import DataConfig
+from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.model.config import HEADS, POOLINGS
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -101,7 +102,7 @@ class HeadSettings:
 
 @dataclass(kw_only=True)
 class LossSettings:
-    """The loss of classes."""
+    """The loss of the main goal's classes."""
 
     smoothing: float = option(0.0, "label smoothing: share of a label that all classes get", ge=0, lt=1)
     class_weights: float = option(
@@ -159,6 +160,7 @@ class FinetuneConfig(TrainingConfig):
     finetune: StrategyConfig = field(default_factory=StrategyConfig)
     head: HeadSettings = field(default_factory=HeadSettings)
     loss: LossSettings = field(default_factory=LossSettings)
+    joint: JointSettings = field(default_factory=JointSettings)
     optim: TuneOptim = field(default_factory=TuneOptim)
     validation: TuneValidation = field(default_factory=TuneValidation)
     checkpoint: CheckpointConfig = field(
@@ -193,6 +195,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append("data.targets are values, and data.soft or data.raters are of classes, expected one of them")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
+    faults += check_joint(config.joint)
     if not STRATEGIES.fullmatch(tuned.strategy):
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, top:K or gradual:N")
     if not FREEZES.fullmatch(tuned.freeze):
@@ -223,6 +226,7 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("finetune.freeze", frozen, "finetune.strategy is frozen"),
         ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("joint.ramp", not config.joint.reversed, "joint.reversed is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),
     ]
     return told(config, [*rules, *idle_settings(config)])

@@ -9,24 +9,22 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
-from emotion2vec.checkpoint.opening import load_model, read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.corpora.faults import Fault, examples
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.data.cuts import cuts_of
 from emotion2vec.devices import choose_device
-from emotion2vec.errors import AudioError, ConfigError
+from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
-from emotion2vec.finetune.decoding import TOGETHER, decoded
-from emotion2vec.finetune.scoring import score_waveforms
+from emotion2vec.finetune.fold_tests import TESTED, test_model
+from emotion2vec.finetune.further_scores import further_scores
 from emotion2vec.finetune.splits import Split, split_of
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcomes import Outcome, summed_up
@@ -37,9 +35,6 @@ from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
 from emotion2vec.version import PROBED_WITH, versions
-
-TESTED = "test.json"
-"""What a fold's model says of its test; a fold that has it is done."""
 
 WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of speakers who also train"
 """Stands beside scores of corpora whose speakers are unknown."""
@@ -73,6 +68,8 @@ class _Job:
 def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callable[[str], None]) -> Scored | FitResult:
     """Train and test a model for every fold and seed; those that are done already are taken as they are.
 
+    Scores of heads beside the main one stand under `further` in the file, by their targets.
+
     Args:
         config: a checked configuration with `evaluate.folds`.
         corpus: labelled clips.
@@ -98,7 +95,7 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
             last = fit(job.config, corpus, job.split)
             if last.signal is not None:
                 return last
-            _test(job, corpus)
+            test_model(job.config, [corpus.utterances[i] for i in job.fold.test])
         else:
             _check_same(job.config)
         outcome = _outcome(job, prepared, left_out)
@@ -107,8 +104,12 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
         say(f"fold {job.fold.name}: {', '.join(shown)}")
         outcomes.append(outcome)
     result = _result(config, prepared, outcomes, left_out, (time.monotonic() - started) / 60)
+    tests = [(outcome, Path(job.config.run.dir) / TESTED) for outcome, job in zip(outcomes, jobs, strict=True)]
+    further = {name: found.to_dict() for name, found in further_scores(config, prepared, tests).items()}
     output = Path(config.evaluate.output or Path(config.run.dir) / "scores.json")
-    write_json(output, result.to_dict())
+    write_json(output, result.to_dict() | ({"further": further} if further else {}))
+    for name, found in further.items():
+        say(f"{name}: {format_score(found['mean'][found['main']], found['unit'], found['main'])}, mean over folds")
     say(f"scores of all folds are in {output}")
     return Scored(result, last)
 
@@ -149,38 +150,6 @@ def _check_same(config: FinetuneConfig) -> None:
         timed = replace(config.optim, max_updates=before.max_updates, warmup_updates=before.warmup_updates)
         folder = RunFolder(replace(config, optim=timed))
     folder.same_run_notes()
-
-
-def _test(job: _Job, corpus: Corpus) -> None:
-    """Score the test clips by the fold's model, and keep what it says."""
-    folder = Path(job.config.run.dir)
-    device = choose_device(job.config.run.accelerator)
-    model = load_model(folder, device=str(device))
-    clips = [corpus.utterances[i] for i in job.fold.test]
-    opened = cuts_of(clips, min_samples=job.config.data.min_samples, workers=job.config.data.workers)
-    names, rows, faults = [], [], [*opened.faults, *opened.too_short]
-    for first in range(0, len(opened.cuts), TOGETHER):
-        cuts = opened.cuts[first : first + TOGETHER]
-        heard = list(zip(cuts, decoded(cuts, normalizes=model.config.normalizes), strict=True))
-        faults += [
-            Fault(cut.recording.sources[0].source, str(one)) for cut, one in heard if isinstance(one, AudioError)
-        ]
-        sound = [(cut, one) for cut, one in heard if not isinstance(one, AudioError)]
-        names += [cut.id for cut, _ in sound]
-        if sound:
-            scored = score_waveforms(
-                lambda waves, padding: model.scores(model(waves, padding)), [one for _, one in sound], device
-            )
-            found = torch.from_numpy(scored).double()
-            rows.append((found if job.config.data.targets else found.log_softmax(dim=1)).numpy())
-    write_json(
-        folder / TESTED,
-        {
-            "ids": names,
-            "scores": np.concatenate(rows).round(6).tolist() if rows else [],
-            "left_out": [asdict(fault) for fault in faults],
-        },
-    )
 
 
 def _outcome(job: _Job, prepared: ProbedCorpus, left_out: dict[str, str]) -> Outcome:
@@ -228,7 +197,7 @@ def _result(
     warnings = [*prepared.warnings, *prepared.known.warnings(base)] + [WITHOUT_SPEAKERS] * (not config.data.speakers)
     if left_out:
         warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
-    settings = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "optim")}
+    settings = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "joint", "optim")}
     scores = HeadScores(
         feature=config.model,
         head=f"finetune {config.finetune.strategy}",

@@ -12,10 +12,12 @@ from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.labels import SYNONYMS, simple
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import Extra, read_table
-from emotion2vec.corpora.named.registry import dataset_names, read_named
+from emotion2vec.corpora.named.registry import NAMED, dataset_names, read_named
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.finetune.aims import check_known
 from emotion2vec.finetune.config import LabelledData, pair
+from emotion2vec.finetune.joint import JointSettings
 from emotion2vec.tasks.targets import with_values
 
 SHARED = "shared"
@@ -28,21 +30,33 @@ ROWS = "rows"
 """In place of raters' columns: each has rows of his own."""
 
 
-def read_labelled(data: LabelledData) -> Corpus:
+def read_labelled(data: LabelledData, joint: JointSettings | None = None) -> Corpus:
     """Read the speech that a run learns from.
 
     Several corpora are joined; labels that mean the same become one class, and `data.labels` has the last word. One
     corpus keeps its labels as they are spelled.
 
+    Args:
+        data: which speech.
+        joint: targets beside the main goal, which clips may lack.
+
     Raises:
-        ConfigError: names, labels or classes that are not there, or fewer than two classes; labels that differ by case.
+        ConfigError: a target that no clip has; names, labels or classes that are not there, or fewer than two classes;
+            labels that differ by case.
         ManifestError: a corpus or table cannot be read.
     """
-    found = {name: _read(name, place, data) for name, place in map(pair, data.corpora)}
+    corpus = _read_all(data, joint or JointSettings())
+    check_known(joint or JointSettings(), corpus.utterances)
+    return corpus
+
+
+def _read_all(data: LabelledData, joint: JointSettings) -> Corpus:
+    """The corpora, joined under the wanted classes or with the wanted values."""
+    found = {name: _read(name, place, data, joint) for name, place in map(pair, data.corpora)}
     if len(found) < len(data.corpora):
         raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
     if data.table:
-        corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data)
+        corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data, joint)
         found[corpus.name] = corpus
     if data.targets:
         return _with_values(found, data.targets)
@@ -54,14 +68,21 @@ def read_labelled(data: LabelledData) -> Corpus:
     return join_corpora(parts, " + ".join(found), _wanted(parts, data.classes))
 
 
-def _read_table(path: Path, root: Path | None, data: LabelledData) -> Corpus:
+def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointSettings) -> Corpus:
     """A table with what is asked for beside its labels; of a class each clip has the most probable one.
 
     Raises:
         ManifestError: it cannot be read, or a probability is negative or all of a clip are 0.
     """
     several = data.raters == [ROWS]
-    extra = Extra(numbers=[data.weight] if data.weight else [], raters=[] if several else data.raters, several=several)
+    classes, values = joint.columns
+    extra = Extra(
+        numbers=[data.weight] if data.weight else [],
+        raters=[] if several else data.raters,
+        several=several,
+        labels=classes,
+        values=values,
+    )
     corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra)
     if not data.soft:
         return corpus
@@ -88,14 +109,15 @@ def _with_values(found: Mapping[str, Corpus], targets: Sequence[str]) -> Corpus:
     return with_values(next(iter(found.values())), targets)
 
 
-def _read(name: str, place: str, data: LabelledData) -> Corpus:
+def _read(name: str, place: str, data: LabelledData, joint: JointSettings) -> Corpus:
     """A corpus by its name and folder, or by its table."""
     path = Path(place)
     table = path if path.is_file() else next((path / file for file in TABLES if (path / file).is_file()), None)
     if name in dataset_names() and not path.is_file():
-        return read_named(name, path, targets=data.targets)
+        known = [value for value in joint.columns[1] if value in NAMED[name].values]
+        return read_named(name, path, targets=[*data.targets, *known])
     if table is not None:
-        return replace(_read_table(table, table.parent, data), name=name)
+        return replace(_read_table(table, table.parent, data, joint), name=name)
     if not path.is_dir():
         raise ManifestError(f"data.corpora: {name}={place}: no such file or folder, expected a corpus or a table")
     return replace(read_class_folders(path), name=name)

@@ -32,7 +32,7 @@ def statistics_of(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray], devic
     for numbers in by_length([waveform.size for waveform in waveforms]):
         batch, padding = padded([waveforms[number] for number in numbers])
         encoded = encoder(batch.to(device), None if padding is None else padding.to(device))
-        frames = torch.stack(encoded.layers, dim=1) if head.reads_layers else encoded.frames  # (B, [L,] T, D)
+        frames = encoded.read_by(head)  # (B, [L,] T, D)
         if isinstance(head, PooledHead):
             rows.append(_on_host(pool(frames, encoded.padding, head.width)))  # (B, [L,] P)
         else:

@@ -10,6 +10,7 @@ import numpy as np
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import StrategyConfig, TuneOptim
 from emotion2vec.finetune.goals import Goal, ValueGoal
+from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import Part, SpeechEncoder
 from emotion2vec.training.objective import ParameterGroup
 
@@ -77,25 +78,26 @@ def freeze(parts: Sequence[Part], frozen: int) -> None:
         part.requires_grad_(number >= frozen)
 
 
-def parameter_groups(encoder: SpeechEncoder, optim: TuneOptim, frozen: int, goal: Goal) -> list[ParameterGroup]:
-    """Parameters that ever learn: the head's at `optim.lr`, each part's of the encoder at its own share of it.
+def parameter_groups(
+    encoder: SpeechEncoder, heads: Sequence[tuple[Head, Goal]], optim: TuneOptim, frozen: int
+) -> list[ParameterGroup]:
+    """Parameters that ever learn: the heads' at `optim.lr`, each part's of the encoder at its own share of it.
 
     The last layer of a head of values moves as fast as these are wide.
 
     Args:
-        encoder: with its head.
+        encoder: whose parts they are.
+        heads: with what each learns.
         optim: the rates.
         frozen: parts that never learn, from the bottom.
-        goal: what the head learns.
     """
-    head = encoder.head
-    assert head is not None
-    parts, last = encoder.parts(), {id(p) for p in getattr(head, "output", head).parameters(recurse=False)}
-    width = float(np.exp(np.log(goal.scaling.scale).mean())) if isinstance(goal, ValueGoal) else 1.0
-    groups = [
-        ParameterGroup([p for p in head.parameters() if id(p) not in last]),
-        ParameterGroup([p for p in head.parameters() if id(p) in last], width),
-    ]
+    parts = encoder.parts()
+    groups: list[ParameterGroup] = []
+    for head, goal in heads:
+        last = {id(p) for p in getattr(head, "output", head).parameters(recurse=False)}
+        width = float(np.exp(np.log(goal.scaling.scale).mean())) if isinstance(goal, ValueGoal) else 1.0
+        groups.append(ParameterGroup([p for p in head.parameters() if id(p) not in last]))
+        groups.append(ParameterGroup([p for p in head.parameters() if id(p) in last], width))
     for number, part in enumerate(parts[frozen:], start=frozen):
         rate = optim.encoder_lr * optim.layer_decay ** (len(parts) - 1 - number)
         groups.append(ParameterGroup([*part.parameters()], rate / optim.lr))

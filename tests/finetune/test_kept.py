@@ -45,6 +45,6 @@ def test_below_and_above_make_the_whole(talkers: Path, model: Path, tmp_path: Pa
         network = TunedNetwork(encoder, frozen).eval()
         assert network.can_keep
         x = network.below(waveforms, padding)
-        halves = network.above(x, encoder.frame_padding(padding))
-        assert torch.allclose(halves, network.scores(waveforms, padding), atol=1e-5)
+        halves = network.above(x, encoder.frame_padding(padding))[""]
+        assert torch.allclose(halves, network.scores(waveforms, padding)[""], atol=1e-5)
     assert not TunedNetwork(encoder, 2).can_keep

@@ -44,11 +44,15 @@ class Extra:
     Attributes:
         numbers: columns of numbers, which become `values`; an empty cell has none.
         raters: columns of labels, one for each rater, which become `votes`; an empty cell is no vote.
+        labels: columns that may be absent, which become `labels`; an empty cell is none.
+        values: columns of numbers that may be absent, which become `values`; an empty cell has none.
         several: whether a file may have several rows, each a rater's, whose labels are the votes.
     """
 
     numbers: Sequence[str] = ()
     raters: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    values: Sequence[str] = ()
     several: bool = False
 
 
@@ -192,7 +196,9 @@ class _LabelledRows:
         faults += [
             f"{name} is {cell!r}, but whole files are probed: cut the audio first" for name, cell in cuts.items()
         ]
-        values, turn, wrong = _numbers(record, [*self._targets, *self._extra.numbers], self._conversations)
+        values, turn, wrong = _numbers(
+            record, [*self._targets, *self._extra.numbers, *self._extra.values], self._conversations
+        )
         faults += wrong
         if faults:
             raise ValueError(", ".join(faults))
@@ -203,7 +209,8 @@ class _LabelledRows:
         votes = tuple(vote for name in self._extra.raters if (vote := record.get(name.lower(), "").strip()))
         if self._extra.several:
             votes = (record.get(self._label or "", "").strip(),)
-        return replace(row, facts={**row.facts, "values": values, "turn": turn, "votes": votes})
+        labels = {name: label for name in self._extra.labels if (label := record.get(name.lower(), "").strip())}
+        return replace(row, facts={**row.facts, "values": values, "labels": labels, "turn": turn, "votes": votes})
 
 
 def _by_file(rows: Sequence[Row]) -> list[Row]:

@@ -61,7 +61,7 @@ def search(plan: SearchPlan, space: Space, say: Callable[[str], None] = print) -
         TrainingError: no trial could be trained to its end.
     """
     base = fixed_part(plan)
-    corpus = read_labelled(base.data)
+    corpus = read_labelled(base.data, base.joint)
     show_labels(corpus, say)
     study, split, tell = Study(plan, space), whole_split(base, corpus), say
     say(_judged_by(split))

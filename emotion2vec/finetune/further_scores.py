@@ -1,0 +1,95 @@
+"""Scores of the heads beside the main one in cross-validation.
+
+N: clips. n: tested clips that have a target. K: classes or dimensions of values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotion2vec.finetune.aims import class_of, has_target
+from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.joint import parts_of, weighted
+from emotion2vec.probe.corpus import ProbedCorpus
+from emotion2vec.probe.groups import groups_of
+from emotion2vec.probe.outcomes import Outcome, summed_up
+from emotion2vec.probe.scores import HeadScores
+from emotion2vec.tasks.targets import make_goal
+
+IMPOSSIBLE = -100.0
+"""Logarithm of the probability of a class that a fold's model does not know."""
+
+
+def further_scores(
+    config: FinetuneConfig, prepared: ProbedCorpus, tests: Sequence[tuple[Outcome, Path]]
+) -> dict[str, HeadScores]:
+    """Scores of every target that has a head in the models, over the tested clips that have it.
+
+    Clips of a class that no training clip of their fold has, such as new speakers, are not judged.
+
+    Args:
+        config: names the targets.
+        prepared: the corpus of the main goal.
+        tests: what each fold gave for it, and the file of what all heads said.
+    """
+    kinds = [(name, False) for name, _ in map(weighted, config.joint.classes)]
+    kinds += [(name, True) for name, _ in map(weighted, config.joint.values)]
+    said = [(outcome, json.loads(path.read_text(encoding="utf-8"))) for outcome, path in tests]
+    found = {}
+    for target, values in kinds:
+        own = _corpus_of(prepared, target, values=values)
+        outcomes = [one for outcome, document in said if (one := _outcome(own, outcome, document, target)) is not None]
+        if outcomes:
+            own = replace(own, folds=tuple(f for f in own.folds if any(one.fold is f for one in outcomes)))
+            found[target] = _scores(config, own, outcomes, target)
+    return found
+
+
+def _corpus_of(prepared: ProbedCorpus, target: str, *, values: bool) -> ProbedCorpus:
+    """The clips that have a target, with this for what is predicted."""
+    clips = prepared.clipset.utterances
+    kept = prepared.clipset.keep([has_target(clip, target, values=values) for clip in clips], {})
+    if not values:
+        kept = replace(kept, utterances=tuple(replace(one, label=class_of(one, target)) for one in kept.utterances))
+    goal = make_goal(kept, tuple(parts_of(target)) if values else ())
+    return replace(prepared, clipset=kept, goal=goal, groups=groups_of(kept.utterances))
+
+
+def _outcome(own: ProbedCorpus, main: Outcome, document: Mapping[str, Any], target: str) -> Outcome | None:
+    """What a fold gave for a target; None where it tested no clip of it."""
+    goal, said = own.goal, document["further"][target]
+    place = {clip.id: number for number, clip in enumerate(own.clipset.utterances)}
+    known = {name: column for column, name in enumerate(goal.names)}
+    columns = [known[label] for label in said["labels"] if label in known]
+    rows = [row for row, name in enumerate(document["ids"]) if name in place]
+    test = np.array([place[document["ids"][row]] for row in rows], np.int64)  # (n,)
+    if goal.task == "classification":
+        judged = np.isin(goal.labels[test], columns)
+        rows, test = [row for row, one in zip(rows, judged, strict=True) if one], test[judged]
+    if not len(test):
+        return None
+    scores = np.full((len(test), len(goal.names)), IMPOSSIBLE)  # (n, K)
+    scores[:, columns] = np.array(said["scores"])[rows][:, [said["labels"].index(goal.names[c]) for c in columns]]
+    return replace(main, test=test, scores=scores, details={}, statistics=goal.statistics(test, scores))
+
+
+def _scores(config: FinetuneConfig, own: ProbedCorpus, outcomes: Sequence[Outcome], target: str) -> HeadScores:
+    seeds = list(dict.fromkeys(one.seed for one in outcomes))
+    return HeadScores(
+        feature=config.model,
+        head=f"finetune {config.finetune.strategy}: {target}",
+        head_settings={},
+        task=own.goal.task,
+        metrics=tuple(own.goal.shown),
+        main=own.goal.main,
+        unit=own.goal.unit,
+        **summed_up(outcomes, own, seeds),
+        minutes=0.0,
+        transductive=None,
+    )
