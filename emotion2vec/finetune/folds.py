@@ -26,6 +26,7 @@ from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.fold_tests import TESTED, test_model
 from emotion2vec.finetune.further_scores import further_scores
 from emotion2vec.finetune.splits import Split, split_of
+from emotion2vec.finetune.unlabelled import main_clips
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcomes import Outcome, summed_up
 from emotion2vec.probe.results import About, ProbeResult
@@ -82,10 +83,8 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     Raises:
         ConfigError: the scheme does not fit the corpus, or a fold lacks a class in training, or holds another run.
     """
-    started, prepared = (
-        time.monotonic(),
-        prepare_corpus(corpus, config.evaluate.folds, targets=tuple(config.data.targets)),
-    )
+    started, targets = time.monotonic(), tuple(config.data.targets)
+    prepared = prepare_corpus(main_clips(corpus, targets), config.evaluate.folds, targets=targets)
     jobs = _jobs(config, prepared)
     last, outcomes, left_out = FitResult(0, None), [], dict(corpus.left_out)
     for number, job in enumerate(jobs, 1):

@@ -31,6 +31,12 @@ class JointSettings:
         values = [name for text in self.values for name in parts_of(weighted(text)[0])]
         return classes, values
 
+    @property
+    def targets(self) -> list[tuple[str, bool]]:
+        """All targets, each with whether it is of values."""
+        classes = [(name, False) for name, _ in map(weighted, [*self.classes, *self.reversed])]
+        return [*classes, *((weighted(text)[0], True) for text in self.values)]
+
 
 def weighted(text: str) -> tuple[str, float]:
     """The two sides of TARGET=NUMBER; the number is not finite where there is none."""

@@ -18,6 +18,7 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.finetune.aims import check_known
 from emotion2vec.finetune.config import LabelledData, pair
 from emotion2vec.finetune.joint import JointSettings
+from emotion2vec.finetune.unlabelled import with_unlabelled
 from emotion2vec.tasks.targets import with_values
 
 SHARED = "shared"
@@ -45,19 +46,20 @@ def read_labelled(data: LabelledData, joint: JointSettings | None = None) -> Cor
             labels that differ by case.
         ManifestError: a corpus or table cannot be read.
     """
-    corpus = _read_all(data, joint or JointSettings())
-    check_known(joint or JointSettings(), corpus.utterances)
-    return corpus
-
-
-def _read_all(data: LabelledData, joint: JointSettings) -> Corpus:
-    """The corpora, joined under the wanted classes or with the wanted values."""
+    joint = joint or JointSettings()
     found = {name: _read(name, place, data, joint) for name, place in map(pair, data.corpora)}
     if len(found) < len(data.corpora):
         raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
     if data.table:
         corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data, joint)
         found[corpus.name] = corpus
+    corpus = with_unlabelled(_whole(found, data), found, data.targets, joint)
+    check_known(joint, corpus.utterances)
+    return corpus
+
+
+def _whole(found: Mapping[str, Corpus], data: LabelledData) -> Corpus:
+    """The clips that have what the main goal learns, joined under the wanted classes or with the wanted values."""
     if data.targets:
         return _with_values(found, data.targets)
     renamed = _renamed(data.labels, found)
@@ -82,6 +84,7 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
         several=several,
         labels=classes,
         values=values,
+        unlabelled=bool(joint.targets),
     )
     corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra)
     if not data.soft:
@@ -152,15 +155,14 @@ def _spelled(corpus: Corpus, wanted: str, corpora: int) -> list[str]:
 
 
 def _wanted(parts: Sequence[Part], classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes of joined corpora; none for those that all of them share."""
-    if list(classes) == [SHARED]:
-        return ()
-    every = {
-        part.labels.get(label, SYNONYMS.get(simple(label), label.lower()))
+    """The classes of joined corpora: all, those named, or those that all share that have any."""
+    of_parts = [
+        {part.labels.get(label, SYNONYMS.get(simple(label), label.lower())) for label in part.corpus.classes}
         for part in parts
-        for label in part.corpus.classes
-    }
-    return tuple(classes) or tuple(sorted(every - {""}))
+    ]
+    if list(classes) == [SHARED]:
+        return tuple(sorted(set.intersection(*filter(None, of_parts)) - {""})) if any(of_parts) else ()
+    return tuple(classes) or tuple(sorted(set().union(*of_parts) - {""}))
 
 
 def _one(corpus: Corpus, renamed: Mapping[str, str], classes: Sequence[str]) -> Corpus:
@@ -218,6 +220,8 @@ def shares_of(corpus: Corpus, clip: Utterance, soft: Sequence[str]) -> tuple[flo
 def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
     """Say what every label became, and how many clips and speakers each class has."""
     for name, mapping in corpus.mapping.items():
+        if not mapping:
+            continue
         sorts = [label if label == to else f"{label} -> {to or 'left out'}" for label, to in mapping.items()]
         say(f"labels of {name}: {', '.join(sorts)}")
     counts = ", ".join(f"{label} {count}" for label, count in corpus.label_counts.items())

@@ -183,7 +183,10 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
     network = TunedNetwork(encoder, thawing.lowest, opposed_heads(encoder, task, config, device))
     learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
     what = "".join(f", {part.name}" for part in parts)
-    say(f"{learnt:,} parameters learn: the head{'s' * (len(task.aims) > 1)}{what}" + " one by one from the top" * (thawing.every > 0))
+    say(
+        f"{learnt:,} parameters learn: the head{'s' * (len(task.aims) > 1)}{what}"
+        + " one by one from the top" * (thawing.every > 0)
+    )
     for name, aim in task.aims.items():
         if name:
             say(_about_aim(name, aim, task))

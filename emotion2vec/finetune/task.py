@@ -29,6 +29,7 @@ from emotion2vec.finetune.goals import ClassGoal, ValueGoal
 from emotion2vec.finetune.held_out import Clip
 from emotion2vec.finetune.labelled import shares_of
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.unlabelled import has_main
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.class_losses import ClassLoss, class_weights
 from emotion2vec.tasks.scaling import Scaling
@@ -80,8 +81,8 @@ class Task:
             else:
                 truths = {n: aim.goal.truth(cut.id) for n, aim in self.aims.items() if cut.id in aim.goal.weights}
                 clips.append(Clip(waveform, truths, self.utterances[cut.id].corpus or ""))
-        if not clips:
-            raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded, expected at least one")
+        if not any(MAIN in clip.truths for clip in clips):
+            raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded and judged, expected at least one")
         seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
         say(f"validation: {len(clips)} clips, {seconds:.0f} s")
         return clips
@@ -147,6 +148,7 @@ def _classes(
         )
     found = np.array([counts[name] for name in names])  # (K,)
     weights = dict(zip(names, class_weights(found, settings.class_weights).tolist(), strict=True))
+    by_id = {name: clip for name, clip in by_id.items() if clip.label}
     soft: dict[str, tuple[float, ...]] = {}
     if config.data.raters or config.data.soft:
         shares = {name: shares_of(corpus, clip, config.data.soft) for name, clip in by_id.items()}
@@ -172,7 +174,8 @@ def _values(config: FinetuneConfig, by_id: Mapping[str, Utterance], trained: Seq
         ConfigError: all clips that train have the same value.
     """
     names = tuple(config.data.targets)
-    rows = np.array([[clip.values[name] for name in names] for clip in trained])
+    by_id = {key: clip for key, clip in by_id.items() if has_main(clip, names)}
+    rows = np.array([[clip.values[name] for name in names] for clip in trained if clip.id in by_id])
     if still := [name for name, spread in zip(names, np.ptp(rows, axis=0), strict=True) if not spread]:
         raise ConfigError(f"{' and '.join(still)} has a single value in training, expected at least 2")
     return ValueGoal(

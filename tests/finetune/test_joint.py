@@ -253,9 +253,42 @@ def test_corpora_that_lack_targets_and_fields_that_they_know(
     corpus = read_labelled(config.data, config.joint)
     aims = make_task(config, corpus, whole_split(config, corpus)).aims
     assert aims["sex"].goal.names == ("female", "male") and aims["corpus"].goal.names == ("here", "there")
-    assert len(aims["hertz"].goal.weights) == 16 and all(name.startswith("here/") for name in aims["hertz"].goal.weights)
+    assert len(aims["hertz"].goal.weights) == 16 and all(
+        name.startswith("here/") for name in aims["hertz"].goal.weights
+    )
     finetune(config, silent)
     assert {"validation_hertz_CCC", "validation_sex_UA_there"} <= metrics(tmp_path)[-1].keys()
+
+
+def test_clips_without_the_main_target_learn_the_others(
+    table: Path, talkers: Path, model: Path, tmp_path: Path
+) -> None:
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    other = table.with_name("values.csv")  # no column of labels, and no values of one clip
+    lines = ["file,speaker,hertz", *(f"{row[0]},{row[2]},{number}" for number, row in enumerate(rows[2:]))]
+    other.write_text("\n".join([*lines, f"{rows[1][0]},{rows[1][2]},"]) + "\n")
+    settings = ["joint.values=[hertz=0.5]", "optim.max_updates=2", "evaluate.folds=speaker:2"]
+    config = quick_config(talkers, model, tmp_path, *settings)
+    config = replace(config, data=replace(config.data, table="", corpora=[f"a={talkers}", f"b={other}"]))
+    corpus = read_labelled(config.data, config.joint)
+    aims = make_task(config, corpus, whole_split(config, corpus)).aims
+    assert {name[0] for name in aims[MAIN].goal.weights} == {"a"} and len(aims[MAIN].goal.weights) == 24
+    assert {name[0] for name in aims["hertz"].goal.weights} == {"b"} and len(aims["hertz"].goal.weights) == 23
+    said: list[str] = []
+    finetune(config, said.append)
+    assert "warning: 23 clips lack what the main goal learns, and learn the other targets" in said
+    last = metrics(tmp_path)[-1]
+    assert {"validation_UA", "validation_hertz_CCC"} <= last.keys()
+    document = json.loads((tmp_path / "scores.json").read_text())
+    assert document["corpus"]["clips"] == 24 if "corpus" in document else document["clips"] == 24
+
+    empty = [",".join([*row[:1], "" if number % 4 == 0 else row[1], *row[2:]]) for number, row in enumerate(rows)]
+    gaps = table.with_name("gaps.csv")
+    gaps.write_text("\n".join([table.read_text().splitlines()[0], *empty[1:]]) + "\n")
+    finetune(quick_config(gaps, model, tmp_path / "gaps", *JOINT, "optim.max_updates=2"), silent)
+    values = quick_config(table, model, tmp_path / "v", "data.targets=[hertz]", "joint.classes=[emotion=0.5]")
+    finetune(values, silent)
+    assert {"validation_CCC", "validation_emotion_UA"} <= metrics(tmp_path / "v")[-1].keys()
 
 
 def test_folds_score_every_head(table: Path, model: Path, tmp_path: Path) -> None:

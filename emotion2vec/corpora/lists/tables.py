@@ -46,6 +46,7 @@ class Extra:
         raters: columns of labels, one for each rater, which become `votes`; an empty cell is no vote.
         labels: columns that may be absent, which become `labels`; an empty cell is none.
         values: columns of numbers that may be absent, which become `values`; an empty cell has none.
+        unlabelled: whether clips may lack a label, or all of them.
         several: whether a file may have several rows, each a rater's, whose labels are the votes.
     """
 
@@ -53,6 +54,7 @@ class Extra:
     raters: Sequence[str] = ()
     labels: Sequence[str] = ()
     values: Sequence[str] = ()
+    unlabelled: bool = False
     several: bool = False
 
 
@@ -160,14 +162,15 @@ class _LabelledRows:
     ) -> None:
         needed = [*targets, *extra.numbers, *extra.raters, *(["dialogue", "turn"] if conversations else [])]
         label = next((column for column in LABEL_FIELDS if column in columns), None)
-        if "file" not in columns or (label is None and not targets) or {name.lower() for name in needed} - set(columns):
-            wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if targets else ["`label` or `emotion`"])]
+        free = bool(targets) or extra.unlabelled
+        if "file" not in columns or (label is None and not free) or {name.lower() for name in needed} - set(columns):
+            wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if free else ["`label` or `emotion`"])]
             raise ManifestError(
                 f"table {path}: columns are {', '.join(columns) or 'none'}; expected {' and '.join(wanted)}, and "
                 f"optionally speaker, {', '.join(OTHER_FACTS)}"
             )
         self._path, self._targets, self._conversations, self._extra = path, targets, conversations, extra
-        self._label = None if targets or conversations else label
+        self._label = None if free or conversations else label
         self._lines: dict[str, int] = {}
 
     def read(self, records: Sequence[tuple[int, dict[str, str]]]) -> list[Row]:
