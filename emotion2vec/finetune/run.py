@@ -22,6 +22,7 @@ from emotion2vec.finetune.config import FinetuneConfig, without_effect
 from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.heads import add_heads, opposed_heads
 from emotion2vec.finetune.held_out import HeldOutSpeakers
+from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
@@ -71,19 +72,25 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     """
     corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
-    scores = None
+    scores, rows = None, KeptRows()
     if config.evaluate.folds:
-        done = cross_validate(config, corpus, partial(fit, say=say), say)
+        done = cross_validate(config, corpus, partial(fit, say=say, rows=rows), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
         if not config.evaluate.final:
             return Finished(done.last, scores)
-    return Finished(fit(config, corpus, whole_split(config, corpus), say=say), scores)
+    return Finished(fit(config, corpus, whole_split(config, corpus), say=say, rows=rows), scores)
 
 
 def fit(
-    config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None], watch: Watch | None = None
+    config: FinetuneConfig,
+    corpus: Corpus,
+    split: Split,
+    *,
+    say: Callable[[str], None],
+    rows: KeptRows,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train one model; errors as for `finetune`.
 
@@ -92,6 +99,7 @@ def fit(
         corpus: labelled clips.
         split: those that train, and those that choose; no others are touched.
         say: shows a line of text to the user.
+        rows: what frozen blocks said of clips in earlier runs, and from now on in this one.
         watch: called with the update and the score of every validation; what it raises ends the training.
     """
     task = make_task(config, corpus, split)
@@ -112,7 +120,7 @@ def fit(
         speech = watched(speech, watch)
     result = train(
         config,
-        partial(_build, task, config),
+        partial(_build, task, config, rows),
         say,
         warnings=without_effect(config),
         find_unused=config.finetune.strategy.startswith("gradual"),
@@ -164,7 +172,9 @@ def _silent(text: str) -> None:
     """Say nothing: only the main process speaks."""
 
 
-def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -> tuple[Objective, Heard | None]:
+def _build(
+    task: Task, config: FinetuneConfig, rows: KeptRows, device: torch.device, say: Say
+) -> tuple[Objective, Heard | None]:
     """Encoder and heads, and whose labels they know."""
     path = Path(config.run.dir)
     withdraw(path)
@@ -191,7 +201,7 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
         if name:
             say(_about_aim(name, aim, task))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
-    return Finetuning(config, network, task.aims, thawing), heard
+    return Finetuning(config, network, task.aims, thawing, rows), heard
 
 
 def _about_aim(name: str, aim: Aim, task: Task) -> str:
