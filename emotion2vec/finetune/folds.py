@@ -26,7 +26,7 @@ from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.fold_tests import TESTED, test_model
 from emotion2vec.finetune.further_scores import further_scores
 from emotion2vec.finetune.splits import Split, split_of
-from emotion2vec.finetune.unlabelled import main_clips
+from emotion2vec.finetune.unlabelled import beside, main_clips
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcomes import Outcome, summed_up
 from emotion2vec.probe.results import About, ProbeResult
@@ -85,7 +85,7 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     """
     started, targets = time.monotonic(), tuple(config.data.targets)
     prepared = prepare_corpus(main_clips(corpus, targets), config.evaluate.folds, targets=targets)
-    jobs = _jobs(config, prepared)
+    jobs = _jobs(config, prepared, corpus)
     last, outcomes, left_out = FitResult(0, None), [], dict(corpus.left_out)
     for number, job in enumerate(jobs, 1):
         say(f"fold {job.fold.name} ({number} of {len(jobs)}): {len(job.fold.test)} clips to test")
@@ -113,20 +113,21 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     return Scored(result, last)
 
 
-def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[_Job]:
-    """All folds with all seeds.
+def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> list[_Job]:
+    """All folds with all seeds, of a corpus whose clips without the main target are no part of what was prepared.
 
     Raises:
         ConfigError: a class has no clip that trains, of all folds at once.
     """
-    corpus, jobs, faults = prepared.clipset, [], {}
+    jobs, faults = [], {}
     seeds = config.evaluate.seeds or [config.run.seed]
     for seed in seeds:
         for number, fold in enumerate(prepared.folds, 1):
             name = f"{number:02d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', fold.name)}" + f"_seed{seed}" * (len(seeds) > 1)
             run = replace(config.run, dir=str(Path(config.run.dir) / "folds" / name), seed=seed)
             own = replace(config, run=run)
-            split = split_of(own, corpus, fold.train, fold.valid)
+            wider = beside(corpus, config.data.targets, fold, config.evaluate.folds)
+            split = split_of(own, corpus, wider.train, wider.valid)
             trained = {corpus.utterances[i].label for i in split.train}
             lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
             if lacking:

@@ -60,9 +60,7 @@ def check_joint(settings: JointSettings) -> list[str]:
             name, weight = weighted(text)
             several = parts_of(name)
             if not all(several) or not math.isfinite(weight) or weight <= 0:
-                faults.append(
-                    f"joint.{key} has {text!r}, expected TARGET=WEIGHT with a weight above 0, such as gender=0.3"
-                )
+                faults.append(f"joint.{key} has {text!r}, expected TARGET=NUMBER above 0, such as gender=0.3")
             names += several if key == "values" else [name]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:

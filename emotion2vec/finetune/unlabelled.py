@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.joining import Part, joined
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.finetune.aims import has_target
@@ -44,6 +47,24 @@ def with_unlabelled(
         left_out={file: why for file, why in corpus.left_out.items() if file not in files},
         warnings=(*corpus.warnings, f"{len(more)} clips lack what the main goal learns, and learn the other targets"),
     )
+
+
+def beside(corpus: Corpus, targets: Sequence[str], fold: Fold, scheme: str) -> Fold:
+    """A fold with the clips that lack the main target in its training, but for those that its test is kept apart from.
+
+    Left out are clips of tested speakers, sessions and conversations, and where a scheme tests whole corpora or
+    languages, of these.
+    """
+    clips = corpus.utterances
+    apart = ["speaker", "session", "dialogue", *({"corpus", "language"} & {scheme})]
+    tested = {(name, getattr(clips[i], name)) for i in fold.test for name in apart}
+    more = [
+        number
+        for number, clip in enumerate(clips)
+        if not has_main(clip, targets)
+        and not any((name, its) in tested for name in apart if (its := getattr(clip, name)) is not None)
+    ]
+    return replace(fold, train=np.concatenate([fold.train, np.array(more, fold.train.dtype)])) if more else fold
 
 
 def main_clips(corpus: Corpus, targets: Sequence[str]) -> Corpus:

@@ -22,6 +22,7 @@ from torch.nn import functional
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.info import describe_model
+from emotion2vec.corpora.folds import make_folds
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.convert import convert
 from emotion2vec.extraction.predict import predict
@@ -38,10 +39,11 @@ from emotion2vec.finetune.run import finetune
 from emotion2vec.finetune.splits import whole_split
 from emotion2vec.finetune.strategy import Thawing
 from emotion2vec.finetune.task import make_task
+from emotion2vec.finetune.unlabelled import beside, main_clips
 from emotion2vec.tasks.metrics import concordance
 
 JOINT = ["joint.classes=[pitch=0.3]", "joint.values=[hertz+level=0.5]", "joint.reversed=[speaker=0.2]"]
-HERTZ = {"anger": 900.0, "neutral": 300.0, "sadness": 100.0}
+HERTZ = {"anger": 900.0, "neutral": 500.0, "sadness": 100.0}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def table(talkers: Path) -> Path:
 def trained(table: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learnt all of them."""
     folder = tmp_path_factory.mktemp("joint") / "run"
-    settings = [*JOINT[:1], "joint.values=[hertz=0.5]", JOINT[2], "data.clips=12", "optim.max_updates=60"]
+    settings = [*JOINT[:1], "joint.values=[hertz=0.5]", JOINT[2], "data.clips=12", "optim.max_updates=80"]
     finetune(quick_config(table, model, folder, *settings, "validation.every=20", "head.pooling=mean"), silent)
     return folder
 
@@ -147,16 +149,15 @@ def test_a_target_that_an_update_lacks_changes_nothing(table: Path, model: Path,
     for name in names:
         assert all(p.grad is not None and not p.grad.any() for p in objective.tuned.heads[name].parameters())
     found = objective.metrics(objective.sums([output]), counts)
-    assert float(found["main_loss"]) == pytest.approx(float(alone.detach()), rel=1e-5) and math.isfinite(
-        float(loss.detach())
-    )
+    assert float(torch.as_tensor(found["main_loss"]).detach()) == pytest.approx(float(alone.detach()), rel=1e-5)
+    assert torch.isfinite(loss)
     assert not any(name.startswith("pitch") for name in found)
 
 
 def test_every_head_is_right_and_judged(trained: Path, table: Path, tmp_path: Path) -> None:
     facts = json.loads((trained / "finetuned.json").read_text())
     assert facts["validation"]["UA"] > 80 and facts["validation"]["pitch_UA"] == 100
-    assert facts["validation"]["hertz_CCC"] > 0.8 and not any("speaker" in name for name in facts["validation"])
+    assert facts["validation"]["hertz_CCC"] > 0.6 and not any("speaker" in name for name in facts["validation"])
     assert facts["further"].keys() == {"pitch"} and facts["further"]["pitch"]["temperature"] > 0
     last = metrics(trained)[-1]
     assert {"pitch_UA", "hertz_CCC", "speaker_UA", "validation_pitch_UA", "validation_hertz_CCC"} <= last.keys()
@@ -288,14 +289,21 @@ def test_clips_without_the_main_target_learn_the_others(
     empty = [",".join([*row[:1], "" if number % 4 == 0 else row[1], *row[2:]]) for number, row in enumerate(rows)]
     gaps = table.with_name("gaps.csv")
     gaps.write_text("\n".join([table.read_text().splitlines()[0], *empty[1:]]) + "\n")
-    finetune(quick_config(gaps, model, tmp_path / "gaps", *JOINT, "optim.max_updates=2"), silent)
+    config = quick_config(gaps, model, tmp_path / "gaps", *JOINT, "optim.max_updates=2")
+    whole = read_labelled(config.data, config.joint)
+    assert [bool(clip.label) for clip in whole.utterances] == [True] * 18 + [False] * 6
+    for fold in make_folds(main_clips(whole, ()), "speaker"):
+        more = set(beside(whole, (), fold, "speaker").train.tolist()) - set(fold.train.tolist())
+        of = {number: whole.utterances[number].speaker for number in range(18, 24)}
+        assert more == {number for number, speaker in of.items() if speaker not in fold.test_speakers}
+    finetune(config, silent)
     values = quick_config(table, model, tmp_path / "v", "data.targets=[hertz]", "joint.classes=[emotion=0.5]")
     finetune(values, silent)
     assert {"validation_CCC", "validation_emotion_UA"} <= metrics(tmp_path / "v")[-1].keys()
 
 
 def test_folds_score_every_head(table: Path, model: Path, tmp_path: Path) -> None:
-    settings = [*JOINT, "evaluate.folds=speaker:2", "evaluate.final=false", "optim.max_updates=2"]
+    settings = [*JOINT[:2], "evaluate.folds=speaker:2", "evaluate.final=false", "optim.max_updates=2"]
     finetune(quick_config(table, model, tmp_path, *settings), silent)
     found = json.loads((tmp_path / "scores.json").read_text())
     assert found["further"].keys() == {"pitch", "hertz+level"}
