@@ -39,7 +39,8 @@ class Patience:
 
     def __str__(self) -> str:
         """Where it stands, in words."""
-        return f"{self.waited} validations without a better score than {self.best} (validation.patience={self.limit})"
+        count = f"{self.waited} validation{'s' * (self.waited > 1)}"
+        return f"{count} without a better score than {self.best} (validation.patience={self.limit})"
 
     def note(self, metrics: Mapping[str, float]) -> None:
         """Take in the numbers of a validation, see `HeldOut.losses`; of none where there are none."""
