@@ -29,7 +29,8 @@ from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.scoring import score_waveforms
 from emotion2vec.finetune.splits import Split, split_of
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
-from emotion2vec.probe.outcomes import Outcome, summed_up
+from emotion2vec.probe.outcome import Outcome
+from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.results import About, ProbeResult
 from emotion2vec.probe.scores import HeadScores
 from emotion2vec.settings import to_dict

@@ -21,7 +21,8 @@ from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.options import ProbeOptions
-from emotion2vec.probe.outcomes import Outcome, summed_up
+from emotion2vec.probe.outcome import Outcome
+from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.problem import HeadRecipe, Problem
 from emotion2vec.probe.progress import track
