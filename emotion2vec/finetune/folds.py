@@ -5,28 +5,23 @@ N: clips. n: clips of a test. K: classes.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
-from emotion2vec.checkpoint.opening import load_model, read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.corpora.faults import Fault, examples
-from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.data.cuts import cuts_of
 from emotion2vec.devices import choose_device
-from emotion2vec.errors import AudioError, ConfigError
+from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
-from emotion2vec.finetune.decoding import TOGETHER, decoded
-from emotion2vec.finetune.scoring import score_waveforms
+from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_of, test_fold
 from emotion2vec.finetune.splits import Split, split_of
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcome import Outcome
@@ -38,9 +33,6 @@ from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
 from emotion2vec.version import PROBED_WITH, versions
-
-TESTED = "test.json"
-"""What a fold's model says of its test; a fold that has it is done."""
 
 WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of speakers who also train"
 """Stands beside scores of corpora whose speakers are unknown."""
@@ -60,15 +52,6 @@ class Scored:
 
     scores: ProbeResult
     last: FitResult
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A fold with a seed: its configuration, with a run folder of its own, and its clips."""
-
-    config: FinetuneConfig
-    fold: Fold
-    split: Split
 
 
 def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callable[[str], None]) -> Scored | FitResult:
@@ -99,10 +82,11 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
             last = fit(job.config, corpus, job.split)
             if last.signal is not None:
                 return last
-            _test(job, corpus)
         else:
             _check_same(job.config)
-        outcome = _outcome(job, prepared, left_out)
+        if not is_tested(job):
+            test_fold(job, prepared)
+        outcome = outcome_of(job, prepared, left_out)
         scored = prepared.goal.score(outcome.statistics)
         shown = [format_score(scored[name], prepared.goal.unit, name) for name in prepared.goal.shown[:2]]
         say(f"fold {job.fold.name}: {', '.join(shown)}")
@@ -114,7 +98,7 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     return Scored(result, last)
 
 
-def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[_Job]:
+def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[FoldJob]:
     """All folds with all seeds.
 
     Raises:
@@ -132,7 +116,7 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[_Job]:
             lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
             if lacking:
                 faults[fold.name] = f"fold {fold.name} has no clip of {examples(lacking)} to train on"
-            jobs.append(_Job(own, fold, split))
+            jobs.append(FoldJob(own, fold, split))
     if faults:
         raise ConfigError(f"{'; '.join(faults.values())}; expected some, or data.classes without it")
     return jobs
@@ -150,71 +134,6 @@ def _check_same(config: FinetuneConfig) -> None:
         timed = replace(config.optim, max_updates=before.max_updates, warmup_updates=before.warmup_updates)
         folder = RunFolder(replace(config, optim=timed))
     folder.same_run_notes()
-
-
-def _test(job: _Job, corpus: Corpus) -> None:
-    """Score the test clips by the fold's model, and keep what it says."""
-    folder = Path(job.config.run.dir)
-    device = choose_device(job.config.run.accelerator)
-    model = load_model(folder, device=str(device))
-    clips = [corpus.utterances[i] for i in job.fold.test]
-    opened = cuts_of(clips, min_samples=job.config.data.min_samples, workers=job.config.data.workers)
-    names, rows, faults = [], [], [*opened.faults, *opened.too_short]
-    for first in range(0, len(opened.cuts), TOGETHER):
-        cuts = opened.cuts[first : first + TOGETHER]
-        heard = list(zip(cuts, decoded(cuts, normalizes=model.config.normalizes), strict=True))
-        faults += [
-            Fault(cut.recording.sources[0].source, str(one)) for cut, one in heard if isinstance(one, AudioError)
-        ]
-        sound = [(cut, one) for cut, one in heard if not isinstance(one, AudioError)]
-        names += [cut.id for cut, _ in sound]
-        if sound:
-            scored = score_waveforms(
-                lambda waves, padding: model.scores(model(waves, padding)), [one for _, one in sound], device
-            )
-            found = torch.from_numpy(scored).double()
-            rows.append((found if job.config.data.targets else found.log_softmax(dim=1)).numpy())
-    write_json(
-        folder / TESTED,
-        {
-            "ids": names,
-            "scores": np.concatenate(rows).round(6).tolist() if rows else [],
-            "left_out": [asdict(fault) for fault in faults],
-        },
-    )
-
-
-def _outcome(job: _Job, prepared: ProbedCorpus, left_out: dict[str, str]) -> Outcome:
-    """Read what a fold's model said of its test; clips that could not be used are added to `left_out`.
-
-    Raises:
-        ConfigError: it is of other clips, or none could be used.
-    """
-    path = Path(job.config.run.dir) / TESTED
-    document = json.loads(path.read_text(encoding="utf-8"))
-    clips = prepared.clipset.utterances
-    place = {clips[i].id: int(i) for i in job.fold.test}
-    if unknown := [name for name in document["ids"] if name not in place]:
-        raise ConfigError(f"{path}: holds scores of {examples(unknown)}, which this fold does not test; remove it")
-    if not document["ids"]:
-        raise ConfigError(f"fold {job.fold.name}: no readable clip to test on, expected at least one")
-    left_out.update({fault["where"]: fault["reason"] for fault in document["left_out"]})
-    test, scores = np.array([place[name] for name in document["ids"]]), np.array(document["scores"])
-    return Outcome(
-        fold=job.fold,
-        seed=job.config.run.seed,
-        test=test,
-        scores=scores,
-        details={"validation_speakers": list(job.split.held), **_chosen(job)},
-        statistics=prepared.goal.statistics(test, scores),
-    )
-
-
-def _chosen(job: _Job) -> dict[str, Any]:
-    """Update and validation score of a fold's model."""
-    scores = RunFolder(job.config).scores()
-    best = max(scores, key=lambda update: (scores[update], update), default=None)
-    return {} if best is None else {"update": best, "validation_score": round(scores[best], 3)}
 
 
 def _result(
