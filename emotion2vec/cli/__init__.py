@@ -40,9 +40,7 @@ def _under_finetune() -> dict[str, Any]:
     """Commands after the word `finetune`."""
     keys = with_keys("emotion2vec.finetune.search.plan", "SearchPlan")
     tested = with_keys("emotion2vec.finetune.evaluation.plan", "EvaluationPlan")
-    return commands(
-        search=(search, keys), average=(average, None), evaluate=(evaluate, tested), report=(report, None)
-    )
+    return commands(search=(search, keys), average=(average, None), evaluate=(evaluate, tested), report=(report, None))
 
 
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(pretrain)

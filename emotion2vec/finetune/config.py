@@ -49,6 +49,7 @@ class LabelledData(DataConfig):
     soft: list[str] = option([], "columns of a table with probabilities, one of each class and named as it")
     weight: str = option("", "column of a table with what each clip counts; 1 where it is empty")
     speakers: bool = option(True, "validate on held-out speakers; false for lists without speakers, which marks scores")
+    licence: str = option("", "what the licence of the speech says, for the model's card")
     balance: str = option(
         "corpus-class", "what is drawn equally often: each class of each corpus, ...", choices=BALANCES
     )

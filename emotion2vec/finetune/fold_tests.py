@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.evaluation.answers import Examiner, uncalibrated
 from emotion2vec.finetune.evaluation.conditions import conditions_of
-from emotion2vec.finetune.evaluation.settings import RobustnessSettings
+from emotion2vec.finetune.evaluation.settings import conditions_asked
 from emotion2vec.finetune.splits import Split
 from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.outcome import Distorted, Outcome
@@ -58,7 +58,7 @@ def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
             "ids": found.ids,
             "scores": found.scores.round(6).tolist(),
             "left_out": [asdict(fault) for fault in found.faults],
-            "conditions": _conditions(config),
+            "conditions": conditions_asked(config.evaluate),
             "distorted": [
                 {"kind": one.kind, "level": one.level, "scores": rows.round(6).tolist()}
                 for one, rows in zip(conditions, found.distorted, strict=True)
@@ -67,15 +67,9 @@ def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
     )
 
 
-def _conditions(config: FinetuneConfig) -> dict[str, Any]:
-    """Under which conditions tests are scored again; empty for none."""
-    names = [item.name for item in fields(RobustnessSettings)]
-    return {name: getattr(config.evaluate, name) for name in names} if config.evaluate.robustness else {}
-
-
 def is_tested(job: FoldJob) -> bool:
     """Whether a fold's model has said all that is asked of it."""
-    path, wanted = Path(job.config.run.dir) / TESTED, _conditions(job.config)
+    path, wanted = Path(job.config.run.dir) / TESTED, conditions_asked(job.config.evaluate)
     if not path.is_file():
         return False
     return not wanted or json.loads(path.read_text(encoding="utf-8")).get("conditions") == wanted

@@ -35,12 +35,13 @@ def group_table(scores: HeadScores) -> str:
     if not scores.by_group:
         return ""
     body = ""
+    metrics = [*scores.metrics, *(["MAE"] if not scores.unit and "MAE" not in scores.metrics else [])]
     for by, groups in scores.by_group.items():
         for name, row in groups.items():
-            cells = "".join(f'<td class="n">{format_score(row[metric], scores.unit)}</td>' for metric in scores.metrics)
+            cells = "".join(f'<td class="n">{format_score(row[metric], scores.unit)}</td>' for metric in metrics)
             clips = int(row["clips"] or 0) // len(scores.by_seed)
             body += f'<tr><td>{escape(by)}</td><th>{escape(name)}</th><td class="n">{clips}</td>{cells}</tr>'
-    head = "".join(f'<th class="n">{escape(metric)}</th>' for metric in scores.metrics)
+    head = "".join(f'<th class="n">{escape(metric)}</th>' for metric in metrics)
     return (
         '<p class="note">Groups of test clips.</p><div class="wide"><table><thead><tr><th>by</th><th>group</th>'
         f'<th class="n">clips</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -58,6 +59,6 @@ def roc_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
         legend += f'<li><i style="background:{colour}"></i>{escape(label)}</li>'
     guesses = f'<path d="M{MARGIN} {SIZE - MARGIN}L{SIZE - MARGIN} {MARGIN}" stroke-dasharray="3" stroke="#999"/>'
     return (
-        f'<div class="plots"><figure class="plot"><figcaption>{title}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" '
-        f'role="img" aria-label="ROC curves">{guesses}{lines}</svg><ul class="legend">{legend}</ul></figure></div>'
+        f'<figure class="plot"><figcaption>{title}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" '
+        f'role="img" aria-label="ROC curves">{guesses}{lines}</svg><ul class="legend">{legend}</ul></figure>'
     )

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.checkpoint.opening import load_model
-from emotion2vec.corpora.faults import Fault, examples
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import fold_of
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.cuts import Cuts, cuts_of
@@ -25,18 +24,15 @@ from emotion2vec.files import check_folder_name, write_json
 from emotion2vec.finetune.evaluation.answers import Answers, Examiner, uncalibrated
 from emotion2vec.finetune.evaluation.conditions import Attack, Condition, conditions_of
 from emotion2vec.finetune.evaluation.plan import EvaluationPlan
+from emotion2vec.finetune.evaluation.result import judged_corpus, scored
+from emotion2vec.finetune.evaluation.settings import conditions_asked
 from emotion2vec.finetune.evaluation.tested import read_tested, read_valued
 from emotion2vec.finetune.labelled import show_labels
 from emotion2vec.model.speech import SpeechEncoder
-from emotion2vec.probe.corpus import ProbedCorpus, clip_summary
-from emotion2vec.probe.groups import groups_of
-from emotion2vec.probe.knowledge import MARK, Knowledge
+from emotion2vec.probe.knowledge import MARK
 from emotion2vec.probe.outcome import Distorted, Outcome
-from emotion2vec.probe.outcomes import summed_up
-from emotion2vec.probe.results import About, ProbeResult
-from emotion2vec.probe.scores import HeadScores
+from emotion2vec.probe.results import ProbeResult
 from emotion2vec.tasks.targets import Classes, Goal, Values
-from emotion2vec.version import PROBED_WITH, versions
 
 SCORES = "scores.json"
 """In the folder of a test."""
@@ -88,7 +84,7 @@ def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Tested:
             f"{corpus.name}: none of {len(corpus.utterances)} clips can be scored: "
             f"{examples(map(str, answers.faults)) or 'all are too short'}"
         )
-    result = _result(plan, model, corpus, goal, (answers, conditions), notes, started)
+    result = _result(plan, model, (corpus, goal), (answers, conditions), notes, started)
     write_json(folder / SCORES, result.to_dict())
     return Tested(result, folder)
 
@@ -144,22 +140,19 @@ def _without_known(
 def _result(
     plan: EvaluationPlan,
     model: SpeechEncoder,
-    corpus: Corpus,
-    goal: Goal,
+    asked: tuple[Corpus, Goal],
     found: tuple[Answers, Sequence[Condition | Attack]],
     notes: Sequence[str],
     started: float,
 ) -> ProbeResult:
-    answers, conditions = found
-    assert model.head is not None
+    (corpus, goal), (answers, conditions) = asked, found
     place = {clip.id: i for i, clip in enumerate(corpus.utterances)}
     test = np.array([place[name] for name in answers.ids])
     fold = fold_of(corpus.utterances, "test", np.empty(0, np.int64), test)
-    prepared = judged_corpus(corpus, goal, fold.name, [fold])
     scores, details = uncalibrated(Path(plan.model), answers.scores, goal)
     outcome = Outcome(
         fold=fold,
-        seed=0,
+        seed=plan.seed,
         test=test,
         scores=scores,
         details=details,
@@ -169,76 +162,13 @@ def _result(
             for one, rows in zip(conditions, answers.distorted, strict=True)
         ),
     )
-    left_out = {**corpus.left_out, **{fault.where: fault.reason for fault in answers.faults}}
-    warnings = [*corpus.warnings, *notes]
-    if left_out:
-        warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
-    return ProbeResult(
-        about=_about(plan, prepared, left_out, warnings, model),
-        results=(
-            HeadScores(
-                feature=plan.model,
-                head=model.head.config.kind,
-                head_settings=vars(model.head.config),
-                task=goal.task,
-                metrics=tuple(goal.shown),
-                main=goal.main,
-                unit=goal.unit,
-                **summed_up([outcome], prepared, [0]),
-                minutes=round((time.monotonic() - started) / 60, 3),
-                transductive=_knowledge(model.heard, prepared.known),
-            ),
-        ),
-    )
-
-
-def judged_corpus(corpus: Corpus, goal: Goal, scheme: str, folds: Sequence[Any]) -> ProbedCorpus:
-    """A corpus whose folds are there already."""
-    return ProbedCorpus(
-        clipset=corpus,
-        goal=goal,
-        scheme=scheme,
-        folds=tuple(folds),
-        contexts=None,
-        audit={"folds": [], "baselines": {}, "warnings": []},
-        known=Knowledge.of(corpus, folds),
-        groups=groups_of(corpus.utterances),
-    )
-
-
-def _knowledge(heard: Heard | None, known: Knowledge) -> dict[str, float] | None:
-    if heard is None:
-        return None
-    return {kind: round(heard.share(kind, known.keys), 4) for kind in ("audio", "labels")}
-
-
-def _about(
-    plan: EvaluationPlan,
-    prepared: ProbedCorpus,
-    left_out: dict[str, str],
-    warnings: Sequence[str],
-    model: SpeechEncoder,
-) -> About:
-    corpus, goal = prepared.clipset, prepared.goal
-    values = goal.task == "regression"
-    return About(
-        dataset=corpus.name,
-        clips=len(corpus.utterances),
-        speakers=len({clip.speaker for clip in corpus.utterances} - {None}),
-        scheme=prepared.scheme,
-        targets=goal.describe(np.arange(len(corpus.utterances))) if values else None,
-        classes=None if values else goal.names,
-        clips_per_class=None if values else corpus.label_counts,
-        context=0,
-        conversation=None,
-        selection=None,
-        mapping=corpus.mapping,
-        summary=clip_summary(replace(corpus, left_out={}), left_out),
-        audit=prepared.audit,
-        settings={"known": plan.known, "seed": plan.seed, "robustness": list(plan.robustness)},
-        device=str(model.device),
-        left_out=tuple(Fault(file, reason) for file, reason in left_out.items()),
-        changes=corpus.changes,
-        warnings=tuple(warnings),
-        versions=versions(*PROBED_WITH),
+    return scored(
+        outcome,
+        judged_corpus(corpus, goal, fold.name, [fold]),
+        model,
+        plan.model,
+        left_out={fault.where: fault.reason for fault in answers.faults},
+        warnings=[*corpus.warnings, *notes],
+        settings={"known": plan.known, "seed": plan.seed, **conditions_asked(plan)},
+        minutes=(time.monotonic() - started) / 60,
     )

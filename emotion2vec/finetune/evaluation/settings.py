@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from emotion2vec.data.codecs import CODECS, lacking
 from emotion2vec.settings import option
@@ -35,6 +36,13 @@ class RobustnessSettings:
         le=1,
     )
     attack_steps: int = option(1, "steps of an attack: 1 for FGSM, more for PGD", ge=1, le=200)
+
+
+def conditions_asked(settings: RobustnessSettings) -> dict[str, Any]:
+    """What decides the conditions; empty where none are asked for."""
+    return (
+        {item.name: getattr(settings, item.name) for item in fields(RobustnessSettings)} if settings.robustness else {}
+    )
 
 
 def check_robustness(settings: RobustnessSettings, prefix: str = "") -> list[str]:
