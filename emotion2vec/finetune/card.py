@@ -17,8 +17,8 @@ from emotion2vec.tasks.metrics import format_score
 
 LIMITS = (
     "Scores are those of speech like the one above; on other recordings, languages and speakers expect less, and test "
-    "first (`emotion2vec finetune evaluate`). Emotion recognized from a voice is a guess about how it sounds, not about "
-    "what a person feels: not for decisions about people."
+    "first (`emotion2vec finetune evaluate`). Emotion recognized from a voice is a guess about how it sounds, not "
+    "about what a person feels: not for decisions about people."
 )
 
 
@@ -98,14 +98,12 @@ def _licence(terms: Mapping[str, str], data: Mapping[str, Any]) -> str:
 
 
 def _scores(held: HeadScores, validation: ProbeResult, folds: ProbeResult | None) -> str:
-    found = (
-        []
-        if folds is None
-        else [
-            f"Cross-validation ({folds.about.scheme}, {len(folds.results[0].folds)} folds; each tested by a model that neither "
-            f"learnt from it nor was chosen by it):\n\n{_table(folds.results[0])}"
-        ]
-    )
+    found = []
+    if folds is not None:
+        found.append(
+            f"Cross-validation ({folds.about.scheme}, {len(folds.results[0].folds)} folds; each tested by a model that "
+            f"neither learnt from it nor was chosen by it):\n\n{_table(folds.results[0])}"
+        )
     found.append(
         f"Held-out clips ({held.clips}), which chose the checkpoint and the temperature, so that these scores "
         f"flatter:\n\n{_table(held)}"

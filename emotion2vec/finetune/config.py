@@ -148,6 +148,9 @@ class EvaluateConfig(RobustnessSettings):
         "", "speaker, speaker:K, session, official, corpus, language or random, as probe has them; empty for none"
     )
     seeds: list[int] = option([], "each trains a model for every fold; empty for run.seed alone", ge=0)
+    shots: list[int] = option(
+        [], "train each fold with so few labelled clips of each class too, such as [1,5,20], for n-shot curves", ge=1
+    )
     final: bool = option(True, "train on everything when the folds are done")
     output: str = option("", "JSON file of the scores; empty for scores.json in run.dir")
 
@@ -194,6 +197,10 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
     if not config.evaluate.folds and not config.evaluate.final:
         faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
+    if config.evaluate.shots and config.data.targets:
+        faults.append("evaluate.shots are numbers of clips of each class, and data.targets are values")
+    if len(set(config.evaluate.shots)) < len(config.evaluate.shots):
+        faults.append(f"evaluate.shots is {config.evaluate.shots}, expected each number once")
     if config.validation.data:
         faults.append("validation.data is for speech without labels")
     return faults + check_robustness(config.evaluate, "evaluate.")
@@ -233,6 +240,7 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("finetune.freeze", frozen, "finetune.strategy is frozen"),
         ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("evaluate.shots", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.robustness", not config.evaluate.folds, "evaluate.folds is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),
     ]

@@ -36,13 +36,19 @@ CARD = "README.md"
 FLATTERS = "these clips chose the checkpoint and the temperature: their scores flatter"
 
 
-def describe_data(config: FinetuneConfig, corpus: Corpus, split: Split) -> dict[str, Any]:
-    """Count clips and speakers by label, corpus, language and gender, those that train and those that are held out.
+def describe_data(config: FinetuneConfig, corpus: Corpus, split: Split | None) -> None:
+    """Write `data.json`: clips and speakers by label, corpus, language and gender.
 
-    Returns:
-        The document that is kept as `data.json`.
+    Args:
+        config: of the run.
+        corpus: labelled clips.
+        split: those that train and those that are held out are counted apart; None where folds alone are trained.
+
+    Raises:
+        StorageError: the disk does not take it.
     """
-    clips, parts = corpus.utterances, {"train": split.train, "held out": split.valid}
+    clips, everything = corpus.utterances, np.arange(len(corpus.utterances))
+    parts = {"all": everything} if split is None else {"train": split.train, "held out": split.valid}
     groups: dict[str, dict[str, Any]] = {}
     for by in ("label", "corpus", "language", "gender"):
         names = sorted({str(getattr(clip, by)) for clip in clips if getattr(clip, by)})
@@ -55,18 +61,18 @@ def describe_data(config: FinetuneConfig, corpus: Corpus, split: Split) -> dict[
                 for name in names
             }
     goal = make_goal(corpus, tuple(config.data.targets))
-    everything = np.concatenate([split.train, split.valid])
-    return {
+    document = {
         "sources": [*config.data.corpora, *([config.data.table] if config.data.table else [])],
         "licence": config.data.licence,
         "mapping": {name: dict(labels) for name, labels in corpus.mapping.items()},
         "parts": {part: _counts([clips[i] for i in rows]) for part, rows in parts.items()},
         "groups": groups,
         "values": goal.describe(everything) if config.data.targets else {},
-        "held_out_speakers": list(split.held),
+        "held_out_speakers": [] if split is None else list(split.held),
         "left_out": dict(corpus.left_out),
         "warnings": list(corpus.warnings),
     }
+    write_json(Path(config.run.dir) / DATA, document)
 
 
 def _counts(clips: Sequence[Utterance]) -> dict[str, int]:

@@ -31,11 +31,19 @@ TESTED = "test.json"
 
 @dataclass(frozen=True)
 class FoldJob:
-    """A fold with a seed: its configuration, with a run folder of its own, and its clips."""
+    """A fold with a seed.
+
+    Attributes:
+        config: with a run folder of its own.
+        fold: whose test is scored.
+        split: of its other clips.
+        shots: labelled clips of each class in the split; None for all.
+    """
 
     config: FinetuneConfig
     fold: Fold
     split: Split
+    shots: int | None = None
 
 
 def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:

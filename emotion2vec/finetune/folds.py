@@ -16,6 +16,7 @@ import numpy as np
 
 from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.corpora.faults import Fault, examples
+from emotion2vec.corpora.shots import few_shot
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
@@ -27,7 +28,8 @@ from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcome import Outcome
 from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.results import About, ProbeResult
-from emotion2vec.probe.scores import HeadScores
+from emotion2vec.probe.scores import HeadScores, Shot
+from emotion2vec.probe.shots import shot_scores
 from emotion2vec.settings import to_dict
 from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import RunFolder
@@ -76,7 +78,8 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     jobs = _jobs(config, prepared)
     last, outcomes, left_out = FitResult(0, None), [], dict(corpus.left_out)
     for number, job in enumerate(jobs, 1):
-        say(f"fold {job.fold.name} ({number} of {len(jobs)}): {len(job.fold.test)} clips to test")
+        few = "" if job.shots is None else f", {job.shots} clips of each class"
+        say(f"fold {job.fold.name}{few} ({number} of {len(jobs)}): {len(job.fold.test)} clips to test")
         folder = Path(job.config.run.dir)
         if not (folder / TESTED).is_file():
             last = fit(job.config, corpus, job.split)
@@ -89,8 +92,8 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
         outcome = outcome_of(job, prepared, left_out)
         scored = prepared.goal.score(outcome.statistics)
         shown = [format_score(scored[name], prepared.goal.unit, name) for name in prepared.goal.shown[:2]]
-        say(f"fold {job.fold.name}: {', '.join(shown)}")
-        outcomes.append(outcome)
+        say(f"fold {job.fold.name}{few}: {', '.join(shown)}")
+        outcomes.append((job, outcome))
     result = _result(config, prepared, outcomes, left_out, (time.monotonic() - started) / 60)
     output = Path(config.evaluate.output or Path(config.run.dir) / "scores.json")
     write_json(output, result.to_dict())
@@ -117,9 +120,32 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[FoldJob]:
             if lacking:
                 faults[fold.name] = f"fold {fold.name} has no clip of {examples(lacking)} to train on"
             jobs.append(FoldJob(own, fold, split))
+            jobs += [_few(jobs[-1], count, corpus) for count in config.evaluate.shots]
     if faults:
         raise ConfigError(f"{'; '.join(faults.values())}; expected some, or data.classes without it")
     return jobs
+
+
+def _few(job: FoldJob, count: int, corpus: Corpus) -> FoldJob:
+    """The same fold with a few clips of each class, which is not tested under conditions."""
+    config, split = job.config, job.split
+    labels = [clip.label for clip in corpus.utterances]
+    rows = np.concatenate([split.train, split.valid])
+    train, valid = few_shot(labels, rows, count, config.run.seed, job.fold.name)
+    own = replace(
+        config,
+        run=replace(config.run, dir=f"{config.run.dir}_shots{count}"),
+        evaluate=replace(config.evaluate, robustness=[]),
+    )
+    return FoldJob(own, job.fold, Split(train, valid, ()), count)
+
+
+def _shots(
+    config: FinetuneConfig, prepared: ProbedCorpus, outcomes: Sequence[tuple[FoldJob, Outcome]]
+) -> tuple[Shot, ...]:
+    """Scores of each number of clips, all of them last."""
+    counts = [*config.evaluate.shots, None] if config.evaluate.shots else []
+    return shot_scores({count: [one for job, one in outcomes if job.shots == count] for count in counts}, prepared)
 
 
 def _check_same(config: FinetuneConfig) -> None:
@@ -139,7 +165,7 @@ def _check_same(config: FinetuneConfig) -> None:
 def _result(
     config: FinetuneConfig,
     prepared: ProbedCorpus,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[tuple[FoldJob, Outcome]],
     left_out: Mapping[str, str],
     minutes: float,
 ) -> ProbeResult:
@@ -157,7 +183,8 @@ def _result(
         metrics=tuple(goal.shown),
         main=goal.main,
         unit=goal.unit,
-        **summed_up(outcomes, prepared, seeds),
+        **summed_up([one for job, one in outcomes if job.shots is None], prepared, seeds),
+        shots=_shots(config, prepared, outcomes),
         minutes=round(minutes, 3),
         transductive=prepared.known.by(base),
     )

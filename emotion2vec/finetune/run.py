@@ -17,9 +17,8 @@ from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.drawn import DrawnOrder
 from emotion2vec.errors import ConfigError
-from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, without_effect
-from emotion2vec.finetune.described import DATA, describe_data, describe_model
+from emotion2vec.finetune.described import describe_data, describe_model
 from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.goals import ValueGoal
 from emotion2vec.finetune.held_out import HeldOutSpeakers
@@ -84,11 +83,12 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
             return Finished(done)
         scores = done.scores
         if not config.evaluate.final:
+            describe_data(config, corpus, None)
             return Finished(done.last, scores)
     split = whole_split(config, corpus)
     result = fit(config, corpus, split, say=say)
     if result.is_main:
-        write_json(Path(config.run.dir) / DATA, describe_data(config, corpus, split))
+        describe_data(config, corpus, split)
         if result.signal is None:
             describe_model(config, corpus, split)
     return Finished(result, scores)

@@ -11,7 +11,7 @@ from emotion2vec.probe.embedding import Embedding
 from emotion2vec.report.charts import layer_bars, mapping_table, scatter
 from emotion2vec.report.exports import Row, format_difference, format_interval, format_marks, format_p
 from emotion2vec.report.published import published_rows
-from emotion2vec.report.score_section import fold_table, judged_closer, numbers
+from emotion2vec.report.score_section import fold_table, judged_closer, numbers, shots_part
 
 
 def corpus_section(combinations: Sequence[Combination], rows: Sequence[Row]) -> str:
@@ -143,7 +143,7 @@ def _details(done: Combination) -> str:
     title = f"{done.feature} · {scores.head}: folds and {what}"
     return (
         f"<details><summary>{escape(title)}</summary>{fold_table(scores)}"
-        f"{judged_closer(scores, done.about.classes or ())}{_layer_weights(done)}</details>"
+        f"{judged_closer(scores, done.about.classes or ())}{shots_part(scores)}{_layer_weights(done)}</details>"
     )
 
 

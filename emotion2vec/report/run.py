@@ -182,9 +182,10 @@ def _folds(folder: Path) -> str:
 
 def _tests(folder: Path) -> list[str]:
     """Scores of tests on other speech that the folder holds."""
+    found = {path.parent.name: _read(path) for path in sorted((folder / "tests").glob("*/scores.json"))}
     return [
-        f"<section><h2>Test on {escape(path.parent.name)}</h2>{scored_part(ProbeResult.from_dict(_read(path)))}</section>"
-        for path in sorted((folder / "tests").glob("*/scores.json"))
+        f"<section><h2>Test on {escape(name)}</h2>{scored_part(ProbeResult.from_dict(document))}</section>"
+        for name, document in found.items()
     ]
 
 

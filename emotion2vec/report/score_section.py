@@ -189,6 +189,34 @@ def _level(text: str) -> str:
     return next((word for word in text.split() if any(char.isdigit() for char in word) and word[0] != "T"), text)
 
 
+def shots_part(scores: HeadScores) -> str:
+    """The n-shot curve, with its numbers; nothing where none was made."""
+    if not scores.shots:
+        return ""
+    names, main = shown_metrics(scores), scores.main
+    body = ""
+    for shot in scores.shots:
+        low, high = (format_score(limit, scores.unit) for limit in shot.interval)
+        body += (
+            f"<tr><th>{shot.count or 'all'}</th>{numbers(shot.scores, names, scores.unit)}"
+            f'<td class="n">{low} to {high}</td><td class="n">{format_score(shot.std, scores.unit)}</td></tr>'
+        )
+    head = f"<th>clips of each class</th>{heads([*names, f'{main}, 95 %', 'deviation over seeds'])}"
+    places = [(float(place), shot) for place, shot in enumerate(scores.shots)]
+    chart = line_chart(
+        {main: [(place, shot.scores[main]) for place, shot in places]},
+        f"{main}{f', {scores.unit}' if scores.unit else ''} against labelled clips of each class",
+        "labelled clips of each class",
+        bands={main: [shot.interval for shot in scores.shots]},
+        named=[(place, str(shot.count or "all")) for place, shot in places],
+    )
+    seeds = scores.shots[0].seeds
+    note = (
+        f"{seeds} draws of clips{'' if seeds > 1 else ', too few to tell how much the draw matters'}; the tests stay."
+    )
+    return f'<h3>Few labelled clips</h3><p class="note">{note}</p>{table(head, body)}<div class="plots">{chart}</div>'
+
+
 def hardest_part(scores: HeadScores) -> str:
     """Clips that were missed by most."""
     if not scores.hardest:

@@ -16,6 +16,7 @@ from emotion2vec.report.score_section import (
     hardest_part,
     judged_closer,
     robustness_part,
+    shots_part,
     speaker_table,
     summary_table,
 )
@@ -36,7 +37,7 @@ def scored_part(result: ProbeResult) -> str:
     return (
         f'<p class="note">{escape(_facts(about))}</p>{warnings_box(about.warnings)}{summary_table(scores)}'
         f"{_mapping(about)}{judged_closer(scores, about.classes or ())}{speaker_table(scores)}"
-        f"{robustness_part(scores)}{hardest_part(scores)}"
+        f"{robustness_part(scores)}{shots_part(scores)}{hardest_part(scores)}"
     )
 
 
