@@ -39,14 +39,14 @@ SCORES = "scores.json"
 
 
 @dataclass(frozen=True)
-class Tested:
+class Evaluated:
     """A finished test: its scores, and the folder that they are kept in."""
 
     scores: ProbeResult
     folder: Path
 
 
-def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Tested:
+def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Evaluated:
     """Score a model on labelled speech, and write what came of it.
 
     Args:
@@ -86,7 +86,7 @@ def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Tested:
         )
     result = _result(plan, model, (corpus, goal), (answers, conditions), notes, started)
     write_json(folder / SCORES, result.to_dict())
-    return Tested(result, folder)
+    return Evaluated(result, folder)
 
 
 def _folder(plan: EvaluationPlan, corpus: Corpus) -> Path:
