@@ -124,7 +124,7 @@ def _by_group(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> dict[str, di
             if clips := sum(int(own.sum()) for _, own in parts):
                 statistics = sum(corpus.goal.statistics(item.test[own], item.scores[own]) for item, own in parts)
                 found.setdefault(by, {})[name] = {"clips": clips, **corpus.goal.score(np.asarray(statistics))}
-    return found
+    return {by: groups for by, groups in found.items() if len(groups) > 1}
 
 
 def _robustness(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> list[dict[str, Any]]:

@@ -1,12 +1,10 @@
-"""Tables and curves of single classes, and of groups of clips."""
+"""Tables of single classes, and of groups of clips."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from html import escape
 
 from emotion2vec.probe.scores import HeadScores
-from emotion2vec.report.charts import MARGIN, PALETTE, SIZE
 from emotion2vec.tasks.metrics import format_score
 
 
@@ -45,20 +43,4 @@ def group_table(scores: HeadScores) -> str:
     return (
         '<p class="note">Groups of test clips.</p><div class="wide"><table><thead><tr><th>by</th><th>group</th>'
         f'<th class="n">clips</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
-def roc_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
-    """Draw the ROC curve of each class against the rest, with the line of guesses."""
-    title = "ROC: share of a class's clips that are found (up) over that of the others that are taken for them (across)"
-    reach, lines, legend = SIZE - 2 * MARGIN, "", ""
-    for place, (label, points) in enumerate(sorted(curves.items())):
-        colour = PALETTE[min(place, len(PALETTE) - 1)]
-        path = "L".join(f"{MARGIN + reach * x:.1f} {SIZE - MARGIN - reach * y:.1f}" for x, y in points)
-        lines += f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-        legend += f'<li><i style="background:{colour}"></i>{escape(label)}</li>'
-    guesses = f'<path d="M{MARGIN} {SIZE - MARGIN}L{SIZE - MARGIN} {MARGIN}" stroke-dasharray="3" stroke="#999"/>'
-    return (
-        f'<figure class="plot"><figcaption>{title}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" '
-        f'role="img" aria-label="ROC curves">{guesses}{lines}</svg><ul class="legend">{legend}</ul></figure>'
     )

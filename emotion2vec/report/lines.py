@@ -23,6 +23,8 @@ def line_chart(
     *,
     bands: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     named: Sequence[tuple[float, str]] = (),
+    notes: Mapping[str, str] | None = None,
+    square: bool = False,
 ) -> str:
     """Draw curves, with a legend below.
 
@@ -32,6 +34,8 @@ def line_chart(
         across: name of the lower axis.
         bands: lowest and highest value at each point of a curve, by its name.
         named: places on the lower axis that are named, in place of round numbers.
+        notes: what stands behind names of curves in the legend.
+        square: draw from 0 to 100 % both ways, with the line where both are equal.
     """
     curves = {name: points for name, points in curves.items() if points}
     if not curves:
@@ -39,8 +43,10 @@ def line_chart(
     ys = [y for points in curves.values() for _, y in points]
     ys += [y for limits in (bands or {}).values() for pair in limits for y in pair]
     xs = [x for points in curves.values() for x, _ in points]
-    scale = _Scale(min(xs), max(xs), *_padded(min(ys), max(ys)))
+    scale = _Scale(0, 100, 0, 100, WIDTH) if square else _Scale(min(xs), max(xs), *_padded(min(ys), max(ys)), HEIGHT)
     drawn, legend = "", ""
+    if square:
+        drawn = f'<path class="even" d="M{scale.x(0)} {scale.y(0)}L{scale.x(100)} {scale.y(100)}"/>'
     for number, (name, points) in enumerate(curves.items()):
         colour = PALETTE[min(number, len(PALETTE) - 1)]
         if limits := (bands or {}).get(name):
@@ -53,10 +59,11 @@ def line_chart(
                 f"<title>{escape(name)}: {y:.4g} at {x:g}</title></circle>"
                 for x, y in points
             )
-        legend += f'<li><i style="background:{colour}"></i>{escape(name)}</li>'
+        note = f": {notes[name]}" if notes and name in notes else ""
+        legend += f'<li><i style="background:{colour}"></i>{escape(name + note)}</li>'
     return (
         f'<figure class="plot"><figcaption>{escape(title)}</figcaption>'
-        f'<svg class="lines" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="lines" viewBox="0 0 {WIDTH} {scale.height}" role="img" aria-label="{escape(title)}">'
         f'{_axes(scale, across, named)}{drawn}</svg><ul class="legend">{legend}</ul></figure>'
     )
 
@@ -64,15 +71,15 @@ def line_chart(
 class _Scale:
     """Places in the drawing of values from (left, low) to (right, high)."""
 
-    def __init__(self, left: float, right: float, low: float, high: float):
+    def __init__(self, left: float, right: float, low: float, high: float, height: int):
         self.left, self.right = (left, right) if right > left else (left - 1, right + 1)
-        self.low, self.high = low, high
+        self.low, self.high, self.height = low, high, height
 
     def x(self, value: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.left) / (self.right - self.left)
 
     def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - self.low) / (self.high - self.low)
+        return self.height - BOTTOM - (self.height - TOP - BOTTOM) * (value - self.low) / (self.high - self.low)
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -99,10 +106,10 @@ def _axes(scale: _Scale, across: str, named: Sequence[tuple[float, str]]) -> str
     places = list(named) or [(value, _short(value)) for value in ticks(scale.left, scale.right, 6)]
     for value, text in places:
         x = scale.x(value)
-        found += f'<path class="grid" d="M{x:.1f} {HEIGHT - BOTTOM}v3"/>'
-        found += f'<text x="{min(max(x, LEFT), WIDTH - 14):.1f}" y="{HEIGHT - BOTTOM + 13}">{escape(text)}</text>'
+        found += f'<path class="grid" d="M{x:.1f} {scale.height - BOTTOM}v3"/>'
+        found += f'<text x="{min(max(x, LEFT), WIDTH - 14):.1f}" y="{scale.height - BOTTOM + 13}">{escape(text)}</text>'
     middle = (LEFT + WIDTH - RIGHT) / 2
-    return found + f'<text x="{middle:.0f}" y="{HEIGHT - 5}">{escape(across)}</text>'
+    return found + f'<text x="{middle:.0f}" y="{scale.height - 5}">{escape(across)}</text>'
 
 
 def _short(value: float) -> str:

@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from emotion2vec.probe.scores import HeadScores
-from emotion2vec.report.charts import MARGIN, PALETTE, SIZE, agreement, confusion_table
-from emotion2vec.report.class_charts import class_table, group_table, roc_curves
+from emotion2vec.report.charts import agreement, confusion_table
+from emotion2vec.report.class_charts import class_table, group_table
 from emotion2vec.report.lines import line_chart
 from emotion2vec.tasks.metrics import format_score
 
@@ -96,36 +96,31 @@ def judged_closer(scores: HeadScores, classes: Sequence[str]) -> str:
         shown = f'<div class="plots">{charts}</div>'
     else:
         shown = confusion_table(scores.confusion or [], classes, len(scores.by_seed)) + class_table(scores)
-        plots = [roc_curves(scores.roc)] if scores.roc else []
-        plots += [reliability_diagram(scores)] if scores.reliability else []
-        shown += f'<div class="plots">{"".join(plots)}</div>'
+        shown += f'<div class="plots">{roc_curves(scores)}{reliability_diagram(scores)}</div>'
     return shown + group_table(scores)
 
 
 def reliability_diagram(scores: HeadScores) -> str:
     """Draw the share that is right over confidence, as trained and calibrated, with the line where both agree."""
-    reach, drawn, legend = SIZE - 2 * MARGIN, "", ""
     errors = {"as trained": scores.further.get("ECE"), "calibrated": scores.further.get("ECE calibrated")}
-    most = max(row["clips"] for rows in (scores.reliability or {}).values() for row in rows)
-    for number, (name, rows) in enumerate((scores.reliability or {}).items()):
-        places = [
-            (MARGIN + reach * row["confidence"] / 100, SIZE - MARGIN - reach * row["right"] / 100, row) for row in rows
-        ]
-        path = "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in places)
-        drawn += f'<path d="M{path}" fill="none" stroke="{PALETTE[number]}" stroke-width="1.5"/>'
-        drawn += "".join(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{1.5 + 4 * (row["clips"] / most) ** 0.5:.1f}" '
-            f'fill="{PALETTE[number]}" fill-opacity="0.7"><title>{row["clips"]} clips</title></circle>'
-            for x, y, row in places
-        )
-        error = format_score(errors[name], "%")
-        legend += f'<li><i style="background:{PALETTE[number]}"></i>{name}: error {error} %</li>'
-    title = "Reliability: share that is right (up) over the probability that is given (across), 0 to 100 %"
-    honest = f'<path d="M{MARGIN} {SIZE - MARGIN}L{SIZE - MARGIN} {MARGIN}" stroke-dasharray="3" stroke="#999"/>'
-    return (
-        f'<figure class="plot"><figcaption>{title}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" role="img" '
-        f'aria-label="Reliability">{honest}{drawn}</svg><ul class="legend">{legend}</ul></figure>'
+    return line_chart(
+        {
+            name: [(row["confidence"], row["right"]) for row in rows]
+            for name, rows in (scores.reliability or {}).items()
+        },
+        "Reliability: share that is right, in % (up), over the probability that is given",
+        "probability, %",
+        notes={name: f"calibration error {format_score(error, '%')} %" for name, error in errors.items()},
+        square=True,
     )
+
+
+def roc_curves(scores: HeadScores) -> str:
+    """Draw the ROC curve of each class against the rest, with the line of guesses."""
+    curves = {name: [(100 * x, 100 * y) for x, y in points] for name, points in sorted((scores.roc or {}).items())}
+    areas = {name: f"AUC {format_score(scores.further.get(f'AUC {name}'), '%')}" for name in curves}
+    title = "ROC: share of a class's clips that are found, in % (up), over that of the others that are taken for it"
+    return line_chart(curves, title, "others that are taken for it, %", notes=areas, square=True)
 
 
 def speaker_table(scores: HeadScores) -> str:
@@ -140,7 +135,7 @@ def speaker_table(scores: HeadScores) -> str:
         for name, row in ranked
     )
     head = f"<th>speaker</th>{heads(['clips', *names])}"
-    return f"<details><summary>{len(ranked)} speakers, the hardest first</summary>{table(head, body)}</details>"
+    return f"<details><summary>{len(ranked)} speaker{'s' * (len(ranked) > 1)}, the hardest first</summary>{table(head, body)}</details>"
 
 
 def robustness_part(scores: HeadScores) -> str:
