@@ -22,6 +22,7 @@ from emotion2vec.finetune.described import describe_data, describe_model
 from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.goals import ValueGoal
 from emotion2vec.finetune.held_out import HeldOutSpeakers
+from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
@@ -76,9 +77,9 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     """
     corpus = read_labelled(config.data)
     show_labels(corpus, say)
-    scores = None
+    scores, rows = None, KeptRows()
     if config.evaluate.folds:
-        done = cross_validate(config, corpus, partial(fit, say=say), say)
+        done = cross_validate(config, corpus, partial(fit, say=say, rows=rows), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
@@ -86,7 +87,7 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
             describe_data(config, corpus, None)
             return Finished(done.last, scores)
     split = whole_split(config, corpus)
-    result = fit(config, corpus, split, say=say)
+    result = fit(config, corpus, split, say=say, rows=rows)
     if result.is_main:
         describe_data(config, corpus, split)
         if result.signal is None:
@@ -95,7 +96,13 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
 
 
 def fit(
-    config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None], watch: Watch | None = None
+    config: FinetuneConfig,
+    corpus: Corpus,
+    split: Split,
+    *,
+    say: Callable[[str], None],
+    rows: KeptRows,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train one model; errors as for `finetune`.
 
@@ -104,6 +111,7 @@ def fit(
         corpus: labelled clips.
         split: those that train, and those that choose; no others are touched.
         say: shows a line of text to the user.
+        rows: what frozen blocks said of clips in earlier runs, and from now on in this one.
         watch: called with the update and the score of every validation; what it raises ends the training.
     """
     task = make_task(config, corpus, split)
@@ -124,7 +132,7 @@ def fit(
         speech = watched(speech, watch)
     result = train(
         config,
-        partial(_build, task, config),
+        partial(_build, task, config, rows),
         say,
         warnings=without_effect(config),
         find_unused=config.finetune.strategy.startswith("gradual"),
@@ -176,7 +184,9 @@ def _silent(text: str) -> None:
     """Say nothing: only the main process speaks."""
 
 
-def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -> tuple[Objective, Heard | None]:
+def _build(
+    task: Task, config: FinetuneConfig, rows: KeptRows, device: torch.device, say: Say
+) -> tuple[Objective, Heard | None]:
     """Encoder and head, and whose labels they know."""
     path = Path(config.run.dir)
     withdraw(path)
@@ -196,7 +206,7 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
     what = "".join(f", {part.name}" for part in parts)
     say(f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
-    return Finetuning(config, network, task.goal, thawing), heard
+    return Finetuning(config, network, task.goal, thawing, rows), heard
 
 
 def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:

@@ -135,7 +135,8 @@ def speaker_table(scores: HeadScores) -> str:
         for name, row in ranked
     )
     head = f"<th>speaker</th>{heads(['clips', *names])}"
-    return f"<details><summary>{len(ranked)} speaker{'s' * (len(ranked) > 1)}, the hardest first</summary>{table(head, body)}</details>"
+    count = f"{len(ranked)} speaker{'s' * (len(ranked) > 1)}"
+    return f"<details><summary>{count}, the hardest first</summary>{table(head, body)}</details>"
 
 
 def robustness_part(scores: HeadScores) -> str:
