@@ -21,15 +21,15 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
 
 def test_points_lie_where_the_numbers_of_the_axes_say() -> None:
     curve = [(0.0, 10.0), (50.0, 35.0), (100.0, 20.0)]
-    found = line_chart({"loss": curve, "none": []}, "a <b>", "update")
-    assert "a &lt;b&gt;" in found and "<b>" not in found and "none" not in found
+    found = line_chart({"loss": curve, "nothing": []}, "a <b>", "update")
+    assert "a &lt;b&gt;" in found and "<b>" not in found and "nothing" not in found
     ups = re.findall(r'class="up" x="[\d.]+" y="([\d.]+)">([\d.]+)<', found)
     scale = np.polyfit([float(text) for _, text in ups], [float(y) - 3 for y, _ in ups], 1)
     places = np.array([[float(x), float(y)] for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', found)])
     assert places[:, 1] == pytest.approx(np.polyval(scale, [y for _, y in curve]), abs=0.3)
     assert (places > 0).all() and (places[:, 0] <= WIDTH).all() and (places[:, 1] <= HEIGHT).all()
     assert places[1, 0] == pytest.approx((places[0, 0] + places[2, 0]) / 2, abs=0.1)
-    assert line_chart({"none": []}, "t", "x") == ""
+    assert line_chart({"nothing": []}, "t", "x") == ""
 
 
 def test_squares_are_drawn_from_0_to_100_with_the_line_where_both_are_equal() -> None:
