@@ -18,6 +18,7 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.drawn import DrawnOrder
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import FinetuneConfig, without_effect
+from emotion2vec.finetune.described import describe_data, describe_model
 from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.goals import ValueGoal
 from emotion2vec.finetune.held_out import HeldOutSpeakers
@@ -83,8 +84,15 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
             return Finished(done)
         scores = done.scores
         if not config.evaluate.final:
+            describe_data(config, corpus, None)
             return Finished(done.last, scores)
-    return Finished(fit(config, corpus, whole_split(config, corpus), say=say, rows=rows), scores)
+    split = whole_split(config, corpus)
+    result = fit(config, corpus, split, say=say, rows=rows)
+    if result.is_main:
+        describe_data(config, corpus, split)
+        if result.signal is None:
+            describe_model(config, corpus, split)
+    return Finished(result, scores)
 
 
 def fit(
