@@ -10,6 +10,7 @@ from pathlib import Path
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import DataConfig
+from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
 from emotion2vec.model.config import HEADS, POOLINGS
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -48,6 +49,7 @@ class LabelledData(DataConfig):
     soft: list[str] = option([], "columns of a table with probabilities, one of each class and named as it")
     weight: str = option("", "column of a table with what each clip counts; 1 where it is empty")
     speakers: bool = option(True, "validate on held-out speakers; false for lists without speakers, which marks scores")
+    licence: str = option("", "what the licence of the speech says, for the model's card")
     balance: str = option(
         "corpus-class", "what is drawn equally often: each class of each corpus, ...", choices=BALANCES
     )
@@ -154,13 +156,16 @@ class TuneValidation(ValidationConfig):
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(RobustnessSettings):
     """Cross-validation: a model and a score for every fold, before the model that learns from everything."""
 
     folds: str = option(
         "", "speaker, speaker:K, session, official, corpus, language or random, as probe has them; empty for none"
     )
     seeds: list[int] = option([], "each trains a model for every fold; empty for run.seed alone", ge=0)
+    shots: list[int] = option(
+        [], "train each fold with so few labelled clips of each class too, such as [1,5,20], for n-shot curves", ge=1
+    )
     final: bool = option(True, "train on everything when the folds are done")
     output: str = option("", "JSON file of the scores; empty for scores.json in run.dir")
 
@@ -196,7 +201,30 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config, listed=False)
-    data, tuned = config.data, config.finetune
+    faults += check_labelled(config.data)
+    tuned = config.finetune
+    if not STRATEGIES.fullmatch(tuned.strategy):
+        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
+    if not FREEZES.fullmatch(tuned.freeze):
+        faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
+    if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
+        faults.append(f"evaluate.folds {fault}")
+    if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
+        faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
+    if not config.evaluate.folds and not config.evaluate.final:
+        faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
+    if config.evaluate.shots and config.data.targets:
+        faults.append("evaluate.shots are numbers of clips of each class, and data.targets are values")
+    if len(set(config.evaluate.shots)) < len(config.evaluate.shots):
+        faults.append(f"evaluate.shots is {config.evaluate.shots}, expected each number once")
+    if config.validation.data:
+        faults.append("validation.data is for speech without labels")
+    return faults + check_robustness(config.evaluate, "evaluate.")
+
+
+def check_labelled(data: LabelledData) -> list[str]:
+    """List what is wrong with the labelled speech that is named."""
+    faults = []
     if not data.table and not data.corpora:
         faults.append("data.table and data.corpora are empty, expected labelled speech, such as data.table=my.csv")
     if data.root and not data.table:
@@ -209,19 +237,8 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append("data.targets are values, and data.soft or data.raters are of classes, expected one of them")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
-    if not STRATEGIES.fullmatch(tuned.strategy):
-        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
-    if not FREEZES.fullmatch(tuned.freeze):
-        faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
-    if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
-        faults.append(f"evaluate.folds {fault}")
-    if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
-        faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
-    if not config.evaluate.folds and not config.evaluate.final:
-        faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
-    given = {"data.train": data.train, "data.weights": data.weights, "validation.data": config.validation.data}
-    faults += [f"{name} is for speech without labels" for name, value in given.items() if value]
-    return faults
+    given = {"data.train": data.train, "data.weights": data.weights}
+    return faults + [f"{name} is for speech without labels" for name, value in given.items() if value]
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -239,6 +256,8 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("finetune.freeze", frozen, "finetune.strategy is frozen"),
         ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("evaluate.shots", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("evaluate.robustness", not config.evaluate.folds, "evaluate.folds is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),
     ]
     plain = config.finetune.strategy != "lora"

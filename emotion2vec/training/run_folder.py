@@ -59,6 +59,7 @@ _FREE_KEYS = (
     "data.cache",
     "data.max_bad_share",
     "data.patience",
+    "data.licence",
 )
 
 
