@@ -1,73 +1,127 @@
-"""What the model of a fold says of its test, kept beside it.
-
-N: clips. K: classes or dimensions of values.
-"""
+"""The test of a fold: what its model says of clips that neither trained nor chose it, kept beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from emotion2vec.checkpoint.opening import load_model
-from emotion2vec.corpora.faults import Fault
-from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.folds import Fold
 from emotion2vec.data.cuts import cuts_of
 from emotion2vec.devices import choose_device
-from emotion2vec.errors import AudioError
+from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
-from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig
-from emotion2vec.finetune.decoding import TOGETHER, decoded
-from emotion2vec.finetune.scoring import score_waveforms
-from emotion2vec.model.heads import Head
+from emotion2vec.finetune.evaluation.answers import Examiner, uncalibrated
+from emotion2vec.finetune.evaluation.conditions import conditions_of
+from emotion2vec.finetune.evaluation.settings import conditions_asked
+from emotion2vec.finetune.splits import Split
+from emotion2vec.probe.corpus import ProbedCorpus
+from emotion2vec.probe.outcome import Distorted, Outcome
+from emotion2vec.training.run_folder import RunFolder
 
 TESTED = "test.json"
 """What a fold's model says of its test; a fold that has it is done."""
 
 
-def test_model(config: FinetuneConfig, clips: Sequence[Utterance]) -> None:
-    """Score clips by the model of a run folder, and keep there what its heads say of those that can be heard."""
-    folder = Path(config.run.dir)
-    device = choose_device(config.run.accelerator)
-    model = load_model(folder, device=str(device))
-    opened = cuts_of(clips, min_samples=config.data.min_samples, workers=config.data.workers)
-    names: list[str] = []
-    parts: list[dict[str, np.ndarray]] = []
-    faults = [*opened.faults, *opened.too_short]
+@dataclass(frozen=True)
+class FoldJob:
+    """A fold with a seed.
 
-    def scores_of(waveforms: Tensor, padding: Tensor | None) -> Mapping[str, Tensor]:
-        return model.all_scores(model(waveforms, padding))
+    Attributes:
+        config: with a run folder of its own.
+        fold: whose test is scored.
+        split: of its other clips.
+        shots: labelled clips of each class in the split; None for all.
+    """
 
-    for first in range(0, len(opened.cuts), TOGETHER):
-        cuts = opened.cuts[first : first + TOGETHER]
-        heard = list(zip(cuts, decoded(cuts, normalizes=model.config.normalizes), strict=True))
-        faults += [
-            Fault(cut.recording.sources[0].source, str(one)) for cut, one in heard if isinstance(one, AudioError)
-        ]
-        sound = [(cut, one) for cut, one in heard if not isinstance(one, AudioError)]
-        names += [cut.id for cut, _ in sound]
-        if sound:
-            parts.append(score_waveforms(scores_of, [one for _, one in sound], device))
-    said = {name: _said(head, [part[name] for part in parts]) for name, head in model.heads().items()}
-    document = {
-        "ids": names,
-        "scores": said.pop(MAIN)["scores"],
-        "further": said,
-        "left_out": [asdict(fault) for fault in faults],
+    config: FinetuneConfig
+    fold: Fold
+    split: Split
+    shots: int | None = None
+
+
+def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
+    """Score the test clips by the fold's model, and keep what it says."""
+    folder, config = Path(job.config.run.dir), job.config
+    model = load_model(folder, device=str(choose_device(config.run.accelerator)))
+    assert model.head is not None
+    opened = cuts_of(
+        [prepared.clipset.utterances[i] for i in job.fold.test],
+        min_samples=config.data.min_samples,
+        workers=config.data.workers,
+    )
+    conditions = conditions_of(config.evaluate, config.data.workers)
+    examiner = Examiner(model, range(len(model.head.labels)), conditions, config.run.seed)
+    truth = {prepared.clipset.utterances[i].id: prepared.goal.labels[i] for i in job.fold.test}
+    found = examiner(opened, truth)
+    further = {
+        name: {"labels": list(model.heads()[name].labels), "scores": rows.round(6).tolist()}
+        for name, rows in found.further.items()
     }
-    write_json(folder / TESTED, {name: value for name, value in document.items() if value or name != "further"})
+    write_json(
+        folder / TESTED,
+        {
+            "ids": found.ids,
+            "scores": found.scores.round(6).tolist(),
+            **({"further": further} if further else {}),
+            "left_out": [asdict(fault) for fault in found.faults],
+            "conditions": conditions_asked(config.evaluate),
+            "distorted": [
+                {"kind": one.kind, "level": one.level, "scores": rows.round(6).tolist()}
+                for one, rows in zip(conditions, found.distorted, strict=True)
+            ],
+        },
+    )
 
 
-def _said(head: Head, parts: Sequence[np.ndarray]) -> dict[str, Any]:
-    """What a head says of all clips: logarithms of probabilities (N, K), or values as they are."""
-    if not parts:
-        return {"labels": list(head.labels), "scores": []}
-    found = torch.from_numpy(np.concatenate(parts)).double()
-    rows = found if head.config.task == "values" else found.log_softmax(dim=1)
-    return {"labels": list(head.labels), "scores": rows.numpy().round(6).tolist()}
+def is_tested(job: FoldJob) -> bool:
+    """Whether a fold's model has said all that is asked of it."""
+    path, wanted = Path(job.config.run.dir) / TESTED, conditions_asked(job.config.evaluate)
+    if not path.is_file():
+        return False
+    return not wanted or json.loads(path.read_text(encoding="utf-8")).get("conditions") == wanted
+
+
+def outcome_of(job: FoldJob, prepared: ProbedCorpus, left_out: dict[str, str]) -> Outcome:
+    """Read what a fold's model said of its test; clips that could not be used are added to `left_out`.
+
+    Raises:
+        ConfigError: it is of other clips, or none could be used.
+    """
+    path = Path(job.config.run.dir) / TESTED
+    document = json.loads(path.read_text(encoding="utf-8"))
+    clips = prepared.clipset.utterances
+    place = {clips[i].id: int(i) for i in job.fold.test}
+    if unknown := [name for name in document["ids"] if name not in place]:
+        raise ConfigError(f"{path}: holds scores of {examples(unknown)}, which this fold does not test; remove it")
+    if not document["ids"]:
+        raise ConfigError(f"fold {job.fold.name}: no readable clip to test on, expected at least one")
+    left_out.update({fault["where"]: fault["reason"] for fault in document["left_out"]})
+    test = np.array([place[name] for name in document["ids"]])
+    scores, calibration = uncalibrated(path.parent, np.array(document["scores"]), prepared.goal)
+    return Outcome(
+        fold=job.fold,
+        seed=job.config.run.seed,
+        test=test,
+        scores=scores,
+        details={"validation_speakers": list(job.split.held), **_chosen(job), **calibration},
+        statistics=prepared.goal.statistics(test, scores),
+        distorted=tuple(
+            Distorted(kind=one["kind"], level=one["level"], scores=np.array(one["scores"]))
+            for one in document.get("distorted", ())
+            if job.config.evaluate.robustness
+        ),
+    )
+
+
+def _chosen(job: FoldJob) -> dict[str, Any]:
+    """Update and validation score of a fold's model."""
+    scores = RunFolder(job.config).scores()
+    best = max(scores, key=lambda update: (scores[update], update), default=None)
+    return {} if best is None else {"update": best, "validation_score": round(scores[best], 3)}

@@ -6,19 +6,21 @@ N: clips. n: tested clips that have a target. K: classes or dimensions of values
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from emotion2vec.finetune.aims import class_of, has_target
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.evaluation.answers import uncalibrated
+from emotion2vec.finetune.fold_tests import TESTED
 from emotion2vec.finetune.joint import parts_of, weighted
 from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.groups import groups_of
-from emotion2vec.probe.outcomes import Outcome, summed_up
+from emotion2vec.probe.outcome import Outcome
+from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.scores import HeadScores
 from emotion2vec.tasks.targets import make_goal
 
@@ -36,15 +38,14 @@ def further_scores(
     Args:
         config: names the targets.
         prepared: the corpus of the main goal.
-        tests: what each fold gave for it, and the file of what all heads said.
+        tests: what each fold gave for it, and its folder.
     """
     kinds = [(name, False) for name, _ in map(weighted, config.joint.classes)]
     kinds += [(name, True) for name, _ in map(weighted, config.joint.values)]
-    said = [(outcome, json.loads(path.read_text(encoding="utf-8"))) for outcome, path in tests]
     found = {}
     for target, values in kinds:
         own = _corpus_of(prepared, target, values=values)
-        outcomes = [one for outcome, document in said if (one := _outcome(own, outcome, document, target)) is not None]
+        outcomes = [one for outcome, folder in tests if (one := _outcome(own, outcome, folder, target)) is not None]
         if outcomes:
             own = replace(own, folds=tuple(f for f in own.folds if any(one.fold is f for one in outcomes)))
             found[target] = _scores(config, own, outcomes, target)
@@ -61,8 +62,9 @@ def _corpus_of(prepared: ProbedCorpus, target: str, *, values: bool) -> ProbedCo
     return replace(prepared, clipset=kept, goal=goal, groups=groups_of(kept.utterances))
 
 
-def _outcome(own: ProbedCorpus, main: Outcome, document: Mapping[str, Any], target: str) -> Outcome | None:
+def _outcome(own: ProbedCorpus, main: Outcome, folder: Path, target: str) -> Outcome | None:
     """What a fold gave for a target; None where it tested no clip of it."""
+    document = json.loads((folder / TESTED).read_text(encoding="utf-8"))
     goal, said = own.goal, document["further"][target]
     place = {clip.id: number for number, clip in enumerate(own.clipset.utterances)}
     known = {name: column for column, name in enumerate(goal.names)}
@@ -75,8 +77,16 @@ def _outcome(own: ProbedCorpus, main: Outcome, document: Mapping[str, Any], targ
     if not len(test):
         return None
     scores = np.full((len(test), len(goal.names)), IMPOSSIBLE)  # (n, K)
-    scores[:, columns] = np.array(said["scores"])[rows][:, [said["labels"].index(goal.names[c]) for c in columns]]
-    return replace(main, test=test, scores=scores, details={}, statistics=goal.statistics(test, scores))
+    found, calibration = uncalibrated(folder, np.array(said["scores"])[rows], goal, target)
+    scores[:, columns] = found[:, [said["labels"].index(goal.names[column]) for column in columns]]
+    return Outcome(
+        fold=main.fold,
+        seed=main.seed,
+        test=test,
+        scores=scores,
+        details=calibration,
+        statistics=goal.statistics(test, scores),
+    )
 
 
 def _scores(config: FinetuneConfig, own: ProbedCorpus, outcomes: Sequence[Outcome], target: str) -> HeadScores:

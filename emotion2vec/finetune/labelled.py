@@ -47,12 +47,7 @@ def read_labelled(data: LabelledData, joint: JointSettings | None = None) -> Cor
         ManifestError: a corpus or table cannot be read.
     """
     joint = joint or JointSettings()
-    found = {name: _read(name, place, data, joint) for name, place in map(pair, data.corpora)}
-    if len(found) < len(data.corpora):
-        raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
-    if data.table:
-        corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data, joint)
-        found[corpus.name] = corpus
+    found = read_corpora(data, joint)
     corpus = with_unlabelled(_whole(found, data), found, data.targets, joint)
     check_known(joint, corpus.utterances)
     return corpus
@@ -62,12 +57,29 @@ def _whole(found: Mapping[str, Corpus], data: LabelledData) -> Corpus:
     """The clips that have what the main goal learns, joined under the wanted classes or with the wanted values."""
     if data.targets:
         return _with_values(found, data.targets)
-    renamed = _renamed(data.labels, found)
+    named = renamed(data.labels, found)
     if len(found) == 1:
         ((name, corpus),) = found.items()
-        return _one(corpus, renamed[name], data.classes)
-    parts = [Part(name=name, corpus=corpus, labels=renamed[name]) for name, corpus in found.items()]
+        return _one(corpus, named[name], data.classes)
+    parts = [Part(name=name, corpus=corpus, labels=named[name]) for name, corpus in found.items()]
     return join_corpora(parts, " + ".join(found), _wanted(parts, data.classes))
+
+
+def read_corpora(data: LabelledData, joint: JointSettings | None = None) -> dict[str, Corpus]:
+    """Read each corpus, and the table, with the labels that they have; by name.
+
+    Raises:
+        ConfigError: a name that is there twice.
+        ManifestError: one cannot be read.
+    """
+    joint = joint or JointSettings()
+    found = {name: _read(name, place, data, joint) for name, place in map(pair, data.corpora)}
+    if len(found) < len(data.corpora):
+        raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
+    if data.table:
+        corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data, joint)
+        found[corpus.name] = corpus
+    return found
 
 
 def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointSettings) -> Corpus:
@@ -126,25 +138,25 @@ def _read(name: str, place: str, data: LabelledData, joint: JointSettings) -> Co
     return replace(read_class_folders(path), name=name)
 
 
-def _renamed(rules: Sequence[str], found: Mapping[str, Corpus]) -> dict[str, dict[str, str]]:
+def renamed(rules: Sequence[str], found: Mapping[str, Corpus]) -> dict[str, dict[str, str]]:
     """For every corpus, what its labels are called where `data.labels` says so.
 
     Raises:
         ConfigError: a rule for a label that no corpus has.
     """
-    renamed: dict[str, dict[str, str]] = {name: {} for name in found}
+    named: dict[str, dict[str, str]] = {name: {} for name in found}
     unknown = []
     for label, new in map(pair, rules):
         name, dot, own = label.partition(".")
         hits = [(name, own)] if dot and name in found else [(other, label) for other in found]
         hits = [(corpus, spelled) for corpus, wanted in hits for spelled in _spelled(found[corpus], wanted, len(found))]
         for corpus, spelled in hits:
-            renamed[corpus][spelled] = new
+            named[corpus][spelled] = new
         unknown += [] if hits else [label]
     if unknown:
         have = "; ".join(f"{name}: {', '.join(corpus.classes)}" for name, corpus in found.items())
         raise ConfigError(f"data.labels names {examples(unknown)}, which no corpus has; they have {have}")
-    return renamed
+    return named
 
 
 def _spelled(corpus: Corpus, wanted: str, corpora: int) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from emotion2vec.finetune.adapters import Adapters
 from emotion2vec.finetune.aims import Asked
 from emotion2vec.finetune.reversal import reverse
 from emotion2vec.finetune.strategy import freeze
@@ -56,25 +57,29 @@ class TunedNetwork(nn.Module):
         encoder: with its heads.
         frozen: how many of its parts, from the bottom, do not learn.
         opposed: heads whose targets are unlearnt.
+        adapters: what learns of the other parts, in place of all.
 
     Attributes:
         keeps: whether `forward` takes what `below` gave, and not waveforms.
     """
 
-    def __init__(self, encoder: SpeechEncoder, frozen: int, opposed: Sequence[Head] = ()):
+    def __init__(
+        self, encoder: SpeechEncoder, frozen: int, adapters: Adapters | None = None, opposed: Sequence[Head] = ()
+    ):
         super().__init__()
         self.encoder = encoder
         self.opposed = nn.ModuleList(opposed)
         self.frozen = frozen
+        self.adapters = adapters
         self.keeps = False
-        freeze(encoder.parts(), frozen)
+        freeze(encoder.parts(), frozen, adapters)
         self.train()  # what was opened came in eval mode
 
     def thaw(self, frozen: int) -> None:
         """Let so many parts, from the bottom, not learn from now on, and all others."""
         if frozen != self.frozen:
             self.frozen = frozen
-            freeze(self.encoder.parts(), frozen)
+            freeze(self.encoder.parts(), frozen, self.adapters)
             self.train(self.training)
 
     def train(self, mode: bool = True) -> TunedNetwork:
@@ -82,6 +87,9 @@ class TunedNetwork(nn.Module):
         super().train(mode)
         for part in self.encoder.parts()[: self.frozen]:
             part.train(False)
+        for module in () if self.adapters is None else self.encoder.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # a Conformer's
+                module.train(False)
         return self
 
     @property

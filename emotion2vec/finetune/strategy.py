@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.finetune.adapters import Adapters
 from emotion2vec.finetune.config import StrategyConfig, TuneOptim
 from emotion2vec.finetune.goals import Goal, ValueGoal
 from emotion2vec.model.heads import Head
@@ -72,14 +73,20 @@ class Thawing:
         return max(self.lowest, self.parts - max(0, update - 1) // self.every)
 
 
-def freeze(parts: Sequence[Part], frozen: int) -> None:
-    """Let the parts from `frozen` on learn, and those below not."""
+def freeze(parts: Sequence[Part], frozen: int, adapters: Adapters | None = None) -> None:
+    """Let the parts from `frozen` on learn, or only their adapters where there are any, and those below not."""
     for number, part in enumerate(parts):
-        part.requires_grad_(number >= frozen)
+        part.requires_grad_(number >= frozen and adapters is None)
+    for parameter in () if adapters is None else adapters.parameters():
+        parameter.requires_grad_(True)
 
 
 def parameter_groups(
-    encoder: SpeechEncoder, heads: Sequence[tuple[Head, Goal]], optim: TuneOptim, frozen: int
+    encoder: SpeechEncoder,
+    heads: Sequence[tuple[Head, Goal]],
+    optim: TuneOptim,
+    frozen: int,
+    adapters: Adapters | None = None,
 ) -> list[ParameterGroup]:
     """Parameters that ever learn: the heads' at `optim.lr`, each part's of the encoder at its own share of it.
 
@@ -90,6 +97,7 @@ def parameter_groups(
         heads: with what each learns.
         optim: the rates.
         frozen: parts that never learn, from the bottom.
+        adapters: what learns of the other parts, in place of all.
     """
     parts = encoder.parts()
     groups: list[ParameterGroup] = []
@@ -98,7 +106,9 @@ def parameter_groups(
         width = float(np.exp(np.log(goal.scaling.scale).mean())) if isinstance(goal, ValueGoal) else 1.0
         groups.append(ParameterGroup([p for p in head.parameters() if id(p) not in last]))
         groups.append(ParameterGroup([p for p in head.parameters() if id(p) in last], width))
+    among = None if adapters is None else {id(p) for p in adapters.parameters()}
     for number, part in enumerate(parts[frozen:], start=frozen):
         rate = optim.encoder_lr * optim.layer_decay ** (len(parts) - 1 - number)
-        groups.append(ParameterGroup([*part.parameters()], rate / optim.lr))
+        learning = [p for p in part.parameters() if among is None or id(p) in among]
+        groups.append(ParameterGroup(learning, rate / optim.lr))
     return [group for group in groups if group.parameters]
