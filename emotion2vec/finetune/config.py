@@ -11,7 +11,7 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import DataConfig
 from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
-from emotion2vec.finetune.joint import JointSettings
+from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.model.config import HEADS, POOLINGS
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
