@@ -23,7 +23,7 @@ from emotion2vec.training.config import (
 )
 
 BALANCES = ("corpus-class", "class", "corpus", "none")
-STRATEGIES = re.compile(r"frozen|full|top:[1-9]\d*|gradual:[1-9]\d*")
+STRATEGIES = re.compile(r"frozen|full|lora|top:[1-9]\d*|gradual:[1-9]\d*")
 FREEZES = re.compile(r"none|cnn|stem|blocks:[1-9]\d*")
 
 
@@ -75,8 +75,8 @@ class StrategyConfig:
 
     strategy: str = option(
         "full",
-        "frozen: only the head; full: all blocks; top:K: the last K blocks; gradual:N: the head, and every N updates "
-        "one block more from the top",
+        "frozen: only the head; full: all blocks; lora: low-rank adapters in the blocks; top:K: the last K blocks; "
+        "gradual:N: the head, and every N updates one block more from the top",
     )
     freeze: str = option(
         "stem", "what stays as it is besides: none, cnn, stem (all below the blocks), blocks:K (and the first K blocks)"
@@ -90,6 +90,19 @@ class StrategyConfig:
         ge=0,
     )
     calibrate: bool = option(True, "bring probabilities to one temperature, by the held-out clips")
+
+
+@dataclass(kw_only=True)
+class LoraConfig:
+    """Low-rank adapters, of finetune.strategy=lora: W x + alpha / rank · B A x in place of W x, where A and B learn."""
+
+    rank: int = option(8, "rank r: rows of A and columns of B", ge=1)
+    alpha: float = option(16.0, "α: what the adapters add counts α / r", gt=0)
+    dropout: float = option(0.0, "share of an adapter's inputs that are dropped in training", ge=0, lt=1)
+    targets: list[str] = option(
+        [],
+        "layers that get adapters: names, their ends (fc1), or regular expressions; empty for queries and values",
+    )
 
 
 @dataclass(kw_only=True)
@@ -118,7 +131,9 @@ class TuneOptim(OptimConfig):
     """AdamW with linear warm-up and cosine decay to zero, for head and encoder at rates of their own."""
 
     lr: float = option(1e-3, "peak learning rate of the head", gt=0)
-    encoder_lr: float = option(3e-5, "peak learning rate of the encoder", gt=0)
+    encoder_lr: float = option(
+        3e-5, "peak learning rate of the encoder; adapters want about ten times that of full", gt=0
+    )
     layer_decay: float = option(1.0, "factor on the learning rate from each block to the one below it", gt=0, le=1)
     warmup_updates: int = option(50, "updates of linear warm-up", ge=0)
     max_updates: int = option(1_000, "updates of the whole run, where optim.epochs is 0", ge=1)
@@ -162,6 +177,7 @@ class FinetuneConfig(TrainingConfig):
     model: str = option("compact", "model to start from: what `--model` takes elsewhere")
     data: LabelledData = field(default_factory=LabelledData)
     finetune: StrategyConfig = field(default_factory=StrategyConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     head: HeadSettings = field(default_factory=HeadSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     optim: TuneOptim = field(default_factory=TuneOptim)
@@ -188,7 +204,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
     faults += check_labelled(config.data)
     tuned = config.finetune
     if not STRATEGIES.fullmatch(tuned.strategy):
-        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, top:K or gradual:N")
+        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
     if not FREEZES.fullmatch(tuned.freeze):
         faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
     if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
@@ -244,4 +260,6 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("evaluate.robustness", not config.evaluate.folds, "evaluate.folds is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),
     ]
+    plain = config.finetune.strategy != "lora"
+    rules += [(f"lora.{name}", plain, "finetune.strategy is not lora") for name in vars(config.lora)]
     return told(config, [*rules, *idle_settings(config)])
