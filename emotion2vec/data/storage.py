@@ -140,7 +140,9 @@ _open_files = _OpenFiles()
 
 def _read_local(item: Range) -> bytes:
     try:
-        return os.pread(_open_files.get(item.path), item.stop - item.start, item.start)
+        file = _open_files.get(item.path)
+        size = min(item.stop, os.fstat(file).st_size) - item.start  # an index may say anything, and room is made for it
+        return os.pread(file, max(0, size), item.start)
     except OSError as error:
         _open_files.forget(item.path)
         raise Unreachable(_describe(item.path, error)) from error

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import IO, Any
 
+from emotion2vec.checkpoint.budget import MOST_RANK, Budget
 from emotion2vec.checkpoint.pickle.records import DamagedPickle, Name, Record
 from emotion2vec.errors import CheckpointError
 
@@ -30,7 +31,9 @@ _STORAGE = re.compile(r"torch\.(Float|Half|Double|BFloat16|Long|Int|Short|Char|B
 Rebuild = Callable[[Any, int, tuple[int, ...], tuple[int, ...]], Any]
 
 
-def read_pickle(stream: IO[bytes], source: str, storage: Callable[[str, str, int], Any], rebuild: Rebuild) -> Any:
+def read_pickle(
+    stream: IO[bytes], source: str, storage: Callable[[str, str, int], Any], rebuild: Rebuild, budget: Budget
+) -> Any:
     """Read one pickle and leave the stream behind it.
 
     Args:
@@ -38,12 +41,13 @@ def read_pickle(stream: IO[bytes], source: str, storage: Callable[[str, str, int
         source: the file's name, for messages.
         storage: makes a storage of its dtype's name (`Float`), key and number of elements.
         rebuild: makes a tensor of a storage, offset, size and stride.
+        budget: what the file may still take.
 
     Raises:
         CheckpointError: it names something that is refused.
         DamagedPickle: it is no complete pickle.
     """
-    machine = _Machine(source, storage, rebuild)
+    machine = _Machine(source, storage, rebuild, budget)
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name == "STOP":
@@ -51,7 +55,7 @@ def read_pickle(stream: IO[bytes], source: str, storage: Callable[[str, str, int
             machine.step(opcode.name, argument)
     except CheckpointError:
         raise
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, UnicodeError) as error:
+    except Exception as error:
         raise DamagedPickle(f"{source}: is no complete pickle ({error or type(error).__name__})") from error
     raise DamagedPickle(f"{source}: is no complete pickle (it does not end)")
 
@@ -67,8 +71,9 @@ _LITERALS = {
 class _Machine:
     """The stack machine of a pickle, for the opcodes that checkpoints use; it calls nothing that a file names."""
 
-    def __init__(self, source: str, storage: Callable[[str, str, int], Any], rebuild: Rebuild):
+    def __init__(self, source: str, storage: Callable[[str, str, int], Any], rebuild: Rebuild, budget: Budget):
         self.source = source
+        self.budget = budget
         self.storage = storage
         self.rebuild = rebuild
         self.stack: list[Any] = []
@@ -77,6 +82,7 @@ class _Machine:
 
     def step(self, opcode: str, argument: Any) -> None:
         """Carry out one opcode."""
+        self.budget.spend(1)
         if opcode in _LITERALS:
             self.stack.append(argument)
         elif opcode in _CONSTANTS:
@@ -215,6 +221,7 @@ class _Machine:
 
     def op_newobj_ex(self, _: None) -> None:
         keywords = _expect(self.stack.pop(), dict)
+        self.budget.spend(len(keywords))
         self.op_reduce(None)
         _expect(self.stack[-1], Record).state.update(keywords)
 
@@ -238,6 +245,7 @@ class _Machine:
             raise self.refusal(f"to set the attributes of a {type(target).__name__}")
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, dict):
+                self.budget.spend(len(part))
                 target.state.update(part)
 
     def op_binpersid(self, _: None) -> None:
@@ -250,7 +258,7 @@ class _Machine:
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
         """Make a tensor; gradient flags and hooks are left alone."""
-        sizes, strides = (tuple(_count(part) for part in _expect(value, tuple)) for value in (size, stride))
+        sizes, strides = (tuple(map(_count, _expect(value, tuple)[: MOST_RANK + 1])) for value in (size, stride))
         return self.rebuild(storage, _count(offset), sizes, strides)
 
     def parameter(self, tensor: Any, *_: Any) -> Any:
@@ -260,12 +268,14 @@ class _Machine:
     def mapping(self, *arguments: Any) -> dict[Any, Any]:
         """An `OrderedDict`, `defaultdict` or `dict`: of pairs, or empty; a factory is left alone."""
         groups = [argument for argument in arguments if isinstance(argument, list | tuple | dict)]
+        self.budget.spend(sum(map(len, groups)))
         pairs = [pair for group in groups for pair in (group.items() if isinstance(group, dict) else group)]
         return {_key(key): value for key, value in pairs}
 
     def sequence(self, *arguments: Any) -> list[Any]:
         """A `set` or `list` of a list."""
-        return [item for argument in arguments for item in _expect(argument, list | tuple)]
+        self.budget.spend(sum(len(_expect(argument, list | tuple)) for argument in arguments))
+        return [item for argument in arguments for item in argument]
 
 
 _CALLS: dict[str, Callable[..., Any]] = {
@@ -287,7 +297,7 @@ def _expect(value: Any, kind: Any) -> Any:
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
         raise ValueError(f"a {type(value).__name__} where a size belongs")
     return value
 
