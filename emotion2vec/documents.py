@@ -1,6 +1,6 @@
-"""JSON and YAML that anybody may have written: read only where they are small, shallow and finite.
+"""JSON, YAML and packed bytes that anybody may have written: read only where they are small, shallow and finite.
 
-Both raise ValueError alone, with the reason; what calls them names the file.
+All raise ValueError alone, with the reason; what calls them names the file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,29 @@ MOST_DEPTH = 60
 
 MOST_NODES = 20_000
 """Values of a YAML document, those that it names again (`*name`, `<<`) counted again."""
+
+
+LEAST_UNPACKED, MOST_UNPACKED = 1 << 26, 200
+"""What is packed may have so many bytes, or so many times those that it is packed in: a few could unpack without end."""
+
+
+def most_unpacked(packed: int) -> int:
+    """Bytes that so many packed ones may hold."""
+    return max(LEAST_UNPACKED, MOST_UNPACKED * packed)
+
+
+def check_unpacked(size: int, packed: int) -> None:
+    """See to it that what is packed does not unpack to far more than honest data does.
+
+    Args:
+        size: bytes that it unpacks to.
+        packed: bytes that it is packed in.
+
+    Raises:
+        ValueError: it does.
+    """
+    if size > most_unpacked(packed):
+        raise ValueError(f"{packed:,} bytes that unpack to {size:,}, expected at most {most_unpacked(packed):,}")
 
 
 def read_bytes(path: Path, most: int = MOST_JSON) -> bytes:

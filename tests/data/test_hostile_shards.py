@@ -6,7 +6,10 @@ import io
 import json
 import shutil
 import tarfile
+import threading
 import tracemalloc
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +177,20 @@ def test_places_beyond_the_shard(name: str, value: int, prepared: Path, tmp_path
         assert "ends before byte" in str(error)
     assert tracemalloc.get_traced_memory()[1] < 50_000_000
     tracemalloc.stop()
+
+
+def test_a_web_server_that_gives_whole_files_alone(prepared: Path) -> None:
+    pytest.importorskip("aiohttp")
+
+    class Quiet(SimpleHTTPRequestHandler):  # which knows nothing of parts
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(prepared))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        there = ShardSource(f"http://127.0.0.1:{server.server_port}")
+        loaded = there.load(there.entries([(0, 1), (1, 3)]))
+        server.shutdown()
+    here = ShardSource(str(prepared))
+    for (name, samples), (same, expected) in zip(loaded, here.load(here.entries([(0, 3)])), strict=True):
+        assert name == same and np.array_equal(samples, expected)

@@ -34,7 +34,7 @@ def open_url(url: str, name: str) -> Iterator[BinaryIO]:
         try:
             import fsspec
 
-            options = _patience(url)
+            options = patience(url)
             stream: Any = stack.enter_context(fsspec.open(url, "rb", **options))
             if not _gives_parts(stream):
                 stream.close()
@@ -53,7 +53,7 @@ def open_url(url: str, name: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _patience(url: str) -> dict[str, Any]:
+def patience(url: str) -> dict[str, Any]:
     """What fsspec is told of servers of web pages, which may be silent."""
     if not url.startswith(("http://", "https://")):
         return {}

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from emotion2vec.corpora.faults import Fault
+from emotion2vec.documents import MOST_UNPACKED, most_unpacked
 from emotion2vec.errors import ManifestError
 
 Lines = list[tuple[int, str]]
@@ -22,10 +23,6 @@ WIDE_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"
 
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """First line of tables from Excel, which names the character between fields."""
-
-
-LEAST_UNPACKED, MOST_UNPACKED = 1 << 26, 200
-"""A list that is packed may have so many bytes, or so many times those of its file: a few could unpack without end."""
 
 
 def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]]:
@@ -61,7 +58,7 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
 
 def _unpacked(source: Path) -> bytes:
     """What a gzip file holds, unpacked piece by piece."""
-    most = max(LEAST_UNPACKED, MOST_UNPACKED * source.stat().st_size)
+    most = most_unpacked(source.stat().st_size)
     with gzip.open(source) as stream:
         pieces = list(islice(iter(lambda: stream.read(1 << 20), b""), (most >> 20) + 1))
     if sum(map(len, pieces)) > most:

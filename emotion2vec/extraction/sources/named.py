@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES
+from emotion2vec.audio.decode.remote import patience
 from emotion2vec.corpora.faults import Change, Fault, reason_of
 from emotion2vec.corpora.lists.lines import narrow, split_lines
 from emotion2vec.corpora.lists.locate import Located, Locator
@@ -202,11 +203,11 @@ def _from_url(url: str) -> Iterator[Utterance]:
         try:
             import fsspec
 
-            names = sorted(str(file.path) for file in fsspec.open_files(url))
+            names = sorted(str(file.path) for file in fsspec.open_files(url, **patience(url)))
         except ImportError as error:  # fsspec itself, or the package of one protocol, which its message names
             raise ManifestError(f"{url}: cannot be listed: {error}; pip install fsspec, and what it names") from error
-        except (OSError, ValueError) as error:
-            raise ManifestError(f"{url}: cannot be listed: {error}") from error
+        except Exception as error:  # every kind of storage raises its own
+            raise ManifestError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
         if not names:
             raise ManifestError(f"{url}: matches nothing")
     for name in names:
