@@ -21,6 +21,7 @@ from emotion2vec.finetune.config import FinetuneConfig, without_effect
 from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.goals import ValueGoal
 from emotion2vec.finetune.held_out import HeldOutSpeakers
+from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
@@ -75,19 +76,25 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     """
     corpus = read_labelled(config.data)
     show_labels(corpus, say)
-    scores = None
+    scores, rows = None, KeptRows()
     if config.evaluate.folds:
-        done = cross_validate(config, corpus, partial(fit, say=say), say)
+        done = cross_validate(config, corpus, partial(fit, say=say, rows=rows), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
         if not config.evaluate.final:
             return Finished(done.last, scores)
-    return Finished(fit(config, corpus, whole_split(config, corpus), say=say), scores)
+    return Finished(fit(config, corpus, whole_split(config, corpus), say=say, rows=rows), scores)
 
 
 def fit(
-    config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None], watch: Watch | None = None
+    config: FinetuneConfig,
+    corpus: Corpus,
+    split: Split,
+    *,
+    say: Callable[[str], None],
+    rows: KeptRows,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train one model; errors as for `finetune`.
 
@@ -96,6 +103,7 @@ def fit(
         corpus: labelled clips.
         split: those that train, and those that choose; no others are touched.
         say: shows a line of text to the user.
+        rows: what frozen blocks said of clips in earlier runs, and from now on in this one.
         watch: called with the update and the score of every validation; what it raises ends the training.
     """
     task = make_task(config, corpus, split)
@@ -116,7 +124,7 @@ def fit(
         speech = watched(speech, watch)
     result = train(
         config,
-        partial(_build, task, config),
+        partial(_build, task, config, rows),
         say,
         warnings=without_effect(config),
         find_unused=config.finetune.strategy.startswith("gradual"),
@@ -168,7 +176,9 @@ def _silent(text: str) -> None:
     """Say nothing: only the main process speaks."""
 
 
-def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -> tuple[Objective, Heard | None]:
+def _build(
+    task: Task, config: FinetuneConfig, rows: KeptRows, device: torch.device, say: Say
+) -> tuple[Objective, Heard | None]:
     """Encoder and head, and whose labels they know."""
     path = Path(config.run.dir)
     withdraw(path)
@@ -188,7 +198,7 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
     what = "".join(f", {part.name}" for part in parts)
     say(f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
-    return Finetuning(config, network, task.goal, thawing), heard
+    return Finetuning(config, network, task.goal, thawing, rows), heard
 
 
 def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:

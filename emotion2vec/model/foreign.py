@@ -61,6 +61,7 @@ class ForeignEncoder(SpeechEncoder):
             self.network.encoder.pos_conv_embed = None
         if config.stable and not config.last_norm:
             self.network.encoder.layer_norm = nn.Identity()
+        self.network.feature_extractor._requires_grad = False  # else it lets no waveform in that is derived
         for block in self.blocks:
             block.register_forward_hook(_keep)
         self.head = build_head(head or HeadConfig(), config.width, config.depth, labels) if labels else None

@@ -14,6 +14,14 @@ from emotion2vec.audio.decode.notes import DAMAGED, LENGTH_DIFFERS, Note
 from emotion2vec.audio.decode.process import Program
 from emotion2vec.errors import AudioError
 
+CONTAINERS = (
+    "3dostr,aa,aac,aax,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,dv,eac3,flac,flv,gsm,gxf,iff,"
+    "ircam,live_flv,loas,matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nistsphere,nut,nsv,ogg,oma,paf,pva,pvf,"
+    "qcp,rm,rso,sds,shn,smjpeg,sox,spdif,svs,swf,tak,truehd,tta,vivo,voc,vqf,w64,wav,wsaud,wtv,wv,wve,xwma"
+)
+"""What ffmpeg may take a file for: containers that hold their sound themselves. A playlist, whatever it is called,
+would have it read the files that it names, and a picture or a game's archive is nothing to listen to."""
+
 PATIENCE = 60.0
 """Longest wait for more sound, in s."""
 
@@ -46,8 +54,9 @@ def open_ffmpeg(program: str, path: str, name: str) -> Iterator[FfmpegStream]:
     Raises:
         AudioError: it finds no audio in it, or cannot be run.
     """
-    # Playlists must not reach for other files or the network: only this file and the pipe are opened.
-    source = ["-nostdin", "-hide_banner", "-v", "level+info", "-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
+    # Nothing must reach for other files or the network: only this file and the pipe are opened.
+    limits = ["-protocol_whitelist", "file,pipe", "-format_whitelist", CONTAINERS]
+    source = ["-nostdin", "-nostats", "-hide_banner", "-v", "level+info", *limits, "-i", f"file:{path}"]
     target = ["-vn", "-sn", "-dn", "-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
     try:
         running = Program([program, *source, *target], PATIENCE)
@@ -115,14 +124,15 @@ class FfmpegStream:
             return [Note(DAMAGED, f"ffmpeg gave nothing for {PATIENCE:g} s, after {there:.2f} s of sound")]
         if code != 0:
             return [Note(DAMAGED, f"ffmpeg ended with code {code}, after {there:.2f} s: {_reason(messages, code)}")]
-        faults = audio_faults(messages)
-        if faults:
-            return [Note(DAMAGED, f"ffmpeg says, {len(faults)} times in all: {faults[0]}")]
         stated, has_video = stated_seconds(messages), any(_is_stream(line, "Video") for line in messages)
+        lengths = f"its audio has {there:.2f} s"
+        if stated is not None:
+            lengths = f"it states {stated:.2f} s, {lengths}"
+        if faults := audio_faults(messages):
+            return [Note(DAMAGED, f"{lengths}; ffmpeg says, {len(faults)} times in all: {faults[0]}")]
         if stated is None or abs(stated - there) <= (VIDEO_TOLERANCE_S if has_video else TOLERANCE_S):
             return []
-        text = f"it states {stated:.2f} s, its audio has {there:.2f} s"
-        return [Note(DAMAGED if there < stated and not has_video else LENGTH_DIFFERS, text)]
+        return [Note(DAMAGED if there < stated and not has_video else LENGTH_DIFFERS, lengths)]
 
 
 def audio_faults(messages: list[str]) -> list[str]:
@@ -161,4 +171,6 @@ def _plain(line: str) -> str:
 def _reason(messages: list[str], code: int) -> str:
     """The last error among messages, or what there is."""
     errors = [_plain(line) for line in messages if "[error]" in line or "[fatal]" in line]
+    if refused := [found[1] for line in errors if (found := re.match(r"\[(.+)\] Format not on whitelist", line))]:
+        return f"it is {refused[0]}, which is no audio or video, or only names other files"
     return errors[0] if errors else f"nothing, and ends with code {code}"

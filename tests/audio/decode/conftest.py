@@ -36,10 +36,20 @@ def encode() -> Callable[..., bytearray]:
     return run
 
 
+def encoder() -> str | None:
+    """The ffmpeg that files are made with: imageio-ffmpeg's encodes more than that of many systems."""
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        return find_ffmpeg()
+
+
 @pytest.fixture
 def transcode(tmp_path: Path) -> Callable[..., Path]:
     """A function: samples, file name and ffmpeg's options -> the file that ffmpeg wrote."""
-    program = find_ffmpeg()
+    program = encoder()
     if program is None:
         pytest.skip("needs ffmpeg, or the package imageio-ffmpeg")
 

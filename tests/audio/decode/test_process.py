@@ -133,6 +133,49 @@ def test_messages_of_other_tracks_are_no_faults_of_the_sound() -> None:
     assert found == ["[aac] channel element 0.0 is not allocated"]
 
 
+LISTS = {
+    "ffconcat": b"ffconcat version 1.0\n# \x01\nfile neighbour.wav\n",
+    "bytes": b"ffconcat version 1.0\n# caf\xe9\nfile neighbour.wav\n",
+    "directives": b"ffconcat version 1.0\n#\x02\nfile neighbour.wav\ninpoint 1\n",
+    "hls": b"#EXTM3U\n#\x01\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nneighbour.ts\n#EXT-X-ENDLIST\n",
+    "dash": b'<?xml version="1.0"?>\n<!--\x01--><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"/>',
+    "sdp": b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=\x01\r\nm=audio 5004 RTP/AVP 0\r\n",
+}
+
+
+def test_a_list_never_reads_its_neighbours(sound: np.ndarray, transcode: Transcode, tmp_path: Path) -> None:
+    transcode(sound, "neighbour.wav")
+    transcode(sound, "neighbour.ts")
+    for content in LISTS.values():
+        (tmp_path / "a.mp4").write_bytes(content)
+        with pytest.raises(AudioError, match="cannot be decoded"):
+            load_audio(tmp_path / "a.mp4", accept_damaged=True)
+
+
+def test_a_flood_of_errors_is_a_fault_and_not_a_wait(tmp_path: Path) -> None:
+    if ffmpeg.find_ffmpeg() is None:
+        pytest.skip("needs ffmpeg, or the package imageio-ffmpeg")
+    rng = np.random.default_rng(0)
+    frames = (bytes([0xFF, 0xF1, 0x50, 0x80 | size >> 11, size >> 3 & 0xFF, (size & 7) << 5 | 0x1F, 0xFC])
+              + rng.bytes(size - 7) for size in rng.integers(100, 400, 4_000))  # fmt: skip
+    (tmp_path / "a.aac").write_bytes(b"".join(frames))
+    started = time.monotonic()
+    with pytest.raises(AudioError, match=r"damaged|cannot be decoded"):
+        load_audio(tmp_path / "a.aac")
+    assert time.monotonic() - started < 30
+
+
+def test_half_a_file_says_how_much_there_is(sound: np.ndarray, transcode: Transcode) -> None:
+    path = transcode(np.tile(sound, 3), "a.m4a", "-movflags", "+faststart")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match=r"a\.m4a: damaged: .*states 30\.\d+ s, its audio has 1\d\.\d+ s"):
+        load_audio(path)
+    notes: list[Note] = []
+    assert 10 * 16_000 < load_audio(path, accept_damaged=True, notes=notes).size < 20 * 16_000
+    assert [note.kind for note in notes] == [DAMAGED]
+
+
 # Damaged media
 
 
