@@ -23,7 +23,7 @@ MOST_NODES = 20_000
 
 
 LEAST_UNPACKED, MOST_UNPACKED = 1 << 26, 200
-"""What is packed may have so many bytes, or so many times those that it is packed in: a few could unpack without end."""
+"""Bytes that what is packed may have, or times those that it is packed in: a few could unpack without end."""
 
 
 def most_unpacked(packed: int) -> int:

@@ -117,7 +117,7 @@ def _read_summary(url: str) -> dict[str, Any]:
     counts, seconds = summary.get("counts"), summary.get("seconds")
     if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= MOST_COUNTED for count in counts):
         raise ManifestError(f"{path}: counts is {_short(counts)}, expected the utterances of each shard")
-    if type(seconds) not in (int, float) or not 0 <= seconds < MOST_COUNTED:
+    if not isinstance(seconds, int | float) or not 0 <= seconds < MOST_COUNTED:
         raise ManifestError(f"{path}: seconds is {_short(seconds)}, expected the length of all audio")
     if not sum(counts):
         raise ManifestError(f"{url}: holds no utterance, expected at least one")

@@ -135,8 +135,8 @@ BOMBS = {
     "a state that is set again and again": b"cargparse\nNamespace\n)R}("
     + b"".join(text(f"k{i}") + b"N" for i in range(2000)) + b"uq\x01b" + b"h\x01b" * 1000,
     "a mapping of mappings": b"}(" + b"".join(text(f"k{i}") + b"N" for i in range(2000)) + b"uq\x01"
-    + b"0ccollections\nOrderedDict\nh\x01\x85R" * 1000,
-    "marks": b"(" * 1_000_000,
+    + b"0ccollections\nOrderedDict\nh\x01\x85R" * 400,
+    "marks": b"(" * 600_000,
     "sizes of 0 x 2^62": call("torch._utils", "_rebuild_tensor_v2", storage(b"ctorch\nFloatStorage\n"), b"K\x00",
                               b"K\x00\x8a\x08" + struct.pack("<q", 2**62) + b"\x86", integers(1, 1), b"\x89", b"}"),
     "a thousand dimensions": call("torch._utils", "_rebuild_tensor_v2", storage(b"ctorch\nFloatStorage\n"), b"K\x00",
@@ -276,7 +276,7 @@ def test_settings_of_any_kind_give_a_model_or_a_refusal(name: str, whole: Path, 
     (sections, rng) = ([document, *(value for value in document.values() if isinstance(value, dict))], random.Random(0))
     for section in sections:
         for key, kept in list(section.items()):
-            for value in rng.sample(VALUES, 3):
+            for value in rng.sample(VALUES, 1):
                 section[key] = value
                 file.write_text(yaml.safe_dump(document) if name.endswith("yaml") else json.dumps(document))
                 try:
