@@ -144,7 +144,26 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Head and parts of the encoder, each at its rate."""
-        return parameter_groups(self.model, self.config.optim, self.thawing.lowest, self.goal)
+        return parameter_groups(self.model, self.config.optim, self.thawing.lowest, self.goal, self.tuned.adapters)
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Those of the encoder without adapters."""
+        adapters = self.tuned.adapters
+        return super().own_weights() if adapters is None else adapters.base()
+
+    def saved_weights(self) -> dict[str, Tensor]:
+        """Those of a plain encoder: what adapters add is in its weights."""
+        adapters = self.tuned.adapters
+        return super().saved_weights() if adapters is None else adapters.merged()
+
+    def state(self) -> dict[str, Tensor]:
+        """Adapters, and what their layers were before."""
+        return {} if self.tuned.adapters is None else self.tuned.adapters.state()
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """See `Objective`."""
+        if self.tuned.adapters is not None:
+            self.tuned.adapters.load(state)
 
     def description(self) -> dict[str, Any]:
         """The encoder's dimensions, labels and head."""

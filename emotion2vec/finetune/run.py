@@ -17,7 +17,9 @@ from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.drawn import DrawnOrder
 from emotion2vec.errors import ConfigError
+from emotion2vec.finetune.adapters import adapt
 from emotion2vec.finetune.config import FinetuneConfig, without_effect
+from emotion2vec.finetune.described import describe_data, describe_model
 from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.goals import ValueGoal
 from emotion2vec.finetune.held_out import HeldOutSpeakers
@@ -43,6 +45,7 @@ from emotion2vec.training.run import Say, train
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.speech import Speech
 from emotion2vec.training.trainer import FitResult
+from emotion2vec.training.warm_start import grouped
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,15 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
             return Finished(done)
         scores = done.scores
         if not config.evaluate.final:
+            describe_data(config, corpus, None)
             return Finished(done.last, scores)
-    return Finished(fit(config, corpus, whole_split(config, corpus), say=say, rows=rows), scores)
+    split = whole_split(config, corpus)
+    result = fit(config, corpus, split, say=say, rows=rows)
+    if result.is_main:
+        describe_data(config, corpus, split)
+        if result.signal is None:
+            describe_model(config, corpus, split)
+    return Finished(result, scores)
 
 
 def fit(
@@ -192,13 +202,22 @@ def _build(
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
         add_head(encoder, task, config, device)
     thawing = Thawing.of(encoder, config.finetune)
-    parts = encoder.parts()[thawing.lowest :]
-    network = TunedNetwork(encoder, thawing.lowest)
-    learnt = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
-    what = "".join(f", {part.name}" for part in parts)
-    say(f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0))
+    adapters = None
+    if config.finetune.strategy == "lora":
+        adapters = adapt(encoder, thawing.lowest, config.lora, config.run.seed)
+    network = TunedNetwork(encoder, thawing.lowest, adapters)
+    say(_learning(network, thawing))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
     return Finetuning(config, network, task.goal, thawing, rows), heard
+
+
+def _learning(network: TunedNetwork, thawing: Thawing) -> str:
+    """What learns, in words."""
+    learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    if network.adapters is not None:
+        return f"{learnt:,} parameters learn: the head, adapters of {grouped(network.adapters.layers)}"
+    what = "".join(f", {part.name}" for part in network.encoder.parts()[thawing.lowest :])
+    return f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0)
 
 
 def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:
