@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from emotion2vec.cells import guarded
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.scoring import Opinion
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name
@@ -131,16 +132,16 @@ class _CsvRows:
         header = [*COLUMNS, *(f"score:{label}" for label in labels[""])]
         for name in self._further():
             header += [f"{name}:label"] * (name not in values) + [f"{name}:{label}" for label in labels[name]]
-        self._writer.writerow(header)
+        self._writer.writerow(map(guarded, header))
 
     def _further(self) -> list[str]:
         return [name for name in self._labels if name]
 
     def __call__(self, row: dict[str, Any]) -> None:
-        cells = [row.get(name) for name in COLUMNS] + self._scores("", row)
+        cells = [guarded(row.get(name)) for name in COLUMNS] + self._scores("", row)
         for name in self._further():
             said = row["heads"][name]
-            cells += [said["label"]] * (name not in self._values) + self._scores(name, said)
+            cells += [guarded(said["label"])] * (name not in self._values) + self._scores(name, said)
         self._writer.writerow(cells)
 
     def _scores(self, head: str, said: dict[str, Any]) -> list[str]:
