@@ -97,12 +97,12 @@ def cuts_of(utterances: Sequence[Utterance], *, min_samples: int, workers: int) 
         try:
             cut = make_cut(utterance, headers[utterance.path])
         except AudioError as error:
-            found.faults.append(Fault(str(utterance.audio), str(error)))
+            found.faults.append(Fault(utterance.where, str(error)))
             continue
         samples, least = round(cut.duration * SAMPLE_RATE), max(min_samples, MIN_SAMPLES)
         if samples < least:
             reason = f"too short, {samples} samples at {SAMPLE_RATE} Hz, expected at least {least}"
-            found.too_short.append(Fault(str(utterance.audio), reason))
+            found.too_short.append(Fault(utterance.where, reason))
         else:
             found.cuts.append(cut)
     return found

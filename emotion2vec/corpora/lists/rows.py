@@ -58,6 +58,12 @@ class Row:
     channel: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def stretch(self) -> str:
+        """Name for documents: the audio as written, and where the segment starts in it."""
+        whole = self.start is None and self.duration is None
+        return self.path if whole else f"{self.path} from {self.start or 0.0:g} s"
+
 
 Parsed = tuple[list[Row], list[Fault]]
 
