@@ -27,7 +27,7 @@ from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.scoring import score_waveforms
-from emotion2vec.finetune.splits import Split, split_of
+from emotion2vec.finetune.splits import Split, fold_split
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcomes import Outcome, summed_up
 from emotion2vec.probe.results import About, ProbeResult
@@ -126,7 +126,7 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[_Job]:
             name = f"{number:02d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', fold.name)}" + f"_seed{seed}" * (len(seeds) > 1)
             run = replace(config.run, dir=str(Path(config.run.dir) / "folds" / name), seed=seed)
             own = replace(config, run=run)
-            split = split_of(own, corpus, fold.train, fold.valid)
+            split = fold_split(own, corpus, fold)
             trained = {corpus.utterances[i].label for i in split.train}
             lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
             if lacking:
@@ -159,12 +159,11 @@ def _test(job: _Job, corpus: Corpus) -> None:
     clips = [corpus.utterances[i] for i in job.fold.test]
     opened = cuts_of(clips, min_samples=job.config.data.min_samples, workers=job.config.data.workers)
     names, rows, faults = [], [], [*opened.faults, *opened.too_short]
+    where = {clip.id: clip.where for clip in clips}
     for first in range(0, len(opened.cuts), TOGETHER):
         cuts = opened.cuts[first : first + TOGETHER]
         heard = list(zip(cuts, decoded(cuts, normalizes=model.config.normalizes), strict=True))
-        faults += [
-            Fault(cut.recording.sources[0].source, str(one)) for cut, one in heard if isinstance(one, AudioError)
-        ]
+        faults += [Fault(where[cut.id], str(one)) for cut, one in heard if isinstance(one, AudioError)]
         sound = [(cut, one) for cut, one in heard if not isinstance(one, AudioError)]
         names += [cut.id for cut, _ in sound]
         if sound:
