@@ -24,6 +24,7 @@ from emotion2vec.finetune.held_out import HeldOutSpeakers
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
+from emotion2vec.finetune.own_head import start_head
 from emotion2vec.finetune.result import publish, withdraw
 from emotion2vec.finetune.splits import Split, whole_split
 from emotion2vec.finetune.standard import statistics_of
@@ -75,15 +76,17 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     """
     corpus = read_labelled(config.data)
     show_labels(corpus, say)
+    split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
     scores = None
     if config.evaluate.folds:
         done = cross_validate(config, corpus, partial(fit, say=say), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
-        if not config.evaluate.final:
+        if split is None:
             return Finished(done.last, scores)
-    return Finished(fit(config, corpus, whole_split(config, corpus), say=say), scores)
+    assert split is not None
+    return Finished(fit(config, corpus, split, say=say), scores)
 
 
 def fit(
@@ -180,7 +183,7 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
         )
     if resumed is None:
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
-        add_head(encoder, task, config, device)
+        add_head(encoder, task, config, device, say)
     thawing = Thawing.of(encoder, config.finetune)
     parts = encoder.parts()[thawing.lowest :]
     network = TunedNetwork(encoder, thawing.lowest)
@@ -191,16 +194,22 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
     return Finetuning(config, network, task.goal, thawing), heard
 
 
-def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:
-    """Give an encoder a new head, which standardizes by statistics of training clips if asked for.
+def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device, say: Say) -> None:
+    """Let an encoder's own head go on, see `start_head`, or give it a new one.
+
+    A new head standardizes by statistics of training clips if asked for.
 
     Raises:
-        ConfigError: clips are longer than the encoder knows to handle.
+        ConfigError: clips are longer than the encoder knows to handle, or as for `start_head`.
     """
     known = encoder.config.max_seconds
     if known and config.data.max_seconds > known:
         raise ConfigError(f"data.max_seconds is {config.data.max_seconds:g}, and the model knows {known:g} s at once")
     head = HeadConfig(**vars(config.head), task=task.goal.task)
+    if (own := start_head(encoder, head, task.goal.names, config.finetune.head, say)) is not None:
+        encoder.head = own
+        encoder.to(device)
+        return
     generator = torch.Generator().manual_seed(keyed_seed(config.run.seed, "head"))
     encoder.head = build_head(head, encoder.config.width, len(encoder.blocks), task.goal.names, generator)
     encoder.to(device)
