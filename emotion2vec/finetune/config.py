@@ -56,6 +56,9 @@ class LabelledData(DataConfig):
     )
     soft: list[str] = option([], "columns of a table with probabilities, one of each class and named as it")
     weight: str = option("", "column of a table with what each clip counts; 1 where it is empty")
+    max_bad_share: float = option(
+        0.1, "stop when more than this share of the clips cannot be used; others are left out", ge=0, le=1
+    )
     speakers: bool = option(True, "validate on held-out speakers; false for lists without speakers, which marks scores")
     balance: str = option(
         "corpus-class", "what is drawn equally often: each class of each corpus, ...", choices=BALANCES

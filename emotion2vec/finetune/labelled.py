@@ -42,8 +42,13 @@ def read_labelled(data: LabelledData) -> Corpus:
     found = {name: _read(name, place, data) for name, place in map(pair, data.corpora)}
     if len(found) < len(data.corpora):
         raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
+    places = [Path(place).resolve() for _, place in map(pair, data.corpora)]
+    if twice := sorted({str(place) for place in places if places.count(place) > 1}):
+        raise ConfigError(f"data.corpora has {examples(twice)} under several names, expected each corpus once")
     if data.table:
         corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data)
+        if corpus.name in found:
+            raise ConfigError(f"data.table {data.table} is called as one of data.corpora, expected another file name")
         found[corpus.name] = corpus
     if data.split:
         found = with_splits(found, data.split)
@@ -61,11 +66,16 @@ def _read_table(path: Path, root: Path | None, data: LabelledData) -> Corpus:
     """A table with what is asked for beside its labels; of a class each clip has the most probable one.
 
     Raises:
-        ManifestError: it cannot be read, or a probability is negative or all of a clip are 0.
+        ManifestError: it cannot be read, a weight is not above 0, or a probability is negative or all of a clip are 0.
     """
     several = data.raters == [ROWS]
     extra = Extra(numbers=[data.weight] if data.weight else [], raters=[] if several else data.raters, several=several)
     corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra)
+    light = [clip.stretch for clip in corpus.utterances if clip.values.get(data.weight, 1.0) <= 0]
+    if light:
+        raise ManifestError(
+            f"table {path}: {data.weight} is not above 0 of {examples(light)}, expected what clips count"
+        )
     if not data.soft:
         return corpus
     wrong, named = [], []

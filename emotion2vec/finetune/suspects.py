@@ -151,7 +151,9 @@ def suspects_of(clips: Sequence[Utterance], probabilities: np.ndarray) -> list[S
     names = sorted({clip.label or "" for clip in clips})
     labels = np.array([names.index(clips[i].label or "") for i in judged])
     rows = probabilities[judged]
-    places = find_label_issues(labels, rows, return_indices_ranked_by="self_confidence", n_jobs=1)
+    places = find_label_issues(
+        labels, rows, return_indices_ranked_by="self_confidence", filter_by="prune_by_class", n_jobs=1
+    )
     return [
         Suspect(clips[judged[place]], names[int(rows[place].argmax())], float(rows[place, labels[place]]))
         for place in places

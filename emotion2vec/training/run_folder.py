@@ -253,13 +253,14 @@ class RunFolder:
             shutil.rmtree(removed, ignore_errors=True)
 
     def scores(self) -> dict[int, float]:
-        """What `checkpoint.keep_best` goes by, higher is better, by update."""
-        by = self.config.checkpoint.keep_best
-        if by == "validation":
-            lines = [line for line in read_lines(self.metrics_file) if "validation_loss" in line]
-            return {line["update"]: line.get("validation_score", -line["validation_loss"]) for line in lines}
-        lines = read_lines(self.probes_file) if by == "probe" else []
-        return {line["update"]: line[name] for line in lines for name in MAIN_SCORES if name in line}
+        """What `checkpoint.keep_best` goes by, higher is better, by update; what was not finite is left out."""
+        if self.config.checkpoint.keep_best == "validation":
+            file, signs = self.metrics_file, {"validation_loss": -1, "validation_score": 1}  # the last one counts
+        else:
+            file, signs = self.probes_file, dict.fromkeys(MAIN_SCORES, 1)
+        lines = read_lines(file) if self.config.checkpoint.keep_best != "none" else []
+        named = ((line, name) for line in lines for name in signs if line.get(name) is not None)
+        return {line["update"]: signs[name] * line[name] for line, name in named}
 
     def tidy(self, update: int) -> None:
         """Before going on after `update`: drop what was logged since, which comes again, and half-done folders.
