@@ -50,4 +50,8 @@ def finetune(
         from emotion2vec.report.tables import show
 
         show(done.scores)
+    if done.result.is_main and (Path(settings.run.dir) / "data.json").is_file():
+        from emotion2vec.report.run import write_run_report
+
+        say(f"report: {write_run_report(Path(settings.run.dir))}")
     conclude_training(done.result, settings)

@@ -59,10 +59,16 @@ class Source(Protocol):
 
 
 class CutSource:
-    """Lhotse cuts in memory, whose audio lies in files."""
+    """Lhotse cuts in memory, whose audio lies in files.
+
+    Attributes:
+        silent: clips that cannot be decoded, by id, once what is read of the others is zeros, for a run that needs
+            their lengths alone; None while audio is read.
+    """
 
     def __init__(self, cuts: Iterable[Cut], weight: float = 1.0) -> None:
         self.cuts = list(cuts)
+        self.silent: dict[str, AudioError] | None = None
         self.weight = weight
         starts = range(0, len(self.cuts), LIST_BLOCK)
         self.counts = np.array([min(LIST_BLOCK, len(self.cuts) - start) for start in starts], dtype=np.int64)
@@ -80,6 +86,8 @@ class CutSource:
         return [self._load(self.cuts[item]) for item in entries["item"].tolist()]
 
     def _load(self, cut: Cut) -> Loaded:
+        if self.silent is not None:
+            return cut.id, self.silent.get(cut.id, np.zeros(round(cut.duration * SAMPLE_RATE), dtype=np.float32))
         try:
             return cut.id, load_cut(cut)
         except AudioError as error:

@@ -5,41 +5,36 @@ N: clips. n: clips of a test. K: classes.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
-from emotion2vec.checkpoint.opening import load_model, read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.corpora.faults import Fault, examples
-from emotion2vec.corpora.folds import Fold
+from emotion2vec.corpora.shots import few_shot
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.data.cuts import cuts_of
 from emotion2vec.devices import choose_device
-from emotion2vec.errors import AudioError, ConfigError
+from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
-from emotion2vec.finetune.decoding import TOGETHER, decoded
-from emotion2vec.finetune.scoring import score_waveforms
+from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_of, test_fold
 from emotion2vec.finetune.splits import Split, fold_split
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
-from emotion2vec.probe.outcomes import Outcome, summed_up
+from emotion2vec.probe.outcome import Outcome
+from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.results import About, ProbeResult
-from emotion2vec.probe.scores import HeadScores
+from emotion2vec.probe.scores import HeadScores, Shot
+from emotion2vec.probe.shots import shot_scores
 from emotion2vec.settings import to_dict
 from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
 from emotion2vec.version import PROBED_WITH, versions
-
-TESTED = "test.json"
-"""What a fold's model says of its test; a fold that has it is done."""
 
 WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of speakers who also train"
 """Stands beside scores of corpora whose speakers are unknown."""
@@ -59,15 +54,6 @@ class Scored:
 
     scores: ProbeResult
     last: FitResult
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A fold with a seed: its configuration, with a run folder of its own, and its clips."""
-
-    config: FinetuneConfig
-    fold: Fold
-    split: Split
 
 
 def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callable[[str], None]) -> Scored | FitResult:
@@ -92,20 +78,22 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     jobs = _jobs(config, prepared)
     last, outcomes, left_out = FitResult(0, None), [], dict(corpus.left_out)
     for number, job in enumerate(jobs, 1):
-        say(f"fold {job.fold.name} ({number} of {len(jobs)}): {len(job.fold.test)} clips to test")
+        few = "" if job.shots is None else f", {job.shots} clips of each class"
+        say(f"fold {job.fold.name}{few} ({number} of {len(jobs)}): {len(job.fold.test)} clips to test")
         folder = Path(job.config.run.dir)
         if not (folder / TESTED).is_file():
             last = fit(job.config, corpus, job.split)
             if last.signal is not None:
                 return last
-            _test(job, corpus)
         else:
             _check_same(job.config)
-        outcome = _outcome(job, prepared, left_out)
+        if not is_tested(job):
+            test_fold(job, prepared)
+        outcome = outcome_of(job, prepared, left_out)
         scored = prepared.goal.score(outcome.statistics)
         shown = [format_score(scored[name], prepared.goal.unit, name) for name in prepared.goal.shown[:2]]
-        say(f"fold {job.fold.name}: {', '.join(shown)}")
-        outcomes.append(outcome)
+        say(f"fold {job.fold.name}{few}: {', '.join(shown)}")
+        outcomes.append((job, outcome))
     result = _result(config, prepared, outcomes, left_out, (time.monotonic() - started) / 60)
     output = Path(config.evaluate.output or Path(config.run.dir) / "scores.json")
     write_json(output, result.to_dict())
@@ -113,7 +101,7 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     return Scored(result, last)
 
 
-def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[_Job]:
+def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[FoldJob]:
     """All folds with all seeds.
 
     Raises:
@@ -131,10 +119,33 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[_Job]:
             lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
             if lacking:
                 faults[fold.name] = f"fold {fold.name} has no clip of {examples(lacking)} to train on"
-            jobs.append(_Job(own, fold, split))
+            jobs.append(FoldJob(own, fold, split))
+            jobs += [_few(jobs[-1], count, corpus) for count in config.evaluate.shots]
     if faults:
         raise ConfigError(f"{'; '.join(faults.values())}; expected some, or data.classes without it")
     return jobs
+
+
+def _few(job: FoldJob, count: int, corpus: Corpus) -> FoldJob:
+    """The same fold with a few clips of each class, which is not tested under conditions."""
+    config, split = job.config, job.split
+    labels = [clip.label for clip in corpus.utterances]
+    rows = np.concatenate([split.train, split.valid])
+    train, valid = few_shot(labels, rows, count, config.run.seed, job.fold.name)
+    own = replace(
+        config,
+        run=replace(config.run, dir=f"{config.run.dir}_shots{count}"),
+        evaluate=replace(config.evaluate, robustness=[]),
+    )
+    return FoldJob(own, job.fold, Split(train, valid, ()), count)
+
+
+def _shots(
+    config: FinetuneConfig, prepared: ProbedCorpus, outcomes: Sequence[tuple[FoldJob, Outcome]]
+) -> tuple[Shot, ...]:
+    """Scores of each number of clips, all of them last."""
+    counts = [*config.evaluate.shots, None] if config.evaluate.shots else []
+    return shot_scores({count: [one for job, one in outcomes if job.shots == count] for count in counts}, prepared)
 
 
 def _check_same(config: FinetuneConfig) -> None:
@@ -151,74 +162,10 @@ def _check_same(config: FinetuneConfig) -> None:
     folder.same_run_notes()
 
 
-def _test(job: _Job, corpus: Corpus) -> None:
-    """Score the test clips by the fold's model, and keep what it says."""
-    folder = Path(job.config.run.dir)
-    device = choose_device(job.config.run.accelerator)
-    model = load_model(folder, device=str(device))
-    clips = [corpus.utterances[i] for i in job.fold.test]
-    opened = cuts_of(clips, min_samples=job.config.data.min_samples, workers=job.config.data.workers)
-    names, rows, faults = [], [], [*opened.faults, *opened.too_short]
-    where = {clip.id: clip.where for clip in clips}
-    for first in range(0, len(opened.cuts), TOGETHER):
-        cuts = opened.cuts[first : first + TOGETHER]
-        heard = list(zip(cuts, decoded(cuts, normalizes=model.config.normalizes), strict=True))
-        faults += [Fault(where[cut.id], str(one)) for cut, one in heard if isinstance(one, AudioError)]
-        sound = [(cut, one) for cut, one in heard if not isinstance(one, AudioError)]
-        names += [cut.id for cut, _ in sound]
-        if sound:
-            scored = score_waveforms(
-                lambda waves, padding: model.scores(model(waves, padding)), [one for _, one in sound], device
-            )
-            found = torch.from_numpy(scored).double()
-            rows.append((found if job.config.data.targets else found.log_softmax(dim=1)).numpy())
-    write_json(
-        folder / TESTED,
-        {
-            "ids": names,
-            "scores": np.concatenate(rows).round(6).tolist() if rows else [],
-            "left_out": [asdict(fault) for fault in faults],
-        },
-    )
-
-
-def _outcome(job: _Job, prepared: ProbedCorpus, left_out: dict[str, str]) -> Outcome:
-    """Read what a fold's model said of its test; clips that could not be used are added to `left_out`.
-
-    Raises:
-        ConfigError: it is of other clips, or none could be used.
-    """
-    path = Path(job.config.run.dir) / TESTED
-    document = json.loads(path.read_text(encoding="utf-8"))
-    clips = prepared.clipset.utterances
-    place = {clips[i].id: int(i) for i in job.fold.test}
-    if unknown := [name for name in document["ids"] if name not in place]:
-        raise ConfigError(f"{path}: holds scores of {examples(unknown)}, which this fold does not test; remove it")
-    if not document["ids"]:
-        raise ConfigError(f"fold {job.fold.name}: no readable clip to test on, expected at least one")
-    left_out.update({fault["where"]: fault["reason"] for fault in document["left_out"]})
-    test, scores = np.array([place[name] for name in document["ids"]]), np.array(document["scores"])
-    return Outcome(
-        fold=job.fold,
-        seed=job.config.run.seed,
-        test=test,
-        scores=scores,
-        details={"validation_speakers": list(job.split.held), **_chosen(job)},
-        statistics=prepared.goal.statistics(test, scores),
-    )
-
-
-def _chosen(job: _Job) -> dict[str, Any]:
-    """Update and validation score of a fold's model."""
-    scores = RunFolder(job.config).scores()
-    best = max(scores, key=lambda update: (scores[update], update), default=None)
-    return {} if best is None else {"update": best, "validation_score": round(scores[best], 3)}
-
-
 def _result(
     config: FinetuneConfig,
     prepared: ProbedCorpus,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[tuple[FoldJob, Outcome]],
     left_out: Mapping[str, str],
     minutes: float,
 ) -> ProbeResult:
@@ -236,7 +183,8 @@ def _result(
         metrics=tuple(goal.shown),
         main=goal.main,
         unit=goal.unit,
-        **summed_up(outcomes, prepared, seeds),
+        **summed_up([one for job, one in outcomes if job.shots is None], prepared, seeds),
+        shots=_shots(config, prepared, outcomes),
         minutes=round(minutes, 3),
         transductive=prepared.known.by(base),
     )

@@ -5,25 +5,63 @@ N: clips. B: clips of a batch. T: frames. D: channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
 import numpy as np
 from torch import Tensor
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.data.config import AugmentConfig
 from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.errors import AudioError
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.network import TunedNetwork
-from emotion2vec.finetune.scoring import together
+from emotion2vec.finetune.scoring import keep, together
 from emotion2vec.seeding import keyed_seed
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+
+@dataclass
+class KeptRows:
+    """What frozen blocks say of clips, by their ids, for all the runs of a command.
+
+    Runs that start from the same model and freeze as many parts of it share them; others begin anew.
+
+    Attributes:
+        of: the model's name, and how many of its parts are frozen.
+        rows: (T, D) fp16 of each clip, or why there is none.
+    """
+
+    of: tuple[str, int] = ("", 0)
+    rows: dict[str, Tensor | AudioError] = field(default_factory=dict)
+
+    def add(self, model: str, network: TunedNetwork, cuts: Sequence[Cut]) -> int:
+        """Compute what is missing of some clips, for a network that began as `model`, and give how many those were."""
+        if self.of != (model, network.frozen):
+            self.of, self.rows = (model, network.frozen), {}
+        missing = [cut for cut in cuts if cut.id not in self.rows]
+        for first in range(0, len(missing), TOGETHER):
+            part = missing[first : first + TOGETHER]
+            heard = decoded(part, normalizes=network.encoder.config.normalizes)
+            found = dict(zip([cut.id for cut in part], heard, strict=True))
+            sound = {name: one for name, one in found.items() if not isinstance(one, AudioError)}
+            self.rows |= {name: one for name, one in found.items() if isinstance(one, AudioError)}
+            self.rows |= dict(zip(sound, keep(network, [*sound.values()], network.encoder.device), strict=True))
+        return len(missing)
 
 
 class Kept:
-    """Sequences that enter the first block that learns, or the head, of every clip that trains; fp16, by ids.
+    """Sequences that enter the first block that learns, or the head, of every clip that trains.
 
     Clips that are longer than a crop are cropped here, so that frames see what is around the crop.
 
     Args:
-        rows: of each clip (T, D).
+        rows: of each clip (T, D) fp16, by ids.
         seed: key of crops.
         frames: of a crop at most.
     """

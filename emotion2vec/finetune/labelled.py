@@ -39,6 +39,24 @@ def read_labelled(data: LabelledData) -> Corpus:
         ConfigError: names, labels or classes that are not there, or fewer than two classes; labels that differ by case.
         ManifestError: a corpus, table or split cannot be read, or the split does not fit, see `with_splits`.
     """
+    found = read_corpora(data)
+    if data.targets:
+        return read_values(found, data.targets, data.ranges)
+    named = renamed(data.labels, found)
+    if len(found) == 1:
+        ((name, corpus),) = found.items()
+        return _one(corpus, named[name], data.classes)
+    parts = [Part(name=name, corpus=corpus, labels=named[name]) for name, corpus in found.items()]
+    return join_corpora(parts, " + ".join(found), _wanted(parts, data.classes))
+
+
+def read_corpora(data: LabelledData) -> dict[str, Corpus]:
+    """Read each corpus, and the table, with the labels that they have; by name.
+
+    Raises:
+        ConfigError: a name or a place that is there twice.
+        ManifestError: one cannot be read, or the split does not fit, see `with_splits`.
+    """
     found = {name: _read(name, place, data) for name, place in map(pair, data.corpora)}
     if len(found) < len(data.corpora):
         raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
@@ -50,16 +68,7 @@ def read_labelled(data: LabelledData) -> Corpus:
         if corpus.name in found:
             raise ConfigError(f"data.table {data.table} is called as one of data.corpora, expected another file name")
         found[corpus.name] = corpus
-    if data.split:
-        found = with_splits(found, data.split)
-    if data.targets:
-        return read_values(found, data.targets, data.ranges)
-    renamed = _renamed(data.labels, found)
-    if len(found) == 1:
-        ((name, corpus),) = found.items()
-        return _one(corpus, renamed[name], data.classes)
-    parts = [Part(name=name, corpus=corpus, labels=renamed[name]) for name, corpus in found.items()]
-    return join_corpora(parts, " + ".join(found), _wanted(parts, data.classes))
+    return with_splits(found, data.split) if data.split else found
 
 
 def _read_table(path: Path, root: Path | None, data: LabelledData) -> Corpus:
@@ -102,25 +111,25 @@ def _read(name: str, place: str, data: LabelledData) -> Corpus:
     return replace(read_class_folders(path), name=name)
 
 
-def _renamed(rules: Sequence[str], found: Mapping[str, Corpus]) -> dict[str, dict[str, str]]:
+def renamed(rules: Sequence[str], found: Mapping[str, Corpus]) -> dict[str, dict[str, str]]:
     """For every corpus, what its labels are called where `data.labels` says so.
 
     Raises:
         ConfigError: a rule for a label that no corpus has.
     """
-    renamed: dict[str, dict[str, str]] = {name: {} for name in found}
+    named: dict[str, dict[str, str]] = {name: {} for name in found}
     unknown = []
     for label, new in map(pair, rules):
         name, dot, own = label.partition(".")
         hits = [(name, own)] if dot and name in found else [(other, label) for other in found]
         hits = [(corpus, spelled) for corpus, wanted in hits for spelled in _spelled(found[corpus], wanted, len(found))]
         for corpus, spelled in hits:
-            renamed[corpus][spelled] = new
+            named[corpus][spelled] = new
         unknown += [] if hits else [label]
     if unknown:
         have = "; ".join(f"{name}: {', '.join(corpus.classes)}" for name, corpus in found.items())
         raise ConfigError(f"data.labels names {examples(unknown)}, which no corpus has; they have {have}")
-    return renamed
+    return named
 
 
 def _spelled(corpus: Corpus, wanted: str, corpora: int) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from emotion2vec.finetune.adapters import Adapters
 from emotion2vec.finetune.strategy import freeze
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.speech import SpeechEncoder
@@ -40,24 +41,26 @@ class TunedNetwork(nn.Module):
     Args:
         encoder: with its head.
         frozen: how many of its parts, from the bottom, do not learn.
+        adapters: what learns of the other parts, in place of all.
 
     Attributes:
         keeps: whether `forward` takes what `below` gave, and not waveforms.
     """
 
-    def __init__(self, encoder: SpeechEncoder, frozen: int):
+    def __init__(self, encoder: SpeechEncoder, frozen: int, adapters: Adapters | None = None):
         super().__init__()
         self.encoder = encoder
         self.frozen = frozen
+        self.adapters = adapters
         self.keeps = False
-        freeze(encoder.parts(), frozen)
+        freeze(encoder.parts(), frozen, adapters)
         self.train()  # what was opened came in eval mode
 
     def thaw(self, frozen: int) -> None:
         """Let so many parts, from the bottom, not learn from now on, and all others."""
         if frozen != self.frozen:
             self.frozen = frozen
-            freeze(self.encoder.parts(), frozen)
+            freeze(self.encoder.parts(), frozen, self.adapters)
             self.train(self.training)
 
     def train(self, mode: bool = True) -> TunedNetwork:
@@ -65,6 +68,9 @@ class TunedNetwork(nn.Module):
         super().train(mode)
         for part in self.encoder.parts()[: self.frozen]:
             part.train(False)
+        for module in () if self.adapters is None else self.encoder.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # a Conformer's
+                module.train(False)
         return self
 
     def forward(

@@ -17,11 +17,9 @@ from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.errors import AudioError, TrainingError
 from emotion2vec.finetune.config import FinetuneConfig
-from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.goals import Goal
-from emotion2vec.finetune.kept import Kept, may_keep
+from emotion2vec.finetune.kept import Kept, KeptRows, may_keep
 from emotion2vec.finetune.network import TunedNetwork, TuneOutput
-from emotion2vec.finetune.scoring import keep
 from emotion2vec.finetune.strategy import Thawing, parameter_groups
 from emotion2vec.finetune.work import clip_flops
 from emotion2vec.tasks.batch_losses import whole_gradient
@@ -51,6 +49,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         network: encoder and head.
         goal: what is learnt of all utterances that train.
         thawing: which parts of the encoder learn when.
+        rows: what frozen blocks said of clips in earlier runs of the same start.
     """
 
     name = "finetune"
@@ -63,12 +62,13 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
     }
     counted = ("weight", "clips")
 
-    def __init__(self, config: FinetuneConfig, network: TunedNetwork, goal: Goal, thawing: Thawing):
+    def __init__(self, config: FinetuneConfig, network: TunedNetwork, goal: Goal, thawing: Thawing, rows: KeptRows):
         super().__init__(network, network.encoder)
         self.config = config
         self.tuned = network
         self.goal = goal
         self.thawing = thawing
+        self.rows = rows
         self._kept: Kept | None = None
         self._whole: list[Tensor] = []
         self._whole_loss: Tensor | None = None
@@ -90,18 +90,18 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         seconds = sum(cut.duration for cut in cuts)
         if not may_keep(self.config, self.tuned, seconds):
             return
-        config = self.model.config
-        rows: dict[str, Tensor] = {}
-        for first in range(0, len(cuts), TOGETHER):
-            part = cuts[first : first + TOGETHER]
-            heard = zip(part, decoded(part, normalizes=config.normalizes), strict=True)
-            sound = [(cut.id, one) for cut, one in heard if not isinstance(one, AudioError)]
-            kept = keep(self.tuned, [one for _, one in sound], self.model.device)
-            rows |= dict(zip([name for name, _ in sound], kept, strict=True))
-        frames = int(config.grid.count(self.config.data.max_samples))
-        self._kept, self.tuned.keeps = Kept(rows, self.config.run.seed, frames), True
-        gigabytes = sum(row.numel() for row in rows.values()) * 2 / 1e9
-        say(f"what frozen blocks say of {len(rows)} clips is computed once and kept: {gigabytes:.2f} GB")
+        new = self.rows.add(self.config.model, self.tuned, cuts)
+        found = {cut.id: self.rows.rows[cut.id] for cut in cuts}
+        faults = {name: one for name, one in found.items() if isinstance(one, AudioError)}
+        kept = {name: one for name, one in found.items() if not isinstance(one, AudioError)}
+        frames = int(self.model.config.grid.count(self.config.data.max_samples))
+        self._kept, self.tuned.keeps = Kept(kept, self.config.run.seed, frames), True
+        for source in sources:
+            if isinstance(source, CutSource):
+                source.silent = faults
+        gigabytes = sum(row.numel() for row in kept.values()) * 2 / 1e9
+        before = f", {len(found) - new} of them before" if new < len(found) else ""
+        say(f"what frozen blocks say of {len(kept)} clips is computed once and kept{before}: {gigabytes:.2f} GB")
 
     def look_ahead(self, outputs: Callable[[], Sequence[TuneOutput]], batches: int, ranks: Ranks) -> None:
         """Gather the scores of the whole update where the loss compares them and they are in several parts."""
@@ -144,7 +144,26 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Head and parts of the encoder, each at its rate."""
-        return parameter_groups(self.model, self.config.optim, self.thawing.lowest, self.goal)
+        return parameter_groups(self.model, self.config.optim, self.thawing.lowest, self.goal, self.tuned.adapters)
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Those of the encoder without adapters."""
+        adapters = self.tuned.adapters
+        return super().own_weights() if adapters is None else adapters.base()
+
+    def saved_weights(self) -> dict[str, Tensor]:
+        """Those of a plain encoder: what adapters add is in its weights."""
+        adapters = self.tuned.adapters
+        return super().saved_weights() if adapters is None else adapters.merged()
+
+    def state(self) -> dict[str, Tensor]:
+        """Adapters, and what their layers were before."""
+        return {} if self.tuned.adapters is None else self.tuned.adapters.state()
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """See `Objective`."""
+        if self.tuned.adapters is not None:
+            self.tuned.adapters.load(state)
 
     def description(self) -> dict[str, Any]:
         """The encoder's dimensions, labels and head."""

@@ -17,10 +17,13 @@ from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.drawn import DrawnOrder
 from emotion2vec.errors import ConfigError
+from emotion2vec.finetune.adapters import adapt
 from emotion2vec.finetune.config import FinetuneConfig, without_effect
+from emotion2vec.finetune.described import describe_data, describe_model
 from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.goals import ValueGoal
 from emotion2vec.finetune.held_out import HeldOutSpeakers
+from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
@@ -43,6 +46,7 @@ from emotion2vec.training.run import Say, train
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.speech import Speech
 from emotion2vec.training.trainer import FitResult
+from emotion2vec.training.warm_start import grouped
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,32 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     corpus = read_labelled(config.data)
     show_labels(corpus, say)
     split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
-    scores = None
+    scores, rows = None, KeptRows()
     if config.evaluate.folds:
-        done = cross_validate(config, corpus, partial(fit, say=say), say)
+        done = cross_validate(config, corpus, partial(fit, say=say, rows=rows), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
         if split is None:
+            describe_data(config, corpus, None)
             return Finished(done.last, scores)
     assert split is not None
-    return Finished(fit(config, corpus, split, say=say), scores)
+    result = fit(config, corpus, split, say=say, rows=rows)
+    if result.is_main:
+        describe_data(config, corpus, split)
+        if result.signal is None:
+            describe_model(config, corpus, split)
+    return Finished(result, scores)
 
 
 def fit(
-    config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None], watch: Watch | None = None
+    config: FinetuneConfig,
+    corpus: Corpus,
+    split: Split,
+    *,
+    say: Callable[[str], None],
+    rows: KeptRows,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train one model; errors as for `finetune`.
 
@@ -99,6 +115,7 @@ def fit(
         corpus: labelled clips.
         split: those that train, and those that choose; no others are touched.
         say: shows a line of text to the user.
+        rows: what frozen blocks said of clips in earlier runs, and from now on in this one.
         watch: called with the update and the score of every validation; what it raises ends the training.
     """
     task = make_task(config, corpus, split)
@@ -122,7 +139,7 @@ def fit(
         speech = watched(speech, watch)
     result = train(
         config,
-        partial(_build, task, config),
+        partial(_build, task, config, rows),
         say,
         warnings=without_effect(config),
         find_unused=config.finetune.strategy.startswith("gradual"),
@@ -174,7 +191,9 @@ def _silent(text: str) -> None:
     """Say nothing: only the main process speaks."""
 
 
-def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -> tuple[Objective, Heard | None]:
+def _build(
+    task: Task, config: FinetuneConfig, rows: KeptRows, device: torch.device, say: Say
+) -> tuple[Objective, Heard | None]:
     """Encoder and head, and whose labels they know."""
     path = Path(config.run.dir)
     withdraw(path)
@@ -188,13 +207,22 @@ def _build(task: Task, config: FinetuneConfig, device: torch.device, say: Say) -
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
         add_head(encoder, task, config, device, say)
     thawing = Thawing.of(encoder, config.finetune)
-    parts = encoder.parts()[thawing.lowest :]
-    network = TunedNetwork(encoder, thawing.lowest)
-    learnt = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
-    what = "".join(f", {part.name}" for part in parts)
-    say(f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0))
+    adapters = None
+    if config.finetune.strategy == "lora":
+        adapters = adapt(encoder, thawing.lowest, config.lora, config.run.seed)
+    network = TunedNetwork(encoder, thawing.lowest, adapters)
+    say(_learning(network, thawing))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
-    return Finetuning(config, network, task.goal, thawing), heard
+    return Finetuning(config, network, task.goal, thawing, rows), heard
+
+
+def _learning(network: TunedNetwork, thawing: Thawing) -> str:
+    """What learns, in words."""
+    learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    if network.adapters is not None:
+        return f"{learnt:,} parameters learn: the head, adapters of {grouped(network.adapters.layers)}"
+    what = "".join(f", {part.name}" for part in network.encoder.parts()[thawing.lowest :])
+    return f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0)
 
 
 def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device, say: Say) -> None:

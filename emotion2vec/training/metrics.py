@@ -65,6 +65,11 @@ class Moments:
         return (self.variance() + 1e-6).sqrt().mean()
 
 
+def short(value: float) -> float:
+    """A number with the digits that are logged of it."""
+    return float(f"{value:.6g}")
+
+
 def exact(tensor: Tensor) -> Tensor:
     """A tensor in float64, on the host where its device has none."""
     return tensor.to(exact_device(tensor.device)).double()

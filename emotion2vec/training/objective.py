@@ -155,6 +155,17 @@ class Objective(ABC, Generic[Output, Sums]):
         """What is measured when an update is logged, after it, by its last micro-batch."""
         return {}
 
+    def own_weights(self) -> dict[str, Tensor]:
+        """The model's tensors, themselves, by the names that they have in a checkpoint."""
+        return self.model.state_dict()
+
+    def saved_weights(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of the model for inference, by the names of `own_weights`; all processes call this.
+
+        Where these are not `own_weights`, a restart gets those by `state`.
+        """
+        return self.own_weights()
+
     def state(self) -> dict[str, Tensor]:
         """What a restart needs beside the network's own state."""
         return {}

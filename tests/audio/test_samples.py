@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES
+from emotion2vec.audio.decode.ffmpeg import FfmpegStream
+from emotion2vec.audio.decode.sndfile import SndfileStream
 from emotion2vec.audio.frames import KERNELS, MIN_SAMPLES, STRIDES, WAVEFORM_GRID, FrameGrid
 from emotion2vec.audio.samples import check_waveform, describe_source, load_audio, normalize
 from emotion2vec.errors import AudioError
@@ -129,20 +131,24 @@ def test_the_callers_array_is_left_alone() -> None:
     np.testing.assert_array_equal(samples, before)
 
 
+@pytest.mark.parametrize("dtype", str.split("uint8 uint16 uint32 uint64 int64 bool complex64 <U1"))
+@pytest.mark.parametrize("zero", [True, False])
+def test_numbers_without_a_full_scale_are_refused(dtype: str, zero: bool) -> None:
+    samples = np.full(800, "a" if dtype == "<U1" else 1 - zero).astype(dtype)
+    with pytest.raises(AudioError, match=f"samples are {dtype}, expected floats, int8, int16 or int32"):
+        load_audio(samples, RATE)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_tensors_without_a_full_scale_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(AudioError, match=r"samples are .*, expected floats, int8, int16 or int32"):
+        load_audio(torch.zeros(800, dtype=dtype), RATE)
+
+
 @pytest.mark.parametrize(
     "samples",
-    [
-        np.zeros(800, np.uint8),
-        np.zeros(800, bool),
-        np.zeros(800, np.complex64),
-        np.array(["a"] * 800),
-        np.float32(0.5),
-        np.zeros((1, 1, 800), np.float32),
-        np.zeros((800, 2), np.float32),
-        torch.zeros(800, dtype=torch.uint8),
-        None,
-    ],
-    ids=["uint8", "bool", "complex", "text", "scalar", "3-d", "channels last", "uint8 tensor", "None"],
+    [np.float32(0.5), np.zeros((1, 1, 800), np.float32), np.zeros((800, 2), np.float32), None],
+    ids=["scalar", "3-d", "channels last", "None"],
 )
 def test_what_is_no_audio_is_refused(samples: object) -> None:
     with pytest.raises(AudioError, match="expected"):
@@ -159,10 +165,15 @@ def test_samples_need_their_rate_and_files_bring_theirs(tmp_path: Path) -> None:
             load_audio(source, RATE)
 
 
-@pytest.mark.parametrize("rate", [0, -16_000])
-def test_a_rate_must_be_positive(rate: int) -> None:
-    with pytest.raises(AudioError, match=f"sample rate is {rate}"):
+@pytest.mark.parametrize("rate", [0, -16_000, 999, 1_000_001, float("nan"), "16000"])
+def test_a_rate_must_be_one_of_audio(rate: int) -> None:
+    with pytest.raises(AudioError, match=f"sample rate is {rate!r}, expected 1000 to 1000000 Hz"):
         load_audio(noise(), rate)
+
+
+@pytest.mark.parametrize("rate", [1_000, 1_000_000])
+def test_the_lowest_and_the_highest_rate(rate: int) -> None:
+    assert load_audio(noise(rate), rate).size == pytest.approx(RATE, abs=2)
 
 
 # Channels
@@ -182,8 +193,50 @@ def test_the_mean_of_loud_integer_channels_does_not_overflow() -> None:
 
 @pytest.mark.parametrize("channel", [-1, 2])
 def test_a_channel_that_is_not_there_is_refused(channel: int) -> None:
-    with pytest.raises(AudioError, match=f"channel {channel} asked for.*0 to 1"):
-        load_audio(np.zeros((2, 800), np.float32), RATE, channel=channel)
+    for source, rate in ((np.zeros((2, 800), np.float32), RATE), (encoded(np.zeros((2, 800))), None)):
+        with pytest.raises(AudioError, match=f"channel {channel} asked for.*0 to 1"):
+            load_audio(source, rate, channel=channel)
+
+
+# Stretches
+
+
+@pytest.mark.parametrize("kind", ["array", "file", "stream"])
+@pytest.mark.parametrize(
+    ("start", "duration", "expected"),
+    [
+        (None, None, (0, 8_000)),
+        (0.1, 0.2, (1_600, 4_800)),
+        (0.1, None, (1_600, 8_000)),
+        (None, 0.25, (0, 4_000)),
+        (0.3, 0.25, (4_800, 8_000)),  # a twentieth of a second past the end is rounding
+        (0.3, 0.31, "ends at 0.61 s"),
+        (0.5, 0.05, "ends at 0.55 s"),
+        (0.5, None, "starts at 0.5 s"),
+        (0.7, None, "starts at 0.7 s"),
+        (0.7, 0.2, "ends at 0.9 s"),
+        (None, 0.7, "ends at 0.7 s"),
+    ],
+)
+def test_stretches_must_be_in_the_audio(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    start: float | None,
+    duration: float | None,
+    expected: tuple[int, int] | str,
+) -> None:
+    """Half a second, whose length is known beforehand, or, of a stream, only once it was read."""
+    samples = noise(8_000)
+    source, rate = (samples, RATE) if kind == "array" else (encoded(samples), None)
+    if kind == "stream":
+        monkeypatch.setattr(SndfileStream, "_length", lambda self: None)
+        monkeypatch.setattr(SndfileStream, "skip", FfmpegStream.skip)
+    if isinstance(expected, str):
+        with pytest.raises(AudioError, match=f"the segment {expected}, but the audio has 0.5 s"):
+            load_audio(source, rate, start=start, duration=duration)
+    else:
+        found = load_audio(source, rate, start=start, duration=duration)
+        np.testing.assert_array_equal(found, samples[slice(*expected)])
 
 
 # Rates

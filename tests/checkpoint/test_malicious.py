@@ -16,6 +16,7 @@ from checkpoint.archives import call, integers, program, storage, tensor, text, 
 
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.opening import read_source
+from emotion2vec.checkpoint.pickle.records import DamagedPickle, Name, Record, plain
 from emotion2vec.errors import CheckpointError
 
 MARKER = "it_ran"
@@ -64,6 +65,15 @@ PROGRAMS = {
         "set the attributes",
     ),
     "a method of an allowed name": (b"ccollections\nOrderedDict.fromkeys.__self__\n", "OrderedDict.fromkeys"),
+    "a method of a record": (call("pathlib", "Path.unlink", TOUCH), "pathlib.Path.unlink"),
+    "a part of a record": (b"cargparse\nNamespace.__init__\n", "argparse.Namespace.__init__"),
+    "a method of a setting": (call("omegaconf", "OmegaConf.load", TOUCH), "omegaconf.OmegaConf.load"),
+    "a method of a value": (call("builtins", "int.from_bytes", TOUCH), "builtins.int.from_bytes"),
+    "a part of a type hint": (b"ctyping\nAny.__class__\n", "typing.Any.__class__"),
+    "a method of a storage": (call("torch", "FloatStorage.from_file", TOUCH), "torch.FloatStorage.from_file"),
+    "a storage by a longer name": (storage(b"ctorch\nFloatStorage2\n"), "torch.FloatStorage2"),
+    "a record by a longer module": (b"cevil.argparse\nNamespace\n", "evil.argparse.Namespace"),
+    "a value by a longer module": (b"cevil.typing\nAny\n", "evil.typing.Any"),
     "a dotted name by stack": (
         text("torch") + text("_utils._rebuild_tensor_v2.__globals__") + b"\x93",
         "_rebuild_tensor_v2.__globals__",
@@ -141,7 +151,8 @@ def test_payloads_around_the_legacy_object(tmp_path: Path, marker: Path) -> None
 @pytest.mark.parametrize(
     "name",
     ["../escaped", "model/../../escaped", "/tmp/escaped", "model/data/../../x", "model\\data\\1", "other/data.pkl",
-     "model/code/evil.py", "model/data/a/b", "model/data/"],
+     "model/code/evil.py", "model/data/a/b", "model/data/", "model/versions", "model/data/1.py", "model/xversion",
+     "model/data.pkl2", "model/.data/serialization_id2", "version"],
 )  # fmt: skip
 def test_zip_with_path_tricks(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "inside"
@@ -171,6 +182,78 @@ def test_other_zip_archives(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "x")
     assert "not one of torch.save" in message(path) and "data.pkl is missing" in message(path)
+
+
+CENTRAL, LOCAL = b"PK\x01\x02", b"PK\x03\x04"
+# Where the directory at an archive's end, and the header before each member, keep what is said of a member.
+FLAGS, STATED_SIZE, NAME_IN_DIRECTORY, NAME_IN_HEADER = 8, 24, 46, 30
+
+
+def changed_zip(path: Path, member: str, signature: bytes, place: int, value: bytes) -> Path:
+    """An archive whose record of a member holds other bytes at a place."""
+    content = bytearray(write_zip(path, program(b"}")).read_bytes())
+    name_at = NAME_IN_DIRECTORY if signature == CENTRAL else NAME_IN_HEADER
+    starts = [at for at in range(len(content)) if content[at : at + 4] == signature]
+    (start,) = [at for at in starts if content[at + name_at :].startswith(member.encode())]
+    content[start + place : start + place + len(value)] = value
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("member", "signature", "place", "value", "message"),
+    [
+        ("model/data/0", CENTRAL, FLAGS, b"\x01", "'model/data/0' is compressed or encrypted"),
+        ("model/data.pkl", CENTRAL, FLAGS, b"\x01", "'model/data.pkl' is compressed or encrypted"),
+        ("model/data/0", CENTRAL, STATED_SIZE, b"\x20", "'model/data/0' is compressed or encrypted"),
+        ("model/data/0", LOCAL, NAME_IN_HEADER, b"model/data/7", "damaged at 'model/data/0'"),
+        ("model/data/0", LOCAL, NAME_IN_HEADER, b"other", "damaged at 'model/data/0'"),
+        ("model/data/0", LOCAL, 0, b"XX", "damaged at 'model/data/0'"),
+        ("model/data.pkl", LOCAL, NAME_IN_HEADER, b"other", "no complete zip"),
+    ],
+)
+def test_members_that_are_not_what_the_archive_says(
+    member: str, signature: bytes, place: int, value: bytes, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_model(changed_zip(tmp_path / "model.pt", member, signature, place, value))
+
+
+@pytest.mark.parametrize("root", ["", ".", ".."])
+def test_members_must_lie_in_a_folder_with_a_name(root: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{root}/data.pkl", program(b"}"))
+    with pytest.raises(CheckpointError, match=f"the entries lie in '{root}'"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "namespace", "omegaconf"])
+def test_settings_are_read_to_60_levels(kind: str) -> None:
+    wrap: dict[str, Any] = {
+        "list": lambda inner: [inner],
+        "dict": lambda inner: {"a": inner},
+        "namespace": lambda inner: Record(Name("argparse", "Namespace"), state={"a": inner}),
+        "omegaconf": lambda inner: Record(Name("omegaconf", "DictConfig"), state={"_content": inner}),
+    }
+    value: Any = 7
+    levels = 0
+    while True:
+        try:
+            plain(value)
+        except DamagedPickle as error:
+            assert "nested more than 60 deep" in str(error)
+            break
+        value, levels = wrap[kind](value), levels + 1
+        assert levels < 100
+    # A namespace is a record and the mapping of what it holds: two levels each.
+    assert levels == (31 if kind == "namespace" else 61)
+
+
+def test_settings_have_at_most_100_000_values() -> None:
+    assert len(plain(list(range(99_999)))) == 99_999
+    with pytest.raises(DamagedPickle, match="or more than 100000"):
+        plain(list(range(100_000)))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from emotion2vec.corpora import folds as schemes
 from emotion2vec.corpora.audit import audit_split
 from emotion2vec.corpora.folds import Fold, balanced_groups
 from emotion2vec.corpora.utterance import Corpus, Utterance
-from emotion2vec.corpora.validation import validation_split
+from emotion2vec.corpora.validation import holds_speakers_out, selection_fold, validation_split
 from emotion2vec.errors import ConfigError
 
 
@@ -207,3 +207,96 @@ def test_folds_that_a_corpus_brings() -> None:
 def test_what_a_scheme_cannot_do_is_said(clips: list[Utterance], scheme: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_folds(clips, scheme)
+
+
+def test_speakers_whom_validation_shares_with_the_test_are_shared() -> None:
+    clips = clips_of(1, split="train") + clips_of(2, split="dev")[6:] + clips_of(2, split="test")[6:]
+    (fold,) = make_folds(clips, "official")
+    assert fold.test_speakers == fold.shared_speakers == ("s01",)
+    assert sorted(fold.fitted) == list(range(12))
+
+
+@pytest.mark.parametrize("speakers", [2, 3, 5])
+def test_however_few_train_one_speaker_validates_and_others_train(speakers: int) -> None:
+    clips = clips_of(speakers + 1)
+    for fold in make_folds(clips, "speaker"):
+        for seed in range(4):
+            train, valid = (speakers_of(clips, rows) for rows in validation_split(clips, fold, seed))
+            assert len(valid) == 1 and len(train) == speakers - 1 and not train & valid
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.2, 2), (0.34, 3), (0.5, 5)])
+def test_as_many_validate_as_asked_for(share: float, held: int) -> None:
+    clips = clips_of(11, each=4)
+    fold = make_folds(clips, "speaker")[0]
+    assert len(speakers_of(clips, validation_split(clips, fold, 0, share)[1])) == held
+
+
+@pytest.mark.parametrize("field", ["corpus", "language", "fold"])
+def test_each_of_two_groups_is_left_out(field: str) -> None:
+    clips = [dataclasses.replace(clip, **{field: "ab"[i % 2]}) for i, clip in enumerate(clips_of(2))]
+    scheme = "official" if field == "fold" else field
+    found = make_folds(clips, scheme)
+    assert [(fold.name, fold.test.tolist()) for fold in found] == [("a", [*range(0, 12, 2)]), ("b", [*range(1, 12, 2)])]
+    with pytest.raises(ConfigError, match=f"every clip is of {field} a"):
+        make_folds([dataclasses.replace(clip, **{field: "a"}) for clip in clips], scheme)
+    with pytest.raises(ConfigError, match=f"1 of 12 clips have no {field}, which these folds need: 0-1;"):
+        make_folds(
+            [dataclasses.replace(clip, **({field: None} if i == 1 else {})) for i, clip in enumerate(clips)], scheme
+        )
+
+
+def test_many_speakers_are_grouped_under_numbers_of_one_width() -> None:
+    assert [fold.name for fold in make_folds(clips_of(13), "speaker")] == [f"group-{n:02d}" for n in range(1, 11)]
+    assert [fold.name for fold in make_folds(clips_of(3), "speaker")] == ["s00", "s01", "s02"]
+
+
+def test_the_largest_speakers_are_shared_out_first() -> None:
+    groups = balanced_groups({"a": 2, "b": 3, "c": 4, "d": 3, "e": 6}, 2)
+    assert groups == {"e": 0, "c": 1, "b": 1, "d": 0, "a": 1}  # 6 | 4; 6 | 7; 9 | 7; 9 | 9
+
+
+def test_five_clips_are_enough_for_five_random_folds() -> None:
+    assert [len(fold.test) for fold in make_folds(clips_of(1, each=5), "random")] == [1] * 5
+
+
+def test_labels_are_dealt_in_turn_which_runs_on_from_label_to_label() -> None:
+    class Unshuffled:
+        permutation = staticmethod(lambda items: items)
+
+    labels = ["b", "a", None, "a", "c", "b", "a"]  # dealt in this order: None, a, a, a, b, b, c
+    found = schemes.stratified_fold(labels, 3, Unshuffled())  # type: ignore[arg-type]
+    assert found.tolist() == [1, 1, 0, 2, 0, 2, 0]
+
+
+def test_clips_without_a_speaker_share_none() -> None:
+    clips = [dataclasses.replace(clip, speaker=None) for clip in clips_of(1)]
+    fold = schemes.fold_of(clips, "x", np.arange(3), np.arange(3, 6))
+    assert fold.test_speakers == fold.shared_speakers == ()
+
+
+@pytest.mark.parametrize(("named", "held"), [(2, True), (1, False)])
+def test_speakers_are_held_out_where_enough_clips_are_named(named: int, held: bool) -> None:
+    """A fifth of the training clips at least."""
+    clips = [
+        dataclasses.replace(clip, speaker=f"s{i}" if i < named else None) for i, clip in enumerate(clips_of(1, 10))
+    ]
+    clips += [dataclasses.replace(clip, speaker="s9") for clip in clips_of(1, 1)] if named == 1 else []
+    fold = Fold(name="x", train=np.arange(len(clips)), test=np.arange(0))
+    assert holds_speakers_out(clips, fold) == held
+    assert not holds_speakers_out(clips, dataclasses.replace(fold, valid=np.arange(1)))
+    assert not holds_speakers_out(clips, dataclasses.replace(fold, shared_speakers=("s0",)))
+
+
+def test_what_chooses_is_as_mixed_as_the_folds_are() -> None:
+    """Where folds share speakers, a fifth of the clips chooses; where they do not, a fifth of the speakers."""
+    clips = clips_of(10)
+    shared = selection_fold(clips, make_folds(clips, "random"))
+    assert len(shared.test) == 12 and len(shared.test_speakers) > 2 and shared.shared_speakers
+    apart = selection_fold(clips, make_folds(clips, "speaker"))
+    assert len(apart.test) == 12 and len(apart.test_speakers) == 2 and not apart.shared_speakers
+    for fold in (shared, apart):
+        assert fold.name == "selection" and sorted([*fold.train, *fold.test]) == list(range(60))
+    (only,) = [fold for fold in make_folds(clips, "speaker") if fold.name == "s03"]
+    one = selection_fold(clips, [only])
+    assert sorted([*one.train, *one.test]) == only.train.tolist() and len(one.test_speakers) == 2

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from emotion2vec.audio.decode.reading import Header
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.data.cuts import load_cut, load_cuts
+from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.data.cuts import load_cut, load_cuts, make_cut
 from emotion2vec.errors import AudioError, ManifestError
 
 
@@ -108,3 +110,29 @@ def test_truncated_audio_is_an_error(write_audio) -> None:
     soundfile.write(path, soundfile.read(write_audio("y.wav", seconds=1.0))[0], 16_000)
     with pytest.raises(AudioError, match=r"truncated, 1\.00 s could be decoded, its header states 3\.00 s"):
         load_cut(cut)
+
+
+@pytest.mark.parametrize(
+    ("segment", "fault"),
+    [
+        ({"channel": 1}, None),
+        ({"channel": 2}, "channel 2 asked for, but it has channels 0 to 1"),
+        ({"start": 2.0}, "goes from 2 s to 2 s, but the audio has 2 s"),
+        ({"start": 2.0, "duration": 0.05}, "goes from 2 s to 2.05 s, but the audio has 2 s"),
+        ({"start": 1.9}, None),
+        ({"start": 1.5, "duration": 0.59}, None),
+        ({"start": 1.5, "duration": 0.61}, "goes from 1.5 s to 2.11 s, but the audio has 2 s"),
+        ({"duration": 2.2}, "goes from 0 s to 2.2 s, but the audio has 2 s"),
+    ],
+)
+def test_segments_and_channels_must_be_in_the_audio(segment: dict[str, float], fault: str | None) -> None:
+    """By its header, to a tenth of a second, which rounded times may overshoot by."""
+    utterance = Utterance(id="x", audio=Path("x.wav"), **segment)
+    header = Header(rate=8_000, samples=16_000, channels=2)
+    if fault is None:
+        cut = make_cut(utterance, header)
+        assert cut.start == segment.get("start", 0.0) and cut.end <= 2.0
+        assert cut.channel == segment.get("channel", [0, 1])
+    else:
+        with pytest.raises(AudioError, match=fault):
+            make_cut(utterance, header)

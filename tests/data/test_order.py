@@ -199,3 +199,20 @@ def test_fewer_buckets_mix_more() -> None:
 def test_in_step_splits_the_largest() -> None:
     found = in_step([np.array([0]), np.array([1, 2, 3, 4]), np.array([5, 6])], 4, np.random.default_rng(0))
     assert sorted(len(batch) for batch in found) == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4, 7])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("size", [1, 4])
+def test_in_step_gives_every_rank_as_many_batches_and_loses_none(count: int, size: int, world_size: int) -> None:
+    """Utterances come once where there are enough of them, and fewer than `world_size` come twice where not."""
+    packed = np.split(np.arange(count * size), count)
+    found = in_step(packed, world_size, np.random.default_rng(0))
+    assert found and len(found) % world_size == 0 and min(map(len, found)) > 0
+    seen = Counter(np.concatenate(found).tolist())
+    assert seen.keys() == set(range(count * size))
+    splittable = count * size >= -(-count // world_size) * world_size
+    repeated = seen.total() - count * size
+    assert repeated == (0 if splittable else -(count * size) % world_size)
+    assert len(found) == -(-count // world_size) * world_size
+    assert [batch.tolist() for batch in packed] == np.arange(count * size).reshape(count, size).tolist()

@@ -81,10 +81,8 @@ def test_decoding_uses_several_threads() -> None:
         yield np.zeros(400, np.float32)
 
     sources = [Undecoded(index, "", blocks) for index in range(3)]
-    assert all(
-        isinstance(result, Waveform)
-        for result in decode(sources, workers=3, hearing=Hearing(400, 10_000, normalizes=True))
-    )
+    results = list(decode(sources, workers=3, hearing=Hearing(400, 10_000, normalizes=True)))
+    assert [type(result) for result in results] == [Waveform] * 3
 
 
 def test_the_background_keeps_order_and_depth() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from emotion2vec.extraction.encode.arrays import ArraySpec, FeatureArray
 from emotion2vec.extraction.writers import Writer
 from emotion2vec.extraction.writers import open_writer as open_real_writer
 from emotion2vec.extraction.writers.base import write_npy
+from emotion2vec.extraction.writers.job import JobRecord
 
 
 def utterance(id: str) -> Utterance:
@@ -308,3 +310,32 @@ def test_outputs_that_cannot_be_are_refused(tmp_path: Path) -> None:
         open_writer("npz", tmp_path / "file" / "x.npz", resume=False)
     with pytest.raises(ConfigError, match="cannot be created: Not a directory"):
         open_writer("npy", tmp_path / "file" / "deeper", resume=False)
+
+
+@pytest.mark.parametrize(
+    ("there", "difference"),
+    [
+        ({"format_version": 1, "model": "a", "layer": 3}, None),
+        ({"format_version": 1, "model": "a", "layer": 3, "summary": {"done": 5}}, None),
+        ({}, r"format_version was None, now 1; layer was None, now 3; model was None, now 'a'"),
+        ({"format_version": 1}, r"layer was None, now 3; model was None, now 'a'"),
+        ({"format_version": 1, "model": "a"}, r"layer was None, now 3\."),
+        ({"format_version": 1, "model": "a", "layer": 3, "older": True}, r"older was True, now None\."),
+        ({"format_version": 2, "model": "a", "layer": 3}, r"format_version was 2, now 1\."),
+        ({"format_version": 1, "model": "b", "layer": 3}, r"model was 'b', now 'a'\."),
+        ([], "cannot be read, so nothing can be resumed"),
+        ("{", "cannot be read, so nothing can be resumed"),
+    ],
+)
+def test_what_a_job_was_made_with_must_be_all_of_what_it_is_made_with(
+    tmp_path: Path, there: object, difference: str | None
+) -> None:
+    """A record of an older version that lacks a fact says nothing of it, so features are not kept."""
+    record = JobRecord(tmp_path / "job.json", {"model": "a", "layer": 3})
+    assert record.check() is False
+    (tmp_path / "job.json").write_text(there if isinstance(there, str) else json.dumps(there))
+    if difference is None:
+        assert record.check() is True
+    else:
+        with pytest.raises(ConfigError, match=difference):
+            record.check()

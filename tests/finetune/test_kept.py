@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from finetune.talkers import quick_config
 from finetune.test_run import metrics
 
 from emotion2vec.checkpoint import load_model
+from emotion2vec.data.cuts import load_cut
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.run import finetune
 from emotion2vec.model.encoder import Emotion2vec
@@ -48,3 +52,39 @@ def test_below_and_above_make_the_whole(talkers: Path, model: Path, tmp_path: Pa
         halves = network.above(x, encoder.frame_padding(padding))
         assert torch.allclose(halves, network.scores(waveforms, padding), atol=1e-5)
     assert not TunedNetwork(encoder, 2).can_keep
+
+
+def test_runs_of_a_command_share_what_is_kept(talkers: Path, model: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = ["finetune.strategy=frozen", "optim.max_updates=2", "evaluate.folds=speaker", "evaluate.final=false"]
+    finetune(quick_config(talkers, model, tmp_path / "shared", *settings), said.append)
+    kept = [
+        re.fullmatch(r"what frozen .* of (\d+) clips .* kept(?:, (\d+) of them before)?: .*", line) for line in said
+    ]
+    counts = [(int(found[1]), int(found[2] or 0)) for found in kept if found]
+    assert counts[0][1] == 0
+    computed = sum(whole - before for whole, before in counts)
+    assert 0 < computed <= 24 < sum(whole for whole, _ in counts)  # each clip once, however many folds train on it
+
+    (second,) = (tmp_path / "shared/folds").glob("02_*")
+    together = tested(second)
+    shutil.rmtree(second)
+    finetune(quick_config(talkers, model, tmp_path / "shared", *settings), lambda text: None)  # now it is the first
+    assert tested(second) == together
+
+
+def tested(fold: Path) -> dict[str, list[float]]:
+    """Scores of a fold's test clips, by their ids."""
+    found = json.loads((fold / "test.json").read_text())
+    return dict(zip(found["ids"], found["scores"], strict=True))
+
+
+def test_audio_of_kept_clips_is_not_read_again(
+    talkers: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr("emotion2vec.data.sources.load_cut", lambda cut: read.append(cut.id) or load_cut(cut))
+    for gigabytes, some in ((2, False), (0, True)):
+        settings = ["finetune.strategy=frozen", "optim.max_updates=2", f"finetune.keep_gb={gigabytes}"]
+        finetune(quick_config(talkers, model, tmp_path / str(gigabytes), *settings), lambda text: None)
+        assert bool(read) == some

@@ -172,6 +172,26 @@ def test_cached_attention_and_its_gradients(monkeypatch: pytest.MonkeyPatch, sco
         assert (mine.double() - theirs).norm() / theirs.norm() < 1e-5
 
 
+@pytest.mark.parametrize("learned", [True, False])
+@pytest.mark.parametrize("distances", [True, False])
+def test_nobody_sees_padding_with_gradients_or_without(distances: bool, learned: bool) -> None:
+    """As if each sequence were alone; no gradient reaches keys and values of the padding."""
+    qkv, alibi = sample()
+    qkv, distance, slopes = qkv.detach().float(), alibi.distance.float(), alibi.slopes.detach().float()
+    hidden = torch.arange(9).unsqueeze(0) >= torch.tensor([[9], [6]])
+    qkv.requires_grad_(learned)
+    bias = Bias(distance, slopes, hidden) if distances else Bias(hidden=hidden)
+    with torch.set_grad_enabled(learned):
+        found = attend(qkv, bias, 0.0)
+    for row, length in ((0, 9), (1, 6)):
+        near = distance[row : row + 1, :length, :length] if distances else torch.zeros(1, length, length)
+        alone = reference(qkv[row : row + 1, :length], Bias(near, slopes))
+        torch.testing.assert_close(found[row : row + 1, :length], alone, rtol=1e-5, atol=1e-6)
+    if learned:
+        (grad,) = torch.autograd.grad(found[:, :6].square().sum(), qkv)
+        assert not grad[1, 6:].any() and grad[0, 6:, 1:].any() and grad[1, :6].any()
+
+
 def test_dropped_attention_weights_stay_dropped_in_the_backward_pass() -> None:
     """With dropout the output is linear in the values, so its gradient must give the output back."""
     qkv, alibi = sample()

@@ -8,12 +8,14 @@ import torch
 from networks import tiny_config, waveforms
 
 from emotion2vec.audio.frames import WAVEFORM_GRID
+from emotion2vec.model.config import DecoderConfig
 from emotion2vec.pretrain.config import MaskConfig
+from emotion2vec.pretrain.decoder import Decoder
 from emotion2vec.pretrain.ema import Teacher
 from emotion2vec.pretrain.losses import frame_loss_sum, utterance_loss_sum
 from emotion2vec.pretrain.masking import batch_masks, time_mask, visible_indices
 from emotion2vec.pretrain.network import Pretrainer
-from emotion2vec.pretrain.targets import UtteranceTarget, frame_targets
+from emotion2vec.pretrain.targets import UtteranceTarget, deviation, frame_targets
 from emotion2vec.training.metrics import Moments
 
 
@@ -227,3 +229,42 @@ def test_moments_add_up_to_numpys_variance() -> None:
     variance = np.var(torch.cat(parts).double().numpy(), axis=0, ddof=1)
     np.testing.assert_allclose(total.variance().numpy(), variance)
     assert float(total.std()) == pytest.approx(np.sqrt(variance + 1e-6).mean())
+
+
+def test_a_deviation_has_a_floor_of_a_thousandth() -> None:
+    """√(variance + 1e-6), as data2vec 2.0 measures collapse: of equal rows, and of those that deviate by as little."""
+    assert float(Moments.of(torch.full((10, 4), 3.0)).std()) == pytest.approx(1e-3)
+    small = torch.tensor([[-1.0], [1.0]]) * 1e-3 / np.sqrt(2)  # of variance 1e-6
+    assert float(Moments.of(small).std()) == pytest.approx(np.sqrt(2e-6), rel=1e-4)
+    assert float(Moments.of(torch.ones(1, 4)).std()) == pytest.approx(1e-3)
+
+
+def test_the_deviation_between_utterances_by_its_formula() -> None:
+    """The variance of a sample, drawn towards the channels' mean as by four utterances more, and 1e-6."""
+    for count in (2, 5, 100):
+        data = torch.randn(count, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([0, 1e-3, 0.1, 1, 2, 3])
+        variance = np.var(data.double().numpy(), axis=0, ddof=1)
+        variance += (variance.mean() - variance) * 4 / (count + 4)
+        found = deviation(data.mean(dim=0), data.square().mean(dim=0), torch.tensor(float(count)))
+        np.testing.assert_allclose(found.numpy(), np.sqrt(variance + 1e-6), rtol=1e-3)
+    still = deviation(torch.full((3,), 0.5), torch.full((3,), 0.25), torch.tensor(10.0))
+    assert still.tolist() == pytest.approx([1e-3] * 3)
+    one = deviation(torch.randn(3), torch.randn(3).square(), torch.tensor(1.0))
+    assert one.tolist() == pytest.approx([np.sqrt(1 + 1e-6)] * 3)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_decoder_drops_what_it_is_given_and_fills_masked_frames_with_noise(training: bool) -> None:
+    """Seen by its first convolution: a quarter of the student's values, and N(0, 0.5²) where nothing was seen."""
+    decoder = Decoder(DecoderConfig(width=16, layers=2, groups=4, input_dropout=0.25, mask_noise=0.5), 32)
+    decoder.train(training)
+    seen: list[torch.Tensor] = []
+    decoder.convs[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    visible = torch.arange(0, 400, 2).expand(3, -1)
+    torch.manual_seed(0)
+    out = decoder(torch.ones(3, 200, 32), visible, 400)
+    assert out.shape == (3, 400, 32)
+    given, noise = seen[0][:, ::2], seen[0][:, 1::2]
+    assert given.unique().tolist() == pytest.approx([0.0, 4 / 3] if training else [1.0], rel=1e-4)
+    assert (given == 0).float().mean().item() == pytest.approx(0.25 if training else 0.0, abs=0.02)
+    assert noise.std().item() == pytest.approx(0.5, rel=0.03) and noise.mean().item() == pytest.approx(0, abs=0.02)

@@ -255,7 +255,9 @@ def test_heads_of_a_feature_read_it_where_they_can_learn_what_is_predicted() -> 
 
 def test_shipped_plans_load_and_are_shown_as_what_gives_them_again(root: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.yaml"
-    for path in (root / "configs" / "benchmark").glob("*.yaml"):
+    plans = sorted((root / "configs" / "benchmark").glob("*.yaml"))
+    assert plans
+    for path in plans:
         plan = load_plan(path, ["data=x", "seeds=[0,7]"])
         again.write_text(plan.to_yaml())
         assert load_plan(again) == plan and "null" not in plan.to_yaml()

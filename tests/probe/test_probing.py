@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from sklearn.metrics import accuracy_score
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import write_json
 from emotion2vec.probe import LogisticRegressionHead, MlpHead, probe
+from emotion2vec.probe.features.table import FeatureTable
+from emotion2vec.probe.problem import Prediction, Problem
 from emotion2vec.probe.scores import HeadScores
 from emotion2vec.report.tables import fold_table, summary_table
 
@@ -169,3 +172,44 @@ def test_emodb_logmel_is_where_another_implementation_puts_it(shared: Path) -> N
     result = probe(dataset="emodb", root=shared / "data" / "emodb", features=["logmel"], heads=[head])
     assert result.results[0]["mean"]["WA"] == pytest.approx(53, abs=5)
     assert result.results[0]["mean"]["UA"] == pytest.approx(50, abs=6)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """A head that keeps the problems that it is given; with seed 0 all its answers are right, with others all wrong."""
+
+    problems: list[Problem]
+    name: str = "recorder"
+    kinds: tuple[str, ...] = ("classification",)
+    needs: str = "vectors"
+
+    def prepare(self, table: FeatureTable, device: str) -> None:
+        return None
+
+    def fit(self, data: None, problem: Problem) -> Prediction:
+        self.problems.append(problem)
+        truth = problem.labels[problem.test]
+        answers = truth if problem.seed == 0 else 1 - truth
+        return Prediction(scores=np.eye(2)[answers], details={"seed": problem.seed})
+
+
+def test_every_seed_has_other_validation_clips_and_scores_of_its_own(tones: Path) -> None:
+    """Each seed is handed to the head, and what it scores is not mixed with what others do."""
+    seen = Recorder([])
+    seeds = [0, 3, 7, 8, 9]
+    result = probe(table=tones, features=["logmel"], heads=[seen], seeds=seeds).results[0]
+    assert len(seen.problems) == 4 * len(seeds) and {problem.seed for problem in seen.problems} == set(seeds)
+    by_test: dict[tuple[int, ...], list[Problem]] = {}
+    for problem in seen.problems:
+        parts = [set(rows.tolist()) for rows in (problem.train, problem.valid, problem.test)]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 32 and min(map(len, parts)) == 8
+        by_test.setdefault(tuple(problem.test), []).append(problem)
+    assert len(by_test) == 4
+    assert any(len({tuple(problem.valid) for problem in fold}) > 1 for fold in by_test.values())
+    assert [row["seed"] for row in result["by_seed"]] == seeds
+    assert [row["pooled"]["WA"] for row in result["by_seed"]] == [100, 0, 0, 0, 0]
+    assert result["pooled"]["WA"] == result["mean"]["WA"] == 20
+    assert result["std"]["WA"] == 0 and np.sum(result["confusion"]) == 160
+    for fold in result["folds"]:
+        assert fold["WA"] == 20 and [row["seed"] for row in fold["chosen"]] == seeds and fold["clips"] == 8
+        assert np.sum(fold["confusion"]) == 8 * len(seeds) and np.trace(fold["confusion"]) == 8

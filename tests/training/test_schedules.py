@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from networks import tiny_config
 
 from emotion2vec.pretrain.config import EmaConfig
 from emotion2vec.pretrain.ema import ema_decay
+from emotion2vec.pretrain.metrics import UpdateSums
 from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.objective import Pretraining
 from emotion2vec.training.config import OptimConfig
+from emotion2vec.training.metrics import Moments
 from emotion2vec.training.optimizer import build_optimizer, set_learning_rate
 from emotion2vec.training.schedules import learning_rate
 
@@ -46,12 +49,21 @@ def test_optimizer_groups() -> None:
         assert found[key] == (pytest.approx(0.2 if in_cnn else 2.0), 0.5 if len(shape) > 1 else 0.0), name
 
 
-def test_adam_undoes_a_factor_on_gradients() -> None:
-    moved = []
-    for factor in (1.0, 0.1):
-        weight = torch.nn.Parameter(torch.zeros(3))
-        optimizer = torch.optim.AdamW([weight], lr=0.1, eps=1e-6, weight_decay=0.0)
-        weight.grad = factor * torch.tensor([1.0, -2.0, 0.5])
-        optimizer.step()
-        moved.append(weight.detach().clone())
-    torch.testing.assert_close(moved[0], moved[1], rtol=1e-4, atol=0)
+@pytest.mark.parametrize("update", [1, 2, 9, 10, 11, 40])
+def test_the_teacher_moves_by_the_decay_of_the_update_that_was_done(update: int) -> None:
+    """From 0.5 to 0.9 in ten updates; the student is one ahead of the teacher everywhere."""
+    config = tiny_config("ema.decay=0.5", "ema.end_decay=0.9", "ema.anneal_updates=10")
+    pretrainer = Pretrainer(config)
+    objective = Pretraining(config, pretrainer, torch.device("cpu"))
+    before = {name: value.clone() for name, value in pretrainer.teacher.named_parameters()}
+    with torch.no_grad():
+        for parameter in pretrainer.student.parameters():
+            parameter.add_(1.0)
+    moments = Moments.of(torch.randn(3, 32))
+    objective.after_step(update, UpdateSums(torch.zeros(2), moments, moments, moments, torch.eye(32).double()))
+    decay = float(np.interp(update, [0, 10], [0.5, 0.9]))
+    for name, value in pretrainer.teacher.named_parameters():
+        torch.testing.assert_close(value, before[name] + (1 - decay), msg=lambda text, n=name: f"{n}: {text}")
+    assert objective.scheduled(update) == {"ema_decay": pytest.approx(decay)}
+    seen = pretrainer.utterance_target.utterances.item()
+    assert seen == (0 if update == 1 else 3)  # those of the first update were taken in before it

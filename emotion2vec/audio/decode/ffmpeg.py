@@ -105,10 +105,12 @@ class FfmpegStream:
         self._count += len(block)
         return block
 
-    def skip(self, count: int) -> None:
-        """Go on `count` samples later."""
-        while count > 0 and (skipped := len(self.read(min(count, 1 << 16)))):
-            count -= skipped
+    def skip(self, count: int) -> int:
+        """Go on `count` samples later; how many of them there were."""
+        left = count
+        while left > 0 and (skipped := len(self.read(min(left, 1 << 16)))):
+            left -= skipped
+        return count - left
 
     def beforehand(self) -> list[Note]:
         """Nothing is known before it is decoded."""

@@ -43,8 +43,8 @@ class AudioStream(Protocol):
     def read(self, count: int) -> np.ndarray:
         """The next samples (S, C) float32, at most `count`; none at the end."""
 
-    def skip(self, count: int) -> None:
-        """Go on `count` samples later."""
+    def skip(self, count: int) -> int:
+        """Go on `count` samples later; how many of them there were, as far as is known."""
 
     def beforehand(self) -> list[Note]:
         """What is to be said before anything is decoded."""

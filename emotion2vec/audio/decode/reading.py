@@ -121,8 +121,7 @@ class Reading:
         if is_stretch and stream.frames is not None:
             last = stream.frames if wanted is None else first + wanted
             self._check_stretch(first, last, stream.frames, stream.rate)
-        if first:
-            stream.skip(first)
+        skipped = stream.skip(first) if first else 0
         block_frames, count = max(1, BLOCK_VALUES // stream.channels), 0
         while wanted is None or count < wanted:
             block = stream.read(block_frames if wanted is None else min(block_frames, wanted - count))  # (S, C)
@@ -133,9 +132,10 @@ class Reading:
         if count == 0 and not is_stretch:
             self.take(stream.finish(True))
             raise AudioError(f"{self.name}: holds no samples, expected sound")
-        if wanted is not None and count < wanted - DURATION_TOLERANCE * stream.rate:
+        nothing = count == 0 and wanted != 0
+        if nothing or (wanted is not None and count < wanted - DURATION_TOLERANCE * stream.rate):
             self.take(stream.finish(True))  # that it is damaged says more
-            self._check_stretch(first, first + wanted, first + count, stream.rate)
+            self._check_stretch(first, first + (wanted or 0), skipped + count, stream.rate)
 
     def _mono(self, blocks: Iterator[np.ndarray], rate: float, source: Encoded) -> Iterator[np.ndarray]:
         """One channel of decoded blocks (S, C).

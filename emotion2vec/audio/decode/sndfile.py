@@ -114,14 +114,16 @@ class SndfileStream:
                 f"{self._file.channels} at {self._file.samplerate} Hz"
             )
 
-    def skip(self, count: int) -> None:
-        """Go on `count` samples later."""
+    def skip(self, count: int) -> int:
+        """Go on `count` samples later; how many of them there were, as far as is known."""
         if (not self._uses_views or self._structure.seekable) and self._file.seekable():
             self._file.seek(count, os.SEEK_CUR)
             self._count += count
-            return
-        while count > 0 and (skipped := len(self.read(min(count, 1 << 16)))):
-            count -= skipped
+            return count
+        left = count
+        while left > 0 and (skipped := len(self.read(min(left, 1 << 16)))):
+            left -= skipped
+        return count - left
 
     def beforehand(self) -> list[Note]:
         """What is to be said before anything is decoded."""

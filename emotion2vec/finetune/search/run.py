@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.files import write_text
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.run import fit
 from emotion2vec.finetune.search.plan import SearchPlan, fixed_part
@@ -63,12 +64,13 @@ def search(plan: SearchPlan, space: Space, say: Callable[[str], None] = print) -
     base = fixed_part(plan)
     corpus = read_labelled(base.data)
     show_labels(corpus, say)
-    study, split, tell = Study(plan, space), whole_split(base, corpus), say
-    say(_judged_by(split))
+    study, tell = Study(plan, space), say
+    clips = _Clips(corpus, whole_split(base, corpus))
+    say(_judged_by(clips.split))
     while trial := study.next():
         say(f"trial {trial.number} of {plan.trials}: {shown(trial.values)}")
         try:
-            result = _run(study, trial, base, _Clips(corpus, split), tell)
+            result = _run(study, trial, base, clips, tell)
         finally:
             trial.leave()
         if result is not None and result.signal is not None:
@@ -95,10 +97,11 @@ def brief(value: Any) -> str:
 
 @dataclass(frozen=True)
 class _Clips:
-    """Labelled clips, and which of them train and choose, the same for all trials."""
+    """Labelled clips, which of them train and choose, and what frozen blocks say of them, the same for all trials."""
 
     corpus: Corpus
     split: Split
+    rows: KeptRows = field(default_factory=KeptRows)
 
 
 def _judged_by(split: Split) -> str:
@@ -125,7 +128,7 @@ def _run(study: Study, trial: Trial, base: FinetuneConfig, clips: _Clips, say: S
     try:
         for update, score in sorted(RunFolder(config).scores().items()):  # of a run that is taken up
             watch(update, score)
-        result = fit(config, clips.corpus, clips.split, say=say, watch=watch)
+        result = fit(config, clips.corpus, clips.split, say=say, rows=clips.rows, watch=watch)
     except PrunedError:
         study.pruned(trial)
         return None
