@@ -108,6 +108,13 @@ def cuts_of(utterances: Sequence[Utterance], *, min_samples: int, workers: int) 
     return found
 
 
+def place_of(cut: Cut) -> str:
+    """Name of a cut for messages, as `Utterance.where`."""
+    source = str(cut.recording.sources[0].source)
+    whole = cut.start == 0 and cut.duration == cut.recording.duration
+    return source if whole else f"{source} from {cut.start:g} s"
+
+
 def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None = None) -> np.ndarray:
     """Decode what a cut made by `load_cuts` names, as `Utterance.load` does.
 

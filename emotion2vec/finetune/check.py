@@ -28,6 +28,7 @@ from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.splits import Split, fold_split, whole_split
 from emotion2vec.finetune.suspects import label_errors, write_suspects
+from emotion2vec.tasks.targets import make_goal
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -173,8 +174,8 @@ def _split_warnings(config: FinetuneConfig, corpus: Corpus, split: Split) -> lis
     folds: list[Fold] = [fold_of(corpus.utterances, "held out", split.train, split.valid)]
     if config.evaluate.folds:
         folds = make_folds(corpus, config.evaluate.folds)
-    describe = (lambda rows: {}) if config.data.targets else None
-    warnings = audit_split(corpus, folds, describe=describe).warnings
+    values = make_goal(corpus, config.data.targets) if config.data.targets else None
+    warnings = audit_split(corpus, folds, describe=None if values is None else values.describe).warnings
     if config.evaluate.folds and not config.data.targets:
         warnings += [text for fold in folds for text in _lacking(config, corpus, fold)]
     return [f"warning: {warning}" for warning in warnings]

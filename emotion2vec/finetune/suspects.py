@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 FOLDS = 5
 """Groups of speakers, each of whose clips are judged by a head of the others."""
 
+STRENGTH = 0.01
+"""C of the logistic regressions, which larger values make too sure of themselves.
+
+Of 5 % of the labels of EmoDB (535 clips) and ASED (600) that were changed at random, with compact, which knows both
+corpora, 73 and 87 % were found, and 100 and 90 % of what was found was changed; with 1.0, 77 and 97 %, and 91 and 69 %.
+"""
+
 LISTED = 10
 """Suspects that are shown; a file has them all."""
 
@@ -137,7 +144,7 @@ def out_of_fold(clips: Sequence[Utterance], features: np.ndarray, groups: np.nda
     for train, test in folds.split(features, labels, groups):
         if not len(test) or len(set(labels[train].tolist())) < 2:
             continue
-        head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+        head = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
         head.fit(features[train], labels[train])
         found[np.ix_(test, head.classes_)] = head.predict_proba(features[test])
     return found
@@ -149,13 +156,13 @@ def suspects_of(clips: Sequence[Utterance], probabilities: np.ndarray) -> list[S
 
     judged = np.flatnonzero(probabilities.sum(axis=1) > 0)
     names = sorted({clip.label or "" for clip in clips})
-    labels = np.array([names.index(clips[i].label or "") for i in judged])
+    labels = np.array([names.index(clips[i].label or "") for i in judged.tolist()])
     rows = probabilities[judged]
     places = find_label_issues(
         labels, rows, return_indices_ranked_by="self_confidence", filter_by="prune_by_class", n_jobs=1
     )
     return [
-        Suspect(clips[judged[place]], names[int(rows[place].argmax())], float(rows[place, labels[place]]))
+        Suspect(clips[int(judged[place])], names[int(rows[place].argmax())], float(rows[place, labels[place]]))
         for place in places
     ]
 
