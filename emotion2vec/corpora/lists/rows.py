@@ -68,8 +68,8 @@ class Row:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in (("path", self.path), ("id", self.key)):
-            if not isinstance(value, str | None):
+        for name, value in (("path", self.path), ("id", "" if self.key is None else self.key)):
+            if not isinstance(value, str):
                 raise ValueError(f"the {name} is a {type(value).__name__}, expected text")
         check_span(self.start, self.duration, self.channel)
 
