@@ -99,6 +99,8 @@ def read_heard(folder: Path) -> Heard | None:
         return None
     try:
         found = load_file(path)
+        if any(keys.ndim != 1 or keys.dtype != np.int64 for keys in found.values()):
+            raise ValueError("expected rows of int64")
         return Heard(found["audio"], found["labels"])
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as the record of what a model has heard: {error}") from error

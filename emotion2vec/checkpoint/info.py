@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.checkpoint.budget import refusing
 from emotion2vec.checkpoint.card import licence, licence_text
 from emotion2vec.checkpoint.hub import full_name
 from emotion2vec.checkpoint.native import FORMAT_VERSION
@@ -104,7 +105,8 @@ def describe_model(source: str | Path) -> ModelFacts:
         ConfigError: as `load_model`.
     """
     found = read_source(source)
-    check_weights(found.shapes(), found.student, str(found.path))
+    with refusing(found.path):
+        check_weights(found.shapes(), found.student, str(found.path))
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in found.student.values()})
     return ModelFacts(
         source=full_name(str(source)),

@@ -15,6 +15,7 @@ from emotion2vec.checkpoint.heard import HEARD_FILE, Heard, read_heard
 from emotion2vec.checkpoint.mapped import map_safetensors
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.weights import decoder_dimensions
+from emotion2vec.documents import read_json
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.files import complete_folder
 from emotion2vec.model.config import Emotion2vecConfig, EncoderConfig, HeadConfig, head_config, model_config
@@ -69,7 +70,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     path = folder / STATE_FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
 
@@ -110,7 +111,7 @@ def read_description(folder: Path) -> Description:
     """
     path = folder / CONFIG_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from emotion2vec.checkpoint.budget import refusing
 from emotion2vec.checkpoint.formats.fairseq import write_fairseq
 from emotion2vec.checkpoint.formats.funasr import write_funasr
 from emotion2vec.checkpoint.formats.huggingface import write_huggingface
@@ -91,7 +92,8 @@ def _check_complete(found: Source) -> None:
     """Refuse weights that do not fit their own dimensions, before anything is written."""
     from emotion2vec.checkpoint.weights import check_finite, check_weights
 
-    check_weights(found.shapes(), found.student, str(found.path))
+    with refusing(found.path):
+        check_weights(found.shapes(), found.student, str(found.path))
     for name, value in found.student.items():
         check_finite(name, value, str(found.path))
         found.release()

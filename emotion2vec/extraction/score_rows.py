@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from emotion2vec.cells import guarded
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.scoring import Opinion
 from emotion2vec.extraction.writers.base import SafeFolder, safe_name
@@ -107,7 +108,7 @@ class _CsvRows:
         self._labels = labels
 
     def __call__(self, row: dict[str, Any]) -> None:
-        facts = [row.get(name) for name in COLUMNS]
+        facts = [guarded(row.get(name)) for name in COLUMNS]
         self._writer.writerow([*facts, *(f"{row['scores'][label]:.6f}" for label in self._labels)])
 
 

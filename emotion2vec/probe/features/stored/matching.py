@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from emotion2vec.corpora.contents import combined_key
-from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.faults import examples, shortened
 from emotion2vec.corpora.names import folders_agree, normal, stem, without_suffix
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.writers.ledger import read_origins
@@ -69,8 +69,8 @@ class StoredFeatures:
             return f"{name} is in {len(entries)} files, expected one"
         try:
             arrays = {key: np.asarray(array, np.float32) for key, array in entries[0]().items()}
-        except (OSError, ValueError, EOFError, KeyError) as error:
-            return f"{name}: cannot be read: {error}"
+        except Exception as error:  # whatever a file of features holds
+            return f"{name}: cannot be read: {shortened(str(error) or type(error).__name__)}"
         for values in arrays.values():
             if values.ndim not in (1, 2) or not values.size or not np.isfinite(values).all():
                 return f"{name}: shape {values.shape}, expected finite frames (T, D) or a vector (P,)"
