@@ -55,7 +55,10 @@ def prescribed(clips: Sequence[Utterance], what: str) -> list[str | None]:
     having = {clip.corpus for clip, value in zip(clips, values, strict=True) if value is not None}
     without = [clip.file for clip, value in zip(clips, values, strict=True) if value is None and clip.corpus in having]
     if without:
-        raise ConfigError(f"{len(without)} of {len(clips)} clips have no {what}, and others have: {examples(without)}")
+        why = "these folds need" if what == "fold" else "others have"
+        raise ConfigError(
+            f"{len(without)} of {len(clips)} clips have no {what}, which {why}: {examples(without)}; expected one of each"
+        )
     return values
 
 
