@@ -57,7 +57,7 @@ def prescribed(clips: Sequence[Utterance], what: str) -> list[str | None]:
     if without:
         why = "these folds need" if what == "fold" else "others have"
         raise ConfigError(
-            f"{len(without)} of {len(clips)} clips have no {what}, which {why}: {examples(without)}; expected one of each"
+            f"{len(without)} of {len(clips)} clips have no {what}, which {why}: {examples(without)}; expected all"
         )
     return values
 
