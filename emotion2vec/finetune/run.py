@@ -27,6 +27,7 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
+from emotion2vec.finetune.own_head import start_head
 from emotion2vec.finetune.result import publish, withdraw
 from emotion2vec.finetune.splits import Split, whole_split
 from emotion2vec.finetune.standard import statistics_of
@@ -79,16 +80,17 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     """
     corpus = read_labelled(config.data)
     show_labels(corpus, say)
+    split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
     scores, rows = None, KeptRows()
     if config.evaluate.folds:
         done = cross_validate(config, corpus, partial(fit, say=say, rows=rows), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
-        if not config.evaluate.final:
+        if split is None:
             describe_data(config, corpus, None)
             return Finished(done.last, scores)
-    split = whole_split(config, corpus)
+    assert split is not None
     result = fit(config, corpus, split, say=say, rows=rows)
     if result.is_main:
         describe_data(config, corpus, split)
@@ -122,6 +124,9 @@ def fit(
         say(f"held out to choose by: {', '.join(split.held)}")
     else:
         say("warning: clips are held out without regard to speakers: validation scores are not those of new speakers")
+    labels = {corpus.utterances[i].label for i in split.valid}
+    if not config.data.targets and (lacking := [name for name in corpus.classes if name not in labels]):
+        say(f"warning: no held-out clip is of {', '.join(lacking)}, so the checkpoint is chosen by the other classes")
     judges: list[HeldOutSpeakers] = []
     speech = Speech(
         task.found,
@@ -200,7 +205,7 @@ def _build(
         )
     if resumed is None:
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
-        add_head(encoder, task, config, device)
+        add_head(encoder, task, config, device, say)
     thawing = Thawing.of(encoder, config.finetune)
     adapters = None
     if config.finetune.strategy == "lora":
@@ -220,16 +225,22 @@ def _learning(network: TunedNetwork, thawing: Thawing) -> str:
     return f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0)
 
 
-def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:
-    """Give an encoder a new head, which standardizes by statistics of training clips if asked for.
+def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device, say: Say) -> None:
+    """Let an encoder's own head go on, see `start_head`, or give it a new one.
+
+    A new head standardizes by statistics of training clips if asked for.
 
     Raises:
-        ConfigError: clips are longer than the encoder knows to handle.
+        ConfigError: clips are longer than the encoder knows to handle, or as for `start_head`.
     """
     known = encoder.config.max_seconds
     if known and config.data.max_seconds > known:
         raise ConfigError(f"data.max_seconds is {config.data.max_seconds:g}, and the model knows {known:g} s at once")
     head = HeadConfig(**vars(config.head), task=task.goal.task)
+    if (own := start_head(encoder, head, task.goal.names, config.finetune.head, say)) is not None:
+        encoder.head = own
+        encoder.to(device)
+        return
     generator = torch.Generator().manual_seed(keyed_seed(config.run.seed, "head"))
     encoder.head = build_head(head, encoder.config.width, len(encoder.blocks), task.goal.names, generator)
     encoder.to(device)

@@ -73,6 +73,12 @@ class Row:
                 raise ValueError(f"the {name} is a {type(value).__name__}, expected text")
         check_span(self.start, self.duration, self.channel)
 
+    @property
+    def stretch(self) -> str:
+        """Name for documents: the audio as written, and where the segment starts in it."""
+        whole = self.start is None and self.duration is None
+        return self.path if whole else f"{self.path} from {self.start or 0.0:g} s"
+
 
 Parsed = tuple[list[Row], list[Fault]]
 
