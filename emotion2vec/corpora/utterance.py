@@ -90,6 +90,11 @@ class Utterance:
         return str(self.audio) if self.is_whole else f"{self.audio} from {self.start or 0.0:g} s"
 
     @property
+    def stretch(self) -> str:
+        """Name for documents: the file as its list names it, and where the stretch starts in it."""
+        return self.file if self.is_whole else f"{self.file} from {self.start or 0.0:g} s"
+
+    @property
     def is_whole(self) -> bool:
         """Whether it is all of its file."""
         return self.start is None and self.duration is None

@@ -23,6 +23,7 @@ from emotion2vec.training.config import (
     load,
 )
 
+STARTS = ("auto", "own", "rows", "new")
 BALANCES = ("corpus-class", "class", "corpus", "none")
 STRATEGIES = re.compile(r"frozen|full|lora|top:[1-9]\d*|gradual:[1-9]\d*")
 FREEZES = re.compile(r"none|cnn|stem|blocks:[1-9]\d*")
@@ -37,6 +38,9 @@ class LabelledData(DataConfig):
     corpora: list[str] = option(
         [], "labelled corpora, joined: NAME=FOLDER of a known one, or NAME=TABLE or a folder with metadata.tsv"
     )
+    split: str = option(
+        "", "CSV or TSV that says which clip (file or id) is of which split (train, valid, test) or fold"
+    )
     classes: list[str] = option(
         [], "classes to learn; empty for all that there are; shared for those that every corpus has"
     )
@@ -44,11 +48,19 @@ class LabelledData(DataConfig):
         [], "other names of labels: anxiety=fear, or emodb.anxiety=fear for one corpus; boredom= leaves it out"
     )
     targets: list[str] = option([], "values to learn, such as arousal, in place of classes: columns of the table")
+    ranges: list[str] = option(
+        [],
+        "scales of data.targets: 1..5, or NAME=1..5 of a corpus, a value, or CORPUS.VALUE; values of corpora on "
+        "different ones are brought to 0..1",
+    )
     raters: list[str] = option(
         [], "columns of a table with raters' labels, whose shares are learnt; rows: a row for each rater"
     )
     soft: list[str] = option([], "columns of a table with probabilities, one of each class and named as it")
     weight: str = option("", "column of a table with what each clip counts; 1 where it is empty")
+    max_bad_share: float = option(
+        0.1, "stop when more than this share of the clips cannot be used; others are left out", ge=0, le=1
+    )
     speakers: bool = option(True, "validate on held-out speakers; false for lists without speakers, which marks scores")
     licence: str = option("", "what the licence of the speech says, for the model's card")
     balance: str = option(
@@ -81,6 +93,12 @@ class StrategyConfig:
     )
     freeze: str = option(
         "stem", "what stays as it is besides: none, cnn, stem (all below the blocks), blocks:K (and the first K blocks)"
+    )
+    head: str = option(
+        "auto",
+        "the model's own head goes on learning where it has the data's labels (auto), or has to (own), or its rows of "
+        "labels that it has (rows); or a new one (new)",
+        choices=STARTS,
     )
     standardize: int = option(
         256, "training clips by whose statistics the head standardizes what it reads; 0 for none", ge=0
@@ -237,10 +255,24 @@ def check_labelled(data: LabelledData) -> list[str]:
     faults += [f"data.labels has {text!r}, expected LABEL=CLASS" for text in data.labels if not pair(text)[0]]
     if data.targets and (data.soft or data.raters):
         faults.append("data.targets are values, and data.soft or data.raters are of classes, expected one of them")
+    faults += [
+        f"data.ranges has {text!r}, expected LOW..HIGH or NAME=LOW..HIGH" for text in data.ranges if not scale(text)
+    ]
+    if data.ranges and not data.targets:
+        faults.append("data.ranges is given and data.targets is empty, expected values whose scales they are")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
     given = {"data.train": data.train, "data.weights": data.weights}
     return faults + [f"{name} is for speech without labels" for name, value in given.items() if value]
+
+
+def scale(text: str) -> tuple[str, float, float] | None:
+    """Name (empty for all), low and high end of NAME=LOW..HIGH; None where it is none."""
+    number = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
+    found = re.fullmatch(rf"(?:(.+)=)?\s*({number})\s*\.\.\s*({number})\s*", text)
+    if found is None or float(found[2]) >= float(found[3]):
+        return None
+    return (found[1] or "").strip(), float(found[2]), float(found[3])
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_of, test_fold
 from emotion2vec.finetune.further_scores import further_scores
-from emotion2vec.finetune.splits import Split, split_of
+from emotion2vec.finetune.splits import Split, fold_split
 from emotion2vec.finetune.unlabelled import beside, main_clips
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcome import Outcome
@@ -120,8 +120,7 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> lis
             name = f"{number:02d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', fold.name)}" + f"_seed{seed}" * (len(seeds) > 1)
             run = replace(config.run, dir=str(Path(config.run.dir) / "folds" / name), seed=seed)
             own = replace(config, run=run)
-            wider = beside(corpus, config.data.targets, fold, config.evaluate.folds)
-            split = split_of(own, corpus, wider.train, wider.valid)
+            split = fold_split(own, corpus, beside(corpus, config.data.targets, fold, config.evaluate.folds))
             trained = {corpus.utterances[i].label for i in split.train}
             lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
             if lacking:

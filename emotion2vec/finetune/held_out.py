@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
+from emotion2vec.errors import TrainingError
 from emotion2vec.finetune.aims import MAIN, Aim, named
 from emotion2vec.finetune.goals import Goal
 from emotion2vec.finetune.network import TunedNetwork
@@ -85,12 +86,18 @@ class HeldOutSpeakers:
         return update % self.every == 0 or update == self.last
 
     def losses(self, network: nn.Module, fabric: Fabric) -> dict[str, float]:
-        """See `emotion2vec.training.validation.HeldOut`."""
+        """See `emotion2vec.training.validation.HeldOut`. TrainingError: scores are not finite."""
         mine = list(range(self.ranks.rank, len(self.clips), self.ranks.size))
         rows = self._judge(network, [self.clips[number] for number in mine], fabric)
         everybody = self.ranks.gather((mine, rows))
         order = np.argsort(np.concatenate([np.array(numbers) for numbers, _ in everybody]), kind="stable")
         whole = {name: np.concatenate([found[name] for _, found in everybody])[order] for name in rows}
+        finite = np.all([np.isfinite(scores).all(axis=1) for scores in whole.values()], axis=0)  # (N,)
+        if bad := len(finite) - int(finite.sum()):
+            raise TrainingError(
+                f"validation: scores of {bad} of {len(finite)} held-out clips are not finite; the last checkpoint is "
+                "intact. A lower optim.lr or optim.encoder_lr, optim.clip_norm or run.precision=fp32 may help."
+            )
         return {f"validation_{name}": value for name, value in judged(self.aims, whole, self.clips).items()}
 
     def _judge(self, network: nn.Module, clips: Sequence[Clip], fabric: Fabric) -> dict[str, np.ndarray]:

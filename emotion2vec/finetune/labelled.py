@@ -13,13 +13,14 @@ from emotion2vec.corpora.labels import SYNONYMS, simple
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import Extra, read_table
 from emotion2vec.corpora.named.registry import NAMED, dataset_names, read_named
+from emotion2vec.corpora.prescribed import parts_of, with_splits
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.finetune.aims import check_known
 from emotion2vec.finetune.config import LabelledData, pair
 from emotion2vec.finetune.joint import JointSettings
+from emotion2vec.finetune.scales import read_values
 from emotion2vec.finetune.unlabelled import with_unlabelled
-from emotion2vec.tasks.targets import with_values
 
 SHARED = "shared"
 """In place of classes: those that every corpus has."""
@@ -44,7 +45,7 @@ def read_labelled(data: LabelledData, joint: JointSettings | None = None) -> Cor
     Raises:
         ConfigError: a target that no clip has; names, labels or classes that are not there, or fewer than two classes;
             labels that differ by case.
-        ManifestError: a corpus or table cannot be read.
+        ManifestError: a corpus, table or split cannot be read, or the split does not fit, see `with_splits`.
     """
     joint = joint or JointSettings()
     found = read_corpora(data, joint)
@@ -56,7 +57,7 @@ def read_labelled(data: LabelledData, joint: JointSettings | None = None) -> Cor
 def _whole(found: Mapping[str, Corpus], data: LabelledData) -> Corpus:
     """The clips that have what the main goal learns, joined under the wanted classes or with the wanted values."""
     if data.targets:
-        return _with_values(found, data.targets)
+        return read_values(found, data.targets, data.ranges)
     named = renamed(data.labels, found)
     if len(found) == 1:
         ((name, corpus),) = found.items()
@@ -69,24 +70,29 @@ def read_corpora(data: LabelledData, joint: JointSettings | None = None) -> dict
     """Read each corpus, and the table, with the labels that they have; by name.
 
     Raises:
-        ConfigError: a name that is there twice.
-        ManifestError: one cannot be read.
+        ConfigError: a name or a place that is there twice.
+        ManifestError: one cannot be read, or the split does not fit, see `with_splits`.
     """
     joint = joint or JointSettings()
     found = {name: _read(name, place, data, joint) for name, place in map(pair, data.corpora)}
     if len(found) < len(data.corpora):
         raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
+    places = [Path(place).resolve() for _, place in map(pair, data.corpora)]
+    if twice := sorted({str(place) for place in places if places.count(place) > 1}):
+        raise ConfigError(f"data.corpora has {examples(twice)} under several names, expected each corpus once")
     if data.table:
         corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data, joint)
+        if corpus.name in found:
+            raise ConfigError(f"data.table {data.table} is called as one of data.corpora, expected another file name")
         found[corpus.name] = corpus
-    return found
+    return with_splits(found, data.split) if data.split else found
 
 
 def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointSettings) -> Corpus:
     """A table with what is asked for beside its labels; of a class each clip has the most probable one.
 
     Raises:
-        ManifestError: it cannot be read, or a probability is negative or all of a clip are 0.
+        ManifestError: it cannot be read, a weight is not above 0, or a probability is negative or all of a clip are 0.
     """
     several = data.raters == [ROWS]
     classes, values = joint.columns
@@ -99,6 +105,11 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
         unlabelled=bool(joint.targets),
     )
     corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra)
+    light = [clip.stretch for clip in corpus.utterances if clip.values.get(data.weight, 1.0) <= 0]
+    if light:
+        raise ManifestError(
+            f"table {path}: {data.weight} is not above 0 of {examples(light)}, expected what clips count"
+        )
     if not data.soft:
         return corpus
     wrong, named = [], []
@@ -110,18 +121,6 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
     if wrong:
         raise ManifestError(f"table {path}: {', '.join(data.soft)} are no probabilities of {examples(wrong)}")
     return replace(corpus, utterances=tuple(named))
-
-
-def _with_values(found: Mapping[str, Corpus], targets: Sequence[str]) -> Corpus:
-    """The clips of the only corpus that have all values.
-
-    Raises:
-        ConfigError: there are several corpora.
-        ManifestError: no clip has a value.
-    """
-    if len(found) > 1:
-        raise ConfigError(f"data.targets is {', '.join(targets)} and there are {len(found)} corpora, expected one")
-    return with_values(next(iter(found.values())), targets)
 
 
 def _read(name: str, place: str, data: LabelledData, joint: JointSettings) -> Corpus:
@@ -207,7 +206,7 @@ def _one(corpus: Corpus, renamed: Mapping[str, str], classes: Sequence[str]) -> 
     counts = Counter(clip.label for clip in corpus.utterances if clip.label and not mapping[clip.label])
     left = corpus.keep(
         [bool(clip.label and mapping[clip.label]) for clip in corpus.utterances],
-        {clip.file: "no label" for clip in corpus.utterances if not clip.label},
+        {clip.stretch: "no label" for clip in corpus.utterances if not clip.label},
     )
     warnings = [f"{corpus.name}: {count} clips of {label} are left out" for label, count in sorted(counts.items())]
     named = tuple(replace(clip, label=mapping[clip.label or ""]) for clip in left.utterances)
@@ -239,5 +238,10 @@ def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
     counts = ", ".join(f"{label} {count}" for label, count in corpus.label_counts.items())
     speakers = len({clip.speaker for clip in corpus.utterances} - {None})
     say(f"{len(corpus.utterances)} labelled clips of {speakers} speakers" + f": {counts}" * bool(counts))
+    if parts := parts_of(corpus.utterances):
+        train, valid, test = (len(rows) for rows in parts.values())
+        say(
+            f"split of the list: {train} clips train, {valid} choose, {test} are of the test, which nothing learns from"
+        )
     for warning in corpus.warnings:
         say(f"warning: {warning}")

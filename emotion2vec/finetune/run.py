@@ -75,16 +75,17 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     """
     corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
+    split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
     scores, rows = None, KeptRows()
     if config.evaluate.folds:
         done = cross_validate(config, corpus, partial(fit, say=say, rows=rows), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
-        if not config.evaluate.final:
+        if split is None:
             describe_data(config, corpus, None)
             return Finished(done.last, scores)
-    split = whole_split(config, corpus)
+    assert split is not None
     result = fit(config, corpus, split, say=say, rows=rows)
     if result.is_main:
         describe_data(config, corpus, split)
@@ -118,6 +119,9 @@ def fit(
         say(f"held out to choose by: {', '.join(split.held)}")
     else:
         say("warning: clips are held out without regard to speakers: validation scores are not those of new speakers")
+    labels = {corpus.utterances[i].label for i in split.valid}
+    if not config.data.targets and (lacking := [name for name in corpus.classes if name not in labels]):
+        say(f"warning: no held-out clip is of {', '.join(lacking)}, so the checkpoint is chosen by the other classes")
     judges: list[HeldOutSpeakers] = []
     speech = Speech(
         task.found,
@@ -196,7 +200,7 @@ def _build(
         )
     if resumed is None:
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
-        add_heads(encoder, task, config, device)
+        add_heads(encoder, task, config, device, say)
     thawing = Thawing.of(encoder, config.finetune)
     encoder.to(device)
     adapters = None

@@ -138,13 +138,13 @@ def _classes(
     """Classes of clips, or distributions over them.
 
     Raises:
-        ConfigError: a class has no clip that trains.
+        ConfigError: a class has no clip that trains, or raters are asked for and no clip has a vote.
     """
     names, settings = corpus.classes, config.loss
     counts = Counter(clip.label for clip in trained)
     if lacking := [name for name in names if not counts[name]]:
         raise ConfigError(
-            f"no clip of {examples(lacking)} trains, as held-out speakers have all of them, or none can be used"
+            f"no clip of {examples(lacking)} trains: the held-out ones have all of them, or none can be used"
         )
     found = np.array([counts[name] for name in names])  # (K,)
     weights = dict(zip(names, class_weights(found, settings.class_weights).tolist(), strict=True))
@@ -153,6 +153,9 @@ def _classes(
     if config.data.raters or config.data.soft:
         shares = {name: shares_of(corpus, clip, config.data.soft) for name, clip in by_id.items()}
         soft = {name: share for name, share in shares.items() if share is not None}
+        if not soft:
+            asked = ", ".join([*config.data.raters, *config.data.soft])
+            raise ConfigError(f"{asked}: no clip has a vote for one of {', '.join(names)}, expected some")
     return ClassGoal(
         names=names,
         weights={name: weights[clip.label or ""] * weight_of(clip, config) for name, clip in by_id.items()},

@@ -9,6 +9,7 @@ import numpy as np
 
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.joining import Part, joined
+from emotion2vec.corpora.prescribed import PART_OF
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.finetune.aims import has_target
 from emotion2vec.finetune.joint import JointSettings
@@ -53,7 +54,7 @@ def beside(corpus: Corpus, targets: Sequence[str], fold: Fold, scheme: str) -> F
     """A fold with the clips that lack the main target in its training, but for those that its test is kept apart from.
 
     Left out are clips of tested speakers, sessions and conversations, and where a scheme tests whole corpora or
-    languages, of these.
+    languages, of these; of a published split only its training is taken.
     """
     clips = corpus.utterances
     apart = ["speaker", "session", "dialogue", *({"corpus", "language"} & {scheme})]
@@ -62,6 +63,7 @@ def beside(corpus: Corpus, targets: Sequence[str], fold: Fold, scheme: str) -> F
         number
         for number, clip in enumerate(clips)
         if not has_main(clip, targets)
+        and (scheme != "official" or PART_OF.get((clip.split or "").lower()) == "train")
         and not any((name, its) in tested for name in apart if (its := getattr(clip, name)) is not None)
     ]
     return replace(fold, train=np.concatenate([fold.train, np.array(more, fold.train.dtype)])) if more else fold

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from emotion2vec.audio.samples import normalize
 from emotion2vec.corpora.faults import Fault
-from emotion2vec.data.cuts import Cuts
+from emotion2vec.data.cuts import Cuts, place_of
 from emotion2vec.errors import AudioError
 from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.decoding import TOGETHER, decoded
@@ -100,7 +100,7 @@ class Examiner:
         pairs: list[tuple[Cut, np.ndarray]] = []
         for cut, waveform in zip(cuts, decoded(cuts, normalizes=False), strict=True):
             if isinstance(waveform, AudioError):
-                found.faults.append(Fault(cut.recording.sources[0].source, str(waveform)))
+                found.faults.append(Fault(place_of(cut), str(waveform)))
             else:
                 pairs.append((cut, waveform))
         return [cut for cut, _ in pairs], [waveform for _, waveform in pairs]
