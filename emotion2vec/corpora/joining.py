@@ -79,7 +79,7 @@ def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ())
         name: {label: to if to in kept else "" for label, to in labels.items()} for name, labels in mapped.items()
     }
     utterances = tuple(
-        _joined(part, clip, to)
+        joined(part, clip, to)
         for part in parts
         for clip in part.corpus.utterances
         if (to := mapping[part.name].get(clip.label or ""))
@@ -102,7 +102,7 @@ def join_values(parts: Sequence[Part], title: str) -> Corpus:
     Speakers, sessions, numbers of sentences and files get their corpus's name in front.
     """
     utterances = [
-        _joined(part, clip, None if clip.label is None else _class_of(part, clip.label))
+        joined(part, clip, None if clip.label is None else _class_of(part, clip.label))
         for part in parts
         for clip in part.corpus.utterances
     ]
@@ -121,7 +121,8 @@ def _class_of(part: Part, label: str) -> str:
     return part.labels[label] if label in part.labels else SYNONYMS.get(simple(label), label.lower())
 
 
-def _joined(part: Part, clip: Utterance, label: str | None) -> Utterance:
+def joined(part: Part, clip: Utterance, label: str | None) -> Utterance:
+    """A clip as part of a whole, under the class that its label became; None where it has none."""
     return replace(
         clip,
         id=f"{part.name}/{clip.id}",

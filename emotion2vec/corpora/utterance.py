@@ -45,6 +45,7 @@ class Utterance:
         corpus: the corpus that it comes from.
         language: what is spoken.
         values: labels that are numbers, such as arousal.
+        labels: further labels, by what they are of, such as an age group.
         votes: labels that single raters gave.
         dialogue: the conversation that it is part of.
         turn: place in the dialogue; utterances of one speaker that follow each other may share it.
@@ -69,6 +70,7 @@ class Utterance:
     corpus: str | None = None
     language: str | None = None
     values: Mapping[str, float] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     votes: tuple[str, ...] = ()
     dialogue: str | None = None
     turn: int | None = None

@@ -76,7 +76,7 @@ def check(config: FinetuneConfig, say: Callable[[str], None], suspects: Path | N
     """
     if suspects is not None:
         check_writable(suspects)
-    corpus = read_labelled(config.data)
+    corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
     split = whole_split(config, corpus)
     for line in [*_table(corpus, split), *_split_warnings(config, corpus, split)]:
@@ -95,7 +95,8 @@ def check(config: FinetuneConfig, say: Callable[[str], None], suspects: Path | N
     for line in [*_audio(corpus, heard), *_unusable([*faults, *(f"{k}: {v}" for k, v in corpus.left_out.items())])]:
         say(line)
     if not config.data.targets:
-        cuts = [cut for cut in opened.cuts if cut.id in heard]
+        labelled = {clip.id for clip in clips if clip.label}
+        cuts = [cut for cut in opened.cuts if cut.id in heard and cut.id in labelled]
         _suspects(config, corpus, cuts, say, suspects)
     return len(faults) + len(corpus.left_out)
 

@@ -11,6 +11,7 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import DataConfig
 from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
+from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.model.config import HEADS, POOLINGS
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -134,7 +135,7 @@ class HeadSettings:
 
 @dataclass(kw_only=True)
 class LossSettings:
-    """The loss of classes."""
+    """The loss of the main goal's classes."""
 
     smoothing: float = option(0.0, "label smoothing: share of a label that all classes get", ge=0, lt=1)
     class_weights: float = option(
@@ -198,6 +199,7 @@ class FinetuneConfig(TrainingConfig):
     lora: LoraConfig = field(default_factory=LoraConfig)
     head: HeadSettings = field(default_factory=HeadSettings)
     loss: LossSettings = field(default_factory=LossSettings)
+    joint: JointSettings = field(default_factory=JointSettings)
     optim: TuneOptim = field(default_factory=TuneOptim)
     validation: TuneValidation = field(default_factory=TuneValidation)
     checkpoint: CheckpointConfig = field(
@@ -219,7 +221,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config, listed=False)
-    faults += check_labelled(config.data)
+    faults += check_labelled(config.data) + check_joint(config.joint)
     tuned = config.finetune
     if not STRATEGIES.fullmatch(tuned.strategy):
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
@@ -288,6 +290,7 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("finetune.freeze", frozen, "finetune.strategy is frozen"),
         ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("joint.ramp", not config.joint.reversed, "joint.reversed is empty"),
         ("evaluate.shots", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.robustness", not config.evaluate.folds, "evaluate.folds is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),

@@ -115,15 +115,15 @@ def _groups(config: FinetuneConfig, clips: Sequence[Utterance]) -> np.ndarray:
 def features_of(model: SpeechEncoder, cuts: Sequence[Cut]) -> np.ndarray:
     """Mean and deviation over time (N, P) of the last layer of clips."""
 
-    def pooled(waveforms: Tensor, padding: Tensor | None) -> Tensor:
+    def pooled(waveforms: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
         encoded = model(waveforms, padding)
-        return pool(encoded.frames, encoded.padding, 2 * encoded.frames.shape[-1])
+        return {"pooled": pool(encoded.frames, encoded.padding, 2 * encoded.frames.shape[-1])}
 
     rows = []
     for first in range(0, len(cuts), TOGETHER):
         heard = decoded(cuts[first : first + TOGETHER], normalizes=model.config.normalizes)
         waveforms = [one for one in heard if isinstance(one, np.ndarray)]
-        rows.append(score_waveforms(pooled, waveforms, torch.device(model.device)))
+        rows.append(score_waveforms(pooled, waveforms, torch.device(model.device))["pooled"])
     return np.concatenate(rows)
 
 

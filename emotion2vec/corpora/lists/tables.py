@@ -40,11 +40,17 @@ class Extra:
     Attributes:
         numbers: columns of numbers, which become `values`; an empty cell has none.
         raters: columns of labels, one for each rater, which become `votes`; an empty cell is no vote.
+        labels: columns that may be absent, which become `labels`; an empty cell is none.
+        values: columns of numbers that may be absent, which become `values`; an empty cell has none.
+        unlabelled: whether clips may lack a label, or all of them.
         several: whether a file may have several rows, each a rater's, whose labels are the votes.
     """
 
     numbers: Sequence[str] = ()
     raters: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    values: Sequence[str] = ()
+    unlabelled: bool = False
     several: bool = False
 
 
@@ -152,14 +158,15 @@ class _LabelledRows:
     ) -> None:
         needed = [*targets, *extra.numbers, *extra.raters, *(["dialogue", "turn"] if conversations else [])]
         label = next((column for column in LABEL_FIELDS if column in columns), None)
-        if "file" not in columns or (label is None and not targets) or {name.lower() for name in needed} - set(columns):
-            wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if targets else ["`label` or `emotion`"])]
+        free = bool(targets) or extra.unlabelled
+        if "file" not in columns or (label is None and not free) or {name.lower() for name in needed} - set(columns):
+            wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if free else ["`label` or `emotion`"])]
             raise ManifestError(
                 f"table {path}: columns are {', '.join(columns) or 'none'}; expected {' and '.join(wanted)}, and "
                 f"optionally speaker, {', '.join(OTHER_FACTS)}"
             )
         self._path, self._targets, self._conversations, self._extra = path, targets, conversations, extra
-        self._label = None if targets or conversations else label
+        self._label = None if free or conversations else label
         self._lines: dict[tuple[Any, ...], int] = {}
 
     def read(self, records: Sequence[tuple[int, dict[str, str]]]) -> list[Row]:
@@ -184,7 +191,9 @@ class _LabelledRows:
         faults = [] if record.get("file", "").strip() else ["file is empty"]
         if self._label is not None and not record.get(self._label, "").strip():
             faults.append(f"{self._label} is empty")
-        values, turn, wrong = _numbers(record, [*self._targets, *self._extra.numbers], self._conversations)
+        values, turn, wrong = _numbers(
+            record, [*self._targets, *self._extra.numbers, *self._extra.values], self._conversations
+        )
         faults += wrong
         if faults:
             raise ValueError(", ".join(faults))
@@ -195,7 +204,8 @@ class _LabelledRows:
         votes = tuple(vote for name in self._extra.raters if (vote := record.get(name.lower(), "").strip()))
         if self._extra.several:
             votes = (record.get(self._label or "", "").strip(),)
-        return replace(row, facts={**row.facts, "values": values, "turn": turn, "votes": votes})
+        labels = {name: label for name in self._extra.labels if (label := record.get(name.lower(), "").strip())}
+        return replace(row, facts={**row.facts, "values": values, "labels": labels, "turn": turn, "votes": votes})
 
 
 def _by_file(rows: Sequence[Row]) -> list[Row]:
