@@ -12,7 +12,9 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from emotion2vec.documents import MOST_YAML, check_yaml, read_bytes
 from emotion2vec.errors import ConfigError
+from emotion2vec.expressions import as_text, as_written, resolved
 
 
 def option(
@@ -62,10 +64,10 @@ def dotted(config: Any) -> dict[str, Any]:
 
 
 def to_yaml(config: Any) -> str:
-    """Write a configuration as YAML that its reader turns back to the same values."""
+    """Write a configuration as YAML that its reader turns back to the same values; expressions stay what they are."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+    return OmegaConf.to_yaml(OmegaConf.create(as_written(to_dict(config))))
 
 
 def described(cls: type) -> Iterator[tuple[str, str, str]]:
@@ -119,7 +121,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:
-    """Read a YAML file of sections.
+    """Read a YAML file of sections, with the expressions of OmegaConf.
 
     Raises:
         ConfigError: it is not there, or no such file.
@@ -129,10 +131,11 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        check_yaml(read_bytes(path, MOST_YAML))
+        loaded = resolved(OmegaConf.load(path))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file, expected a YAML configuration") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: holds a {type(loaded).__name__}, expected a mapping of sections")
@@ -150,8 +153,8 @@ def read_override(item: str, faults: list[str]) -> dict[str, Any]:
         faults.append(f"override {item!r} has no value, expected section.key=value")
         return {}
     try:
-        return dict(_flatten(OmegaConf.to_container(OmegaConf.from_dotlist([item]), resolve=True)))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        return dict(_flatten(resolved(OmegaConf.from_dotlist([item]))))
+    except (ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         faults.append(f"override {item!r} cannot be read: {error}")
         return {}
 
@@ -179,7 +182,7 @@ def build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
     """Fill the dataclass from dotted values, collecting unknown keys and wrong types, which keep their defaults.
 
     Values that are what their fields are, as those of checkpoints, go without OmegaConf, whose import takes longer than
-    a small model does to load.
+    a small model does to load. Expressions were resolved when a user's file was read; in values they are none.
     """
     if _fit(cls, values):
         return cls(**values)
@@ -193,16 +196,23 @@ def build(cls: type, values: Mapping[str, Any], faults: list[str]) -> Any:
         if key not in known:
             faults.append(unknown("key", key, known))
             continue
+        items = value if isinstance(value, list) else [value]
         nested = isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
         try:
-            if nested:  # OmegaConf takes them as numbers
-                raise OmegaConfBaseException
-            OmegaConf.update(schema, known[key], [value] if key in lists and isinstance(value, str) else value)
+            if nested or any(isinstance(item, str) and "${" in item for item in items):
+                raise OmegaConfBaseException  # it takes lists as numbers, and resolves what is no user's expression
+            OmegaConf.update(schema, known[key], as_text([value] if key in lists and isinstance(value, str) else value))
         except OmegaConfBaseException:
             default = _default(cls, known[key])
             expected = "str" if default is None else type(default).__name__
             faults.append(f"{key} is {value!r} ({type(value).__name__}), expected {expected}")
-    return OmegaConf.to_object(schema)
+    built = OmegaConf.to_object(schema)
+    for key, value in values.items():
+        items = [value] if key in lists and isinstance(value, str) else value
+        if key in known and as_written(items) != items and as_text(items) == _inside(built, known[key]):
+            section, _, name = known[key].rpartition(".")
+            setattr(_inside(built, section) if section else built, name, items)
+    return built
 
 
 def _fit(cls: type, values: Mapping[str, Any]) -> bool:
@@ -226,7 +236,10 @@ def unknown(what: str, name: str, known: Collection[str]) -> str:
 
 
 def _default(cls: type, dotted: str) -> Any:
-    value: Any = cls()
+    return _inside(cls(), dotted)
+
+
+def _inside(value: Any, dotted: str) -> Any:
     for name in dotted.split("."):
         value = getattr(value, name)
     return value

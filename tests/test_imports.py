@@ -10,7 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
-LEAVES = ("errors", "version", "seeding", "units", "assets", "settings", "files", "devices", "processors", "hardware")
+LEAVES = ("errors", "documents", "expressions", "cells", "version", "seeding", "units", "assets", "settings", "files")
+LEAVES += ("devices", "processors", "hardware")
 ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
 ORDER += ("distil", "extraction", "probe", "finetune", "report", "__init__", "cli", "__main__", "integrations")
 """The parts of the package: each imports from those before it."""

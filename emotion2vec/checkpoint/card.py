@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.documents import MOST_YAML, parse_yaml
 from emotion2vec.files import sha256
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.foreign_config import ForeignConfig
@@ -146,7 +147,7 @@ def licence(path: Path) -> dict[str, str]:
         return {key: _text(header[key]) for key in _LICENCE_FIELDS if header.get(key)}
     for name in _LICENCE_FILES:
         if (folder / name).is_file():
-            lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = _start_of(folder / name).splitlines()
             first = next((line.strip() for line in lines if line.strip()), None)
             return {"license": "other", "license_name": first} if first else {}
     return {}
@@ -160,14 +161,20 @@ def licence_text(fields: Mapping[str, str]) -> str:
 
 def _card_header(card: Path) -> dict[str, Any]:
     """The YAML between the first two lines of dashes of a model card; empty when it has none, or none that is YAML."""
-    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
+    lines = _start_of(card).splitlines() if card.is_file() else []
     if lines[:1] != ["---"] or "---" not in lines[1:]:
         return {}
     try:
-        header = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
-    except yaml.YAMLError:
+        header = parse_yaml("\n".join(lines[1 : lines.index("---", 1)]).encode())
+    except ValueError:
         return {}
     return header if isinstance(header, dict) else {}
+
+
+def _start_of(path: Path) -> str:
+    """The start of a text, in which a header and a first line are."""
+    with path.open("rb") as stream:
+        return stream.read(MOST_YAML).decode("utf-8", "replace")
 
 
 def _text(value: Any) -> str:

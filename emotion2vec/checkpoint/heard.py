@@ -60,16 +60,19 @@ class Heard:
     def share(self, kind: str, keys: Sequence[int]) -> float:
         """Share of some utterances that is known, `audio` or `labels`; estimated where only a sample is kept."""
         known: np.ndarray = getattr(self, kind)
+        asked = [key for key in keys if len(known) < MOST_KEPT or key <= known[-1]]
+        return float(self.knows(kind, asked).mean()) if asked else 0.0
+
+    def knows(self, kind: str, keys: Sequence[int]) -> np.ndarray:
+        """Which of some utterances are known (N,), `audio` or `labels`; of very many only those in the sample are."""
+        known: np.ndarray = getattr(self, kind)
         asked = np.array(keys, np.int64)
-        if len(known) >= MOST_KEPT:
-            asked = asked[asked <= known[-1]]
-        if not len(asked) or not len(known):
-            return 0.0
         first = np.searchsorted(known, asked - 1, "left")
         last = np.searchsorted(
             known, asked + 1, "right"
         )  # a length near the edge of a tenth may fall on its other side
-        return float((last > first).mean())
+        found: np.ndarray = last > first
+        return found
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What `read_heard` reads."""
@@ -96,6 +99,8 @@ def read_heard(folder: Path) -> Heard | None:
         return None
     try:
         found = load_file(path)
+        if any(keys.ndim != 1 or keys.dtype != np.int64 for keys in found.values()):
+            raise ValueError("expected rows of int64")
         return Heard(found["audio"], found["labels"])
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as the record of what a model has heard: {error}") from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emotion2vec.checkpoint.budget import check_shape
+from emotion2vec.documents import MOST_JSON, parse_json
 from emotion2vec.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ def map_safetensors(path: Path) -> tuple[dict[str, Tensor], MappedFile]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        with path.open("rb") as stream:
+            header_size = int.from_bytes(stream.read(8), "little")
+        if header_size > MOST_JSON and path.stat().st_size > MOST_JSON:
+            raise CheckpointError(f"{path}: a header of {header_size:,} bytes, expected at most {MOST_JSON:,}")
         with safe_open(path, framework="pt"):
             pass  # the library checks the header, the offsets in it and the file's size
         file = MappedFile(path)
@@ -75,13 +80,15 @@ def map_safetensors(path: Path) -> tuple[dict[str, Tensor], MappedFile]:
             f"{path}: {size} bytes that are no complete safetensors file ({error}); it may be truncated"
         ) from error
     start = 8 + int.from_bytes(file.pages[:8], "little")
-    header = json.loads(file.pages[8:start])
+    header = parse_json(file.pages[8:start])
     header.pop("__metadata__", None)
     other = [f"{name} {facts['dtype']}" for name, facts in header.items() if facts["dtype"] not in _SAFETENSORS_DTYPES]
     if other:
         raise CheckpointError(
             f"{path}: weights of other types than {', '.join(_SAFETENSORS_DTYPES)}: {', '.join(other)}"
         )
+    for facts in header.values():
+        check_shape(facts["shape"], len(file))
     tensors = {
         name: file.numbers(
             getattr(torch, _SAFETENSORS_DTYPES[facts["dtype"]]),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.checkpoint import hub, native
+from emotion2vec.checkpoint.budget import refusing
 from emotion2vec.checkpoint.formats import ctranslate2, fairseq, funasr, huggingface, whisper
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
 from emotion2vec.checkpoint.source import Source
@@ -48,8 +49,9 @@ def build_model(source: Source, *, device: str = "cpu", use: str = "student") ->
 
     from emotion2vec.devices import choose_device
 
-    weights, model = source.weights(use), source.shapes()
-    check_weights(model, weights, str(source.path))
+    with refusing(source.path):
+        weights, model = source.weights(use), source.shapes()
+        check_weights(model, weights, str(source.path))
     place = choose_device(device)
     copies: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -75,7 +77,8 @@ def read_source(source: str | Path) -> Source:
         ConfigError: a hub's client is not installed.
     """
     path = find(source)
-    return _read_folder(path) if path.is_dir() else _read_file(path)
+    with refusing(path):
+        return _read_folder(path) if path.is_dir() else _read_file(path)
 
 
 def find(source: str | Path) -> Path:

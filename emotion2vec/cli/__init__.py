@@ -14,6 +14,8 @@ from emotion2vec.cli.export import export
 from emotion2vec.cli.extract import extract
 from emotion2vec.cli.finetune import finetune
 from emotion2vec.cli.finetune_average import average
+from emotion2vec.cli.finetune_evaluate import evaluate
+from emotion2vec.cli.finetune_report import report
 from emotion2vec.cli.finetune_search import search
 from emotion2vec.cli.info import info
 from emotion2vec.cli.keys import commands, with_keys
@@ -37,7 +39,8 @@ app = typer.Typer(
 def _under_finetune() -> dict[str, Any]:
     """Commands after the word `finetune`."""
     keys = with_keys("emotion2vec.finetune.search.plan", "SearchPlan")
-    return commands(search=(search, keys), average=(average, None))
+    tested = with_keys("emotion2vec.finetune.evaluation.plan", "EvaluationPlan")
+    return commands(search=(search, keys), average=(average, None), evaluate=(evaluate, tested), report=(report, None))
 
 
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(pretrain)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.errors import ConfigError
 
 
 def finetune(
@@ -17,6 +19,9 @@ def finetune(
         str, typer.Option(help="YAML file, or the name of one that ships: classify, values, compact.")
     ] = "classify",
     check: Annotated[bool, typer.Option("--check", help="Say what there is to learn from, and train nothing.")] = False,
+    suspects: Annotated[
+        Path | None, typer.Option(help="With --check: CSV of the clips whose labels are probably wrong.")
+    ] = None,
     no_speakers: Annotated[
         bool, typer.Option("--no-speakers", help="Accept clips whose speakers are unknown; every score is marked.")
     ] = False,
@@ -29,10 +34,12 @@ def finetune(
 
     given = [*(overrides or []), *["data.speakers=false"] * no_speakers]
     settings = load_config(find_config(config, "finetune"), given)
+    if suspects is not None and not check:
+        raise ConfigError("--suspects is of --check, which is not given")
     if check:
         from emotion2vec.finetune.check import check as run_check
 
-        if run_check(settings, say):
+        if run_check(settings, say, suspects):
             raise typer.Exit(1)
         return
     allow_fallback(settings.run.accelerator)
@@ -43,4 +50,8 @@ def finetune(
         from emotion2vec.report.tables import show
 
         show(done.scores)
+    if done.result.is_main and (Path(settings.run.dir) / "data.json").is_file():
+        from emotion2vec.report.run import write_run_report
+
+        say(f"report: {write_run_report(Path(settings.run.dir))}")
     conclude_training(done.result, settings)

@@ -6,13 +6,23 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MOST_SHOWN = 1000
+"""Characters of a name or a reason that are told; what a list holds may be of any length."""
+
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that could not be used: where it stands (`list.jsonl:17`, or a path) and what is wrong with it."""
+    """One thing that could not be used: where it stands (`list.jsonl:17`, or a path) and what is wrong with it.
+
+    What is longer than `MOST_SHOWN` is cut in its middle.
+    """
 
     where: str
     reason: str
+
+    def __post_init__(self) -> None:
+        for name in ("where", "reason"):
+            object.__setattr__(self, name, shortened(getattr(self, name)))
 
     def __str__(self) -> str:
         """The fault on one line."""
@@ -46,6 +56,19 @@ class Change:
     def __str__(self) -> str:
         """The change on one line."""
         return f"{self.where}: {self.kind}: {self.text}"
+
+
+def shortened(text: str, most: int = MOST_SHOWN) -> str:
+    """Text of at most so many characters: of a longer one, its start and its end."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2 - 3) :]}"
+
+
+def reason_of(error: Exception) -> str:
+    """Why something cannot be used, of what reading it ended in: a ValueError of ours says it, others are named."""
+    if type(error) is ValueError:
+        return str(error)
+    text = getattr(error, "strerror", None) or str(error)
+    return f"cannot be used: {type(error).__name__}" + (f": {text}" if text else "")
 
 
 def kind_of(reason: str) -> str:

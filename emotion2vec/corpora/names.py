@@ -46,6 +46,12 @@ def path_id(path: Path, base: Path) -> str:
     return without_suffix(path.relative_to(below))
 
 
+def leaves_folder(name: str) -> bool:
+    """Whether a name that is a path would lead out of the folder that it is looked for in, on this system."""
+    path = PurePath(name)
+    return bool(path.anchor) or ".." in path.parts
+
+
 def span_name(start: float | None, duration: float | None) -> str:
     """Suffix that tells the stretches of one file apart, `_start_end` in s; nothing for a whole file."""
     if start is None and duration is None:

@@ -85,13 +85,13 @@ class Augmenter:
 
     def _reverb(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.reverb:
-            return distortions.reverberate(waveform, _draw(self.reverb, rng))
+            return distortions.reverberate(waveform, draw_sound(self.reverb, rng))
         seconds, ratio = rng.uniform(0.1, self.config.reverb_seconds), rng.uniform(0, 12)
         return distortions.reverberate(waveform, distortions.synthetic_impulse_response(seconds, ratio, rng))
 
     def _noise(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         snr = rng.uniform(self.config.noise_snr_low, self.config.noise_snr_high)
-        noise = distortions.excerpt(_draw(self.noise, rng), waveform.size, rng)
+        noise = distortions.excerpt(draw_sound(self.noise, rng), waveform.size, rng)
         return distortions.add_noise(waveform, noise, snr)
 
     def _codec(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -127,7 +127,7 @@ def build_augmenter(config: AugmentConfig, *, max_bad_share: float, workers: int
     return augmenter if any(probability for probability, _ in augmenter.distortions()) else None
 
 
-def _draw(sources: Sequence[Source], rng: np.random.Generator) -> np.ndarray:
+def draw_sound(sources: Sequence[Source], rng: np.random.Generator) -> np.ndarray:
     """Samples (S,) of one utterance, each as likely as the other."""
     ends = np.cumsum([int(source.counts.sum()) for source in sources])
     place = int(rng.integers(ends[-1]))

@@ -80,6 +80,19 @@ def synthetic_impulse_response(seconds: float, ratio: float, rng: np.random.Gene
     return response.astype(np.float32)
 
 
+def coloured_noise(samples: int, exponent: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise (S,) whose power falls with frequency f as f^−exponent: 0 for white, 1 for pink, 2 for brown.
+
+    It is steady below 20 Hz, so that it keeps to what can be heard.
+    """
+    from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+
+    length = next_fast_len(samples, real=True)
+    hertz = np.maximum(rfftfreq(length, 1 / SAMPLE_RATE), 20.0)
+    shaped: np.ndarray = irfft(rfft(rng.normal(size=length)) * hertz ** (-exponent / 2), length)[:samples]
+    return (shaped / np.sqrt(np.mean(shaped * shaped))).astype(np.float32)
+
+
 def add_noise(waveform: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     """Add noise (S,) to speech (S,) at a ratio of energies of `snr` dB, by Lhotse's mixer."""
     from lhotse.audio.mixer import AudioMixer

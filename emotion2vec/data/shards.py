@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.audio.samples import load_audio
+from emotion2vec.corpora.faults import shortened
 from emotion2vec.data.cuts import load_cut
 from emotion2vec.data.sources import Loaded, Span
 from emotion2vec.data.storage import Range, Unreachable, is_remote, join, read_file, read_ranges, storage_lost
+from emotion2vec.documents import parse_json
 from emotion2vec.errors import AudioError, ManifestError
 
 FORMAT, FORMAT_VERSION = "emotion2vec-shards", 1
@@ -32,6 +34,9 @@ AUDIO_KINDS = ("tar", "files")
 
 INDEX = np.dtype([("offset", "<i8"), ("size", "<i4"), ("length", "<i4")])
 """Bytes of an utterance in its shard, from `offset` on, and its samples at 16 kHz."""
+
+MOST_COUNTED = 10**12
+"""Utterances of a shard, and seconds of all audio."""
 
 ENTRY = np.dtype([("shard", "<i4"), *((name, INDEX[name]) for name in INDEX.names or ())])
 """What a worker needs to read an utterance."""
@@ -64,6 +69,7 @@ class ShardSource:
         self.audio: str = summary["audio"]
         self.seconds: float = summary["seconds"]
         self.counts = np.array(summary["counts"], dtype=np.int64)
+        _check_index(url, int(self.counts.sum()))
         self.ends = np.cumsum(self.counts)
 
     def entries(self, spans: Sequence[Span]) -> np.ndarray:
@@ -71,6 +77,8 @@ class ShardSource:
         index, width = join(self.url, INDEX_FILE), INDEX.itemsize
         rows = read_ranges([Range(index, first * width, stop * width) for first, stop in spans])
         found = np.frombuffer(b"".join(rows), dtype=INDEX)
+        if len(found) and min(int(found[name].min()) for name in INDEX.names or ()) < 0:
+            raise ManifestError(f"{index}: places or lengths below 0, expected those of `emotion2vec prepare`")
         entries = np.zeros(len(found), dtype=ENTRY)
         for name in INDEX.names or ():
             entries[name] = found[name]
@@ -92,7 +100,7 @@ class ShardSource:
 def _read_summary(url: str) -> dict[str, Any]:
     path = join(url, SUMMARY_FILE)
     try:
-        summary = json.loads(read_file(path))
+        summary = parse_json(read_file(path))
     except FileNotFoundError as error:
         raise ManifestError(
             f"{url}: holds no {SUMMARY_FILE}, expected a folder that `emotion2vec prepare` has completed"
@@ -106,21 +114,51 @@ def _read_summary(url: str) -> dict[str, Any]:
             f"{path}: version {summary.get('format_version')} with audio {summary.get('audio')!r}, expected version "
             f"{FORMAT_VERSION} with one of {AUDIO_KINDS}; prepare it again with this release"
         )
-    if not sum(summary["counts"]):
+    counts, seconds = summary.get("counts"), summary.get("seconds")
+    if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= MOST_COUNTED for count in counts):
+        raise ManifestError(f"{path}: counts is {_short(counts)}, expected the utterances of each shard")
+    if not isinstance(seconds, int | float) or not 0 <= seconds < MOST_COUNTED:
+        raise ManifestError(f"{path}: seconds is {_short(seconds)}, expected the length of all audio")
+    if not sum(counts):
         raise ManifestError(f"{url}: holds no utterance, expected at least one")
     return summary
 
 
+def _short(value: Any) -> str:
+    return shortened(repr(value), 100)
+
+
+def _check_index(url: str, utterances: int) -> None:
+    """Compare the size of the index of a folder on this machine with the utterances that it should place.
+
+    Raises:
+        ManifestError: they differ.
+    """
+    path = join(url, INDEX_FILE)
+    if is_remote(url) or not Path(path).is_file():  # which is said when it is read
+        return
+    size = Path(path).stat().st_size
+    if size != utterances * INDEX.itemsize:
+        raise ManifestError(
+            f"{path}: {size:,} bytes, expected {utterances * INDEX.itemsize:,} for the {utterances:,} utterances that "
+            f"{SUMMARY_FILE} counts"
+        )
+
+
 def _from_member(data: bytes, where: Range) -> Loaded:
-    """Decode one member of a tar, its header included."""
+    """Decode one member of a tar, its header included: a plain file, which is no larger than its bytes.
+
+    Links lead elsewhere, and sparse files may expand a few bytes to any number.
+    """
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             member = archive.next()
-            stream = archive.extractfile(member) if member is not None else None
-            if member is None or stream is None:
-                raise tarfile.TarError("no file there")
-            encoded = stream.read()
-    except (tarfile.TarError, EOFError) as error:
+            if member is None or not member.isreg() or member.issparse():
+                raise tarfile.TarError("no plain file there")
+            if not 0 <= member.offset_data <= member.offset_data + member.size <= len(data):
+                raise tarfile.TarError(f"a file of {member.size:,} bytes in {len(data):,}")
+            encoded = data[member.offset_data : member.offset_data + member.size]
+    except Exception as error:  # tarfile checks little of what headers say
         name = f"{where.path}@{where.start}"
         return name, AudioError(f"{name}: the shard does not fit its index: {error}")
     key = member.name.rpartition(".")[0]
@@ -136,8 +174,11 @@ def _from_line(data: bytes, where: Range) -> Loaded:
 
     try:
         cut = deserialize_item(json.loads(data))
-        path = Path(cut.recording.sources[0].source)
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        source = cut.recording.sources[0]
+        if source.type != "file":
+            raise ValueError(f"a source of type {source.type!r}, expected a file")
+        path = Path(source.source)
+    except Exception as error:  # Lhotse checks nothing of what it is given
         name = f"{where.path}@{where.start}"
         return name, AudioError(f"{name}: the shard does not fit its index: {type(error).__name__}: {error}")
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from emotion2vec.audio.decode.remote import patience
 from emotion2vec.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def read_file(path: str) -> bytes:
 
 
 def read_ranges(ranges: Sequence[Range]) -> list[bytes]:
-    """Read ranges of files, those of object storage concurrently.
+    """Read ranges of files, those of object storage concurrently; of a server that gives whole files, parts of those.
 
     Raises:
         Unreachable: one of them cannot be read, or its file is shorter than that.
@@ -101,11 +102,15 @@ def read_ranges(ranges: Sequence[Range]) -> list[bytes]:
         system, _ = _system(ranges[0].path)
         names = [system._strip_protocol(item.path.rpartition("::")[2]) for item in ranges]
         try:
-            found = system.cat_ranges(
+            given = system.cat_ranges(
                 names, [item.start for item in ranges], [item.stop for item in ranges], on_error="raise"
             )
         except Exception as error:  # every kind of storage raises its own
             raise Unreachable(_describe(ranges[0].path, error)) from error
+        found = [
+            data if len(data) == item.stop - item.start else data[item.start : item.stop]
+            for item, data in zip(ranges, given, strict=True)
+        ]
     for item, data in zip(ranges, found, strict=True):
         if len(data) != item.stop - item.start:
             raise Unreachable(f"{item.path}: ends before byte {item.stop}, expected the file that was prepared")
@@ -140,7 +145,9 @@ _open_files = _OpenFiles()
 
 def _read_local(item: Range) -> bytes:
     try:
-        return os.pread(_open_files.get(item.path), item.stop - item.start, item.start)
+        file = _open_files.get(item.path)
+        size = min(item.stop, os.fstat(file).st_size) - item.start  # an index may say anything, and room is made for it
+        return os.pread(file, max(0, size), item.start)
     except OSError as error:
         _open_files.forget(item.path)
         raise Unreachable(_describe(item.path, error)) from error
@@ -155,7 +162,7 @@ def _system(url: str) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs
 
     try:
-        return url_to_fs(url)
+        return url_to_fs(url, **patience(url))
     except ImportError as error:
         package = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
         kind = url.rpartition("::")[2].partition("://")[0]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from emotion2vec.checkpoint.budget import refusing
 from emotion2vec.checkpoint.formats.fairseq import write_fairseq
 from emotion2vec.checkpoint.formats.funasr import write_funasr
 from emotion2vec.checkpoint.formats.huggingface import write_huggingface
@@ -91,7 +92,8 @@ def _check_complete(found: Source) -> None:
     """Refuse weights that do not fit their own dimensions, before anything is written."""
     from emotion2vec.checkpoint.weights import check_finite, check_weights
 
-    check_weights(found.shapes(), found.student, str(found.path))
+    with refusing(found.path):
+        check_weights(found.shapes(), found.student, str(found.path))
     for name, value in found.student.items():
         check_finite(name, value, str(found.path))
         found.release()
@@ -108,13 +110,23 @@ def _in_form(found: Source, to: str) -> Source:
             f"{found.path}: holds a {found.config.type} of transformers, and {to} holds networks of ours; expected to "
             f"be one of {', '.join(FOREIGN)}"
         )
+    if to != "native":
+        found = found.without_further()
     if to in ANY_HEAD:
         return found
     return two_layers(found) if isinstance(found.config, ForeignConfig) else one_layer(found)
 
 
 def _write_native(source: Source, folder: Path) -> list[str]:
-    save_model(folder, source.config, source.student, labels=source.labels, head=source.head, heard=source.heard)
+    save_model(
+        folder,
+        source.config,
+        source.student,
+        labels=source.labels,
+        head=source.head,
+        further=source.further,
+        heard=source.heard,
+    )
     left = [part for part, there in (("teacher", source.teacher), ("decoder", source.decoder)) if there]
     return [f"left out, as only pretraining needs it: {' and '.join(left)}"] if left else []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from emotion2vec.corpora.utterance import Utterance
-from emotion2vec.errors import ManifestError
+from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.batching import Batch
 from emotion2vec.extraction.encode.encoder import Encoder, try_again
@@ -79,9 +79,9 @@ def write_item(sink: Sink, item: Utterance, encoded: EncodedAudio) -> Outcome:
     """
     try:
         sink.write(item, encoded)
-    except BrokenPipeError:
+    except (BrokenPipeError, ConfigError):
         raise
-    except (OSError, ManifestError, ValueError) as error:
+    except Exception as error:  # what a format makes of one item's facts must not end a job of many
         reason = f"its features cannot be written: {getattr(error, 'strerror', None) or error}"
         return Outcome(encoded.index, reason=reason)
     return Outcome(encoded.index, encoded.seconds, encoded.frames, notes=encoded.notes)

@@ -10,6 +10,8 @@ from pathlib import Path
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import DataConfig
+from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
+from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.model.config import HEADS, POOLINGS
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -21,8 +23,9 @@ from emotion2vec.training.config import (
     load,
 )
 
+STARTS = ("auto", "own", "rows", "new")
 BALANCES = ("corpus-class", "class", "corpus", "none")
-STRATEGIES = re.compile(r"frozen|full|top:[1-9]\d*|gradual:[1-9]\d*")
+STRATEGIES = re.compile(r"frozen|full|lora|top:[1-9]\d*|gradual:[1-9]\d*")
 FREEZES = re.compile(r"none|cnn|stem|blocks:[1-9]\d*")
 
 
@@ -35,6 +38,9 @@ class LabelledData(DataConfig):
     corpora: list[str] = option(
         [], "labelled corpora, joined: NAME=FOLDER of a known one, or NAME=TABLE or a folder with metadata.tsv"
     )
+    split: str = option(
+        "", "CSV or TSV that says which clip (file or id) is of which split (train, valid, test) or fold"
+    )
     classes: list[str] = option(
         [], "classes to learn; empty for all that there are; shared for those that every corpus has"
     )
@@ -42,12 +48,21 @@ class LabelledData(DataConfig):
         [], "other names of labels: anxiety=fear, or emodb.anxiety=fear for one corpus; boredom= leaves it out"
     )
     targets: list[str] = option([], "values to learn, such as arousal, in place of classes: columns of the table")
+    ranges: list[str] = option(
+        [],
+        "scales of data.targets: 1..5, or NAME=1..5 of a corpus, a value, or CORPUS.VALUE; values of corpora on "
+        "different ones are brought to 0..1",
+    )
     raters: list[str] = option(
         [], "columns of a table with raters' labels, whose shares are learnt; rows: a row for each rater"
     )
     soft: list[str] = option([], "columns of a table with probabilities, one of each class and named as it")
     weight: str = option("", "column of a table with what each clip counts; 1 where it is empty")
+    max_bad_share: float = option(
+        0.1, "stop when more than this share of the clips cannot be used; others are left out", ge=0, le=1
+    )
     speakers: bool = option(True, "validate on held-out speakers; false for lists without speakers, which marks scores")
+    licence: str = option("", "what the licence of the speech says, for the model's card")
     balance: str = option(
         "corpus-class", "what is drawn equally often: each class of each corpus, ...", choices=BALANCES
     )
@@ -73,11 +88,17 @@ class StrategyConfig:
 
     strategy: str = option(
         "full",
-        "frozen: only the head; full: all blocks; top:K: the last K blocks; gradual:N: the head, and every N updates "
-        "one block more from the top",
+        "frozen: only the head; full: all blocks; lora: low-rank adapters in the blocks; top:K: the last K blocks; "
+        "gradual:N: the head, and every N updates one block more from the top",
     )
     freeze: str = option(
         "stem", "what stays as it is besides: none, cnn, stem (all below the blocks), blocks:K (and the first K blocks)"
+    )
+    head: str = option(
+        "auto",
+        "the model's own head goes on learning where it has the data's labels (auto), or has to (own), or its rows of "
+        "labels that it has (rows); or a new one (new)",
+        choices=STARTS,
     )
     standardize: int = option(
         256, "training clips by whose statistics the head standardizes what it reads; 0 for none", ge=0
@@ -91,6 +112,19 @@ class StrategyConfig:
 
 
 @dataclass(kw_only=True)
+class LoraConfig:
+    """Low-rank adapters, of finetune.strategy=lora: W x + alpha / rank · B A x in place of W x, where A and B learn."""
+
+    rank: int = option(8, "rank r: rows of A and columns of B", ge=1)
+    alpha: float = option(16.0, "α: what the adapters add counts α / r", gt=0)
+    dropout: float = option(0.0, "share of an adapter's inputs that are dropped in training", ge=0, lt=1)
+    targets: list[str] = option(
+        [],
+        "layers that get adapters: names, their ends (fc1), or regular expressions; empty for queries and values",
+    )
+
+
+@dataclass(kw_only=True)
 class HeadSettings:
     """The head on the encoder's frames."""
 
@@ -101,7 +135,7 @@ class HeadSettings:
 
 @dataclass(kw_only=True)
 class LossSettings:
-    """The loss of classes."""
+    """The loss of the main goal's classes."""
 
     smoothing: float = option(0.0, "label smoothing: share of a label that all classes get", ge=0, lt=1)
     class_weights: float = option(
@@ -116,7 +150,9 @@ class TuneOptim(OptimConfig):
     """AdamW with linear warm-up and cosine decay to zero, for head and encoder at rates of their own."""
 
     lr: float = option(1e-3, "peak learning rate of the head", gt=0)
-    encoder_lr: float = option(3e-5, "peak learning rate of the encoder", gt=0)
+    encoder_lr: float = option(
+        3e-5, "peak learning rate of the encoder; adapters want about ten times that of full", gt=0
+    )
     layer_decay: float = option(1.0, "factor on the learning rate from each block to the one below it", gt=0, le=1)
     warmup_updates: int = option(50, "updates of linear warm-up", ge=0)
     max_updates: int = option(1_000, "updates of the whole run, where optim.epochs is 0", ge=1)
@@ -139,13 +175,16 @@ class TuneValidation(ValidationConfig):
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(RobustnessSettings):
     """Cross-validation: a model and a score for every fold, before the model that learns from everything."""
 
     folds: str = option(
         "", "speaker, speaker:K, session, official, corpus, language or random, as probe has them; empty for none"
     )
     seeds: list[int] = option([], "each trains a model for every fold; empty for run.seed alone", ge=0)
+    shots: list[int] = option(
+        [], "train each fold with so few labelled clips of each class too, such as [1,5,20], for n-shot curves", ge=1
+    )
     final: bool = option(True, "train on everything when the folds are done")
     output: str = option("", "JSON file of the scores; empty for scores.json in run.dir")
 
@@ -157,8 +196,10 @@ class FinetuneConfig(TrainingConfig):
     model: str = option("compact", "model to start from: what `--model` takes elsewhere")
     data: LabelledData = field(default_factory=LabelledData)
     finetune: StrategyConfig = field(default_factory=StrategyConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     head: HeadSettings = field(default_factory=HeadSettings)
     loss: LossSettings = field(default_factory=LossSettings)
+    joint: JointSettings = field(default_factory=JointSettings)
     optim: TuneOptim = field(default_factory=TuneOptim)
     validation: TuneValidation = field(default_factory=TuneValidation)
     checkpoint: CheckpointConfig = field(
@@ -180,7 +221,30 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config, listed=False)
-    data, tuned = config.data, config.finetune
+    faults += check_labelled(config.data) + check_joint(config.joint)
+    tuned = config.finetune
+    if not STRATEGIES.fullmatch(tuned.strategy):
+        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
+    if not FREEZES.fullmatch(tuned.freeze):
+        faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
+    if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
+        faults.append(f"evaluate.folds {fault}")
+    if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
+        faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
+    if not config.evaluate.folds and not config.evaluate.final:
+        faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
+    if config.evaluate.shots and config.data.targets:
+        faults.append("evaluate.shots are numbers of clips of each class, and data.targets are values")
+    if len(set(config.evaluate.shots)) < len(config.evaluate.shots):
+        faults.append(f"evaluate.shots is {config.evaluate.shots}, expected each number once")
+    if config.validation.data:
+        faults.append("validation.data is for speech without labels")
+    return faults + check_robustness(config.evaluate, "evaluate.")
+
+
+def check_labelled(data: LabelledData) -> list[str]:
+    """List what is wrong with the labelled speech that is named."""
+    faults = []
     if not data.table and not data.corpora:
         faults.append("data.table and data.corpora are empty, expected labelled speech, such as data.table=my.csv")
     if data.root and not data.table:
@@ -191,21 +255,24 @@ def check_config(config: FinetuneConfig) -> list[str]:
     faults += [f"data.labels has {text!r}, expected LABEL=CLASS" for text in data.labels if not pair(text)[0]]
     if data.targets and (data.soft or data.raters):
         faults.append("data.targets are values, and data.soft or data.raters are of classes, expected one of them")
+    faults += [
+        f"data.ranges has {text!r}, expected LOW..HIGH or NAME=LOW..HIGH" for text in data.ranges if not scale(text)
+    ]
+    if data.ranges and not data.targets:
+        faults.append("data.ranges is given and data.targets is empty, expected values whose scales they are")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
-    if not STRATEGIES.fullmatch(tuned.strategy):
-        faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, top:K or gradual:N")
-    if not FREEZES.fullmatch(tuned.freeze):
-        faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
-    if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
-        faults.append(f"evaluate.folds {fault}")
-    if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
-        faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
-    if not config.evaluate.folds and not config.evaluate.final:
-        faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
-    given = {"data.train": data.train, "data.weights": data.weights, "validation.data": config.validation.data}
-    faults += [f"{name} is for speech without labels" for name, value in given.items() if value]
-    return faults
+    given = {"data.train": data.train, "data.weights": data.weights}
+    return faults + [f"{name} is for speech without labels" for name, value in given.items() if value]
+
+
+def scale(text: str) -> tuple[str, float, float] | None:
+    """Name (empty for all), low and high end of NAME=LOW..HIGH; None where it is none."""
+    number = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
+    found = re.fullmatch(rf"(?:(.+)=)?\s*({number})\s*\.\.\s*({number})\s*", text)
+    if found is None or float(found[2]) >= float(found[3]):
+        return None
+    return (found[1] or "").strip(), float(found[2]), float(found[3])
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -223,6 +290,11 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("finetune.freeze", frozen, "finetune.strategy is frozen"),
         ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("joint.ramp", not config.joint.reversed, "joint.reversed is empty"),
+        ("evaluate.shots", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("evaluate.robustness", not config.evaluate.folds, "evaluate.folds is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),
     ]
+    plain = config.finetune.strategy != "lora"
+    rules += [(f"lora.{name}", plain, "finetune.strategy is not lora") for name in vars(config.lora)]
     return told(config, [*rules, *idle_settings(config)])

@@ -5,41 +5,38 @@ N: clips. n: clips of a test. K: classes.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
-from emotion2vec.checkpoint.opening import load_model, read_source
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.corpora.faults import Fault, examples
-from emotion2vec.corpora.folds import Fold
+from emotion2vec.corpora.shots import few_shot
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.data.cuts import cuts_of
 from emotion2vec.devices import choose_device
-from emotion2vec.errors import AudioError, ConfigError
+from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
-from emotion2vec.finetune.decoding import TOGETHER, decoded
-from emotion2vec.finetune.scoring import score_waveforms
-from emotion2vec.finetune.splits import Split, split_of
+from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_of, test_fold
+from emotion2vec.finetune.further_scores import further_scores
+from emotion2vec.finetune.splits import Split, fold_split
+from emotion2vec.finetune.unlabelled import beside, main_clips
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
-from emotion2vec.probe.outcomes import Outcome, summed_up
+from emotion2vec.probe.outcome import Outcome
+from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.results import About, ProbeResult
-from emotion2vec.probe.scores import HeadScores
+from emotion2vec.probe.scores import HeadScores, Shot
+from emotion2vec.probe.shots import shot_scores
 from emotion2vec.settings import to_dict
 from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
 from emotion2vec.version import PROBED_WITH, versions
-
-TESTED = "test.json"
-"""What a fold's model says of its test; a fold that has it is done."""
 
 WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of speakers who also train"
 """Stands beside scores of corpora whose speakers are unknown."""
@@ -61,17 +58,10 @@ class Scored:
     last: FitResult
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A fold with a seed: its configuration, with a run folder of its own, and its clips."""
-
-    config: FinetuneConfig
-    fold: Fold
-    split: Split
-
-
 def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callable[[str], None]) -> Scored | FitResult:
     """Train and test a model for every fold and seed; those that are done already are taken as they are.
+
+    Scores of heads beside the main one stand under `further` in the file, by their targets.
 
     Args:
         config: a checked configuration with `evaluate.folds`.
@@ -85,56 +75,83 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     Raises:
         ConfigError: the scheme does not fit the corpus, or a fold lacks a class in training, or holds another run.
     """
-    started, prepared = (
-        time.monotonic(),
-        prepare_corpus(corpus, config.evaluate.folds, targets=tuple(config.data.targets)),
-    )
-    jobs = _jobs(config, prepared)
+    started, targets = time.monotonic(), tuple(config.data.targets)
+    prepared = prepare_corpus(main_clips(corpus, targets), config.evaluate.folds, targets=targets)
+    jobs = _jobs(config, prepared, corpus)
     last, outcomes, left_out = FitResult(0, None), [], dict(corpus.left_out)
     for number, job in enumerate(jobs, 1):
-        say(f"fold {job.fold.name} ({number} of {len(jobs)}): {len(job.fold.test)} clips to test")
+        few = "" if job.shots is None else f", {job.shots} clips of each class"
+        say(f"fold {job.fold.name}{few} ({number} of {len(jobs)}): {len(job.fold.test)} clips to test")
         folder = Path(job.config.run.dir)
         if not (folder / TESTED).is_file():
             last = fit(job.config, corpus, job.split)
             if last.signal is not None:
                 return last
-            _test(job, corpus)
         else:
             _check_same(job.config)
-        outcome = _outcome(job, prepared, left_out)
+        if not is_tested(job):
+            test_fold(job, prepared)
+        outcome = outcome_of(job, prepared, left_out)
         scored = prepared.goal.score(outcome.statistics)
         shown = [format_score(scored[name], prepared.goal.unit, name) for name in prepared.goal.shown[:2]]
-        say(f"fold {job.fold.name}: {', '.join(shown)}")
-        outcomes.append(outcome)
+        say(f"fold {job.fold.name}{few}: {', '.join(shown)}")
+        outcomes.append((job, outcome))
     result = _result(config, prepared, outcomes, left_out, (time.monotonic() - started) / 60)
+    tests = [(outcome, Path(job.config.run.dir)) for job, outcome in outcomes if job.shots is None]
+    further = {name: found.to_dict() for name, found in further_scores(config, prepared, tests).items()}
     output = Path(config.evaluate.output or Path(config.run.dir) / "scores.json")
-    write_json(output, result.to_dict())
+    write_json(output, result.to_dict() | ({"further": further} if further else {}))
+    for name, found in further.items():
+        say(f"{name}: {format_score(found['mean'][found['main']], found['unit'], found['main'])}, mean over folds")
     say(f"scores of all folds are in {output}")
     return Scored(result, last)
 
 
-def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[_Job]:
-    """All folds with all seeds.
+def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> list[FoldJob]:
+    """All folds with all seeds, of a corpus whose clips without the main target are no part of what was prepared.
 
     Raises:
         ConfigError: a class has no clip that trains, of all folds at once.
     """
-    corpus, jobs, faults = prepared.clipset, [], {}
+    jobs, faults = [], {}
     seeds = config.evaluate.seeds or [config.run.seed]
     for seed in seeds:
         for number, fold in enumerate(prepared.folds, 1):
             name = f"{number:02d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', fold.name)}" + f"_seed{seed}" * (len(seeds) > 1)
             run = replace(config.run, dir=str(Path(config.run.dir) / "folds" / name), seed=seed)
             own = replace(config, run=run)
-            split = split_of(own, corpus, fold.train, fold.valid)
+            split = fold_split(own, corpus, beside(corpus, config.data.targets, fold, config.evaluate.folds))
             trained = {corpus.utterances[i].label for i in split.train}
             lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
             if lacking:
                 faults[fold.name] = f"fold {fold.name} has no clip of {examples(lacking)} to train on"
-            jobs.append(_Job(own, fold, split))
+            jobs.append(FoldJob(own, fold, split))
+            jobs += [_few(jobs[-1], count, corpus) for count in config.evaluate.shots]
     if faults:
         raise ConfigError(f"{'; '.join(faults.values())}; expected some, or data.classes without it")
     return jobs
+
+
+def _few(job: FoldJob, count: int, corpus: Corpus) -> FoldJob:
+    """The same fold with a few clips of each class, which is not tested under conditions."""
+    config, split = job.config, job.split
+    labels = [clip.label for clip in corpus.utterances]
+    rows = np.array([i for i in np.concatenate([split.train, split.valid]) if labels[i]])
+    train, valid = few_shot(labels, rows, count, config.run.seed, job.fold.name)
+    own = replace(
+        config,
+        run=replace(config.run, dir=f"{config.run.dir}_shots{count}"),
+        evaluate=replace(config.evaluate, robustness=[]),
+    )
+    return FoldJob(own, job.fold, Split(train, valid, ()), count)
+
+
+def _shots(
+    config: FinetuneConfig, prepared: ProbedCorpus, outcomes: Sequence[tuple[FoldJob, Outcome]]
+) -> tuple[Shot, ...]:
+    """Scores of each number of clips, all of them last."""
+    counts = [*config.evaluate.shots, None] if config.evaluate.shots else []
+    return shot_scores({count: [one for job, one in outcomes if job.shots == count] for count in counts}, prepared)
 
 
 def _check_same(config: FinetuneConfig) -> None:
@@ -151,75 +168,10 @@ def _check_same(config: FinetuneConfig) -> None:
     folder.same_run_notes()
 
 
-def _test(job: _Job, corpus: Corpus) -> None:
-    """Score the test clips by the fold's model, and keep what it says."""
-    folder = Path(job.config.run.dir)
-    device = choose_device(job.config.run.accelerator)
-    model = load_model(folder, device=str(device))
-    clips = [corpus.utterances[i] for i in job.fold.test]
-    opened = cuts_of(clips, min_samples=job.config.data.min_samples, workers=job.config.data.workers)
-    names, rows, faults = [], [], [*opened.faults, *opened.too_short]
-    for first in range(0, len(opened.cuts), TOGETHER):
-        cuts = opened.cuts[first : first + TOGETHER]
-        heard = list(zip(cuts, decoded(cuts, normalizes=model.config.normalizes), strict=True))
-        faults += [
-            Fault(cut.recording.sources[0].source, str(one)) for cut, one in heard if isinstance(one, AudioError)
-        ]
-        sound = [(cut, one) for cut, one in heard if not isinstance(one, AudioError)]
-        names += [cut.id for cut, _ in sound]
-        if sound:
-            scored = score_waveforms(
-                lambda waves, padding: model.scores(model(waves, padding)), [one for _, one in sound], device
-            )
-            found = torch.from_numpy(scored).double()
-            rows.append((found if job.config.data.targets else found.log_softmax(dim=1)).numpy())
-    write_json(
-        folder / TESTED,
-        {
-            "ids": names,
-            "scores": np.concatenate(rows).round(6).tolist() if rows else [],
-            "left_out": [asdict(fault) for fault in faults],
-        },
-    )
-
-
-def _outcome(job: _Job, prepared: ProbedCorpus, left_out: dict[str, str]) -> Outcome:
-    """Read what a fold's model said of its test; clips that could not be used are added to `left_out`.
-
-    Raises:
-        ConfigError: it is of other clips, or none could be used.
-    """
-    path = Path(job.config.run.dir) / TESTED
-    document = json.loads(path.read_text(encoding="utf-8"))
-    clips = prepared.clipset.utterances
-    place = {clips[i].id: int(i) for i in job.fold.test}
-    if unknown := [name for name in document["ids"] if name not in place]:
-        raise ConfigError(f"{path}: holds scores of {examples(unknown)}, which this fold does not test; remove it")
-    if not document["ids"]:
-        raise ConfigError(f"fold {job.fold.name}: no readable clip to test on, expected at least one")
-    left_out.update({fault["where"]: fault["reason"] for fault in document["left_out"]})
-    test, scores = np.array([place[name] for name in document["ids"]]), np.array(document["scores"])
-    return Outcome(
-        fold=job.fold,
-        seed=job.config.run.seed,
-        test=test,
-        scores=scores,
-        details={"validation_speakers": list(job.split.held), **_chosen(job)},
-        statistics=prepared.goal.statistics(test, scores),
-    )
-
-
-def _chosen(job: _Job) -> dict[str, Any]:
-    """Update and validation score of a fold's model."""
-    scores = RunFolder(job.config).scores()
-    best = max(scores, key=lambda update: (scores[update], update), default=None)
-    return {} if best is None else {"update": best, "validation_score": round(scores[best], 3)}
-
-
 def _result(
     config: FinetuneConfig,
     prepared: ProbedCorpus,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[tuple[FoldJob, Outcome]],
     left_out: Mapping[str, str],
     minutes: float,
 ) -> ProbeResult:
@@ -228,7 +180,7 @@ def _result(
     warnings = [*prepared.warnings, *prepared.known.warnings(base)] + [WITHOUT_SPEAKERS] * (not config.data.speakers)
     if left_out:
         warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
-    settings = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "optim")}
+    settings = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "joint", "optim")}
     scores = HeadScores(
         feature=config.model,
         head=f"finetune {config.finetune.strategy}",
@@ -237,7 +189,8 @@ def _result(
         metrics=tuple(goal.shown),
         main=goal.main,
         unit=goal.unit,
-        **summed_up(outcomes, prepared, seeds),
+        **summed_up([one for job, one in outcomes if job.shots is None], prepared, seeds),
+        shots=_shots(config, prepared, outcomes),
         minutes=round(minutes, 3),
         transductive=prepared.known.by(base),
     )

@@ -19,6 +19,10 @@ def check_options(options: ProbeOptions, heads: Sequence[HeadRecipe]) -> None:
         faults = _wanted_faults(options.targets, options.context)
     if not options.seeds:
         faults.append("seeds is empty, expected at least one number")
+    if options.shots and task_kind(options.targets, options.context) != "classification":
+        faults.append("shots are numbers of clips of each class, and no classes of clips are predicted")
+    if min(options.shots, default=1) < 1 or len(set(options.shots)) < len(options.shots):
+        faults.append(f"shots are {', '.join(map(str, options.shots))}, expected numbers from 1 on, each once")
     faults += frame_faults(heads, options.layer)
     faults += head_faults(heads, task_kind(options.targets, options.context))
     if faults:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from emotion2vec.corpora.folds import Fold
+from emotion2vec.corpora.shots import few_shot
 from emotion2vec.corpora.validation import validation_split
 from emotion2vec.devices import HOST, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
@@ -21,11 +23,13 @@ from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.features.extractor import Extractor
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.options import ProbeOptions
-from emotion2vec.probe.outcomes import Outcome, summed_up
+from emotion2vec.probe.outcome import Outcome
+from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.parallel import run_parallel
 from emotion2vec.probe.problem import HeadRecipe, Problem
 from emotion2vec.probe.progress import track
-from emotion2vec.probe.scores import HeadScores
+from emotion2vec.probe.scores import HeadScores, Shot
+from emotion2vec.probe.shots import shot_scores
 from emotion2vec.tasks.targets import check_tests
 
 
@@ -39,14 +43,15 @@ def evaluate(
         extractor: of the feature.
         table: the clips' features; clips that could not be read are neither trained nor tested on.
         head: what to train.
-        options: `seeds`, `standardize`, `device` and `progress` are read of them.
+        options: `seeds`, `shots`, `standardize`, `device` and `progress` are read of them.
 
     Raises:
         ConfigError: folds without readable clips to train, validate or test on, or with nothing to learn in training;
             all at once.
     """
     started, goal = time.monotonic(), corpus.goal
-    problems = _problems(corpus, table, options)
+    plain = _problems(corpus, table, options)
+    problems = plain + [row for count in options.shots for row in _few(plain, count)]
 
     def train_on(device: str) -> tuple[Any, list[Outcome]]:
         data = head.prepare(table, device)
@@ -81,10 +86,28 @@ def evaluate(
         metrics=tuple(goal.shown),
         main=goal.main,
         unit=goal.unit,
-        **summed_up(outcomes, corpus, options.seeds),
+        **summed_up(outcomes[: len(plain)], corpus, options.seeds),
+        shots=_shots(outcomes, corpus, options) if options.shots else (),
         minutes=round(minutes, 3),
         transductive=corpus.known.by(extractor),
     )
+
+
+def _few(problems: Sequence[tuple[Fold, Problem]], count: int) -> list[tuple[Fold, Problem]]:
+    """The same folds with a few clips of each class."""
+    found = []
+    for fold, problem in problems:
+        rows = np.concatenate([problem.train, problem.valid])
+        train, valid = few_shot(problem.labels, rows, count, problem.seed, fold.name)
+        found.append((fold, dataclasses.replace(problem, train=train, valid=valid)))
+    return found
+
+
+def _shots(outcomes: Sequence[Outcome], corpus: ProbedCorpus, options: ProbeOptions) -> tuple[Shot, ...]:
+    """Scores of each number of clips, all of them last; outcomes are those of all clips, then those of each number."""
+    size = len(outcomes) // (1 + len(options.shots))
+    parts = [outcomes[first : first + size] for first in range(0, len(outcomes), size)]
+    return shot_scores(dict(zip([*options.shots, None], [*parts[1:], parts[0]], strict=True)), corpus)
 
 
 def _settings(head: HeadRecipe, data: Any) -> dict[str, Any]:

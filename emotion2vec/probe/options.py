@@ -28,6 +28,7 @@ class ProbeOptions:
         folds: fold scheme (see `make_folds`).
         heads: names (`HEADS`) or heads with settings of their own; by default `mlp`, or `dialogue` with a context.
         seeds: each gives other validation speakers, weights and batches; scores are means over seeds.
+        shots: also train with so many labelled clips of each class in all (`few_shot`), drawn anew with each seed.
         layer: of networks: `last`, `mean`, `mean:n`, `all` or an index; the head `weighted` reads all.
         pooling: `mean` or `mean+std` over time for clip vectors; by default per feature.
         standardize: give neural heads standardized channels (statistics of the training clips). The published
@@ -65,6 +66,9 @@ class ProbeOptions:
         flags=("--head",),
     )
     seeds: tuple[int, ...] = option((0,), "Seed; may be repeated for means.", flags=("--seed",))
+    shots: tuple[int, ...] = option(
+        (), "Score with so few labelled clips of each class too, such as 1, 5 and 20; may be repeated."
+    )
     layer: str | int = option("last", "last, mean, mean:N, all, or a block number from 0.")
     pooling: str | None = option(None, "mean or mean+std over time, for logreg.")
     standardize: bool = option(True, "Standardize channels for neural heads; mlp-paper and linear-superb never do.")

@@ -5,8 +5,8 @@ N: clips. K: classes. Q: dimensions of values. n: clips of a test.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,35 +14,12 @@ import numpy as np
 
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.probe.corpus import ProbedCorpus
+from emotion2vec.probe.outcome import Outcome
 from emotion2vec.probe.scores import FoldScores, Scores, Statistics
-from emotion2vec.tasks.calibration import probabilities_of
-from emotion2vec.tasks.metrics import mean_scores, roc_points, std_scores
+from emotion2vec.probe.single import hardest, points, reliabilities, roc
+from emotion2vec.tasks.metrics import mean_scores, std_scores
 from emotion2vec.tasks.significance import bootstrap_intervals
 from emotion2vec.tasks.targets import Goal
-
-MOST_POINTS = 500
-"""Test clips whose values and predictions a result keeps, to be drawn."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one fold gave with one seed.
-
-    Attributes:
-        fold: the fold.
-        seed: of training.
-        test: (n,) positions of the clips that were tested.
-        scores: (n, K or Q) of these, see `emotion2vec.probe.problem.Prediction`.
-        details: what was chosen or learned on the way.
-        statistics: those of `Goal`, of all of these.
-    """
-
-    fold: Fold
-    seed: int
-    test: np.ndarray
-    scores: np.ndarray
-    details: dict[str, Any]
-    statistics: np.ndarray
 
 
 def summed_up(outcomes: Sequence[Outcome], corpus: ProbedCorpus, seeds: Sequence[int]) -> dict[str, Any]:
@@ -51,8 +28,11 @@ def summed_up(outcomes: Sequence[Outcome], corpus: ProbedCorpus, seeds: Sequence
         **_summary(outcomes, corpus.folds, seeds, corpus.goal),
         **_by_speaker(outcomes, corpus),
         "by_group": _by_group(outcomes, corpus),
-        "points": _points(outcomes, corpus.goal),
-        "roc": _roc(outcomes, corpus.goal),
+        "points": points(outcomes, corpus.goal),
+        "roc": roc(outcomes, corpus.goal),
+        "reliability": reliabilities(outcomes, corpus.goal),
+        "hardest": hardest(outcomes, corpus.goal, corpus.clipset.utterances),
+        "robustness": _robustness(outcomes, corpus),
     }
 
 
@@ -110,8 +90,9 @@ def _by_speaker(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> dict[str, 
     """
     clips, goal = corpus.clipset.utterances, corpus.goal
     known = any(clip.speaker for clip in clips)
-    speakers = np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(clips)])  # (N,)
+    speakers = _speakers(corpus)
     sums: dict[str, np.ndarray] = {}
+    counts: Counter[str] = Counter()
     parts: list[Statistics] = []
     for item in outcomes:
         test, predicted = item.test, item.scores
@@ -120,11 +101,12 @@ def _by_speaker(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> dict[str, 
             own = speakers[test] == speaker
             found = goal.statistics(test[own], predicted[own])
             sums[speaker] = sums.get(speaker, 0) + found
+            counts[speaker] += int(own.sum())
             if known:
                 parts.append(part(speaker=str(speaker), values=found.tolist()))
         if not known:
             parts.append(part(speaker=None, values=item.statistics.tolist()))
-    scores = {str(name): goal.score(found) for name, found in sorted(sums.items())}
+    scores = {str(name): {"clips": counts[name], **goal.score(found)} for name, found in sorted(sums.items())}
     return {
         "intervals": bootstrap_intervals(np.stack(list(sums.values())), goal.score),
         "intervals_over": "speakers" if known else "clips",
@@ -139,34 +121,37 @@ def _by_group(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> dict[str, di
     for by, groups in corpus.groups.items():
         for name in sorted({*groups} - {""}):
             parts = [(item, groups[item.test] == name) for item in outcomes]
-            clips = sum(int(own.sum()) for _, own in parts)
-            if clips:
+            if clips := sum(int(own.sum()) for _, own in parts):
                 statistics = sum(corpus.goal.statistics(item.test[own], item.scores[own]) for item, own in parts)
                 found.setdefault(by, {})[name] = {"clips": clips, **corpus.goal.score(np.asarray(statistics))}
-    return found
+    return {by: groups for by, groups in found.items() if len(groups) > 1}
 
 
-def _roc(outcomes: Sequence[Outcome], goal: Goal) -> dict[str, list[list[float]]] | None:
-    """ROC curves of the classes over the test clips of all folds, with the first seed; None of values."""
-    if goal.task != "classification":
-        return None
-    first = [item for item in outcomes if item.seed == outcomes[0].seed]
-    truth = np.concatenate([goal.labels[item.test] for item in first])  # (N,)
-    shares = np.concatenate([probabilities_of(item.scores) for item in first])  # (N, K)
-    return {
-        name: [list(point) for point in roc_points(truth == place, shares[:, place])]
-        for place, name in enumerate(goal.names)
-        if 0 < np.mean(truth == place) < 1
-    }
+def _robustness(outcomes: Sequence[Outcome], corpus: ProbedCorpus) -> list[dict[str, Any]]:
+    """Pooled scores of all test clips as they are, which are the plain ones, and under every condition.
+
+    Each has the interval of the main metric, by the draws of speakers that the plain one has.
+    """
+    if not all(item.distorted for item in outcomes):
+        return []
+    goal, speakers, rows = corpus.goal, _speakers(corpus), []
+    conditions = [("none", ""), *((one.kind, one.level) for one in outcomes[0].distorted)]
+    for number, (kind, level) in enumerate(conditions):
+        by_seed: dict[int, np.ndarray] = {}
+        sums: dict[str, np.ndarray] = {}
+        for item in outcomes:
+            predicted = item.distorted[number - 1].scores if number else item.scores
+            by_seed[item.seed] = by_seed.get(item.seed, 0) + goal.statistics(item.test, predicted)
+            for speaker in np.unique(speakers[item.test]):
+                own = speakers[item.test] == speaker
+                sums[speaker] = sums.get(speaker, 0) + goal.statistics(item.test[own], predicted[own])
+        scored = [goal.score(found) for found in by_seed.values()]
+        intervals = bootstrap_intervals(np.stack(list(sums.values())), goal.score)
+        interval = list(intervals[goal.main])
+        rows.append({"kind": kind, "level": level, **mean_scores(scored, list(scored[0])), "interval": interval})
+    return rows
 
 
-def _points(outcomes: Sequence[Outcome], goal: Goal) -> dict[str, list[list[float]]] | None:
-    """True and predicted values of test clips at even steps, with the first seed; None of classes."""
-    if goal.task != "regression":
-        return None
-    first = [item for item in outcomes if item.seed == outcomes[0].seed]
-    truth = np.concatenate([goal.labels[item.test] for item in first])  # (N, Q)
-    predicted = np.concatenate([item.scores for item in first])  # (N, Q)
-    rows = np.unique(np.linspace(0, len(truth) - 1, MOST_POINTS).astype(np.int64))
-    pairs = np.stack([truth[rows], predicted[rows]], axis=2).round(3)  # (points, Q, 2)
-    return {name: pairs[:, place].tolist() for place, name in enumerate(goal.names)}
+def _speakers(corpus: ProbedCorpus) -> np.ndarray:
+    """(N,) the speaker of each clip; where speakers are unknown each clip is one of its own."""
+    return np.array([clip.speaker or f"clip {i}" for i, clip in enumerate(corpus.clipset.utterances)])

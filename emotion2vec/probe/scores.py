@@ -103,6 +103,34 @@ class Statistics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shot:
+    """Scores with so many clips of each class.
+
+    Attributes:
+        count: of each class; None for all.
+        scores: pooled over folds, means over seeds.
+        std: standard deviation of the main metric over seeds.
+        interval: of the main metric, over speakers and all seeds.
+        seeds: how many draws of clips there were.
+    """
+
+    count: int | None
+    scores: Mapping[str, float]
+    std: float
+    interval: tuple[float, float]
+    seeds: int
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Shot:
+        """Read what `to_dict` gave."""
+        return cls(**{**document, "interval": tuple(document["interval"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "interval": list(self.interval)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadScores(Document):
     """One feature under one head, on all folds.
 
@@ -124,12 +152,17 @@ class HeadScores(Document):
         by_class: precision, recall, F1 and clips of each class, from that matrix; None of values.
         intervals: lowest and highest of the pooled scores, see `bootstrap_intervals`.
         intervals_over: what was drawn for them, `speakers` or `clips`.
-        by_speaker: scores of each tested speaker; none where speakers are unknown.
+        by_speaker: scores of each tested speaker, and clips over all seeds; none where speakers are unknown.
         by_group: scores and numbers of clips, over all seeds, of clips by gender, language, corpus and duration, as far
             as they are known and differ.
         statistics: what scores are computed from, for comparing features.
         roc: ROC curve of each class, shares of the others and of its own; None of values.
         points: true and predicted value of some test clips, per dimension; None of classes.
+        reliability: of bins of confidence, mean confidence and share that is right in percent, and clips: `as trained`
+            and, with a temperature found on validation, `calibrated`; None of values.
+        hardest: clips that were missed by most, the worst first: of classes with the highest probability.
+        robustness: pooled scores of the clips as they are and under every condition that was asked for.
+        shots: scores with few labelled clips of each class, where they were asked for.
         minutes: that training took.
         transductive: shares of the tested clips whose audio the feature's models heard and whose labels chose them;
             None where that is not known.
@@ -157,6 +190,10 @@ class HeadScores(Document):
     statistics: tuple[Statistics, ...]
     points: Mapping[str, list[list[float]]] | None
     roc: Mapping[str, list[list[float]]] | None
+    reliability: Mapping[str, list[dict[str, float]]] | None
+    hardest: list[dict[str, Any]]
+    robustness: list[dict[str, Any]]
+    shots: tuple[Shot, ...] = ()
     minutes: float
     transductive: Mapping[str, float] | None
 
@@ -191,7 +228,9 @@ class HeadScores(Document):
             "intervals_over": self.intervals_over,
             "by_speaker": [{"speaker": name, **scores} for name, scores in self.by_speaker.items()],
             "statistics": [asdict(part) for part in self.statistics],
-            **given(points=self.points, roc=self.roc, by_class=self.by_class),
+            **given(points=self.points, roc=self.roc, by_class=self.by_class, reliability=self.reliability),
+            "hardest": self.hardest,
+            **given(robustness=self.robustness or None, shots=[shot.to_dict() for shot in self.shots] or None),
             "by_group": {by: dict(groups) for by, groups in self.by_group.items()},
             "minutes": self.minutes,
             "transductive": self.transductive,
@@ -214,6 +253,10 @@ class HeadScores(Document):
             statistics=tuple(Statistics(**row) for row in document["statistics"]),
             points=document.get("points"),
             roc=document.get("roc"),
+            reliability=document.get("reliability"),
+            hardest=document.get("hardest", []),
+            robustness=document.get("robustness", []),
+            shots=tuple(Shot.from_dict(row) for row in document.get("shots", [])),
             by_class=document.get("by_class"),
             by_group=document.get("by_group", {}),
         )

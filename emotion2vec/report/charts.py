@@ -128,7 +128,7 @@ def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str], 
     what = (
         "Confusions: the share of each true class (rows, with the number of their clips) that was taken for each class"
     )
-    over = f"all folds and {seeds} seeds together" if seeds > 1 else "all folds together"
+    over = f"all test clips of {seeds} seeds together" if seeds > 1 else "all test clips together"
     return (
         f'<p class="note">{what} (columns), in %, {over}.</p><div class="wide"><table class="confusion">'
         f'<thead><tr><th>true \\ predicted</th>{head}<th class="n">clips</th></tr></thead>'

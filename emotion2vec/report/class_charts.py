@@ -1,12 +1,10 @@
-"""Tables and curves of single classes, and of groups of clips."""
+"""Tables of single classes, and of groups of clips."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from html import escape
 
 from emotion2vec.probe.scores import HeadScores
-from emotion2vec.report.charts import MARGIN, PALETTE, SIZE
 from emotion2vec.tasks.metrics import format_score
 
 
@@ -35,29 +33,14 @@ def group_table(scores: HeadScores) -> str:
     if not scores.by_group:
         return ""
     body = ""
+    metrics = [*scores.metrics, *(["MAE"] if not scores.unit and "MAE" not in scores.metrics else [])]
     for by, groups in scores.by_group.items():
         for name, row in groups.items():
-            cells = "".join(f'<td class="n">{format_score(row[metric], scores.unit)}</td>' for metric in scores.metrics)
+            cells = "".join(f'<td class="n">{format_score(row[metric], scores.unit)}</td>' for metric in metrics)
             clips = int(row["clips"] or 0) // len(scores.by_seed)
             body += f'<tr><td>{escape(by)}</td><th>{escape(name)}</th><td class="n">{clips}</td>{cells}</tr>'
-    head = "".join(f'<th class="n">{escape(metric)}</th>' for metric in scores.metrics)
+    head = "".join(f'<th class="n">{escape(metric)}</th>' for metric in metrics)
     return (
         '<p class="note">Groups of test clips.</p><div class="wide"><table><thead><tr><th>by</th><th>group</th>'
         f'<th class="n">clips</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
-def roc_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
-    """Draw the ROC curve of each class against the rest, with the line of guesses."""
-    title = "ROC: share of a class's clips that are found (up) over that of the others that are taken for them (across)"
-    reach, lines, legend = SIZE - 2 * MARGIN, "", ""
-    for place, (label, points) in enumerate(sorted(curves.items())):
-        colour = PALETTE[min(place, len(PALETTE) - 1)]
-        path = "L".join(f"{MARGIN + reach * x:.1f} {SIZE - MARGIN - reach * y:.1f}" for x, y in points)
-        lines += f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-        legend += f'<li><i style="background:{colour}"></i>{escape(label)}</li>'
-    guesses = f'<path d="M{MARGIN} {SIZE - MARGIN}L{SIZE - MARGIN} {MARGIN}" stroke-dasharray="3" stroke="#999"/>'
-    return (
-        f'<div class="plots"><figure class="plot"><figcaption>{title}</figcaption><svg viewBox="0 0 {SIZE} {SIZE}" '
-        f'role="img" aria-label="ROC curves">{guesses}{lines}</svg><ul class="legend">{legend}</ul></figure></div>'
     )

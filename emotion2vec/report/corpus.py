@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from emotion2vec.probe.benchmark.results import Combination
 from emotion2vec.probe.embedding import Embedding
-from emotion2vec.report.charts import agreement, confusion_table, layer_bars, mapping_table, scatter
-from emotion2vec.report.class_charts import class_table, group_table, roc_curves
+from emotion2vec.report.charts import layer_bars, mapping_table, scatter
 from emotion2vec.report.exports import Row, format_difference, format_interval, format_marks, format_p
 from emotion2vec.report.published import published_rows
-from emotion2vec.tasks.metrics import format_score
+from emotion2vec.report.score_section import fold_table, judged_closer, numbers, shots_part
 
 
 def corpus_section(combinations: Sequence[Combination], rows: Sequence[Row]) -> str:
@@ -61,7 +60,7 @@ def _overview_table(combinations: Sequence[Combination], rows: Sequence[Row]) ->
         best = means[id(row)] == max(means.values())
         body += (
             f"<tr{' class=best' if best else ''}><td>{escape(row.feature)}{format_marks(row)}</td>"
-            f"<td>{escape(row.head)}</td>{_numbers(row.scores, names, unit)}"
+            f"<td>{escape(row.head)}</td>{numbers(row.scores, names, unit)}"
             f'<td class="n">{format_interval(row)}</td><td class="extra">{_span(row)}</td>'
             f'<td class="n">{_difference(row)}</td><td class="n">{format_p(row)}</td></tr>'
         )
@@ -69,7 +68,7 @@ def _overview_table(combinations: Sequence[Combination], rows: Sequence[Row]) ->
     for kind, label in (("speaker", "knowing only the speaker"), ("majority", usual)):
         body += (
             f'<tr class="base"><td>{label}</td><td>no audio</td>'
-            f"{_numbers(first.about.audit['baselines'][kind], names, unit)}<td></td>"
+            f"{numbers(first.about.audit['baselines'][kind], names, unit)}<td></td>"
             '<td class="extra"></td><td></td><td></td></tr>'
         )
     if first.task == "classification":
@@ -94,14 +93,6 @@ def _difference(row: Row) -> str:
     """The difference to the best feature with its interval."""
     difference, interval = format_difference(row)
     return f"{difference} ({interval})" if difference else ""
-
-
-def _numbers(scores: Mapping[str, Any], names: Sequence[str], unit: str) -> str:
-    """Cells of some metrics; those that are not known are dashes."""
-    return "".join(
-        f'<td class="n">{format_score(scores[name], unit)}</td>' if name in scores else '<td class="n">–</td>'
-        for name in names
-    )
 
 
 def _span(row: Row) -> str:
@@ -148,46 +139,11 @@ def _amount(found: Any) -> str:
 
 def _details(done: Combination) -> str:
     scores = done.scores
-    names, unit = scores.metrics, scores.unit
-    head = "".join(f'<th class="n">{escape(metric)}</th>' for metric in names)
-    body = ""
-    for fold in scores.folds:
-        chosen = "; ".join(_chosen(row) for row in fold.chosen)
-        body += (
-            f'<tr><td>{escape(fold.name)}</td><td class="n">{fold.clips}</td>'
-            f'{_numbers(fold.scores, names, unit)}<td class="chosen">{chosen}</td></tr>'
-        )
-    for label, count, found in (
-        ("mean over folds", "", scores.mean),
-        ("standard deviation", "", scores.std),
-        ("all test clips together", scores.clips, scores.pooled),
-    ):
-        body += (
-            f'<tr class="total"><td>{label}</td><td class="n">{count}</td>{_numbers(found, names, unit)}<td></td></tr>'
-        )
-    if scores.points is not None:
-        charts = "".join(agreement(pairs, name) for name, pairs in scores.points.items())
-        shown, what = f'<div class="plots">{charts}</div>', "agreement"
-    else:
-        shown = confusion_table(scores.confusion or [], done.about.classes or (), len(scores.by_seed))
-        shown += class_table(scores) + (roc_curves(scores.roc) if scores.roc else "")
-        what = "confusions"
-    shown += group_table(scores)
+    what = "confusions" if scores.points is None else "agreement"
     title = f"{done.feature} · {scores.head}: folds and {what}"
     return (
-        f'<details><summary>{escape(title)}</summary><div class="wide"><table><thead><tr><th>fold</th>'
-        f'<th class="n">clips</th>{head}<th>chosen in training</th></tr></thead><tbody>{body}</tbody></table></div>'
-        f"{shown}{_layer_weights(done)}</details>"
-    )
-
-
-def _chosen(details: Mapping[str, Any]) -> str:
-    """Settings that training chose; layer weights have a chart of their own."""
-    shown = {name: value if isinstance(value, list) else [value] for name, value in details.items()}
-    return ", ".join(
-        f"{escape(name.replace('_', ' '))} {' '.join(f'{value:g}' for value in values)}"
-        for name, values in shown.items()
-        if name != "layer_weights"
+        f"<details><summary>{escape(title)}</summary>{fold_table(scores)}"
+        f"{judged_closer(scores, done.about.classes or ())}{shots_part(scores)}{_layer_weights(done)}</details>"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec.cells import guarded
 from emotion2vec.probe.benchmark.results import Combination
 from emotion2vec.probe.knowledge import MARK
 from emotion2vec.tasks.metrics import MAIN_SCORES, format_score
@@ -141,7 +142,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     scores = dict.fromkeys(name for row in found for name in row if name not in {*LEAD, *last})
     writer = csv.DictWriter(stream, [*LEAD, *scores, *last], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows({name: guarded(cell) for name, cell in row.items()} for row in found)
     return stream.getvalue()
 
 

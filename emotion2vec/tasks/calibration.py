@@ -18,10 +18,31 @@ def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
         truth: (N,) class numbers.
         probabilities: (N, K).
     """
+    rows = reliability(truth, probabilities)
+    return sum(abs(row["confidence"] - row["right"]) * row["clips"] for row in rows) / len(truth)
+
+
+def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[dict[str, float]]:
+    """What a reliability diagram shows: mean `confidence` and share that is `right` in percent, and `clips`, by bins.
+
+    Args:
+        truth: (N,) class numbers.
+        probabilities: (N, K).
+
+    Returns:
+        A row for each bin of confidence that has clips, in rising order.
+    """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # each with its upper edge
-    gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
-    return float(100 * np.abs(gaps).sum() / len(truth))
+    return [
+        {
+            "confidence": float(100 * confidence[own].mean()),
+            "right": float(100 * right[own].mean()),
+            "clips": int(own.sum()),
+        }
+        for number in range(BINS)
+        if (own := bins == number).any()
+    ]
 
 
 def probabilities_of(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -85,15 +85,15 @@ class Goal(Protocol):
 
 
 class Classes:
-    """One of K classes per clip."""
+    """One of K classes per clip: those that a corpus has, or more of them."""
 
     task = "classification"
     unit = "%"
     shown: tuple[str, ...] = METRICS
     main = "UA"
 
-    def __init__(self, clipset: Corpus):
-        self.names = clipset.classes
+    def __init__(self, clipset: Corpus, names: Sequence[str] = ()):
+        self.names = tuple(names) or clipset.classes
         number = {label: position for position, label in enumerate(self.names)}
         self.labels = np.array([number.get(clip.label or "", -1) for clip in clipset.utterances], np.int64)  # (N,)
 
@@ -244,7 +244,7 @@ def with_values(clipset: Corpus, targets: Sequence[str]) -> Corpus:
         )
     lacking = [[name for name in targets if name not in clip.values] for clip in clipset.utterances]
     reasons = {
-        clip.file: f"no value of {', '.join(names)}"
+        clip.stretch: f"no value of {', '.join(names)}"
         for clip, names in zip(clipset.utterances, lacking, strict=True)
         if names
     }

@@ -115,6 +115,7 @@ def idle_settings(config: TrainingConfig) -> list[Idle]:
         ("guard.max_spikes", config.guard.spike == "stop", "guard.spike is stop, which the first spike does"),
         ("validation.data", not config.validation.every, "validation.every is 0"),
         ("validation.seconds", not config.validation.every, "validation.every is 0"),
+        ("validation.patience", not config.validation.every, "validation.every is 0"),
     ]
     rules += [
         (f"probe.{item.name}", not config.probe.every, "probe.every is 0")

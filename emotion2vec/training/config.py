@@ -124,6 +124,12 @@ class ValidationConfig:
     data: list[str] = option([], "folders, manifests or cut files of held-out audio")
     every: int = option(0, "updates between validations; 0 never validates", ge=0)
     seconds: float = option(600.0, "held-out audio at most, kept decoded in memory, in seconds", gt=0)
+    patience: int = option(
+        0,
+        "validations in a row without a better score after which the run ends; 0: never; the learning rate comes down "
+        "over optim.max_updates all the same",
+        ge=0,
+    )
 
 
 @dataclass(kw_only=True)

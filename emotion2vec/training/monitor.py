@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emotion2vec.training.config import LogConfig
+from emotion2vec.training.metrics import short
 from emotion2vec.units import ESTIMATED_FROM, digits
 
 SPEED_SECONDS = 30.0
@@ -92,7 +93,7 @@ class Monitor:
         """Record one update's numbers; a disk that cannot take them is named and does not stop the run."""
         if self._file is None:
             return
-        line = {"update": update} | {name: _short(value) for name, value in metrics.items()}
+        line = {"update": update} | {name: _number(value) for name, value in metrics.items()}
         try:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
@@ -127,6 +128,11 @@ class Monitor:
             self.say(f"update {update}/{self.last}  {speed}")
             self._last_line = now
 
+    def end(self, update: int, reason: str) -> None:
+        """Say why a run ends with an update that is not the last one."""
+        if update < self.last:
+            self.say(f"ended after update {update} of {self.last}: {reason}")
+
     def say(self, text: str) -> None:
         """Show a line of text to the user, above the bar where there is one."""
         if self.is_main:
@@ -135,5 +141,5 @@ class Monitor:
             )
 
 
-def _short(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+def _number(value: float) -> float | None:
+    return short(value) if math.isfinite(value) else None

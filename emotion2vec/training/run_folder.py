@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,8 @@ from emotion2vec.errors import CheckpointError, ConfigError, StorageError
 from emotion2vec.files import check_folder_name, complete_file, write_text
 from emotion2vec.settings import to_dict, to_yaml
 from emotion2vec.training.config import TrainingConfig, load
+from emotion2vec.training.lines import read_lines
+from emotion2vec.training.patience import validation_score
 from emotion2vec.training.schedules import learning_rate
 from emotion2vec.version import TRAINED_WITH, git_commit, versions
 
@@ -56,6 +59,7 @@ _FREE_KEYS = (
     "data.cache",
     "data.max_bad_share",
     "data.patience",
+    "data.licence",
 )
 
 
@@ -256,10 +260,14 @@ class RunFolder:
         """What `checkpoint.keep_best` goes by, higher is better, by update."""
         by = self.config.checkpoint.keep_best
         if by == "validation":
-            lines = [line for line in read_lines(self.metrics_file) if "validation_loss" in line]
-            return {line["update"]: line.get("validation_score", -line["validation_loss"]) for line in lines}
+            return {update: score for update, score in self.validation_scores().items() if not math.isnan(score)}
         lines = read_lines(self.probes_file) if by == "probe" else []
         return {line["update"]: line[name] for line in lines for name in MAIN_SCORES if name in line}
+
+    def validation_scores(self) -> dict[int, float]:
+        """Scores of all validations, higher is better, by update; NaN of those that are no numbers."""
+        lines = [line for line in read_lines(self.metrics_file) if "validation_loss" in line]
+        return {line["update"]: validation_score(line) for line in lines}
 
     def tidy(self, update: int) -> None:
         """Before going on after `update`: drop what was logged since, which comes again, and half-done folders.
@@ -274,19 +282,6 @@ class RunFolder:
                     write_text(file, "".join(kept))
         for leftover in (self.path / CHECKPOINTS).glob(".update_*"):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Complete lines of a JSONL file of numbers by update; a line that was cut off is left out."""
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if line.endswith("\n") and isinstance(values, dict) and isinstance(values.get("update"), int):
-            found.append(values)
-    return found
 
 
 def fixed_values(config: TrainingConfig) -> dict[str, Any]:

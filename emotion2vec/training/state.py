@@ -30,19 +30,22 @@ def model_tensors(objective: Objective, *, keep: bool) -> dict[str, Tensor]:
 
     All processes must call this: sharded weights are put together.
     """
-    return _host_copy(objective.model.state_dict().items(), keep)
+    return _host_copy(objective.saved_weights().items(), keep)
 
 
 def training_tensors(objective: Objective, optimizer: Optimizer, *, keep: bool) -> dict[str, Tensor]:
     """A copy of all the rest: the network beside the model, Adam's moments, and the objective's own state."""
-    prefix = _model_prefix(objective)
-    tensors = {
-        _NETWORK + name: value for name, value in objective.network.state_dict().items() if not name.startswith(prefix)
-    }
+    tensors = {_NETWORK + name: value for name, value in _beside(objective).items()}
     for name, parameter in objective.network.named_parameters():
         for part, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{_OPTIMIZER}{part}.{name}"] = value
     return _host_copy((tensors | {_RUN + name: value for name, value in objective.state().items()}).items(), keep)
+
+
+def _beside(objective: Objective) -> dict[str, Tensor]:
+    """The network's tensors that are not the model's."""
+    prefix = _model_prefix(objective)
+    return {name: value for name, value in objective.network.state_dict().items() if not name.startswith(prefix)}
 
 
 def _model_prefix(objective: Objective) -> str:
@@ -80,7 +83,8 @@ def restore(
     """
     prefix = _model_prefix(objective)
     state = {prefix + name: value for name, value in weights.items()} | _under(_NETWORK, tensors)
-    load_weights(_Like(objective.network), state, source)
+    own = {prefix + name: value for name, value in objective.own_weights().items()} | _beside(objective)
+    load_weights(_Like(own), state, source)
     for name, parameter in objective.network.named_parameters():
         if f"{_OPTIMIZER}step.{name}" not in tensors:
             continue
@@ -89,7 +93,7 @@ def restore(
         except KeyError as error:
             raise CheckpointError(f"{source}: the optimizer's state lacks {error}") from error
         optimizer.state[parameter] = {"step": step.to(parameter.device) if optimizer.defaults["fused"] else step} | {
-            part: _as_sharded(value, parameter) for part, value in zip(_MOMENTS[1:], moments, strict=True)
+            part: as_sharded(value, parameter) for part, value in zip(_MOMENTS[1:], moments, strict=True)
         }
     objective.load(_under(_RUN, tensors))
 
@@ -99,23 +103,23 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _Like:
-    """Stands in for a module when whole tensors are loaded into it, sharded or not."""
+    """Stands in for a module when whole tensors are loaded into its own, sharded or not."""
 
-    def __init__(self, module: torch.nn.Module):
-        self._module = module
+    def __init__(self, tensors: dict[str, Tensor]):
+        self._tensors = tensors
 
     def state_dict(self) -> dict[str, Tensor]:
         """The module's own."""
-        return self._module.state_dict()
+        return self._tensors
 
+    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy whole tensors into the module's, each process its part."""
-        with torch.no_grad():
-            for name, value in self._module.state_dict().items():
-                value.copy_(_as_sharded(state[name], value))
+        for name, value in self._tensors.items():
+            value.copy_(as_sharded(state[name], value))
 
 
-def _as_sharded(value: Tensor, like: Any) -> Tensor:
+def as_sharded(value: Tensor, like: Any) -> Tensor:
     """Shard a whole tensor as `like` is, on its device."""
     value = value.to(like.device)
     if not hasattr(like, "device_mesh"):

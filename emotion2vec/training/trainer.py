@@ -30,6 +30,7 @@ from emotion2vec.training.metrics import UpdateSize, detached, reduced, to_host
 from emotion2vec.training.monitor import Monitor
 from emotion2vec.training.objective import Objective, on_device, total_size
 from emotion2vec.training.optimizer import Optimization
+from emotion2vec.training.patience import Patience
 from emotion2vec.training.probing import Prober
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run_folder import RunFolder
@@ -96,15 +97,16 @@ class Trainer:
         self.position = Position()
 
     def fit(self) -> FitResult:
-        """Train from where the run folder stands to `optim.max_updates`, or until SIGINT or SIGTERM.
+        """Train from where the run folder stands to `optim.max_updates`, a validation too many, or SIGINT or SIGTERM.
 
         Raises:
             TrainingError: a loss or gradient is not finite, the objective makes no sense any more, or the data is gone.
             CheckpointError: the checkpoint to resume from cannot be read, or the last one not be written.
         """
         self.update, self.position = self.checkpointing.resume()
-        last = self.config.optim.max_updates
         self.ranks.main_only(lambda: self.folder.tidy(self.update))
+        scores = self.ranks.main_only(self.folder.validation_scores)
+        self.patience = Patience.after(self.config.validation.patience, scores.values())
         with (
             Interrupts() as interrupts,
             self._monitor() as monitor,
@@ -115,17 +117,23 @@ class Trainer:
             if self.update:
                 monitor.say(f"resumed after update {self.update} from {self.folder.path}")
             try:
-                while self.update < last and not (stopped := self._signal(interrupts)):
+                stopped = None
+                while not self._is_done and not (stopped := self._signal(interrupts)):
                     self._run_update(data, monitor, saver, prober)
                 self._save(saver, prober, last=True)
-                if self.update == last:
+                if self._is_done:
                     self._log_probe(prober, wait=True)
                     stopped = None
+                    monitor.end(self.update, str(self.patience))
             finally:
                 data.close()
                 prober.stop()
         self.fabric.barrier()  # no process leaves before the last checkpoint is complete
         return FitResult(self.update, stopped, self.ranks.is_main)
+
+    @property
+    def _is_done(self) -> bool:
+        return self.update >= self.config.optim.max_updates or self.patience.is_over
 
     def _monitor(self) -> Monitor:
         return Monitor(
@@ -187,6 +195,7 @@ class Trainer:
         self.checkpointing.note(micro_batches)
         due = update % self.config.log.every == 0 or update in (1, self.config.optim.max_updates)
         validated = self._validate(update)
+        self.patience.note(validated)
         if due or validated:
             metrics |= validated | self.objective.observe(outputs[-1])
             flops = sum(self.objective.flops(batch) for batch in micro_batches)

@@ -24,6 +24,7 @@ import numpy as np
 from emotion2vec.audio.decode import ffmpeg
 from emotion2vec.audio.decode.content import FLAC, MPEG_AUDIO, OGG, Kind, kind_of_file
 from emotion2vec.audio.decode.notes import Note
+from emotion2vec.audio.decode.remote import is_url, open_url
 from emotion2vec.audio.decode.sndfile import Openable, SndfileStream
 from emotion2vec.audio.decode.structure import examine
 from emotion2vec.audio.decode.suffixes import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, LIST_SUFFIXES
@@ -94,6 +95,10 @@ def open_audio(
     except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
         reason = getattr(error, "error_string", None) or str(error)
         raise AudioError(f"{name}: cannot be decoded: {reason}") from error
+    except Exception as error:
+        if isinstance(error, AudioError) or not is_url(source):
+            raise
+        raise AudioError(f"{name}: cannot be read: {type(error).__name__}: {error}") from error  # the storage's own
 
 
 def describe_content(path: str | PathLike[str]) -> Kind | None:
@@ -143,7 +148,7 @@ def _open_bytes(source: Encoded, name: str) -> Iterator[BinaryIO]:
         elif not isinstance(source, str | PathLike):
             stream = source
         elif "://" in fspath(source):
-            stream = stack.enter_context(_open_url(fspath(source), name))
+            stream = stack.enter_context(open_url(fspath(source), name))
             if stream.seekable() and kind_of_file(stream) in (MPEG_AUDIO, OGG, FLAC):
                 copy = stack.enter_context(tempfile.TemporaryFile())  # all of it is read, and more than once
                 stream.seek(0)
@@ -155,20 +160,6 @@ def _open_bytes(source: Encoded, name: str) -> Iterator[BinaryIO]:
             stream = io.BytesIO(stream.read())
         if not stream.seek(0, os.SEEK_END):
             raise AudioError(f"{name}: the file is empty (0 bytes), expected audio")
-        yield stream
-
-
-@contextmanager
-def _open_url(url: str, name: str) -> Iterator[BinaryIO]:
-    try:
-        import fsspec
-
-        opened = fsspec.open(url, "rb")
-    except ImportError as error:  # fsspec itself, or the package of one protocol, which its message names
-        raise AudioError(f"{name}: cannot be opened: {error}; pip install fsspec, and what it names") from error
-    except ValueError as error:
-        raise AudioError(f"{name}: cannot be opened: {error}") from error
-    with opened as stream:
         yield stream
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emotion2vec.checkpoint.budget import check_shape
 from emotion2vec.checkpoint.mapped import MappedFile
 from emotion2vec.errors import CheckpointError
 
@@ -93,6 +94,7 @@ def read_variables(path: Path) -> tuple[str, dict[str, Tensor], Callable[[], Non
         if kind >= len(_DTYPES):
             raise CheckpointError(f"{path}: {name} is of type {kind}, expected 0 to {len(_DTYPES) - 1}")
         dtype = getattr(torch, _DTYPES[kind])
+        check_shape(shape, size // dtype.itemsize)
         if math.prod(shape) * dtype.itemsize != size or max(shape, default=0) > len(file):
             raise CheckpointError(f"{path}: {name} of shape {shape} in {_DTYPES[kind]} has {size} bytes")
         start = cursor.at

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emotion2vec import documents
 from emotion2vec.errors import CheckpointError
 
 
@@ -17,7 +18,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: it is no such file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = documents.read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):

@@ -16,6 +16,7 @@ from emotion2vec.checkpoint.formats.data2vec.to_settings import model_settings
 from emotion2vec.checkpoint.formats.fairseq import assemble, open_weights
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.weights import decoder_names, plain_tensors, split_head
+from emotion2vec.documents import MOST_YAML, parse_yaml, read_bytes, read_json
 from emotion2vec.errors import CheckpointError
 from emotion2vec.files import complete_folder
 
@@ -58,8 +59,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         CheckpointError: it is no such file.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(read_bytes(path, MOST_YAML))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a mapping of settings")
@@ -79,7 +80,7 @@ def _weights_file(folder: Path) -> Path:
     """The file that `configuration.json` names inside the folder, or one of the usual names."""
     names = list(WEIGHTS_FILES)
     try:
-        metas = json.loads((folder / CONFIGURATION_FILE).read_text(encoding="utf-8")).get("file_path_metas") or {}
+        metas = read_json(folder / CONFIGURATION_FILE).get("file_path_metas") or {}
         named = metas.get("init_param")
     except FileNotFoundError:
         named = None
@@ -98,8 +99,8 @@ def _weights_file(folder: Path) -> Path:
 def _labels(folder: Path, outputs: int) -> tuple[str, ...]:
     path = folder / TOKENS_FILE
     try:
-        labels = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        labels = read_bytes(path).decode("utf-8").splitlines()
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read, expected the {outputs} labels of the head: {error}") from error
     labels = [label.rstrip() for label in labels]
     while labels and not labels[-1]:

@@ -66,7 +66,7 @@ def read_huggingface(folder: Path) -> Source:
     kind = document.get("model_type")
     if kind == whisper.MODEL_TYPE:
         return _with_weights(folder, lambda weights: whisper.read_whisper_folder(folder, document, weights))
-    if kind in TYPES:
+    if isinstance(kind, str) and kind in TYPES:
         return _with_weights(folder, lambda weights: foreign.read_foreign(folder, document, weights))
     if kind != MODEL_TYPE:
         known = ", ".join([MODEL_TYPE, whisper.MODEL_TYPE, *TYPES])

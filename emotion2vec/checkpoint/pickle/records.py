@@ -72,3 +72,17 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
     if value.state:
         return inner(value.state)
     return inner(value.arguments[0]) if len(value.arguments) == 1 else str(value.kind)
+
+
+def expect(value: Any, kind: Any) -> Any:
+    """A value of a pickle that must be of this kind; anything else is a ValueError."""
+    if not isinstance(value, kind):
+        raise ValueError(f"a {type(value).__name__} where {kind} belongs")
+    return value
+
+
+def count_of(value: Any) -> int:
+    """A size in a pickle; anything else is a ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise ValueError(f"a {type(value).__name__} where a size belongs")
+    return value

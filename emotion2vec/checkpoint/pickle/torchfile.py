@@ -8,6 +8,7 @@ import mmap
 import re
 import struct
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,14 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from emotion2vec.checkpoint.budget import (
+    MOST_DIRECTORY,
+    MOST_MEMBERS,
+    MOST_PICKLE,
+    MOST_TIMES,
+    Budget,
+    check_shape,
+)
 from emotion2vec.checkpoint.mapped import MappedFile
 from emotion2vec.checkpoint.pickle.unpickle import DamagedPickle, read_pickle
 from emotion2vec.errors import CheckpointError
@@ -33,10 +42,6 @@ _DTYPES = {
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
-
-
-_DAMAGED = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, struct.error, ValueError, KeyError)
-"""What `zipfile` raises for archives that are damaged; names that are no text are a ValueError."""
 
 
 @dataclass
@@ -67,6 +72,8 @@ class _Storages:
     def __init__(self, file: MappedFile, places: dict[str, tuple[int, int]] | None):
         self.file = file
         self.places = places
+        self._numbers: dict[_Storage, Tensor] = {}
+        self._room = MOST_TIMES * len(file)
 
     def storage(self, dtype_name: str, key: str, count: int) -> _Storage:
         dtype = _DTYPES[dtype_name]
@@ -82,6 +89,7 @@ class _Storages:
             return None
         if not isinstance(storage, _Storage) or len(size) != len(stride):
             raise ValueError("a tensor without storage or strides")
+        check_shape(size, storage.count)
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         count = math.prod(size)
         # A tensor with stride 0 is larger than what the file holds: a few bytes could ask for any amount of memory.
@@ -89,7 +97,12 @@ class _Storages:
             raise ValueError(f"a tensor of shape {size} in a storage of {storage.count} numbers")
         if count == 0:
             return torch.empty(size, dtype=storage.dtype)
-        return self.file.numbers(storage.dtype, storage.offset, storage.count).as_strided(size, stride, offset)
+        self._room -= count * storage.dtype.itemsize
+        if self._room < 0:
+            raise ValueError(f"tensors that share their numbers, more than {MOST_TIMES} times those of the file")
+        if storage not in self._numbers:
+            self._numbers[storage] = self.file.numbers(storage.dtype, storage.offset, storage.count)
+        return self._numbers[storage].as_strided(size, stride, offset)
 
 
 def read_torch_file(path: Path) -> TorchFile:
@@ -101,9 +114,23 @@ def read_torch_file(path: Path) -> TorchFile:
     if not path.stat().st_size:
         raise CheckpointError(f"{path}: is empty, expected a checkpoint")
     file = MappedFile(path)
-    with path.open("rb") as stream:
-        read = _read_zip if file.pages[:2] == b"PK" else _read_legacy
-        return TorchFile(read(path, stream, file), file)
+    if file.pages[:2] != b"PK":
+        return TorchFile(_read_legacy(path, file), file)
+    with _InPieces(path) as stream:
+        return TorchFile(_read_zip(path, stream, file), file)
+
+
+class _InPieces(io.BufferedReader):
+    """A file of which `zipfile` reads no more at once than what an archive may say of its members."""
+
+    def __init__(self, path: Path):
+        super().__init__(io.FileIO(path))
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """See `io.BufferedReader`."""
+        if size is not None and size > MOST_DIRECTORY:
+            raise ValueError(f"it names its members in {size:,} bytes, expected at most {MOST_DIRECTORY:,}")
+        return super().read(size)
 
 
 def _read_zip(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
@@ -113,7 +140,9 @@ def _read_zip(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
         root = _check_entries(path, entries)
         description = archive.read(f"{root}/data.pkl")
         order = archive.read(f"{root}/byteorder") if f"{root}/byteorder" in archive.namelist() else b"little"
-    except _DAMAGED as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile checks little of what it reads
         raise CheckpointError(f"{path}: {len(file):,} bytes that are no complete zip ({error}); truncated?") from error
     if order != b"little":
         raise CheckpointError(f"{path}: byte order is {order!a}, expected little")
@@ -124,7 +153,7 @@ def _read_zip(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
         if entry.filename.startswith(prefix)
     }
     storages = _Storages(file, places)
-    return read_pickle(io.BytesIO(description), str(path), storages.storage, storages.tensor)
+    return read_pickle(io.BytesIO(description), str(path), storages.storage, storages.tensor, Budget())
 
 
 # What torch.save puts beside data.pkl and data/; anything else is no plain checkpoint.
@@ -138,6 +167,8 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> str:
 
     Nothing is ever unpacked; strange names are refused all the same, since no honest checkpoint has them.
     """
+    if len(entries) > MOST_MEMBERS:
+        raise CheckpointError(f"{path}: has {len(entries):,} members, expected at most {MOST_MEMBERS:,}")
     names = [entry.filename for entry in entries]
     root = names[0].partition("/")[0] if names else ""
     if f"{root}/constants.pkl" in names:
@@ -152,7 +183,9 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> str:
         for entry in entries
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size != entry.compress_size
     ]
-    faults += [f"{name[:100]!a} is there twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    faults += [f"{name[:100]!a} is there twice" for name, count in sorted(Counter(names).items()) if count > 1]
+    large = [entry for entry in entries if entry.filename in (f"{root}/data.pkl", f"{root}/byteorder")]
+    faults += [f"{entry.filename!a} is too large" for entry in large if entry.file_size > MOST_PICKLE]
     if root in ("", ".", ".."):
         faults.append(f"the entries lie in {root!a}")
     if f"{root}/data.pkl" not in names:
@@ -169,20 +202,21 @@ def _start_of(path: Path, entry: zipfile.ZipInfo, pages: mmap.mmap) -> int:
     if len(header) == 30 and header[:4] == b"PK\x03\x04":
         name_size, extra_size = struct.unpack("<HH", header[26:30])
         name = pages[entry.header_offset + 30 : entry.header_offset + 30 + name_size]
-        if name == entry.filename.encode():
+        if name == entry.filename.encode("utf-8", "surrogatepass"):
             return entry.header_offset + 30 + name_size + extra_size
     raise CheckpointError(f"{path}: the zip archive is damaged at {entry.filename[:100]!a}")
 
 
-def _read_legacy(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
+def _read_legacy(path: Path, file: MappedFile) -> Any:
     """Read PyTorch's format before 1.6: magic number, version, system, object, keys, then storage after storage.
 
     The storages' places are known only after the object, which is therefore read twice.
     """
-    unplaced = _Storages(file, None)
+    unplaced, budget = _Storages(file, None), Budget()
+    stream: Any = file.pages  # which reads no more than there is, whatever length a text claims
 
     def read(storages: _Storages = unplaced) -> Any:
-        return read_pickle(stream, str(path), storages.storage, storages.tensor)
+        return read_pickle(stream, str(path), storages.storage, storages.tensor, budget)
 
     try:
         magic = read()
@@ -200,7 +234,7 @@ def _read_legacy(path: Path, stream: IO[bytes], file: MappedFile) -> Any:
         sizes[key] = _DTYPES[dtype_name].itemsize
         return unplaced.storage(dtype_name, key, count)
 
-    read_pickle(stream, str(path), note, unplaced.tensor)
+    read_pickle(stream, str(path), note, unplaced.tensor, budget)
     keys = read()
     places: dict[str, tuple[int, int]] = {}
     for key in map(str, keys if isinstance(keys, list) else []):

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from typing import IO, Any
 
-from emotion2vec.checkpoint.pickle.records import DamagedPickle, Name, Record
+from emotion2vec.checkpoint.budget import MOST_RANK, Budget
+from emotion2vec.checkpoint.pickle.records import DamagedPickle, Name, Record, count_of, expect
 from emotion2vec.errors import CheckpointError
 
 # Classes that become records. None of them is imported: the patterns only say whose names we expect to meet.
@@ -30,7 +31,9 @@ _STORAGE = re.compile(r"torch\.(Float|Half|Double|BFloat16|Long|Int|Short|Char|B
 Rebuild = Callable[[Any, int, tuple[int, ...], tuple[int, ...]], Any]
 
 
-def read_pickle(stream: IO[bytes], source: str, storage: Callable[[str, str, int], Any], rebuild: Rebuild) -> Any:
+def read_pickle(
+    stream: IO[bytes], source: str, storage: Callable[[str, str, int], Any], rebuild: Rebuild, budget: Budget
+) -> Any:
     """Read one pickle and leave the stream behind it.
 
     Args:
@@ -38,12 +41,13 @@ def read_pickle(stream: IO[bytes], source: str, storage: Callable[[str, str, int
         source: the file's name, for messages.
         storage: makes a storage of its dtype's name (`Float`), key and number of elements.
         rebuild: makes a tensor of a storage, offset, size and stride.
+        budget: what the file may still take.
 
     Raises:
         CheckpointError: it names something that is refused.
         DamagedPickle: it is no complete pickle.
     """
-    machine = _Machine(source, storage, rebuild)
+    machine = _Machine(source, storage, rebuild, budget)
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name == "STOP":
@@ -51,7 +55,7 @@ def read_pickle(stream: IO[bytes], source: str, storage: Callable[[str, str, int
             machine.step(opcode.name, argument)
     except CheckpointError:
         raise
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, UnicodeError) as error:
+    except Exception as error:
         raise DamagedPickle(f"{source}: is no complete pickle ({error or type(error).__name__})") from error
     raise DamagedPickle(f"{source}: is no complete pickle (it does not end)")
 
@@ -67,8 +71,9 @@ _LITERALS = {
 class _Machine:
     """The stack machine of a pickle, for the opcodes that checkpoints use; it calls nothing that a file names."""
 
-    def __init__(self, source: str, storage: Callable[[str, str, int], Any], rebuild: Rebuild):
+    def __init__(self, source: str, storage: Callable[[str, str, int], Any], rebuild: Rebuild, budget: Budget):
         self.source = source
+        self.budget = budget
         self.storage = storage
         self.rebuild = rebuild
         self.stack: list[Any] = []
@@ -77,6 +82,7 @@ class _Machine:
 
     def step(self, opcode: str, argument: Any) -> None:
         """Carry out one opcode."""
+        self.budget.spend(1)
         if opcode in _LITERALS:
             self.stack.append(argument)
         elif opcode in _CONSTANTS:
@@ -176,7 +182,7 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        (target.items if isinstance(target, Record) else _expect(target, list)).extend(items)
+        (target.items if isinstance(target, Record) else expect(target, list)).extend(items)
 
     def op_setitem(self, _: None) -> None:
         pair = self.stack[-2:]
@@ -191,7 +197,7 @@ class _Machine:
         if isinstance(target, Record):
             target.items.extend(pairs)
         else:
-            _expect(target, dict).update((_key(key), value) for key, value in pairs)
+            expect(target, dict).update((_key(key), value) for key, value in pairs)
 
     def op_global(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
@@ -199,7 +205,7 @@ class _Machine:
 
     def op_stack_global(self, _: None) -> None:
         name, module = self.stack.pop(), self.stack.pop()
-        self._name(_expect(module, str), _expect(name, str))
+        self._name(expect(module, str), expect(name, str))
 
     def _name(self, module: str, name: str) -> None:
         full = f"{module}.{name}"
@@ -214,9 +220,10 @@ class _Machine:
     op_newobj = op_reduce
 
     def op_newobj_ex(self, _: None) -> None:
-        keywords = _expect(self.stack.pop(), dict)
+        keywords = expect(self.stack.pop(), dict)
+        self.budget.spend(len(keywords))
         self.op_reduce(None)
-        _expect(self.stack[-1], Record).state.update(keywords)
+        expect(self.stack[-1], Record).state.update(keywords)
 
     def _construct(self, called: Any, arguments: Any) -> Any:
         """Make what a call would make, if we know it; `called` is only a name."""
@@ -238,20 +245,21 @@ class _Machine:
             raise self.refusal(f"to set the attributes of a {type(target).__name__}")
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, dict):
+                self.budget.spend(len(part))
                 target.state.update(part)
 
     def op_binpersid(self, _: None) -> None:
         """Storages are the only things that a checkpoint keeps outside its pickle."""
-        kind, *rest = _expect(self.stack.pop(), tuple)
+        kind, *rest = expect(self.stack.pop(), tuple)
         if kind != "storage" or len(rest) < 4 or not isinstance(rest[0], Name) or not _STORAGE.fullmatch(str(rest[0])):
             raise self.refusal("something outside the pickle that is no storage")
         dtype, key, _, count = rest[:4]
-        self.stack.append(self.storage(dtype.name.removesuffix("Storage"), str(key), _count(count)))
+        self.stack.append(self.storage(dtype.name.removesuffix("Storage"), str(key), count_of(count)))
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
         """Make a tensor; gradient flags and hooks are left alone."""
-        sizes, strides = (tuple(_count(part) for part in _expect(value, tuple)) for value in (size, stride))
-        return self.rebuild(storage, _count(offset), sizes, strides)
+        sizes, strides = (tuple(map(count_of, expect(value, tuple)[: MOST_RANK + 1])) for value in (size, stride))
+        return self.rebuild(storage, count_of(offset), sizes, strides)
 
     def parameter(self, tensor: Any, *_: Any) -> Any:
         """A parameter is its tensor."""
@@ -260,12 +268,14 @@ class _Machine:
     def mapping(self, *arguments: Any) -> dict[Any, Any]:
         """An `OrderedDict`, `defaultdict` or `dict`: of pairs, or empty; a factory is left alone."""
         groups = [argument for argument in arguments if isinstance(argument, list | tuple | dict)]
+        self.budget.spend(sum(map(len, groups)))
         pairs = [pair for group in groups for pair in (group.items() if isinstance(group, dict) else group)]
         return {_key(key): value for key, value in pairs}
 
     def sequence(self, *arguments: Any) -> list[Any]:
         """A `set` or `list` of a list."""
-        return [item for argument in arguments for item in _expect(argument, list | tuple)]
+        self.budget.spend(sum(len(expect(argument, list | tuple)) for argument in arguments))
+        return [item for argument in arguments for item in argument]
 
 
 _CALLS: dict[str, Callable[..., Any]] = {
@@ -280,18 +290,6 @@ for _home in ("builtins", "__builtin__"):
     _CALLS |= {f"{_home}.dict": _Machine.mapping, f"{_home}.set": _Machine.sequence, f"{_home}.list": _Machine.sequence}
 
 
-def _expect(value: Any, kind: Any) -> Any:
-    if not isinstance(value, kind):
-        raise ValueError(f"a {type(value).__name__} where {kind} belongs")
-    return value
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"a {type(value).__name__} where a size belongs")
-    return value
-
-
 def _key(value: Any) -> Any:
     """A key of a mapping; nested tuples are none, as hashing them can take forever."""
-    return _expect(value, str | int | float | bytes | None | Name | Record)
+    return expect(value, str | int | float | bytes | None | Name | Record)

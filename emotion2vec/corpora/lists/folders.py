@@ -31,7 +31,11 @@ def audio_files(
     faults = [] if faults is None else faults
     walk = os.walk(folder, followlinks=True, onerror=lambda e: faults.append(Fault(str(e.filename), str(e.strerror))))
     for parent, folders, files in walk:
-        status = os.stat(parent)
+        try:
+            status = os.stat(parent)
+        except OSError as error:  # it went meanwhile
+            faults.append(Fault(parent, str(error.strerror)))
+            continue
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue

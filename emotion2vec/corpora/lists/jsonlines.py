@@ -20,7 +20,8 @@ def parse_json_lines(source: Path, lines: Lines) -> Parsed:
 
     def parse(number: int, line: str) -> Row:
         record = json_object(line)
-        if record.get("type") in CUT_TYPES:
+        kind = record.get("type")
+        if isinstance(kind, str) and kind in CUT_TYPES:
             return lhotse_row(number, record)
         if "sources" in record:
             raise ValueError("found a Lhotse recording, expected a cut: make cuts with 'lhotse cut simple'")

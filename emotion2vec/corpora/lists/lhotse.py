@@ -21,7 +21,7 @@ def lhotse_row(number: int, record: dict[str, Any]) -> Row:
         cut = deserialize_item(record)
         recording = cut.recording
         sources = [] if recording is None else recording.sources
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+    except Exception as error:  # it checks nothing of what it is given
         raise ValueError(f"Lhotse cannot read the cut: {type(error).__name__}: {error}") from error
     if len(sources) != 1 or sources[0].type != "file":
         kinds = [source.type for source in sources]
@@ -56,4 +56,4 @@ def _supervised(supervision: Any) -> dict[str, str | None]:
     """What a supervision says of its utterance."""
     if supervision is None:
         return {}
-    return {name: getattr(supervision, name) for name in ("speaker", "gender", "text", "language")}
+    return {name: text_of(vars(supervision), (name,)) for name in ("speaker", "gender", "text", "language")}

@@ -7,11 +7,13 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from emotion2vec.corpora.faults import Fault
+from emotion2vec.documents import MOST_UNPACKED, most_unpacked
 from emotion2vec.errors import ManifestError
 
 Lines = list[tuple[int, str]]
@@ -34,17 +36,15 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
         The lines, and a fault for each that is no UTF-8.
 
     Raises:
-        ManifestError: the file cannot be opened or unpacked.
+        ManifestError: the file cannot be opened or unpacked, or unpacks to far more than a list does.
     """
     try:
-        raw = source.read_bytes()
-        if source.suffix.lower() == ".gz":
-            raw = gzip.decompress(raw)
+        raw = _unpacked(source) if source.suffix.lower() == ".gz" else source.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     lines: Lines = []
     faults: list[Fault] = []
-    for number, line in enumerate(split_lines(narrow(raw, str(source))), start=1):
+    for number, line in enumerate(split_lines(narrow(raw)), start=1):
         if not line.strip():
             continue
         try:
@@ -56,26 +56,38 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
     return lines, faults
 
 
-def narrow(raw: bytes, name: str) -> bytes:
+def _unpacked(source: Path) -> bytes:
+    """What a gzip file holds, unpacked piece by piece."""
+    most = most_unpacked(source.stat().st_size)
+    with gzip.open(source) as stream:
+        pieces = list(islice(iter(lambda: stream.read(1 << 20), b""), (most >> 20) + 1))
+    if sum(map(len, pieces)) > most:
+        raise ManifestError(
+            f"{source}: unpacks to more than {most:,} bytes, expected a list, which takes less than {MOST_UNPACKED} "
+            "times the bytes that it is packed in"
+        )
+    return b"".join(pieces)
+
+
+def narrow(raw: bytes) -> bytes:
     """Text as UTF-8 without a byte order mark, where it was UTF-16, with or without one.
 
-    Raises:
-        ManifestError: it is no whole UTF-16; `name` is for the message.
+    Halves of pairs that are no characters become bytes that are no UTF-8, so that they are faults of their lines alone.
     """
-    encoding = next((found for mark, found in WIDE_MARKS.items() if raw.startswith(mark)), None)
-    if (
-        encoding is None
-        and len(raw) >= 4
-        and (raw[0] == 0) != (raw[1] == 0)
-        and raw[0::2].count(0) != raw[1::2].count(0)
-    ):
-        encoding = "utf-16-be" if raw[0] == 0 else "utf-16-le"  # ASCII in pairs of bytes
+    encoding = next((found for mark, found in WIDE_MARKS.items() if raw.startswith(mark)), None) or _wide(raw)
     if encoding is None:
         return raw.removeprefix(codecs.BOM_UTF8)
-    try:
-        return raw.decode(encoding).removeprefix("\ufeff").encode("utf-8", "surrogateescape")
-    except UnicodeError as error:
-        raise ManifestError(f"{name}: cannot be read as UTF-16 text: {error}; save the list as UTF-8") from error
+    whole, rest = raw[: len(raw) // 2 * 2], raw[len(raw) // 2 * 2 :]
+    text = whole.decode(encoding, "surrogatepass").removeprefix("\ufeff").encode("utf-8", "surrogatepass")
+    return text + (b"\xff" if rest else b"")
+
+
+def _wide(raw: bytes) -> str | None:
+    """The encoding of UTF-16 without a mark: zeros are where ASCII has them, in every fifth pair at least."""
+    first, second = raw[0::2].count(0), raw[1::2].count(0)
+    if len(raw) < 4 or max(first, second) * 10 < len(raw) or min(first, second) * 10 > max(first, second):
+        return None
+    return "utf-16-be" if first > second else "utf-16-le"
 
 
 def split_lines(raw: bytes) -> list[bytes]:
@@ -107,7 +119,8 @@ def parse_records(source: Path, lines: Lines) -> Table:
     """Read a comma-, semicolon- or tab-separated table; every line is a row.
 
     Tab-separated tables have no quoting: a quote is a character like any other. Elsewhere a field in quotes may hold
-    the separator, but no end of line; a row that goes on is one fault, which names its first and last line.
+    the separator, but no end of line; a row that goes on is one fault, which names its first and last line, unless a
+    line in between is a row by itself.
 
     Raises:
         ManifestError: the header is broken, or names a column twice.
@@ -132,7 +145,9 @@ def parse_records(source: Path, lines: Lines) -> Table:
         try:
             fields = _fields(line, delimiter)
         except csv.Error as error:
-            last = _last_of_open_field(rows, place) if "unexpected end" in str(error) else place
+            last = place
+            if "unexpected end" in str(error):
+                last = _last_of_open_field(rows, place, lambda line: _is_row(line, delimiter, len(columns)))
             table.faults.append(_broken(source, number, rows[last][0], str(error)))
             place = last + 1
             continue
@@ -167,10 +182,22 @@ def _fields(line: str, delimiter: str) -> list[str]:
     return next(csv.reader([line], delimiter=delimiter, strict=True))
 
 
-def _last_of_open_field(rows: Sequence[tuple[int, str]], first: int) -> int:
-    """Place of the line that closes a field which a line opened; that line itself where none does."""
-    closing = (place for place in range(first + 1, len(rows)) if rows[place][1].count('"') % 2)
-    return next(closing, first)
+def _is_row(line: str, delimiter: str, columns: int) -> bool:
+    """Whether a line has a field for each column."""
+    try:
+        return len(_fields(line, delimiter)) == columns
+    except csv.Error:
+        return False
+
+
+def _last_of_open_field(rows: Sequence[tuple[int, str]], first: int, is_row: Callable[[str], bool]) -> int:
+    """Place of the line that closes a field which a line opened; that line itself where none does before a row."""
+    for place in range(first + 1, len(rows)):
+        if rows[place][1].count('"') % 2:
+            return place
+        if is_row(rows[place][1]):
+            return first
+    return first
 
 
 def _broken(source: Path, first: int, last: int, error: str) -> Fault:

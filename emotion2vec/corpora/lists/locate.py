@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from emotion2vec.cells import unguarded
+from emotion2vec.corpora.faults import shortened
 from emotion2vec.corpora.names import folders_agree, from_windows, normal, split_suffix, stem
 
 WINDOWS, UNICODE, SEARCHED = "path written as on Windows", "name in another Unicode form", "searched by stem"
@@ -82,12 +84,20 @@ class Locator:
     def find(self, listed: str) -> Located | str:
         """The file that a list names, or why there is none.
 
-        Where nothing has the name as it is written, it is tried without spaces around it, with the separators of
+        Where nothing has the name as it is written, it is tried without spaces around it, without the apostrophe that
+        tables of ours have in front of what would be a formula (`emotion2vec.cells`), with the separators of
         Windows, and in other Unicode forms; then it is searched for: a file with the same name, else with the same stem
         and another audio suffix, in a folder that the list does not name differently (`folders_agree`). Two that fit
-        are none.
+        are none. What no disk can hold under its name is not there.
         """
-        spellings = dict.fromkeys([listed, listed.strip()])
+        try:
+            return self._find(listed)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            return f"{shortened(listed, 100)!r} cannot be the name of a file: {reason}"
+
+    def _find(self, listed: str) -> Located | str:
+        spellings = dict.fromkeys([listed, listed.strip(), unguarded(listed)])
         for spelling in spellings:
             if (path := self._at(spelling)).is_file():
                 return Located(path, spelling)

@@ -5,11 +5,13 @@ Light: neither torch nor Lhotse is imported, except to read a Lhotse manifest.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES, is_audio_file
-from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.faults import Change, Fault, shortened
 from emotion2vec.corpora.lists.fairseq import is_fairseq, parse_fairseq
 from emotion2vec.corpora.lists.folders import read_folder
 from emotion2vec.corpora.lists.jsonlines import parse_json_lines
@@ -49,6 +51,12 @@ def read_manifest(source: str | Path, *, root: Path | None = None) -> Listing:
         ManifestError: the source is missing, of an unknown kind or of the wrong columns, asks for commands to be run,
             or has not one usable entry.
     """
+    try:
+        os.stat(source)
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) not in (errno.ENOENT, errno.ENOTDIR):
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ManifestError(f"{shortened(str(source))}: cannot be opened: {reason}") from error
     source, root = as_on_disk(Path(source)), None if root is None else as_on_disk(root)
     if root is not None and not root.is_dir():
         raise ManifestError(f"{root}: not a folder, expected the root of the paths in {source}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from emotion2vec.corpora.faults import Fault
-from emotion2vec.corpora.names import split_suffix
+from emotion2vec.corpora.names import leaves_folder, split_suffix
 from emotion2vec.corpora.utterance import Utterance
 
 
@@ -29,7 +28,7 @@ def unique_ids(named: Sequence[tuple[str, Utterance]], keyed: set[str]) -> tuple
         name = utterance.id
         if name in first:
             faults.append(Fault(where, f"the id {name!r} was given at {first[name]} already, expected unique ids"))
-        elif Path(name).is_absolute() or ".." in Path(name).parts:
+        elif leaves_folder(name):
             faults.append(Fault(where, f"the id {name!r} would leave its folder, expected no '..' and no leading '/'"))
         else:
             first[name] = where
@@ -61,15 +60,14 @@ def _numbered(entries: Sequence[Utterance]) -> list[Utterance]:
     taken = {entry.id for entry in entries}
     owners: dict[str, tuple[Any, ...]] = {}
     names: dict[tuple[Any, ...], str] = {}
+    numbers: dict[str, int] = defaultdict(lambda: 2)
     found = []
     for entry in entries:
         what = entry.id, entry.audio, entry.start, entry.duration, entry.channel, entry.speaker
         name = names.get(what, entry.id)
         if owners.setdefault(name, what) != what:
-            number = 2
-            while f"{entry.id}#{number}" in taken:
-                number += 1
-            name = f"{entry.id}#{number}"
+            while (name := f"{entry.id}#{numbers[entry.id]}") in taken:
+                numbers[entry.id] += 1
             taken.add(name)
             owners[name] = what
         names[what] = name

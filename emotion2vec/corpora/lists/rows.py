@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.faults import Fault, reason_of
 from emotion2vec.corpora.lists.folders import audio_files
 from emotion2vec.corpora.lists.locate import Located, Locator
 from emotion2vec.corpora.names import path_id, span_name
@@ -32,6 +32,12 @@ START_FIELDS, END_FIELDS = ("start", "offset", "start_time", "begin"), ("end", "
 OTHER_FACTS = ("gender", "session", "fold", "split", "text", "sentence", "intensity", "corpus", "language", "dialogue")
 """Names of what else is known of an utterance, which are those of the fields of `Utterance`."""
 
+MOST_SECONDS = 1e9
+"""Latest time that lists may name, in s: thirty years."""
+
+MOST_CHANNELS = 65_536
+"""Channels that audio may have."""
+
 Entry = TypeVar("Entry")
 AnyRow = TypeVar("AnyRow")
 
@@ -48,6 +54,9 @@ class Row:
         duration: its length, in s.
         channel: the channel to take, counted from 0.
         facts: what else is known, by the fields of `Utterance`.
+
+    Raises:
+        ValueError: path or key is no text, or the segment or channel is one that no audio has.
     """
 
     line: int
@@ -58,6 +67,18 @@ class Row:
     channel: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, value in (("path", self.path), ("id", "" if self.key is None else self.key)):
+            if not isinstance(value, str):
+                raise ValueError(f"the {name} is a {type(value).__name__}, expected text")
+        check_span(self.start, self.duration, self.channel)
+
+    @property
+    def stretch(self) -> str:
+        """Name for documents: the audio as written, and where the segment starts in it."""
+        whole = self.start is None and self.duration is None
+        return self.path if whole else f"{self.path} from {self.start or 0.0:g} s"
+
 
 Parsed = tuple[list[Row], list[Fault]]
 
@@ -65,15 +86,28 @@ Parsed = tuple[list[Row], list[Fault]]
 def collect(
     source: Path, entries: Sequence[tuple[int, Entry]], parse: Callable[[int, Entry], AnyRow]
 ) -> tuple[list[AnyRow], list[Fault]]:
-    """Parse each numbered entry; a ValueError from `parse` becomes the fault of its line."""
+    """Parse each numbered entry; whatever `parse` raises is the fault of its line alone."""
     rows: list[AnyRow] = []
     faults: list[Fault] = []
     for number, entry in entries:
         try:
             rows.append(parse(number, entry))
-        except ValueError as error:
-            faults.append(Fault(f"{source}:{number}", str(error)))
+        except Exception as error:  # whatever one line holds must not end a job of many
+            faults.append(Fault(f"{source}:{number}", reason_of(error)))
     return rows, faults
+
+
+def check_span(start: Any, duration: Any, channel: Any) -> None:
+    """See to it that a segment and a channel are such as audio may have; None stands for all of it.
+
+    Raises:
+        ValueError: a time is no number from 0 to `MOST_SECONDS`, or the channel none below `MOST_CHANNELS`.
+    """
+    for name, value in (("start", start), ("duration", duration)):
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= MOST_SECONDS):
+            raise ValueError(f"the {name} is {value!r}, expected seconds, 0 to {MOST_SECONDS:g}")
+    if channel is not None and not (isinstance(channel, int) and 0 <= channel < MOST_CHANNELS):
+        raise ValueError(f"the channel is {channel!r}, expected a number, 0 to {MOST_CHANNELS - 1}")
 
 
 @dataclass(frozen=True)
@@ -94,7 +128,8 @@ class Found:
 def find_audio(rows: Sequence[Row], base: Path) -> Found:
     """Look the audio of rows up below a folder, as `emotion2vec.corpora.lists.locate` says.
 
-    What is found otherwise than it is named, while another row is the same stretch of the same file, is missing.
+    What is found otherwise than it is named, while another row is the same stretch of the same file, is missing; and
+    so is what cannot be named.
     """
     base = Path(os.path.abspath(base))
     locator = Locator(base, lambda: audio_files(base))
@@ -112,7 +147,11 @@ def find_audio(rows: Sequence[Row], base: Path) -> Found:
             reason = f"{row.path!r} does not exist, and {place.path} of the same stem is named by another line too"
             found.missing.append((row, reason))
         else:
-            found.utterances.append((row, _utterance(row, place, base)))
+            try:
+                found.utterances.append((row, _utterance(row, place, base)))
+            except Exception as error:  # whatever one row holds must not end a job of many
+                found.missing.append((row, reason_of(error)))
+                continue
             if place.how is not None:
                 found.changes.append((row, place.how, place.path))
     return found
@@ -190,8 +229,8 @@ def _seconds(record: Mapping[str, Any], name: str) -> float | None:
         return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"the field {name!r} is {value!r}, expected a number of seconds, 0 or more")
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise ValueError(f"the field {name!r} is {value!r}, expected a number of seconds, 0 to {MOST_SECONDS:g}")
     return seconds

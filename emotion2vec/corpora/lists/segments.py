@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.faults import Fault, reason_of
 from emotion2vec.corpora.lists.lines import read_lines
+from emotion2vec.corpora.lists.rows import check_span
 from emotion2vec.corpora.names import normal
 from emotion2vec.errors import ManifestError
 
@@ -21,6 +22,9 @@ RTTM_SPEAKER = re.compile(
     rf"{SPACES}<NA>{SPACES}<NA>{SPACES}(?P<speaker>[^ \t].*?)(?:{SPACES}<NA>(?:{SPACES}<NA>)?)?"
 )
 """A line as NIST has it: names with spaces stand between fields that cannot be mistaken."""
+
+MOST_CHARACTERS = 4096
+"""Length of a line: names with spaces are looked for in time that grows with its square."""
 
 TO_THE_END = -1.0
 """What Kaldi writes as the end of a segment that lasts until the end of its recording, in s."""
@@ -38,6 +42,9 @@ class Segment:
         channel: the channel to take, counted from 0; None if the list names none, or the same for all.
         id: its own name, if the list gives one.
         speaker: who speaks, if the list says.
+
+    Raises:
+        ValueError: a time or a channel is one that no audio has.
     """
 
     line: int
@@ -47,6 +54,9 @@ class Segment:
     channel: int | None = None
     id: str | None = None
     speaker: str | None = None
+
+    def __post_init__(self) -> None:
+        check_span(self.start, self.duration, self.channel)
 
 
 def read_segments(source: Path, known: Container[str] = ()) -> tuple[list[Segment], list[Fault]]:
@@ -73,9 +83,11 @@ def read_segments(source: Path, known: Container[str] = ()) -> tuple[list[Segmen
     segments: list[Segment] = []
     for number, line in lines:
         try:
+            if len(line) > MOST_CHARACTERS:
+                raise ValueError(f"the line has {len(line):,} characters, expected at most {MOST_CHARACTERS:,}")
             segment = _rttm(number, line) if is_rttm else _kaldi(number, line, known)
-        except ValueError as error:
-            faults.append(Fault(f"{source}:{number}", str(error)))
+        except Exception as error:  # whatever one line holds must not end a job of many
+            faults.append(Fault(f"{source}:{number}", reason_of(error)))
             continue
         if segment is not None:
             segments.append(segment)

@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES
-from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.audio.decode.remote import patience
+from emotion2vec.corpora.faults import Change, Fault, reason_of
 from emotion2vec.corpora.lists.lines import narrow, split_lines
 from emotion2vec.corpora.lists.locate import Located, Locator
 from emotion2vec.corpora.lists.manifests import read_manifest
@@ -128,25 +129,41 @@ def _read_source(source: str | Path | Listing, root: Path | None) -> Listing:
 
 def _from_list(raw: bytes, root: Path | None) -> Listing:
     """Paths and URLs, one a line; names that are no Unicode are kept as they are."""
-    if not raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in raw:
+    is_wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not is_wide and b"\0" in raw and (raw.endswith(b"\0") or b"\n" not in raw):
         lines = raw.split(b"\0")
     else:
-        lines = split_lines(narrow(raw, "-"))
-    names = [os.fsdecode(line) for line in lines if line.strip()]
+        lines = split_lines(narrow(raw))
     base = Path(os.path.abspath(root or Path.cwd()))
     locator = Locator(base, lambda: [])  # paths are not searched for: whoever lists them knows where they are
-    items: list[Utterance] = []
+    found: list[Utterance] = []
     changes: list[Change] = []
-    for name in names:
-        if "://" in name:
-            items += _from_url(name)
-        else:
-            place = locator.find(name)
-            path = Path(os.path.normpath(base / (place.listed if isinstance(place, Located) else name)))
-            items.append(Utterance(id=path_id(path, base), audio=place.path if isinstance(place, Located) else path))
-            if isinstance(place, Located) and place.how is not None:
-                changes.append(Change("-", place.how, f"{name} is {place.path}"))
-    return Listing(tell_apart(items), [], changes)
+    faults: list[Fault] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found += _from_line(os.fsdecode(line), base, locator, changes)
+        except Exception as error:  # whatever one line holds must not end a job of many
+            reason = str(error) if isinstance(error, ManifestError) else reason_of(error)
+            faults.append(Fault(f"-:{number}", reason))
+    return Listing(tell_apart(found), faults, changes)
+
+
+def _from_line(name: str, base: Path, locator: Locator, changes: list[Change]) -> list[Utterance]:
+    """What one line names; `changes` gets what was found otherwise."""
+    if "://" in name:
+        items = list(_from_url(name))
+    else:
+        place = locator.find(name)
+        if not isinstance(place, Located):
+            place = Located(Path(os.path.normpath(base / name)), name)
+        items = [Utterance(id=path_id(Path(os.path.normpath(base / place.listed)), base), audio=place.path)]
+        if place.how is not None:
+            changes.append(Change("-", place.how, f"{name} is {place.path}"))
+    if any(stem(item.id) in ("", ".", "..") for item in items):
+        raise ValueError(f"{name!r} names no file")
+    return items
 
 
 def _from_glob(pattern: str) -> Listing:
@@ -186,11 +203,11 @@ def _from_url(url: str) -> Iterator[Utterance]:
         try:
             import fsspec
 
-            names = sorted(str(file.path) for file in fsspec.open_files(url))
+            names = sorted(str(file.path) for file in fsspec.open_files(url, **patience(url)))
         except ImportError as error:  # fsspec itself, or the package of one protocol, which its message names
             raise ManifestError(f"{url}: cannot be listed: {error}; pip install fsspec, and what it names") from error
-        except (OSError, ValueError) as error:
-            raise ManifestError(f"{url}: cannot be listed: {error}") from error
+        except Exception as error:  # every kind of storage raises its own
+            raise ManifestError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
         if not names:
             raise ManifestError(f"{url}: matches nothing")
     for name in names:

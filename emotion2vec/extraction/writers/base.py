@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import IO, Protocol
 from uuid import uuid4
 
 import numpy as np
 
+from emotion2vec.corpora.faults import shortened
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
@@ -110,15 +112,31 @@ def safe_name(item: Utterance) -> str:
     """The item's id, if it can be a relative path on any system.
 
     Raises:
-        ManifestError: it has an empty part, `.`, `..`, a backslash or NUL, or is absolute.
+        ManifestError: it has an empty part, `.`, `..`, a drive (`C:`), a backslash or NUL, or is absolute; or it has
+            half a character, or, on Windows, a part that is read there as another one, as `con`, `x:y` and `.. ` are.
     """
     name = item.id
-    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+    if "\\" in name or "\0" in name or any(_is_place(part) for part in name.split("/")):
         raise ManifestError(
-            f"the id {name!r} cannot name an output: expected a relative path without empty parts, '.', '..', "
-            "backslashes and NUL"
+            f"the id {shortened(name, 200)!r} cannot name an output: expected a relative path without empty parts, "
+            "'.', '..', drives (C:), backslashes and NUL"
         )
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as error:
+        raise ManifestError(f"the id {shortened(name, 200)!r} cannot name an output: {error.reason}") from error
     return name
+
+
+def _is_place(part: str, windows: bool = os.name == "nt") -> bool:
+    """Whether a part of a path is another place than the file or folder of that name."""
+    if part in ("", ".", "..") or PureWindowsPath(part).drive:
+        return True
+    return windows and (":" in part or part != part.rstrip(" .") or _DEVICE.match(part) is not None)
+
+
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *([.:]|$)", re.IGNORECASE)
+"""Names that Windows has for devices, in whatever folder and with whatever suffix."""
 
 
 def printable(text: str | None) -> str | None:
@@ -173,16 +191,24 @@ def write_npy(stream: IO[bytes], array: FeatureArray) -> None:
         stream.write(piece.data)
 
 
-NAME_BYTES = 255
-"""Longest name of a file or folder on the usual file systems."""
+NAME_BYTES, PATH_BYTES = 255, 2000
+"""Longest name of a file or folder on the usual file systems, and longest path below an output: half of Linux's."""
+
+MOST_FOLDERS = 100
+"""Folders that a path may lead through."""
 
 
 def check_lengths(target: str, item: Utterance) -> str:
     """A file's path below the output, if the disk can hold its names.
 
     Raises:
-        ManifestError: a name is too long.
+        ManifestError: a name is too long, or the path.
     """
+    if len(os.fsencode(target)) > PATH_BYTES or target.count("/") > MOST_FOLDERS:
+        raise ManifestError(
+            f"the id {item.id[:40]!r}... cannot name a file: expected a path of at most {PATH_BYTES} bytes and "
+            f"{MOST_FOLDERS} folders"
+        )
     if (longest := max(len(os.fsencode(part)) for part in target.split("/"))) > NAME_BYTES:
         raise ManifestError(
             f"the id {item.id[:40]!r}... cannot name a file: a name of {longest} bytes, expected at most {NAME_BYTES}; "

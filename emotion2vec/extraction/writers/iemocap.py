@@ -14,7 +14,7 @@ import numpy as np
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
-from emotion2vec.extraction.writers.base import Output, utf8_name, whole_file, write_npy
+from emotion2vec.extraction.writers.base import Output, printable, utf8_name, whole_file, write_npy
 from emotion2vec.files import sync
 
 READ_FRAMES = 65_536
@@ -47,11 +47,13 @@ class IemocapWriter:
         """The item's id.
 
         Raises:
-            ManifestError: the item has no label, or one of these has white space in it.
+            ManifestError: the item has no label, or one of these has white space in it or is no Unicode.
         """
         name = utf8_name(item)
         if item.label is None or item.label.split() != [item.label] or name.split() != [name]:
             raise ManifestError(f"the id {name!r} with the label {item.label!r}: expected both, without white space")
+        if printable(item.label) != item.label:
+            raise ManifestError(f"the id {name!r} with the label {item.label!r}: expected Unicode")
         return [name]
 
     def has(self, item: Utterance) -> bool:

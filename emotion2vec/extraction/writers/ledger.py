@@ -164,7 +164,7 @@ def read_origins(paths: Iterable[Path]) -> dict[str, Origin]:
                 name, when = str(facts.pop("id")), float(facts.pop("time"))
                 modified = facts.pop("modified")
                 origin = Origin(modified=None if modified is None else tuple(modified), **facts)
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except Exception:  # whatever a line holds, it is no origin
                 continue
             if name not in found or when >= found[name][0]:
                 found[name] = when, origin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -87,6 +88,8 @@ class Outputs(Recorded):
             try:
                 targets = self.writer.targets(item)
                 above = {folder for target in targets for folder in _folders(target)} if self.writer.nested else set()
+                if self.writer.separate:
+                    _check_own(item, targets, above)
                 _check_free(item, targets, above, taken, folders)
             except ManifestError as error:
                 faults.append(Fault(str(item.audio), str(error)))
@@ -103,6 +106,20 @@ class Outputs(Recorded):
         for item in todo:
             self.ledger.begin(item)
         return Plan(todo, skipped, len(stale), faults)
+
+
+_OWN = re.compile(r"(job\.json|(failed|inputs)(-\d+-of-\d+)?\.jsonl)", re.IGNORECASE)
+"""What jobs write beside features; disks may not tell upper and lower case apart."""
+
+
+def _check_own(item: Utterance, targets: Iterable[str], above: Iterable[str]) -> None:
+    """See to it that an item's files do not lie where a job has its own.
+
+    Raises:
+        ManifestError: they do.
+    """
+    if own := next((path for path in (*targets, *above) if _OWN.fullmatch(path)), None):
+        raise ManifestError(f"the id {item.id!r} cannot name an output: {own} is the job's own file")
 
 
 def _check_free(

@@ -161,6 +161,10 @@ def _dimensions(settings: Settings, faults: list[str]) -> dict[str, Any]:
     }
 
 
+MOST_LAYERS = 100
+"""Layers of a CNN are fewer."""
+
+
 def cnn_layers(spec: str) -> list[tuple[int, int, int]]:
     """Read `[(512, 10, 5)] + [(512, 3, 2)] * 4` by its syntax, without evaluating it; empty for anything else."""
 
@@ -168,15 +172,17 @@ def cnn_layers(spec: str) -> list[tuple[int, int, int]]:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             return read(node.left) + read(node.right)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-            times = ast.literal_eval(node.right)
-            return read(node.left) * (times if isinstance(times, int) and 0 < times < 100 else 0)
+            times, layers = ast.literal_eval(node.right), read(node.left)
+            if not isinstance(times, int) or not 0 < times * max(1, len(layers)) < MOST_LAYERS:
+                raise ValueError(f"more than {MOST_LAYERS} layers")
+            return layers * times
         return [(int(channels), int(kernel), int(stride)) for channels, kernel, stride in ast.literal_eval(node)]
 
     try:
         layers = read(ast.parse(spec[:1000], mode="eval").body)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return []
-    return layers if len(layers) < 100 else []
+    return layers if len(layers) < MOST_LAYERS else []
 
 
 def _training_notes(settings: Settings) -> list[str]:

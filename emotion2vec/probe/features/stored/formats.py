@@ -6,7 +6,6 @@ T: frames. D: channels of a frame. P: channels of a clip's vector.
 from __future__ import annotations
 
 import struct
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.corpora.names import without_suffix
+from emotion2vec.documents import check_unpacked
 from emotion2vec.errors import ManifestError
 
 Arrays = Mapping[str, np.ndarray]
@@ -33,7 +33,7 @@ KINDS = ("frames", "utterance")
 
 def _npy_entries(folder: Path, file: Path) -> Found:
     name = file.relative_to(folder).as_posix().removesuffix(".npy")
-    yield name, lambda: {"frames": np.load(file, allow_pickle=False)}
+    yield name, lambda: {"frames": np.load(file, mmap_mode="r", allow_pickle=False)}  # never more than the file has
 
 
 def npz_entries(path: Path) -> Found:
@@ -44,8 +44,14 @@ def npz_entries(path: Path) -> Found:
     """
     try:
         archive = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        packed = {entry.filename: (entry.file_size, entry.compress_size) for entry in archive.zip.infolist()}
+    except Exception as error:  # zipfile and NumPy check little of what they read
         raise ManifestError(f"features {path}: cannot be read as .npz: {error}") from error
+    for name, sizes in packed.items():
+        try:
+            check_unpacked(*sizes)
+        except ValueError as error:
+            raise ManifestError(f"features {path}: {name!a}: {error}") from error
     return ((key, partial(_member, archive, key)) for key in archive.files)
 
 
@@ -84,7 +90,12 @@ def _recipe_entries(folder: Path, path: Path) -> Found:
     if names.suffix == ".tsv" and len(lines) == len(counts) + 1:
         lines = lines[1:]  # a fairseq manifest starts with its root
     rows = [line.split("\t")[0] if "\t" in line else line.split()[0] for line in lines]
-    frames = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    try:
+        frames = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy checks little of what it reads
+        raise ManifestError(f"features {path.with_suffix('.npy')}: cannot be read: {error}") from error
+    if frames.ndim != 2 or min(counts, default=0) < 0:
+        raise ManifestError(f"features {path}: expected counts of rows of an array of two dimensions")
     if len(rows) != len(counts) or sum(counts) != len(frames):
         raise ManifestError(
             f"features {path}: {len(rows)} names, {len(counts)} lengths of {sum(counts)} frames together, and "
@@ -112,7 +123,7 @@ def _parquet_entries(folder: Path, file: Path) -> Found:
         opened = pyarrow.parquet.ParquetFile(file)
         columns = [name for name in KINDS if name in opened.schema_arrow.names]
         groups = [opened.read_row_group(group, columns=["id"])["id"] for group in range(opened.num_row_groups)]
-    except (OSError, KeyError, pyarrow.ArrowInvalid) as error:
+    except Exception as error:  # it checks little of what it reads
         raise ManifestError(f"features {file}: cannot be read as Parquet with a column id: {error}") from error
     if not columns:
         raise ManifestError(f"features {file}: expected a column {' or '.join(KINDS)}")
@@ -159,7 +170,7 @@ def _hdf5_entries(folder: Path, file: Path) -> Found:
     try:
         opened = h5py.File(file, "r")
         opened.visititems(visit)
-    except OSError as error:
+    except Exception as error:  # it checks little of what it reads
         raise ManifestError(f"features {file}: cannot be read as HDF5: {error}") from error
     return ((name, partial(_hdf5_group, opened, name)) for name in names)
 
@@ -168,7 +179,13 @@ def _hdf5_group(opened: Any, name: str) -> Arrays:
     import h5py
 
     group = opened[name]
-    return {kind: group[kind][...] for kind in KINDS if isinstance(group.get(kind), h5py.Dataset)}
+    inside = [kind for kind in KINDS if isinstance(group.get(kind, getlink=True), h5py.HardLink)]
+    arrays = {kind: group[kind] for kind in inside if isinstance(group[kind], h5py.Dataset)}
+    for kind, array in arrays.items():
+        if array.external or array.is_virtual:
+            raise ValueError(f"{name}/{kind} lies in another file, expected it in this one")
+        check_unpacked(array.nbytes, array.id.get_storage_size())
+    return {kind: array[...] for kind, array in arrays.items()}
 
 
 def _kaldi_entries(folder: Path, file: Path) -> Found:
@@ -177,7 +194,11 @@ def _kaldi_entries(folder: Path, file: Path) -> Found:
     Raises:
         ManifestError: a line is no `key archive:place`.
     """
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except ValueError as error:
+        raise ManifestError(f"features {file}: cannot be read: {error}") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         key, _, place = line.strip().partition(" ")
@@ -195,6 +216,8 @@ def _kaldi_matrix(archive: Path, offset: int) -> Arrays:
         if mark != b"\0BFM " or len(sizes) < 10:
             raise ValueError(f"{archive}:{offset}: expected a binary matrix of float32")
         _, rows, _, columns = struct.unpack("<bibi", sizes)
+        if rows < 1 or columns < 1 or 4 * rows * columns > archive.stat().st_size:
+            raise ValueError(f"{archive}:{offset}: a matrix of {rows} x {columns} is not there")
         values = np.frombuffer(stream.read(4 * rows * columns), "<f4")
     matrix = values.reshape(rows, columns)
     return {"frames": matrix} if rows > 1 else {"utterance": matrix[0]}

@@ -1,0 +1,174 @@
+"""A model tested on labelled speech: the function behind `emotion2vec finetune evaluate`.
+
+N: clips. K: labels that are told apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emotion2vec.checkpoint.heard import Heard, utterance_key
+from emotion2vec.checkpoint.opening import load_model
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.folds import fold_of
+from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.data.cuts import Cuts, cuts_of
+from emotion2vec.devices import choose_device
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.files import check_folder_name, write_json
+from emotion2vec.finetune.evaluation.answers import Answers, Examiner, uncalibrated
+from emotion2vec.finetune.evaluation.conditions import Attack, Condition, conditions_of
+from emotion2vec.finetune.evaluation.plan import EvaluationPlan
+from emotion2vec.finetune.evaluation.result import judged_corpus, scored
+from emotion2vec.finetune.evaluation.settings import conditions_asked
+from emotion2vec.finetune.evaluation.tested import read_tested, read_valued
+from emotion2vec.finetune.labelled import show_labels
+from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.probe.knowledge import MARK
+from emotion2vec.probe.outcome import Distorted, Outcome
+from emotion2vec.probe.results import ProbeResult
+from emotion2vec.tasks.targets import Classes, Goal, Values
+
+SCORES = "scores.json"
+"""In the folder of a test."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished test: its scores, and the folder that they are kept in."""
+
+    scores: ProbeResult
+    folder: Path
+
+
+def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Evaluated:
+    """Score a model on labelled speech, and write what came of it.
+
+    Args:
+        plan: a checked one.
+        say: shows a line of text to the user.
+
+    Raises:
+        ConfigError: the model has no head, its labels are not those of the speech, the model learnt from some of the
+            clips, or the output cannot be written.
+        ManifestError: the speech, noise or rooms cannot be read.
+        CheckpointError: the model cannot be loaded.
+    """
+    started = time.monotonic()
+    device = choose_device(plan.device)
+    model = load_model(plan.model, device=str(device))
+    if model.head is None:
+        raise ConfigError(f"model {plan.model} has no head, expected one that was fine-tuned on labels")
+    labels = model.head.used_labels
+    if model.head.config.task == "values":
+        corpus, chosen = read_valued(plan.data, labels), tuple(labels)
+    else:
+        corpus, chosen = read_tested(plan.data, labels)
+    folder = _folder(plan, corpus)
+    show_labels(corpus, say)
+    opened = cuts_of(corpus.utterances, min_samples=plan.data.min_samples, workers=plan.data.workers)
+    corpus, opened, notes = _without_known(plan, corpus, opened, model.heard)
+    for note in notes:
+        say(f"warning: {note}")
+    conditions = conditions_of(plan, plan.data.workers)
+    goal = Values(corpus, chosen) if model.head.config.task == "values" else Classes(corpus, chosen)
+    examiner = Examiner(model, [model.head.labels.index(name) for name in chosen], conditions, plan.seed)
+    answers = examiner(opened, {clip.id: goal.labels[i] for i, clip in enumerate(corpus.utterances)})
+    if not answers.ids:
+        raise ManifestError(
+            f"{corpus.name}: none of {len(corpus.utterances)} clips can be scored: "
+            f"{examples(map(str, answers.faults)) or 'all are too short'}"
+        )
+    result = _result(plan, model, (corpus, goal), (answers, conditions), notes, started)
+    write_json(folder / SCORES, result.to_dict())
+    return Evaluated(result, folder)
+
+
+def _folder(plan: EvaluationPlan, corpus: Corpus) -> Path:
+    """The folder for what comes of a test.
+
+    Raises:
+        ConfigError: none is given, and the model lies in none of the user's; or it is a file.
+    """
+    if not plan.output and not Path(plan.model).is_dir():
+        raise ConfigError(f"output is empty and model is {plan.model}, expected a folder for the scores")
+    name = "".join(char if char.isalnum() or char in ".-" else "_" for char in corpus.name)
+    folder = Path(plan.output) if plan.output else Path(plan.model) / "tests" / name
+    check_folder_name(folder, "output", "the scores of a test")
+    if folder.is_file():
+        raise ConfigError(f"output is {folder}, which is a file, expected a folder")
+    return folder
+
+
+def _without_known(
+    plan: EvaluationPlan, corpus: Corpus, opened: Cuts, heard: Heard | None
+) -> tuple[Corpus, Cuts, list[str]]:
+    """The speech without the clips that a model learnt from, as `plan.known` says, and what is to be said of it.
+
+    Raises:
+        ConfigError: there are some and they are refused, or there are no others.
+    """
+    if heard is None:
+        return corpus, opened, ["the model does not say which clips it learnt from: it may know some of these"]
+    keys = [utterance_key(cut.id, cut.duration) for cut in opened.cuts]
+    notes = []
+    if share := heard.share("audio", keys):
+        notes.append(f"the model was trained on the audio of {share:.0%} of the clips, by their names and lengths")
+    known = {cut.id for cut, learnt in zip(opened.cuts, heard.knows("labels", keys), strict=True) if learnt}
+    if not known:
+        return corpus, opened, notes
+    files = examples(clip.file for clip in corpus.utterances if clip.id in known)
+    told = f"the model learnt from {len(known)} of {len(keys)} clips, by their names and lengths"
+    if plan.known == "refuse":
+        raise ConfigError(
+            f"{told}: {files}; expected others, known=leave-out to test on the rest, or known=keep, which marks scores"
+        )
+    if plan.known == "keep":
+        return corpus, opened, [*notes, f"{told}: these scores are {MARK}"]
+    if len(known) == len(keys):
+        raise ConfigError(f"{told}, which leaves none to test on")
+    wanted = [clip.id not in known for clip in corpus.utterances]
+    cuts = [cut for cut in opened.cuts if cut.id not in known]
+    return corpus.keep(wanted, {}), opened._replace(cuts=cuts), [*notes, f"{told}: they are left out"]
+
+
+def _result(
+    plan: EvaluationPlan,
+    model: SpeechEncoder,
+    asked: tuple[Corpus, Goal],
+    found: tuple[Answers, Sequence[Condition | Attack]],
+    notes: Sequence[str],
+    started: float,
+) -> ProbeResult:
+    (corpus, goal), (answers, conditions) = asked, found
+    place = {clip.id: i for i, clip in enumerate(corpus.utterances)}
+    test = np.array([place[name] for name in answers.ids])
+    fold = fold_of(corpus.utterances, "test", np.empty(0, np.int64), test)
+    scores, details = uncalibrated(Path(plan.model), answers.scores, goal)
+    outcome = Outcome(
+        fold=fold,
+        seed=plan.seed,
+        test=test,
+        scores=scores,
+        details=details,
+        statistics=goal.statistics(test, scores),
+        distorted=tuple(
+            Distorted(kind=one.kind, level=one.level, scores=rows)
+            for one, rows in zip(conditions, answers.distorted, strict=True)
+        ),
+    )
+    return scored(
+        outcome,
+        judged_corpus(corpus, goal, fold.name, [fold]),
+        model,
+        plan.model,
+        left_out={fault.where: fault.reason for fault in answers.faults},
+        warnings=[*corpus.warnings, *notes],
+        settings={"known": plan.known, "seed": plan.seed, **conditions_asked(plan)},
+        minutes=(time.monotonic() - started) / 60,
+    )

@@ -1,0 +1,127 @@
+"""The test of a fold: what its model says of clips that neither trained nor chose it, kept beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotion2vec.checkpoint.opening import load_model
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.folds import Fold
+from emotion2vec.data.cuts import cuts_of
+from emotion2vec.devices import choose_device
+from emotion2vec.errors import ConfigError
+from emotion2vec.files import write_json
+from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.evaluation.answers import Examiner, uncalibrated
+from emotion2vec.finetune.evaluation.conditions import conditions_of
+from emotion2vec.finetune.evaluation.settings import conditions_asked
+from emotion2vec.finetune.splits import Split
+from emotion2vec.probe.corpus import ProbedCorpus
+from emotion2vec.probe.outcome import Distorted, Outcome
+from emotion2vec.training.run_folder import RunFolder
+
+TESTED = "test.json"
+"""What a fold's model says of its test; a fold that has it is done."""
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """A fold with a seed.
+
+    Attributes:
+        config: with a run folder of its own.
+        fold: whose test is scored.
+        split: of its other clips.
+        shots: labelled clips of each class in the split; None for all.
+    """
+
+    config: FinetuneConfig
+    fold: Fold
+    split: Split
+    shots: int | None = None
+
+
+def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
+    """Score the test clips by the fold's model, and keep what it says."""
+    folder, config = Path(job.config.run.dir), job.config
+    model = load_model(folder, device=str(choose_device(config.run.accelerator)))
+    assert model.head is not None
+    opened = cuts_of(
+        [prepared.clipset.utterances[i] for i in job.fold.test],
+        min_samples=config.data.min_samples,
+        workers=config.data.workers,
+    )
+    conditions = conditions_of(config.evaluate, config.data.workers)
+    examiner = Examiner(model, range(len(model.head.labels)), conditions, config.run.seed)
+    truth = {prepared.clipset.utterances[i].id: prepared.goal.labels[i] for i in job.fold.test}
+    found = examiner(opened, truth)
+    further = {
+        name: {"labels": list(model.heads()[name].labels), "scores": rows.round(6).tolist()}
+        for name, rows in found.further.items()
+    }
+    write_json(
+        folder / TESTED,
+        {
+            "ids": found.ids,
+            "scores": found.scores.round(6).tolist(),
+            **({"further": further} if further else {}),
+            "left_out": [asdict(fault) for fault in found.faults],
+            "conditions": conditions_asked(config.evaluate),
+            "distorted": [
+                {"kind": one.kind, "level": one.level, "scores": rows.round(6).tolist()}
+                for one, rows in zip(conditions, found.distorted, strict=True)
+            ],
+        },
+    )
+
+
+def is_tested(job: FoldJob) -> bool:
+    """Whether a fold's model has said all that is asked of it."""
+    path, wanted = Path(job.config.run.dir) / TESTED, conditions_asked(job.config.evaluate)
+    if not path.is_file():
+        return False
+    return not wanted or json.loads(path.read_text(encoding="utf-8")).get("conditions") == wanted
+
+
+def outcome_of(job: FoldJob, prepared: ProbedCorpus, left_out: dict[str, str]) -> Outcome:
+    """Read what a fold's model said of its test; clips that could not be used are added to `left_out`.
+
+    Raises:
+        ConfigError: it is of other clips, or none could be used.
+    """
+    path = Path(job.config.run.dir) / TESTED
+    document = json.loads(path.read_text(encoding="utf-8"))
+    clips = prepared.clipset.utterances
+    place = {clips[i].id: int(i) for i in job.fold.test}
+    if unknown := [name for name in document["ids"] if name not in place]:
+        raise ConfigError(f"{path}: holds scores of {examples(unknown)}, which this fold does not test; remove it")
+    if not document["ids"]:
+        raise ConfigError(f"fold {job.fold.name}: no readable clip to test on, expected at least one")
+    left_out.update({fault["where"]: fault["reason"] for fault in document["left_out"]})
+    test = np.array([place[name] for name in document["ids"]])
+    scores, calibration = uncalibrated(path.parent, np.array(document["scores"]), prepared.goal)
+    return Outcome(
+        fold=job.fold,
+        seed=job.config.run.seed,
+        test=test,
+        scores=scores,
+        details={"validation_speakers": list(job.split.held), **_chosen(job), **calibration},
+        statistics=prepared.goal.statistics(test, scores),
+        distorted=tuple(
+            Distorted(kind=one["kind"], level=one["level"], scores=np.array(one["scores"]))
+            for one in document.get("distorted", ())
+            if job.config.evaluate.robustness
+        ),
+    )
+
+
+def _chosen(job: FoldJob) -> dict[str, Any]:
+    """Update and validation score of a fold's model."""
+    scores = RunFolder(job.config).scores()
+    best = max(scores, key=lambda update: (scores[update], update), default=None)
+    return {} if best is None else {"update": best, "validation_score": round(scores[best], 3)}
