@@ -16,18 +16,20 @@ B: clips of a batch. S: samples. T: frames. D: width.
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import multiprocessing
 import resource
+import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 OURS = ("full", "lora")
+SERVER = multiprocessing.get_context("forkserver")
+PRELOADED = ["emotion2vec.finetune.run", "lightning.fabric", "lhotse", "transformers.trainer", "peft"]
 SHAPE = {
     "hidden_size": 256,
     "num_hidden_layers": 6,
@@ -51,11 +53,11 @@ class Watch:
         """An update is done."""
         self.marks.append((time.process_time(), time.perf_counter()))
 
-    def tell(self, updates: int) -> None:
-        """Print what the second so many updates took, and the most memory that was held."""
+    def found(self, updates: int) -> dict[str, float]:
+        """What the second so many updates took, and the most memory that was held."""
         first, last = self.marks[updates - 1], self.marks[2 * updates - 1]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps({"processor": last[0] - first[0], "clock": last[1] - first[1], "gigabytes": peak}))
+        return {"processor": last[0] - first[0], "clock": last[1] - first[1], "gigabytes": peak}
 
 
 def write_model(folder: Path) -> None:
@@ -111,7 +113,7 @@ def read(args: argparse.Namespace, folder: Path) -> tuple[Any, Any, Any]:
     return config, corpus, Split(chosen[0], chosen[1], ("some",))
 
 
-def ours(args: argparse.Namespace, folder: Path) -> None:
+def ours(args: argparse.Namespace, folder: Path, results: Connection) -> None:
     """Run our loop."""
     from emotion2vec.finetune.kept import KeptRows
     from emotion2vec.finetune.run import fit
@@ -126,10 +128,10 @@ def ours(args: argparse.Namespace, folder: Path) -> None:
 
     Trainer._run_update = watched  # type: ignore[method-assign]
     fit(config, corpus, split, rows=KeptRows(), say=lambda text: print(text, file=sys.stderr))
-    watch.tell(args.clips // args.batch)
+    results.send(watch.found(args.clips // args.batch))
 
 
-def theirs(args: argparse.Namespace, folder: Path) -> None:
+def theirs(args: argparse.Namespace, folder: Path, results: Connection) -> None:
     """Run Trainer."""
     import torch
     from torch import nn
@@ -188,17 +190,20 @@ def theirs(args: argparse.Namespace, folder: Path) -> None:
         train_sampling_strategy="group_by_length" if args.side == "grouped" else "random",
     )
     Trainer(Classifier(), arguments, train_dataset=data, data_collator=collate, callbacks=[Noting()]).train()
-    watch.tell(args.clips // args.batch)
+    results.send(watch.found(args.clips // args.batch))
 
 
-def measure(args: argparse.Namespace, side: str) -> dict[str, float]:
-    """Run a side in a process of its own."""
-    given = ["--corpora", *args.corpora, "--model", args.model, "--clips", str(args.clips), "--batch", str(args.batch)]
-    command = [sys.executable, __file__, *given, "--accumulate", str(args.accumulate), "--side", side]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    if done.returncode:
-        raise SystemExit(f"{side}: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+def measure(args: argparse.Namespace, side: str, folder: Path) -> dict[str, float]:
+    """Run a side in a process of its own, forked from one that has imported everything."""
+    receiver, sender = SERVER.Pipe(duplex=False)
+    run = ours if side in OURS else theirs
+    process = SERVER.Process(target=run, args=(argparse.Namespace(**vars(args), side=side), folder / side, sender))
+    process.start()
+    process.join()
+    shutil.rmtree(folder / side, ignore_errors=True)
+    if process.exitcode:
+        raise SystemExit(f"{side} failed")
+    found: dict[str, float] = receiver.recv()
     return found
 
 
@@ -212,19 +217,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="clips of an update")
     parser.add_argument("--accumulate", type=int, default=4, help="batches by length of an update of ours")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    SERVER.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if args.side:
-            return (ours if args.side in OURS else theirs)(args, folder)
         if not args.model:
             args.model = str(folder / "wav2vec2")
             write_model(folder / "wav2vec2")
         found: dict[str, list[dict[str, float]]] = {side: [] for side in args.sides}
         for _ in range(args.rounds):
             for side in args.sides:
-                found[side].append(measure(args, side))
+                found[side].append(measure(args, side, folder))
                 print(side, found[side][-1], file=sys.stderr)
     medians = {
         side: {key: statistics.median(one[key] for one in runs) for key in runs[0]} for side, runs in found.items()
