@@ -37,6 +37,7 @@ PARTS = {
     "network.feature_projection": "projection",
     "network.encoder": "blocks and positions",
 }
+HEADS = {"head": "head", "further": "further heads"}
 FORMATS = {
     "native": f"emotion2vec {FORMAT_VERSION}",
     "fairseq": "fairseq (data2vec 2.0)",
@@ -73,6 +74,7 @@ class ModelFacts:
         teacher: numbers of the EMA teacher.
         decoder: numbers of the pretraining decoder.
         labels: the head's labels.
+        further: labels of the heads beside it, by what they tell.
         update: the pretraining update of the weights.
         licence: what the files beside the weights say of it.
         files: those that hold the weights, by name.
@@ -90,6 +92,7 @@ class ModelFacts:
     teacher: int | None
     decoder: int | None
     labels: tuple[str, ...]
+    further: dict[str, str]
     update: int | None
     licence: str
     files: dict[str, FileFacts]
@@ -119,6 +122,7 @@ def describe_model(source: str | Path) -> ModelFacts:
         teacher=_numbers(found.teacher),
         decoder=_numbers(found.decoder),
         labels=found.labels,
+        further={one.target: ", ".join(one.labels) for one in found.further},
         update=found.update,
         licence=licence_text(licence(found.path)),
         files={path.name: FileFacts(path.stat().st_size, sha256(path)) for path in found.files},
@@ -135,5 +139,7 @@ def parameters(weights: Mapping[str, Tensor]) -> dict[str, int]:
     """Count the parameters of every part, and `total`."""
     counts: Counter[str] = Counter()
     for name, value in weights.items():
-        counts["head" if name.startswith("head.") else PARTS[".".join(name.split(".")[:2])]] += value.numel()
+        first, _, rest = name.partition(".")
+        part = first if first in HEADS else f"{first}.{rest.partition('.')[0]}"
+        counts[HEADS.get(first) or PARTS[part]] += value.numel()
     return {**counts, "total": counts.total()}

@@ -18,7 +18,14 @@ from emotion2vec.checkpoint.weights import decoder_dimensions
 from emotion2vec.documents import read_json
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.files import complete_folder
-from emotion2vec.model.config import Emotion2vecConfig, EncoderConfig, HeadConfig, head_config, model_config
+from emotion2vec.model.config import (
+    Emotion2vecConfig,
+    EncoderConfig,
+    FurtherHead,
+    HeadConfig,
+    head_config,
+    model_config,
+)
 from emotion2vec.model.foreign_config import ForeignConfig, foreign_config
 from emotion2vec.settings import to_dict
 from emotion2vec.version import __version__
@@ -47,7 +54,7 @@ def read_native(folder: Path) -> Source:
     known, weights = read_description(folder), folder / WEIGHTS_FILE
     tensors, file = map_safetensors(weights)
     source = Source("native", folder, [weights], known.config, tensors, labels=known.labels, release=file.release)
-    source.head = known.head
+    source.head, source.further = known.head, known.further
     source.heard = read_heard(folder)
     training = folder / TRAINING_WEIGHTS_FILE
     if training.is_file():
@@ -96,11 +103,12 @@ def checkpoints(run: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Description:
-    """What `model.json` says: the network's dimensions and, where there is a head, its labels and which head it is."""
+    """What `model.json` says: the network's dimensions and, where there are heads, their labels and which they are."""
 
     config: Emotion2vecConfig | ForeignConfig
     labels: tuple[str, ...] = ()
     head: HeadConfig = field(default_factory=HeadConfig)
+    further: tuple[FurtherHead, ...] = ()
 
 
 def read_description(folder: Path) -> Description:
@@ -124,18 +132,38 @@ def read_description(folder: Path) -> Description:
             f"{path}: format_version is {content.get('format_version')!r}, this version of emotion2vec reads "
             f"{FORMAT_VERSION}{remedy}"
         )
-    labels = content.get("labels", [])
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise CheckpointError(f"{path}: labels is {labels!r}, expected a list of text")
+    labels = _labels_of(content, str(path))
     network = "foreign" if "foreign" in content else "model"
     for name, section in ((network, content.get(network)), ("head", content.get("head", {}))):
         if not isinstance(section, dict):
             raise CheckpointError(f"{path}: {name} is {section!r}, expected settings by name")
     try:
         head = head_config(content.get("head", {}), f"{path}, head")
-        return Description(_config_of(content, str(path)), tuple(labels), head)
+        return Description(_config_of(content, str(path)), labels, head, _further_of(content, str(path)))
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
+
+
+def _labels_of(content: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    labels = content.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise CheckpointError(f"{source}: labels is {labels!r}, expected a list of text")
+    return tuple(labels)
+
+
+def _further_of(content: Mapping[str, Any], source: str) -> tuple[FurtherHead, ...]:
+    """The heads of a description beside the main one."""
+    listed = content.get("further", [])
+    if not isinstance(listed, list) or not all(isinstance(one, dict) and "target" in one for one in listed):
+        raise CheckpointError(f"{source}: further is {listed!r}, expected a list of heads, each with a target")
+    names = [str(one["target"]) for one in listed]
+    if len({"", *names}) <= len(names):
+        raise CheckpointError(f"{source}: targets of further heads are {', '.join(names)}, expected different ones")
+    places = [f"{source}, head of {name}" for name in names]
+    return tuple(
+        FurtherHead(name, _labels_of(one, place), head_config(one.get("head", {}), place))
+        for name, place, one in zip(names, places, listed, strict=True)
+    )
 
 
 def _config_of(content: Mapping[str, Any], source: str) -> Emotion2vecConfig | ForeignConfig:
@@ -163,6 +191,7 @@ def save_model(
     *,
     labels: Sequence[str] = (),
     head: HeadConfig | None = None,
+    further: Sequence[FurtherHead] = (),
     heard: Heard | None = None,
 ) -> None:
     """Write a model folder.
@@ -173,10 +202,11 @@ def save_model(
         weights: those of the model's `state_dict()`, in any float dtype.
         labels: the head's labels in its order; empty without a head.
         head: which head it is (`Head.config`), where there is one.
+        further: the heads beside it (`SpeechEncoder.further_heads`).
         heard: which utterances trained the weights, where that is known.
     """
     tensors = {WEIGHTS_FILE: weights} | ({} if heard is None else {HEARD_FILE: heard_tensors(heard)})
-    write_folder(Path(folder), tensors, {CONFIG_FILE: description(config, labels, head)})
+    write_folder(Path(folder), tensors, {CONFIG_FILE: description(config, labels, head, further)})
 
 
 def heard_tensors(heard: Heard) -> dict[str, Tensor]:
@@ -186,7 +216,12 @@ def heard_tensors(heard: Heard) -> dict[str, Tensor]:
     return {name: torch.from_numpy(keys) for name, keys in heard.tensors().items()}
 
 
-def description(config: EncoderConfig, labels: Sequence[str] = (), head: HeadConfig | None = None) -> dict[str, Any]:
+def description(
+    config: EncoderConfig,
+    labels: Sequence[str] = (),
+    head: HeadConfig | None = None,
+    further: Sequence[FurtherHead] = (),
+) -> dict[str, Any]:
     """What `model.json` holds; which head it is only where that is not the usual one."""
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -198,6 +233,10 @@ def description(config: EncoderConfig, labels: Sequence[str] = (), head: HeadCon
         content["labels"] = list(labels)
         if head not in (None, HeadConfig()):
             content["head"] = to_dict(head)
+    if further:
+        content["further"] = [
+            {"target": one.target, "labels": list(one.labels), "head": to_dict(one.config)} for one in further
+        ]
     return content
 
 

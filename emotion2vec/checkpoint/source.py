@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, HeadConfig
+from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, FurtherHead, HeadConfig
 from emotion2vec.model.foreign_config import ForeignConfig
 
 if TYPE_CHECKING:
@@ -36,13 +36,14 @@ class Source:
         path: the folder or file that was read.
         files: the files that hold the weights.
         config: dimensions of the network.
-        student: weights of the network, with `head.*` where there is a head.
+        student: weights of the network, with `head.*` where there is a head and `further.N.*` of those beside it.
         teacher: weights of the EMA teacher under the same names; empty when the checkpoint has none, and without
             those of the CNN where the teacher shares the student's.
         decoder: weights of `Decoder`; empty when the checkpoint has none.
         decoder_config: the decoder's dimensions, where they are known.
         labels: the head's labels; empty without a head.
         head: which head it is, where there is one.
+        further: the heads beside it.
         pickle: whether the weights lie in a pickle.
         left: names in the file that nothing of ours takes.
         notes: what a user should know about how the checkpoint was read.
@@ -61,6 +62,7 @@ class Source:
     decoder_config: DecoderConfig | None = None
     labels: tuple[str, ...] = ()
     head: HeadConfig = field(default_factory=HeadConfig)
+    further: tuple[FurtherHead, ...] = ()
     pickle: bool = False
     left: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -85,7 +87,7 @@ class Source:
             return self
         blocks = "network.encoder.layers" if isinstance(config, ForeignConfig) else "backbone.blocks"
         gone = [f"{blocks}.{number}." for number in range(layers - config.prenet_depth, config.depth)]
-        gone += ["backbone.final_norm.", "head."]
+        gone += ["backbone.final_norm.", "head.", "further."]
         cut: Emotion2vecConfig | ForeignConfig
         if isinstance(config, ForeignConfig):
             settings = config.settings | {"num_hidden_layers": layers}
@@ -104,8 +106,18 @@ class Source:
             decoder={},
             decoder_config=None,
             labels=(),
+            further=(),
             notes=[*self.notes, note],
         )
+
+    def without_further(self) -> Source:
+        """The same with its main head alone, of which a note says what is gone; the same where there is no other."""
+        if not self.further:
+            return self
+        names = ", ".join(one.target for one in self.further)
+        note = f"left out, as the format holds the main head alone: the heads of {names}"
+        student = {name: value for name, value in self.student.items() if not name.startswith("further.")}
+        return replace(self, student=student, further=(), notes=[*self.notes, note])
 
     def cast(self, dtype: str) -> Source:
         """The same with all weights in `fp32`, `fp16` or `bf16`.
@@ -157,7 +169,7 @@ class Source:
             return self._foreign_shapes()
         check_layers(self.config, self.student, str(self.path))
         with shapes_alone():
-            model = Emotion2vec(self.config, self.labels, self.head)
+            model = Emotion2vec(self.config, self.labels, self.head, self.further)
         model.make_room(self.student)
         return model
 
@@ -171,7 +183,7 @@ class Source:
         for making in (shapes_alone(), Undrawn()):  # it computes constants of its own, which no checkpoint brings
             try:
                 with making:
-                    model = ForeignEncoder(self.config, self.labels, self.head)
+                    model = ForeignEncoder(self.config, self.labels, self.head, self.further)
             except (CheckpointError, ConfigError):
                 raise
             except Exception as error:  # its layers check their settings in different ways

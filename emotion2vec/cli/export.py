@@ -24,6 +24,8 @@ def export(
     from emotion2vec.exporting.export import export as run
 
     done = run(model, output, format=format, int8=int8)
+    if done.left:
+        say(f"note: left out, as the graph holds the main head alone: the heads of {', '.join(done.left)}")
     say(
         f"{done.output}: its outputs are within {done.difference:.1e} of the model's, the lowest cosine is "
         f"{done.cosine:.6f}"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.errors import ConfigError
 
 
 def finetune(
@@ -18,6 +19,9 @@ def finetune(
         str, typer.Option(help="YAML file, or the name of one that ships: classify, values, compact.")
     ] = "classify",
     check: Annotated[bool, typer.Option("--check", help="Say what there is to learn from, and train nothing.")] = False,
+    suspects: Annotated[
+        Path | None, typer.Option(help="With --check: CSV of the clips whose labels are probably wrong.")
+    ] = None,
     no_speakers: Annotated[
         bool, typer.Option("--no-speakers", help="Accept clips whose speakers are unknown; every score is marked.")
     ] = False,
@@ -30,10 +34,12 @@ def finetune(
 
     given = [*(overrides or []), *["data.speakers=false"] * no_speakers]
     settings = load_config(find_config(config, "finetune"), given)
+    if suspects is not None and not check:
+        raise ConfigError("--suspects is of --check, which is not given")
     if check:
         from emotion2vec.finetune.check import check as run_check
 
-        if run_check(settings, say):
+        if run_check(settings, say, suspects):
             raise typer.Exit(1)
         return
     allow_fallback(settings.run.accelerator)

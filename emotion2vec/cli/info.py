@@ -27,7 +27,7 @@ def _shown(facts: ModelFacts) -> dict[str, Any]:
     """Facts by name, without what a checkpoint has not, lists in one line, and notes one by one."""
     shown = {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in asdict(facts).items()}
     del shown["notes"]
-    shown = {name: value for name, value in shown.items() if value not in (None, "")}
+    shown = {name: value for name, value in shown.items() if value not in (None, "", {})}
     return shown | {f"note {number}": note for number, note in enumerate(facts.notes, 1)}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.contents import content_keys
+from emotion2vec.corpora.contents import stretch_keys
 from emotion2vec.corpora.faults import SHOWN, examples
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.labels import class_name, folded
@@ -69,7 +69,7 @@ def audit_split(
             look alike, and speakers of one class, are warned of.
     """
     clips = corpus.utterances
-    keys = content_keys([clip.path for clip in clips], cache)
+    keys = stretch_keys(clips, cache)
     found = [_audit_fold(clips, keys, fold, describe or partial(_per_class, clips)) for fold in folds]
     warnings = _shared(clips, keys, folds, found) + _alike_speakers(clips)
     if describe is None:
@@ -90,7 +90,7 @@ def _audit_fold(clips: Sequence[Utterance], keys: Sequence[str | None], fold: Fo
         train=describe(train),
         test=describe(fold.test),
         shared_speakers=list(fold.shared_speakers),
-        shared_audio=[clips[i].file for i in fold.test if keys[i] in trained_keys],
+        shared_audio=[clips[i].stretch for i in fold.test if keys[i] in trained_keys],
         shared_texts=len(tested & texts),
         texts=len(tested),
     )
@@ -147,7 +147,7 @@ def _repeated(clips: Sequence[Utterance], keys: Sequence[str | None], folds: Seq
         if key is not None:
             same.setdefault(key, []).append(clip)
     if twice := [group for group in same.values() if len(group) > 1]:
-        names = [" = ".join(clip.file for clip in group) for group in twice]
+        names = [" = ".join(clip.stretch for clip in group) for group in twice]
         contradicting = sum(len({clip.label for clip in group}) > 1 for group in twice)
         also = f", {contradicting} of them under different labels" if contradicting else ""
         found.append(f"{len(twice)} recordings are listed more than once{also}: {examples(names)}")

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.corpora.names import span_name
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_text
 
@@ -62,6 +64,17 @@ def content_keys(paths: Sequence[Path], cache: str | Path | None = None) -> list
         except OSError as error:
             raise ConfigError(f"cache {cache}: cannot be written: {error.strerror}") from error
     return keys
+
+
+def stretch_keys(utterances: Sequence[Utterance], cache: str | Path | None = None) -> list[str | None]:
+    """Hash of each utterance's file, with the stretch and channel that it is of it; see `content_keys`."""
+    keys = content_keys([one.path for one in utterances], cache)
+    return [
+        None
+        if key is None
+        else key + span_name(one.start, one.duration) + f"_channel{one.channel}" * (one.channel is not None)
+        for one, key in zip(utterances, keys, strict=True)
+    ]
 
 
 def _known_key(name: str, known: dict[str, list[Any]], fresh: dict[str, list[Any]]) -> str | None:

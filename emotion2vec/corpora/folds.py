@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.prescribed import parts_of, prescribed
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.seeding import keyed_seed
@@ -26,10 +27,6 @@ RANDOM_FOLDS = 5
 
 VALIDATION_SHARE = 0.2
 """Share of the training speakers (or clips) that is held out to choose epochs and settings."""
-
-TRAIN_SPLITS = frozenset({"train", "training"})
-VALID_SPLITS = frozenset({"valid", "validation", "val", "dev", "development"})
-TEST_SPLITS = frozenset({"test", "testing", "eval"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +59,7 @@ def make_folds(corpus: Corpus, scheme: str) -> list[Fold]:
             `8-1-1`: ten speakers, or ten such groups: eight train, the next one validates, one tests;
             `session`: leave one session out; with more than 12 sessions, 10 balanced groups of whole sessions;
             `session-80-20`: the same, and a fifth of the training clips, drawn per label, validates, as in the paper;
-            `official`: the clips' own `fold` or `split`;
+            `official`: the clips' own `fold` or `split`; joined corpora that have none train;
             `emobox`: the folds of EmoBox's metadata;
             `random`: 5 folds, stratified by label, speakers shared;
             `corpus`, `language`: leave one of several joined corpora, or languages, out.
@@ -195,25 +192,20 @@ def _official_folds(clips: Sequence[Utterance]) -> list[Fold]:
             "folds is 'official' and clips have neither a fold nor a split, expected a table with a column `fold`, or "
             "`split` of train, valid and test"
         )
-    folds = _required(clips, "fold")
-    if len(set(folds)) < 2:
-        raise ConfigError(f"folds is 'official' and every clip is of fold {folds[0]}, expected at least 2")
-    return _leave_one_out(clips, folds)
+    folds = prescribed(clips, "fold")
+    names = sorted({name for name in folds if name is not None})
+    if len(names) < 2:
+        raise ConfigError(f"folds is 'official' and every clip is of fold {names[0]}, expected at least 2")
+    members = np.array([name or "" for name in folds])  # corpora that prescribe nothing train in every fold
+    return [fold_of(clips, name, np.flatnonzero(members != name), np.flatnonzero(members == name)) for name in names]
 
 
 def _split_fold(clips: Sequence[Utterance]) -> Fold:
-    names = [name.lower() for name in _required(clips, "split")]
-    unknown = sorted(set(names) - TRAIN_SPLITS - VALID_SPLITS - TEST_SPLITS)
-    faults = []
-    if unknown:
-        faults.append(f"split is {examples(unknown)}, expected train, valid or test")
-    train, valid, test = (
-        np.flatnonzero([name in wanted for name in names]) for wanted in (TRAIN_SPLITS, VALID_SPLITS, TEST_SPLITS)
-    )
-    faults += [f"no clip has split {name}" for name, rows in (("train", train), ("test", test)) if not rows.size]
-    if faults:
-        raise ConfigError("folds is 'official': " + "; ".join(faults))
-    return fold_of(clips, "test", train, test, valid if valid.size else None)
+    parts = parts_of(clips)
+    assert parts is not None
+    if lacking := [part for part in ("train", "test") if not parts[part].size]:
+        raise ConfigError(f"folds is 'official': {'; '.join(f'no clip has split {part}' for part in lacking)}")
+    return fold_of(clips, "test", parts["train"], parts["test"], parts["valid"] if parts["valid"].size else None)
 
 
 def _random_folds(clips: Sequence[Utterance]) -> list[Fold]:

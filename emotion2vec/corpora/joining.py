@@ -25,7 +25,7 @@ class Part:
         name: unlike those of the other parts.
         corpus: its clips.
         language: what is spoken, for leaving a language out.
-        split: `train`, `valid` or `test`, for folds `official`; None where folds decide.
+        split: `train`, `valid` or `test`, for folds `official`; None for what its clips say themselves.
         labels: what its labels are called in the whole, where that is not what `labels.SYNONYMS` says; an empty name
             leaves them out.
         only: a JSON Lines file as EmoBox publishes its balanced test sets, whose clips are taken and no others.
@@ -79,7 +79,7 @@ def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ())
         name: {label: to if to in kept else "" for label, to in labels.items()} for name, labels in mapped.items()
     }
     utterances = tuple(
-        _joined(part, clip, to)
+        joined(part, clip, to)
         for part in parts
         for clip in part.corpus.utterances
         if (to := mapping[part.name].get(clip.label or ""))
@@ -96,11 +96,33 @@ def join_corpora(parts: Sequence[Part], title: str, classes: Sequence[str] = ())
     )
 
 
+def join_values(parts: Sequence[Part], title: str) -> Corpus:
+    """Join corpora by what they have beside classes; labels are spelled alike and may be absent.
+
+    Speakers, sessions, numbers of sentences and files get their corpus's name in front.
+    """
+    utterances = [
+        joined(part, clip, None if clip.label is None else _class_of(part, clip.label))
+        for part in parts
+        for clip in part.corpus.utterances
+    ]
+    return Corpus(
+        name=title,
+        root=parts[0].corpus.root,
+        utterances=tuple(utterances),
+        left_out={f"{part.name}/{file}": why for part in parts for file, why in part.corpus.left_out.items()},
+        warnings=tuple(f"{part.name}: {warning}" for part in parts for warning in part.corpus.warnings),
+        changes=tuple(change for part in parts for change in part.corpus.changes),
+        passed_over=sum((part.corpus.passed_over for part in parts), Counter()),
+    )
+
+
 def _class_of(part: Part, label: str) -> str:
     return part.labels[label] if label in part.labels else SYNONYMS.get(simple(label), label.lower())
 
 
-def _joined(part: Part, clip: Utterance, label: str) -> Utterance:
+def joined(part: Part, clip: Utterance, label: str | None) -> Utterance:
+    """A clip as part of a whole, under the class that its label became; None where it has none."""
     return replace(
         clip,
         id=f"{part.name}/{clip.id}",
@@ -111,8 +133,8 @@ def _joined(part: Part, clip: Utterance, label: str) -> Utterance:
         sentence=None if clip.sentence is None else f"{part.name}:{clip.sentence}",
         corpus=part.name,
         language=part.language or clip.language,
-        split=part.split,
-        fold=None,
+        split=part.split or clip.split,
+        fold=None if part.split else clip.fold,
     )
 
 

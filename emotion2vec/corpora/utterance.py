@@ -45,6 +45,7 @@ class Utterance:
         corpus: the corpus that it comes from.
         language: what is spoken.
         values: labels that are numbers, such as arousal.
+        labels: further labels, by what they are of, such as an age group.
         votes: labels that single raters gave.
         dialogue: the conversation that it is part of.
         turn: place in the dialogue; utterances of one speaker that follow each other may share it.
@@ -69,6 +70,7 @@ class Utterance:
     corpus: str | None = None
     language: str | None = None
     values: Mapping[str, float] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     votes: tuple[str, ...] = ()
     dialogue: str | None = None
     turn: int | None = None
@@ -86,6 +88,11 @@ class Utterance:
     def where(self) -> str:
         """Name for messages: the audio, and where the stretch starts in it."""
         return str(self.audio) if self.is_whole else f"{self.audio} from {self.start or 0.0:g} s"
+
+    @property
+    def stretch(self) -> str:
+        """Name for documents: the file as its list names it, and where the stretch starts in it."""
+        return self.file if self.is_whole else f"{self.file} from {self.start or 0.0:g} s"
 
     @property
     def is_whole(self) -> bool:

@@ -97,15 +97,22 @@ def cuts_of(utterances: Sequence[Utterance], *, min_samples: int, workers: int) 
         try:
             cut = make_cut(utterance, headers[utterance.path])
         except AudioError as error:
-            found.faults.append(Fault(str(utterance.audio), str(error)))
+            found.faults.append(Fault(utterance.where, str(error)))
             continue
         samples, least = round(cut.duration * SAMPLE_RATE), max(min_samples, MIN_SAMPLES)
         if samples < least:
             reason = f"too short, {samples} samples at {SAMPLE_RATE} Hz, expected at least {least}"
-            found.too_short.append(Fault(str(utterance.audio), reason))
+            found.too_short.append(Fault(utterance.where, reason))
         else:
             found.cuts.append(cut)
     return found
+
+
+def place_of(cut: Cut) -> str:
+    """Name of a cut for messages, as `Utterance.where`."""
+    source = str(cut.recording.sources[0].source)
+    whole = cut.start == 0 and cut.duration == cut.recording.duration
+    return source if whole else f"{source} from {cut.start:g} s"
 
 
 def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None = None) -> np.ndarray:

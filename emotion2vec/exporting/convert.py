@@ -110,13 +110,23 @@ def _in_form(found: Source, to: str) -> Source:
             f"{found.path}: holds a {found.config.type} of transformers, and {to} holds networks of ours; expected to "
             f"be one of {', '.join(FOREIGN)}"
         )
+    if to != "native":
+        found = found.without_further()
     if to in ANY_HEAD:
         return found
     return two_layers(found) if isinstance(found.config, ForeignConfig) else one_layer(found)
 
 
 def _write_native(source: Source, folder: Path) -> list[str]:
-    save_model(folder, source.config, source.student, labels=source.labels, head=source.head, heard=source.heard)
+    save_model(
+        folder,
+        source.config,
+        source.student,
+        labels=source.labels,
+        head=source.head,
+        further=source.further,
+        heard=source.heard,
+    )
     left = [part for part, there in (("teacher", source.teacher), ("decoder", source.decoder)) if there]
     return [f"left out, as only pretraining needs it: {' and '.join(left)}"] if left else []
 

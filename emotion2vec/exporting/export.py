@@ -30,12 +30,14 @@ class Exported:
         format: its format.
         difference: the largest absolute difference of any output to the model's, over clips of several lengths.
         cosine: the lowest cosine of a frame or an utterance to the model's, over the same clips.
+        left: targets of the heads that the graph does not hold, as it holds the main one alone.
     """
 
     output: Path
     format: str
     difference: float
     cosine: float
+    left: tuple[str, ...] = ()
 
 
 def export(
@@ -71,7 +73,7 @@ def export(
             agreement = write_onnx(network, partial, int8=int8) if format == "onnx" else write_program(network, partial)
     except OSError as error:
         raise ConfigError(f"output {target}: cannot be written: {error.strerror or error}") from error
-    return Exported(target, format, *agreement)
+    return Exported(target, format, *agreement, left=tuple(one.target for one in network.further_heads()))
 
 
 def _target(output: Path, format: str) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
@@ -25,7 +25,17 @@ from emotion2vec.extraction.options import BatchOptions, PredictOptions, check_o
 from emotion2vec.extraction.progress import progress_bar
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.score_rows import ROWS, ScoreRows
-from emotion2vec.extraction.scoring import Held, Opinion, Opinions, Scorer, Taker, choose_labels, read_by, together
+from emotion2vec.extraction.scoring import (
+    Held,
+    Opinion,
+    Opinions,
+    Scorer,
+    Taker,
+    choose_labels,
+    further_labels,
+    read_by,
+    together,
+)
 from emotion2vec.extraction.sources.named import AnySources, read_sources
 from emotion2vec.files import check_folder_name
 from emotion2vec.settings import from_keywords
@@ -95,12 +105,16 @@ def run(
     values = _of_values([head for _, _, head in loaded], options)
     with _open(output) as stream:
         suffix = output.suffix.lower() if output else ".jsonl"
-        rows = ScoreRows(stream, suffix, labels, options.abstain, options.plot, values=values)
+        heads = [one.heads() for _, one, _ in loaded]
+        further = further_labels(heads)
+        of_values = [name for name in further if heads[0][name].config.task == "values"]
+        wanted = {"": labels, **further}
+        rows = ScoreRows(stream, suffix, wanted, options.abstain, options.plot, values=[""] * values + of_values)
         if len(loaded) == 1 and not options.adapt:
-            return _hear(loaded[0][1], labels, found, options, rows, progress)
+            return _hear(loaded[0][1], wanted, found, options, rows, progress)
         held = [Held() for _ in loaded]
         reports = [
-            _hear(one, labels, found, options, take, progress) for (_, one, _), take in zip(loaded, held, strict=True)
+            _hear(one, wanted, found, options, take, progress) for (_, one, _), take in zip(loaded, held, strict=True)
         ]
         opinions = together([one.found for one in held], labels, adapt=options.adapt)
         heard = [item for item in found.utterances if id(item) in opinions]
@@ -143,16 +157,20 @@ def _with_head(model: str | Path | SpeechEncoder, options: PredictOptions) -> tu
 
 
 def _hear(
-    model: SpeechEncoder, labels: list[str], found: Listing, options: PredictOptions, take: Taker, progress: bool
+    model: SpeechEncoder,
+    labels: Mapping[str, list[str]],
+    found: Listing,
+    options: PredictOptions,
+    take: Taker,
+    progress: bool,
 ) -> ExtractionReport:
-    """Let a model hear all items, and pass on what it thinks of them."""
+    """Let a model hear all items, and pass on what its heads think of them, in labels by their targets."""
     from emotion2vec.extraction.encode.encoder import Encoder
     from emotion2vec.extraction.executor import local_executor, report_of
 
-    assert model.head is not None
-    window = options.window
+    window, heads = options.window, model.heads()
     step = None if window is None else max(1, _frames_of(window, model.config.grid))
-    choice = read_by(model.head, model.config.width, step)
+    choice = read_by([heads[name] for name in labels], model.config.width, step)
     workload = Workload.of(choice, [item.duration for item in found.utterances])
     with local_executor(model, BatchOptions(**vars(options.compute)), workload) as executor:
         encoder = Encoder(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -32,42 +32,53 @@ LEAST_PROBABILITY = 1e-30
 """What is less has no logarithm in float32."""
 
 
-def read_by(head: Head, width: int, step: int | None) -> FeatureChoice:
-    """The features that a head reads: pooled on the way where that is all it asks for, else frames.
+def read_by(heads: Sequence[Head], width: int, step: int | None) -> FeatureChoice:
+    """The features that heads read: pooled on the way where that is all they ask for, and alike, else frames.
 
     Args:
-        head: whose features they are.
+        heads: whose features they are.
         width: channels D of a frame.
         step: frames of a window; None for whole utterances.
     """
     from emotion2vec.model.heads import PooledHead
 
-    layers = "all" if head.reads_layers else "last"
-    if not isinstance(head, PooledHead) or (step and head.width != width):
+    head, layers = heads[0], "all" if any(head.reads_layers for head in heads) else "last"
+    pooled = isinstance(head, PooledHead) and all(isinstance(o, PooledHead) and o.width == head.width for o in heads)
+    if not pooled or (step and head.width != width):
         return FeatureChoice(layers=layers)
+    assert isinstance(head, PooledHead)
     if step:
         return FeatureChoice(layers=layers, downsample=step)
     return FeatureChoice(granularity="utterance", layers=layers, pooling="mean" if head.width == width else "mean+std")
 
 
 class Scorer:
-    """A model's head on features as `read_by` chose them.
+    """A model's heads on features as `read_by` chose them.
+
+    Args:
+        model: whose heads they are.
+        choice: the features.
+        step: frames of a window; None for whole utterances.
+        labels: the chosen K of each head that is asked, by its target.
 
     Attributes:
         seconds: length of a window in s; None for whole utterances.
     """
 
-    def __init__(self, model: SpeechEncoder, choice: FeatureChoice, step: int | None, labels: Sequence[str]):
-        assert model.head is not None
-        self._head = model.head
+    def __init__(
+        self, model: SpeechEncoder, choice: FeatureChoice, step: int | None, labels: Mapping[str, Sequence[str]]
+    ):
+        heads = model.heads()
+        self._heads = {name: heads[name] for name in labels}
         self.seconds = None if step is None else step * model.config.grid.stride / SAMPLE_RATE
-        self._columns = [model.head.labels.index(label) for label in labels]
+        self._columns = {name: [heads[name].labels.index(label) for label in its] for name, its in labels.items()}
         self._device = model.device
         self._pooled = choice.granularity == "utterance" or choice.downsample > 1
+        self._all_layers = choice.layers == "all"
         self._step = step
 
-    def __call__(self, encoded: EncodedAudio) -> np.ndarray:
-        """Probabilities (W, K) of the chosen labels among themselves, W windows or one utterance; float64.
+    def __call__(self, encoded: EncodedAudio) -> dict[str, np.ndarray]:
+        """By each head probabilities (W, K) of its labels among themselves, W windows or one utterance; float64.
 
         Features are ([L,] T, D), ([L,] W, P) or ([L,] P). A head of values gives these, as they are.
         """
@@ -76,27 +87,33 @@ class Scorer:
         (array,) = encoded.features.values()
         read = torch.from_numpy(array.whole()).to(self._device)
         with torch.inference_mode():
-            scores = self._of_pooled(read) if self._pooled else self._of_frames(read)
-            if self._head.config.task == "values":
-                values: np.ndarray = scores[:, self._columns].double().cpu().numpy()
-                return values
-            probabilities = self._head.probabilities(scores)[:, self._columns]
+            return {name: self._by(name, head, read) for name, head in self._heads.items()}
+
+    def _by(self, name: str, head: Head, read: Tensor) -> np.ndarray:
+        """What a head says of windows, or of one utterance."""
+        if self._all_layers and not head.reads_layers:
+            read = read[-1]
+        scores = self._of_pooled(head, read) if self._pooled else self._of_frames(head, read)
+        if head.config.task == "values":
+            values: np.ndarray = scores[:, self._columns[name]].double().cpu().numpy()
+            return values
+        probabilities = head.probabilities(scores)[:, self._columns[name]]
         rows = np.maximum(probabilities.cpu().numpy().astype(np.float64), LEAST_PROBABILITY)
         shares: np.ndarray = rows / rows.sum(axis=1, keepdims=True)
         return shares
 
-    def _of_pooled(self, read: Tensor) -> Tensor:
+    def _of_pooled(self, head: Head, read: Tensor) -> Tensor:
         """Scores (W, all labels) of windows ([L,] W, P), or (1, all labels) of an utterance ([L,] P)."""
         rows = read.unsqueeze(0) if self._step is None else read.movedim(-2, 0)  # (W, [L,] P)
-        scores: Tensor = self._head.of_pooled(rows)  # type: ignore[operator]
+        scores: Tensor = head.of_pooled(rows)  # type: ignore[operator]
         return scores
 
-    def _of_frames(self, read: Tensor) -> Tensor:
+    def _of_frames(self, head: Head, read: Tensor) -> Tensor:
         """Scores (W, all labels) of windows of frames ([L,] T, D)."""
         import torch
 
         windows = read.split(self._step or read.shape[-2], dim=-2)
-        return torch.cat([self._head(window.unsqueeze(0)) for window in windows])
+        return torch.cat([head(window.unsqueeze(0)) for window in windows])
 
 
 def choose_labels(heads: Sequence[tuple[str, Head]], classes: str | Sequence[str]) -> list[str]:
@@ -125,6 +142,16 @@ def choose_labels(heads: Sequence[tuple[str, Head]], classes: str | Sequence[str
     return chosen
 
 
+def further_labels(heads: Sequence[Mapping[str, Head]]) -> dict[str, list[str]]:
+    """Labels of the heads beside the main one, by their targets, that all models have with the same labels."""
+    first, *others = heads
+    return {
+        name: head.used_labels
+        for name, head in first.items()
+        if name and all(name in other and other[name].labels == head.labels for other in others)
+    }
+
+
 @dataclass(frozen=True)
 class Opinion:
     """What is thought of a clip.
@@ -133,11 +160,13 @@ class Opinion:
         seconds: its length.
         window: length of a window in s; None for whole utterances.
         probabilities: (W, K).
+        further: of the heads beside the main one, (W, K) of each, by their targets.
     """
 
     seconds: float
     window: float | None
     probabilities: np.ndarray
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Taker(Protocol):
@@ -148,7 +177,7 @@ class Taker(Protocol):
 
 
 class Opinions:
-    """Takes the features of each item, see `pipeline.Sink`, and passes on what a head makes of them."""
+    """Takes the features of each item, see `pipeline.Sink`, and passes on what the heads make of them."""
 
     in_order = True
 
@@ -158,7 +187,9 @@ class Opinions:
 
     def write(self, item: Utterance, encoded: EncodedAudio) -> None:
         """Score an utterance, or its windows."""
-        self._take(item, Opinion(encoded.seconds, self._scorer.seconds, self._scorer(encoded)))
+        said = self._scorer(encoded)
+        main = said.pop("")
+        self._take(item, Opinion(encoded.seconds, self._scorer.seconds, main, said))
 
 
 class Held:
@@ -188,10 +219,17 @@ def together(held: Sequence[Mapping[int, Opinion]], labels: Sequence[str], *, ad
         voices = [_adapted(voice, labels) for voice in voices]
     opinions = {}
     for number, key in enumerate(keys):
-        shortest = min(len(voice[number]) for voice in voices)  # frames of models may end one apart
-        mean = np.mean([voice[number][:shortest] for voice in voices], axis=0)
-        opinions[key] = Opinion(held[0][key].seconds, held[0][key].window, mean)
+        first = held[0][key]
+        further = {name: _mean([one[key].further[name] for one in held]) for name in first.further}
+        opinions[key] = Opinion(first.seconds, first.window, _mean([voice[number] for voice in voices]), further)
     return opinions
+
+
+def _mean(voices: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of what models say (W, K); their windows may end one apart."""
+    shortest = min(map(len, voices))
+    mean: np.ndarray = np.mean([voice[:shortest] for voice in voices], axis=0)
+    return mean
 
 
 def _adapted(voice: list[np.ndarray], labels: Sequence[str]) -> list[np.ndarray]:

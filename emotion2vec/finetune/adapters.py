@@ -114,8 +114,8 @@ def adapt(encoder: SpeechEncoder, frozen: int, config: LoraConfig, seed: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed_seed(seed, "adapters"))
         peft.inject_adapter_in_model(settings, nn.ModuleDict({"encoder": encoder}))
-    if encoder.head is not None:
-        encoder.head.requires_grad_(True)  # peft freezes all that is no adapter
+    for head in encoder.heads().values():
+        head.requires_grad_(True)  # peft freezes all that is no adapter
     return Adapters(encoder, {name: encoder.get_submodule(name) for name in names})  # type: ignore[misc]
 
 

@@ -19,6 +19,7 @@ from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.files import check_folder_name
 from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.settings import to_dict
 
 
 def average(models: Sequence[str | Path], output: str | Path, weights: Sequence[float] = ()) -> None:
@@ -89,6 +90,8 @@ def _facts(model: SpeechEncoder) -> dict[str, Any]:
     labels, head = ((), None) if model.head is None else (model.head.labels, model.head.config)
     content = description(model.config, labels, head)
     facts: dict[str, Any] = {"labels": ", ".join(labels) or "none"}
+    for one in model.further_heads():
+        facts |= {f"labels of {one.target}": ", ".join(one.labels), f"head of {one.target}": to_dict(one.config)}
     for section in ("model", "foreign", "head"):
         facts |= {f"{section} {key}": value for key, value in content.get(section, {}).items()}
     return facts | {f"size of {name}": list(value.shape) for name, value in model.state_dict().items()}
@@ -104,5 +107,7 @@ def _like(model: SpeechEncoder, total: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _head(model: SpeechEncoder) -> dict[str, Any]:
-    """What `save_model` needs to know of a model's head."""
-    return {} if model.head is None else {"labels": model.head.labels, "head": model.head.config}
+    """What `save_model` needs to know of a model's heads."""
+    if model.head is None:
+        return {}
+    return {"labels": model.head.labels, "head": model.head.config, "further": model.further_heads()}

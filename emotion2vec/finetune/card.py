@@ -120,8 +120,9 @@ def _table(scores: HeadScores) -> str:
         "| --- | --- | --- |",
     ]
     for name in (*scores.metrics, *(["MAE"] if not scores.unit and "MAE" not in scores.metrics else [])):
-        low, high = (format_score(limit, scores.unit) for limit in scores.intervals[name])
-        lines.append(f"| {name} | {format_score(scores.pooled[name], scores.unit)} | {low} to {high} |")
+        limits = " to ".join(format_score(limit, scores.unit) for limit in scores.intervals[name])
+        limits = "one speaker" if len(scores.by_speaker) == 1 else limits
+        lines.append(f"| {name} | {format_score(scores.pooled[name], scores.unit)} | {limits} |")
     for name in ("ECE", "ECE calibrated"):
         if scores.further.get(name) is not None:
             lines.append(f"| {name} | {format_score(scores.further[name], '%')} | |")

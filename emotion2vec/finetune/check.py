@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,11 +21,17 @@ from emotion2vec.corpora.faults import SHOWN, examples
 from emotion2vec.corpora.folds import Fold, fold_of, make_folds
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.cuts import cuts_of
-from emotion2vec.errors import AudioError
+from emotion2vec.errors import AudioError, ConfigError
+from emotion2vec.files import check_writable
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.labelled import read_labelled, show_labels
-from emotion2vec.finetune.splits import Split, whole_split
+from emotion2vec.finetune.splits import Split, fold_split, whole_split
+from emotion2vec.finetune.suspects import label_errors, write_suspects
+from emotion2vec.tasks.targets import make_goal
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 PIECES, BANDS = 24, 12
 """Pieces of time and bands of frequency of a fingerprint."""
@@ -51,21 +59,24 @@ class Heard:
     fingerprint: np.ndarray
 
 
-def check(config: FinetuneConfig, say: Callable[[str], None]) -> int:
+def check(config: FinetuneConfig, say: Callable[[str], None], suspects: Path | None = None) -> int:
     """Say what there is to learn from, and train nothing.
 
     Args:
         config: a checked configuration.
         say: shows a line of text to the user.
+        suspects: CSV to write clips to whose labels are probably wrong, see `label_errors`.
 
     Returns:
         Clips that cannot be used.
 
     Raises:
-        ConfigError: as `finetune` would.
+        ConfigError: as `finetune` would, or suspects cannot be looked for and written.
         ManifestError: the same.
     """
-    corpus = read_labelled(config.data)
+    if suspects is not None:
+        check_writable(suspects)
+    corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
     split = whole_split(config, corpus)
     for line in [*_table(corpus, split), *_split_warnings(config, corpus, split)]:
@@ -83,7 +94,25 @@ def check(config: FinetuneConfig, say: Callable[[str], None]) -> int:
                 heard[cut.id] = measure(waveform)
     for line in [*_audio(corpus, heard), *_unusable([*faults, *(f"{k}: {v}" for k, v in corpus.left_out.items())])]:
         say(line)
+    if not config.data.targets:
+        labelled = {clip.id for clip in clips if clip.label}
+        cuts = [cut for cut in opened.cuts if cut.id in heard and cut.id in labelled]
+        _suspects(config, corpus, cuts, say, suspects)
     return len(faults) + len(corpus.left_out)
+
+
+def _suspects(
+    config: FinetuneConfig, corpus: Corpus, cuts: Sequence[Cut], say: Callable[[str], None], output: Path | None
+) -> None:
+    """Say whose labels are probably wrong, and write them."""
+    by_id = {clip.id: clip for clip in corpus.utterances}
+    found = label_errors(config, [by_id[cut.id] for cut in cuts], cuts, say)
+    if output is None:
+        return
+    if found is None:
+        raise ConfigError(f"{output} is not written: label errors could not be looked for")
+    write_suspects(output, found)
+    say(f"they are in {output}")
 
 
 def measure(waveform: np.ndarray) -> Heard:
@@ -146,7 +175,21 @@ def _split_warnings(config: FinetuneConfig, corpus: Corpus, split: Split) -> lis
     folds: list[Fold] = [fold_of(corpus.utterances, "held out", split.train, split.valid)]
     if config.evaluate.folds:
         folds = make_folds(corpus, config.evaluate.folds)
-    return [f"warning: {warning}" for warning in audit_split(corpus, folds).warnings]
+    values = make_goal(corpus, config.data.targets) if config.data.targets else None
+    warnings = audit_split(corpus, folds, describe=None if values is None else values.describe).warnings
+    if config.evaluate.folds and not config.data.targets:
+        warnings += [text for fold in folds for text in _lacking(config, corpus, fold)]
+    return [f"warning: {warning}" for warning in warnings]
+
+
+def _lacking(config: FinetuneConfig, corpus: Corpus, fold: Fold) -> list[str]:
+    """Classes that a fold has none to train on, or to choose by, once speakers of its training are held out."""
+    split, clips = fold_split(config, corpus, fold), corpus.utterances
+    found = []
+    for rows, what in ((split.train, "train on"), (split.valid, "choose by")):
+        if lacking := sorted(set(corpus.classes) - {str(clips[i].label) for i in rows}):
+            found.append(f"fold {fold.name} has no clip of {examples(lacking)} to {what}")
+    return found
 
 
 def _audio(corpus: Corpus, heard: dict[str, Heard]) -> list[str]:
@@ -169,11 +212,11 @@ def _audio(corpus: Corpus, heard: dict[str, Heard]) -> list[str]:
     for what, which in odd.items():
         if which.any():
             lines.append(
-                f"warning: {which.sum()} clips are {what}: {examples(clips[i].file for i in np.flatnonzero(which))}"
+                f"warning: {which.sum()} clips are {what}: {examples(clips[i].stretch for i in np.flatnonzero(which))}"
             )
     if pairs := near_duplicates(found):
         other = sum(clips[a].label != clips[b].label for a, b in pairs)
-        named = examples(f"{clips[a].file} = {clips[b].file}" for a, b in pairs)
+        named = examples(f"{clips[a].stretch} = {clips[b].stretch}" for a, b in pairs)
         also = f", {other} of them under different labels" * bool(other)
         lines.append(f"warning: {len(pairs)} pairs of clips sound like one recording{also}: {named}")
     return lines

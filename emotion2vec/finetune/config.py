@@ -11,6 +11,7 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import DataConfig
 from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
+from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.model.config import HEADS, POOLINGS
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -22,6 +23,7 @@ from emotion2vec.training.config import (
     load,
 )
 
+STARTS = ("auto", "own", "rows", "new")
 BALANCES = ("corpus-class", "class", "corpus", "none")
 STRATEGIES = re.compile(r"frozen|full|lora|top:[1-9]\d*|gradual:[1-9]\d*")
 FREEZES = re.compile(r"none|cnn|stem|blocks:[1-9]\d*")
@@ -36,6 +38,9 @@ class LabelledData(DataConfig):
     corpora: list[str] = option(
         [], "labelled corpora, joined: NAME=FOLDER of a known one, or NAME=TABLE or a folder with metadata.tsv"
     )
+    split: str = option(
+        "", "CSV or TSV that says which clip (file or id) is of which split (train, valid, test) or fold"
+    )
     classes: list[str] = option(
         [], "classes to learn; empty for all that there are; shared for those that every corpus has"
     )
@@ -43,11 +48,19 @@ class LabelledData(DataConfig):
         [], "other names of labels: anxiety=fear, or emodb.anxiety=fear for one corpus; boredom= leaves it out"
     )
     targets: list[str] = option([], "values to learn, such as arousal, in place of classes: columns of the table")
+    ranges: list[str] = option(
+        [],
+        "scales of data.targets: 1..5, or NAME=1..5 of a corpus, a value, or CORPUS.VALUE; values of corpora on "
+        "different ones are brought to 0..1",
+    )
     raters: list[str] = option(
         [], "columns of a table with raters' labels, whose shares are learnt; rows: a row for each rater"
     )
     soft: list[str] = option([], "columns of a table with probabilities, one of each class and named as it")
     weight: str = option("", "column of a table with what each clip counts; 1 where it is empty")
+    max_bad_share: float = option(
+        0.1, "stop when more than this share of the clips cannot be used; others are left out", ge=0, le=1
+    )
     speakers: bool = option(True, "validate on held-out speakers; false for lists without speakers, which marks scores")
     licence: str = option("", "what the licence of the speech says, for the model's card")
     balance: str = option(
@@ -80,6 +93,12 @@ class StrategyConfig:
     )
     freeze: str = option(
         "stem", "what stays as it is besides: none, cnn, stem (all below the blocks), blocks:K (and the first K blocks)"
+    )
+    head: str = option(
+        "auto",
+        "the model's own head goes on learning where it has the data's labels (auto), or has to (own), or its rows of "
+        "labels that it has (rows); or a new one (new)",
+        choices=STARTS,
     )
     standardize: int = option(
         256, "training clips by whose statistics the head standardizes what it reads; 0 for none", ge=0
@@ -116,7 +135,7 @@ class HeadSettings:
 
 @dataclass(kw_only=True)
 class LossSettings:
-    """The loss of classes."""
+    """The loss of the main goal's classes."""
 
     smoothing: float = option(0.0, "label smoothing: share of a label that all classes get", ge=0, lt=1)
     class_weights: float = option(
@@ -180,6 +199,7 @@ class FinetuneConfig(TrainingConfig):
     lora: LoraConfig = field(default_factory=LoraConfig)
     head: HeadSettings = field(default_factory=HeadSettings)
     loss: LossSettings = field(default_factory=LossSettings)
+    joint: JointSettings = field(default_factory=JointSettings)
     optim: TuneOptim = field(default_factory=TuneOptim)
     validation: TuneValidation = field(default_factory=TuneValidation)
     checkpoint: CheckpointConfig = field(
@@ -201,7 +221,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config, listed=False)
-    faults += check_labelled(config.data)
+    faults += check_labelled(config.data) + check_joint(config.joint)
     tuned = config.finetune
     if not STRATEGIES.fullmatch(tuned.strategy):
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
@@ -235,10 +255,24 @@ def check_labelled(data: LabelledData) -> list[str]:
     faults += [f"data.labels has {text!r}, expected LABEL=CLASS" for text in data.labels if not pair(text)[0]]
     if data.targets and (data.soft or data.raters):
         faults.append("data.targets are values, and data.soft or data.raters are of classes, expected one of them")
+    faults += [
+        f"data.ranges has {text!r}, expected LOW..HIGH or NAME=LOW..HIGH" for text in data.ranges if not scale(text)
+    ]
+    if data.ranges and not data.targets:
+        faults.append("data.ranges is given and data.targets is empty, expected values whose scales they are")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
     given = {"data.train": data.train, "data.weights": data.weights}
     return faults + [f"{name} is for speech without labels" for name, value in given.items() if value]
+
+
+def scale(text: str) -> tuple[str, float, float] | None:
+    """Name (empty for all), low and high end of NAME=LOW..HIGH; None where it is none."""
+    number = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
+    found = re.fullmatch(rf"(?:(.+)=)?\s*({number})\s*\.\.\s*({number})\s*", text)
+    if found is None or float(found[2]) >= float(found[3]):
+        return None
+    return (found[1] or "").strip(), float(found[2]), float(found[3])
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -256,6 +290,7 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("finetune.freeze", frozen, "finetune.strategy is frozen"),
         ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
+        ("joint.ramp", not config.joint.reversed, "joint.reversed is empty"),
         ("evaluate.shots", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.robustness", not config.evaluate.folds, "evaluate.folds is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.evaluation.answers import Examiner, uncalibrated
 from emotion2vec.finetune.evaluation.result import judged_corpus, scored
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.unlabelled import main_clips
 from emotion2vec.probe.outcome import Outcome
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.tasks.targets import make_goal
@@ -60,14 +62,14 @@ def describe_data(config: FinetuneConfig, corpus: Corpus, split: Split | None) -
                 }
                 for name in names
             }
-    goal = make_goal(corpus, tuple(config.data.targets))
+    goal = make_goal(main_clips(corpus, config.data.targets), tuple(config.data.targets))
     document = {
         "sources": [*config.data.corpora, *([config.data.table] if config.data.table else [])],
         "licence": config.data.licence,
         "mapping": {name: dict(labels) for name, labels in corpus.mapping.items()},
         "parts": {part: _counts([clips[i] for i in rows]) for part, rows in parts.items()},
         "groups": groups,
-        "values": goal.describe(everything) if config.data.targets else {},
+        "values": goal.describe(np.arange(len(goal.labels))) if config.data.targets else {},
         "held_out_speakers": [] if split is None else list(split.held),
         "left_out": dict(corpus.left_out),
         "warnings": list(corpus.warnings),
@@ -102,6 +104,9 @@ def _validated(config: FinetuneConfig, corpus: Corpus, split: Split) -> ProbeRes
     folder, data = Path(config.run.dir), config.data
     model = load_model(folder, device=str(choose_device(config.run.accelerator)))
     assert model.head is not None
+    corpus = main_clips(corpus, data.targets)
+    judged = len(corpus.utterances)  # the others stand behind
+    split = replace(split, train=split.train[split.train < judged], valid=split.valid[split.valid < judged])
     goal = make_goal(corpus, tuple(data.targets))
     clips = [corpus.utterances[i] for i in split.valid]
     opened = cuts_of(clips, min_samples=data.min_samples, workers=data.workers)

@@ -60,11 +60,16 @@ def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
     examiner = Examiner(model, range(len(model.head.labels)), conditions, config.run.seed)
     truth = {prepared.clipset.utterances[i].id: prepared.goal.labels[i] for i in job.fold.test}
     found = examiner(opened, truth)
+    further = {
+        name: {"labels": list(model.heads()[name].labels), "scores": rows.round(6).tolist()}
+        for name, rows in found.further.items()
+    }
     write_json(
         folder / TESTED,
         {
             "ids": found.ids,
             "scores": found.scores.round(6).tolist(),
+            **({"further": further} if further else {}),
             "left_out": [asdict(fault) for fault in found.faults],
             "conditions": conditions_asked(config.evaluate),
             "distorted": [

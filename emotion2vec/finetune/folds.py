@@ -23,7 +23,9 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_of, test_fold
-from emotion2vec.finetune.splits import Split, split_of
+from emotion2vec.finetune.further_scores import further_scores
+from emotion2vec.finetune.splits import Split, fold_split
+from emotion2vec.finetune.unlabelled import beside, main_clips
 from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
 from emotion2vec.probe.outcome import Outcome
 from emotion2vec.probe.outcomes import summed_up
@@ -59,6 +61,8 @@ class Scored:
 def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callable[[str], None]) -> Scored | FitResult:
     """Train and test a model for every fold and seed; those that are done already are taken as they are.
 
+    Scores of heads beside the main one stand under `further` in the file, by their targets.
+
     Args:
         config: a checked configuration with `evaluate.folds`.
         corpus: labelled clips.
@@ -71,11 +75,9 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     Raises:
         ConfigError: the scheme does not fit the corpus, or a fold lacks a class in training, or holds another run.
     """
-    started, prepared = (
-        time.monotonic(),
-        prepare_corpus(corpus, config.evaluate.folds, targets=tuple(config.data.targets)),
-    )
-    jobs = _jobs(config, prepared)
+    started, targets = time.monotonic(), tuple(config.data.targets)
+    prepared = prepare_corpus(main_clips(corpus, targets), config.evaluate.folds, targets=targets)
+    jobs = _jobs(config, prepared, corpus)
     last, outcomes, left_out = FitResult(0, None), [], dict(corpus.left_out)
     for number, job in enumerate(jobs, 1):
         few = "" if job.shots is None else f", {job.shots} clips of each class"
@@ -95,26 +97,30 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
         say(f"fold {job.fold.name}{few}: {', '.join(shown)}")
         outcomes.append((job, outcome))
     result = _result(config, prepared, outcomes, left_out, (time.monotonic() - started) / 60)
+    tests = [(outcome, Path(job.config.run.dir)) for job, outcome in outcomes if job.shots is None]
+    further = {name: found.to_dict() for name, found in further_scores(config, prepared, tests).items()}
     output = Path(config.evaluate.output or Path(config.run.dir) / "scores.json")
-    write_json(output, result.to_dict())
+    write_json(output, result.to_dict() | ({"further": further} if further else {}))
+    for name, found in further.items():
+        say(f"{name}: {format_score(found['mean'][found['main']], found['unit'], found['main'])}, mean over folds")
     say(f"scores of all folds are in {output}")
     return Scored(result, last)
 
 
-def _jobs(config: FinetuneConfig, prepared: ProbedCorpus) -> list[FoldJob]:
-    """All folds with all seeds.
+def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> list[FoldJob]:
+    """All folds with all seeds, of a corpus whose clips without the main target are no part of what was prepared.
 
     Raises:
         ConfigError: a class has no clip that trains, of all folds at once.
     """
-    corpus, jobs, faults = prepared.clipset, [], {}
+    jobs, faults = [], {}
     seeds = config.evaluate.seeds or [config.run.seed]
     for seed in seeds:
         for number, fold in enumerate(prepared.folds, 1):
             name = f"{number:02d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', fold.name)}" + f"_seed{seed}" * (len(seeds) > 1)
             run = replace(config.run, dir=str(Path(config.run.dir) / "folds" / name), seed=seed)
             own = replace(config, run=run)
-            split = split_of(own, corpus, fold.train, fold.valid)
+            split = fold_split(own, corpus, beside(corpus, config.data.targets, fold, config.evaluate.folds))
             trained = {corpus.utterances[i].label for i in split.train}
             lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
             if lacking:
@@ -130,7 +136,7 @@ def _few(job: FoldJob, count: int, corpus: Corpus) -> FoldJob:
     """The same fold with a few clips of each class, which is not tested under conditions."""
     config, split = job.config, job.split
     labels = [clip.label for clip in corpus.utterances]
-    rows = np.concatenate([split.train, split.valid])
+    rows = np.array([i for i in np.concatenate([split.train, split.valid]) if labels[i]])
     train, valid = few_shot(labels, rows, count, config.run.seed, job.fold.name)
     own = replace(
         config,
@@ -174,7 +180,7 @@ def _result(
     warnings = [*prepared.warnings, *prepared.known.warnings(base)] + [WITHOUT_SPEAKERS] * (not config.data.speakers)
     if left_out:
         warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
-    settings = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "optim")}
+    settings = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "joint", "optim")}
     scores = HeadScores(
         feature=config.model,
         head=f"finetune {config.finetune.strategy}",

@@ -31,7 +31,7 @@ class Goal(ABC):
         main: the metric that chooses the checkpoint, higher is better.
         whole: whether the loss compares the clips of an update, so that it needs them all at once.
         names: of the scores.
-        weights: what each clip counts, by its id.
+        weights: what each clip that has the target counts, by its id; the others are not asked about.
     """
 
     task: ClassVar[str]
@@ -84,11 +84,12 @@ class ClassGoal(Goal):
 
     def targets(self, ids: Sequence[str]) -> Tensor:
         """See `Goal`."""
-        numbers = torch.tensor([self.numbers[name] for name in ids])  # (B,)
+        numbers = torch.tensor([self.numbers[name] for name in ids], dtype=torch.long)  # (B,)
         if not self.soft:
             return numbers
         hard = functional.one_hot(numbers, len(self.names)).tolist()
-        return torch.tensor([self.soft.get(name, row) for name, row in zip(ids, hard, strict=True)]).float()  # (B, K)
+        rows = [self.soft.get(name, row) for name, row in zip(ids, hard, strict=True)]
+        return torch.tensor(rows).float().view(-1, len(self.names))  # (B, K)
 
     def truth(self, name: str) -> np.ndarray:
         """See `Goal`."""
@@ -138,7 +139,7 @@ class ValueGoal(Goal):
 
     def targets(self, ids: Sequence[str]) -> Tensor:
         """See `Goal`."""
-        return torch.tensor([self.values[name] for name in ids])
+        return torch.tensor([self.values[name] for name in ids]).view(-1, len(self.names))  # (B, K)
 
     def truth(self, name: str) -> np.ndarray:
         """See `Goal`."""
@@ -146,6 +147,8 @@ class ValueGoal(Goal):
 
     def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """See `Goal`; both are standardized alike, so that all dimensions count alike where a clip is alone."""
+        if not len(targets):
+            return scores.sum()  # 0
         shift, scale = (torch.as_tensor(x).to(scores) for x in (self.scaling.shift, self.scaling.scale))
         return concordance_loss((scores - shift) / scale, (targets.to(scores) - shift) / scale, weights)
 

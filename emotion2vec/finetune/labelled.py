@@ -12,11 +12,15 @@ from emotion2vec.corpora.joining import Part, join_corpora
 from emotion2vec.corpora.labels import SYNONYMS, simple
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import Extra, read_table
-from emotion2vec.corpora.named.registry import dataset_names, read_named
+from emotion2vec.corpora.named.registry import NAMED, dataset_names, read_named
+from emotion2vec.corpora.prescribed import parts_of, with_splits
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.finetune.aims import check_known
 from emotion2vec.finetune.config import LabelledData, pair
-from emotion2vec.tasks.targets import with_values
+from emotion2vec.finetune.joint import JointSettings
+from emotion2vec.finetune.scales import read_values
+from emotion2vec.finetune.unlabelled import with_unlabelled
 
 SHARED = "shared"
 """In place of classes: those that every corpus has."""
@@ -28,19 +32,32 @@ ROWS = "rows"
 """In place of raters' columns: each has rows of his own."""
 
 
-def read_labelled(data: LabelledData) -> Corpus:
+def read_labelled(data: LabelledData, joint: JointSettings | None = None) -> Corpus:
     """Read the speech that a run learns from.
 
     Several corpora are joined; labels that mean the same become one class, and `data.labels` has the last word. One
     corpus keeps its labels as they are spelled.
 
+    Args:
+        data: which speech.
+        joint: targets beside the main goal, which clips may lack.
+
     Raises:
-        ConfigError: names, labels or classes that are not there, or fewer than two classes; labels that differ by case.
-        ManifestError: a corpus or table cannot be read.
+        ConfigError: a target that no clip has; names, labels or classes that are not there, or fewer than two classes;
+            labels that differ by case.
+        ManifestError: a corpus, table or split cannot be read, or the split does not fit, see `with_splits`.
     """
-    found = read_corpora(data)
+    joint = joint or JointSettings()
+    found = read_corpora(data, joint)
+    corpus = with_unlabelled(_whole(found, data), found, data.targets, joint)
+    check_known(joint, corpus.utterances)
+    return corpus
+
+
+def _whole(found: Mapping[str, Corpus], data: LabelledData) -> Corpus:
+    """The clips that have what the main goal learns, joined under the wanted classes or with the wanted values."""
     if data.targets:
-        return _with_values(found, data.targets)
+        return read_values(found, data.targets, data.ranges)
     named = renamed(data.labels, found)
     if len(found) == 1:
         ((name, corpus),) = found.items()
@@ -49,31 +66,50 @@ def read_labelled(data: LabelledData) -> Corpus:
     return join_corpora(parts, " + ".join(found), _wanted(parts, data.classes))
 
 
-def read_corpora(data: LabelledData) -> dict[str, Corpus]:
+def read_corpora(data: LabelledData, joint: JointSettings | None = None) -> dict[str, Corpus]:
     """Read each corpus, and the table, with the labels that they have; by name.
 
     Raises:
-        ConfigError: a name that is there twice.
-        ManifestError: one cannot be read.
+        ConfigError: a name or a place that is there twice.
+        ManifestError: one cannot be read, or the split does not fit, see `with_splits`.
     """
-    found = {name: _read(name, place, data) for name, place in map(pair, data.corpora)}
+    joint = joint or JointSettings()
+    found = {name: _read(name, place, data, joint) for name, place in map(pair, data.corpora)}
     if len(found) < len(data.corpora):
         raise ConfigError(f"data.corpora has {', '.join(data.corpora)}, expected each name once")
+    places = [Path(place).resolve() for _, place in map(pair, data.corpora)]
+    if twice := sorted({str(place) for place in places if places.count(place) > 1}):
+        raise ConfigError(f"data.corpora has {examples(twice)} under several names, expected each corpus once")
     if data.table:
-        corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data)
+        corpus = _read_table(Path(data.table), Path(data.root) if data.root else None, data, joint)
+        if corpus.name in found:
+            raise ConfigError(f"data.table {data.table} is called as one of data.corpora, expected another file name")
         found[corpus.name] = corpus
-    return found
+    return with_splits(found, data.split) if data.split else found
 
 
-def _read_table(path: Path, root: Path | None, data: LabelledData) -> Corpus:
+def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointSettings) -> Corpus:
     """A table with what is asked for beside its labels; of a class each clip has the most probable one.
 
     Raises:
-        ManifestError: it cannot be read, or a probability is negative or all of a clip are 0.
+        ManifestError: it cannot be read, a weight is not above 0, or a probability is negative or all of a clip are 0.
     """
     several = data.raters == [ROWS]
-    extra = Extra(numbers=[data.weight] if data.weight else [], raters=[] if several else data.raters, several=several)
+    classes, values = joint.columns
+    extra = Extra(
+        numbers=[data.weight] if data.weight else [],
+        raters=[] if several else data.raters,
+        several=several,
+        labels=classes,
+        values=values,
+        unlabelled=bool(joint.targets),
+    )
     corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra)
+    light = [clip.stretch for clip in corpus.utterances if clip.values.get(data.weight, 1.0) <= 0]
+    if light:
+        raise ManifestError(
+            f"table {path}: {data.weight} is not above 0 of {examples(light)}, expected what clips count"
+        )
     if not data.soft:
         return corpus
     wrong, named = [], []
@@ -87,26 +123,15 @@ def _read_table(path: Path, root: Path | None, data: LabelledData) -> Corpus:
     return replace(corpus, utterances=tuple(named))
 
 
-def _with_values(found: Mapping[str, Corpus], targets: Sequence[str]) -> Corpus:
-    """The clips of the only corpus that have all values.
-
-    Raises:
-        ConfigError: there are several corpora.
-        ManifestError: no clip has a value.
-    """
-    if len(found) > 1:
-        raise ConfigError(f"data.targets is {', '.join(targets)} and there are {len(found)} corpora, expected one")
-    return with_values(next(iter(found.values())), targets)
-
-
-def _read(name: str, place: str, data: LabelledData) -> Corpus:
+def _read(name: str, place: str, data: LabelledData, joint: JointSettings) -> Corpus:
     """A corpus by its name and folder, or by its table."""
     path = Path(place)
     table = path if path.is_file() else next((path / file for file in TABLES if (path / file).is_file()), None)
     if name in dataset_names() and not path.is_file():
-        return read_named(name, path, targets=data.targets)
+        known = [value for value in joint.columns[1] if value in NAMED[name].values]
+        return read_named(name, path, targets=[*data.targets, *known])
     if table is not None:
-        return replace(_read_table(table, table.parent, data), name=name)
+        return replace(_read_table(table, table.parent, data, joint), name=name)
     if not path.is_dir():
         raise ManifestError(f"data.corpora: {name}={place}: no such file or folder, expected a corpus or a table")
     return replace(read_class_folders(path), name=name)
@@ -141,15 +166,14 @@ def _spelled(corpus: Corpus, wanted: str, corpora: int) -> list[str]:
 
 
 def _wanted(parts: Sequence[Part], classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes of joined corpora; none for those that all of them share."""
-    if list(classes) == [SHARED]:
-        return ()
-    every = {
-        part.labels.get(label, SYNONYMS.get(simple(label), label.lower()))
+    """The classes of joined corpora: all, those named, or those that all share that have any."""
+    of_parts = [
+        {part.labels.get(label, SYNONYMS.get(simple(label), label.lower())) for label in part.corpus.classes}
         for part in parts
-        for label in part.corpus.classes
-    }
-    return tuple(classes) or tuple(sorted(every - {""}))
+    ]
+    if list(classes) == [SHARED]:
+        return tuple(sorted(set.intersection(*filter(None, of_parts)) - {""})) if any(of_parts) else ()
+    return tuple(classes) or tuple(sorted(set().union(*of_parts) - {""}))
 
 
 def _one(corpus: Corpus, renamed: Mapping[str, str], classes: Sequence[str]) -> Corpus:
@@ -182,7 +206,7 @@ def _one(corpus: Corpus, renamed: Mapping[str, str], classes: Sequence[str]) -> 
     counts = Counter(clip.label for clip in corpus.utterances if clip.label and not mapping[clip.label])
     left = corpus.keep(
         [bool(clip.label and mapping[clip.label]) for clip in corpus.utterances],
-        {clip.file: "no label" for clip in corpus.utterances if not clip.label},
+        {clip.stretch: "no label" for clip in corpus.utterances if not clip.label},
     )
     warnings = [f"{corpus.name}: {count} clips of {label} are left out" for label, count in sorted(counts.items())]
     named = tuple(replace(clip, label=mapping[clip.label or ""]) for clip in left.utterances)
@@ -207,10 +231,17 @@ def shares_of(corpus: Corpus, clip: Utterance, soft: Sequence[str]) -> tuple[flo
 def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
     """Say what every label became, and how many clips and speakers each class has."""
     for name, mapping in corpus.mapping.items():
+        if not mapping:
+            continue
         sorts = [label if label == to else f"{label} -> {to or 'left out'}" for label, to in mapping.items()]
         say(f"labels of {name}: {', '.join(sorts)}")
     counts = ", ".join(f"{label} {count}" for label, count in corpus.label_counts.items())
     speakers = len({clip.speaker for clip in corpus.utterances} - {None})
     say(f"{len(corpus.utterances)} labelled clips of {speakers} speakers" + f": {counts}" * bool(counts))
+    if parts := parts_of(corpus.utterances):
+        train, valid, test = (len(rows) for rows in parts.values())
+        say(
+            f"split of the list: {train} clips train, {valid} choose, {test} are of the test, which nothing learns from"
+        )
     for warning in corpus.warnings:
         say(f"warning: {warning}")

@@ -1,19 +1,38 @@
-"""Encoder and head as they are fine-tuned: waveforms in, scores out, with what they are compared with beside them.
+"""Encoder and heads as they are fine-tuned: waveforms in, scores out, with what they are compared with beside them.
 
-B: utterances. S: samples. K: scores.
+B: utterances. S: samples. K: scores. n: utterances that have a head's target.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from emotion2vec.finetune.adapters import Adapters
+from emotion2vec.finetune.aims import Asked
+from emotion2vec.finetune.reversal import reverse
 from emotion2vec.finetune.strategy import freeze
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import SpeechEncoder
+
+
+@dataclass
+class Answers:
+    """What a head says of the utterances of a micro-batch that have its target.
+
+    Attributes:
+        scores: (n, K) float32.
+        targets: (n,) or (n, K), what they are compared with.
+        weights: (n,) what the utterances count.
+    """
+
+    scores: Tensor
+    targets: Tensor
+    weights: Tensor
 
 
 @dataclass
@@ -21,35 +40,35 @@ class TuneOutput:
     """What one micro-batch contributes to an update.
 
     Attributes:
-        scores: (B, K) float32.
-        targets: (B,) or (B, K), what they are compared with.
-        weights: (B,) what the utterances count.
+        answers: of each head, by its target.
         number: place of the micro-batch in its update on this process.
     """
 
-    scores: Tensor
-    targets: Tensor
-    weights: Tensor
+    answers: dict[str, Answers]
     number: int
 
 
 class TunedNetwork(nn.Module):
-    """A speech encoder with a head.
+    """A speech encoder with its heads, and heads that are no part of it, behind gradient reversal.
 
     Parts that do not learn stay in eval mode, so that they are the same every time.
 
     Args:
-        encoder: with its head.
+        encoder: with its heads.
         frozen: how many of its parts, from the bottom, do not learn.
+        opposed: heads whose targets are unlearnt.
         adapters: what learns of the other parts, in place of all.
 
     Attributes:
         keeps: whether `forward` takes what `below` gave, and not waveforms.
     """
 
-    def __init__(self, encoder: SpeechEncoder, frozen: int, adapters: Adapters | None = None):
+    def __init__(
+        self, encoder: SpeechEncoder, frozen: int, adapters: Adapters | None = None, opposed: Sequence[Head] = ()
+    ):
         super().__init__()
         self.encoder = encoder
+        self.opposed = nn.ModuleList(opposed)
         self.frozen = frozen
         self.adapters = adapters
         self.keeps = False
@@ -73,20 +92,35 @@ class TunedNetwork(nn.Module):
                 module.train(False)
         return self
 
+    @property
+    def heads(self) -> dict[str, Head]:
+        """All heads by their targets, the model's first."""
+        return self.encoder.heads() | {head.target: head for head in self.opposed if isinstance(head, Head)}
+
     def forward(
-        self, waveforms: Tensor, padding: Tensor | None, targets: Tensor, weights: Tensor, number: int
+        self,
+        waveforms: Tensor,
+        padding: Tensor | None,
+        asked: Mapping[str, Asked],
+        reversals: Mapping[str, float],
+        number: int,
     ) -> TuneOutput:
         """Score a micro-batch.
 
         Args:
             waveforms: (B, S) as the encoder wants to hear them; or (B, T, D), see `keeps`.
             padding: (B, S) or (B, T), True = padding; None where nothing is padded.
-            targets: (B,) or (B, K), passed on.
-            weights: (B,), passed on.
+            asked: of each head.
+            reversals: λ of heads behind gradient reversal.
             number: passed on.
         """
-        scores = self.above(waveforms, padding) if self.keeps else self.scores(waveforms, padding)
-        return TuneOutput(scores, targets, weights, number)
+        run = self.above if self.keeps else self.scores
+        scores = run(waveforms, padding, reversals)
+        answers = {
+            name: Answers(scores[name].index_select(0, one.rows), one.targets, one.weights)
+            for name, one in asked.items()
+        }
+        return TuneOutput(answers, number)
 
     @property
     def _blocks(self) -> int:
@@ -101,7 +135,7 @@ class TunedNetwork(nn.Module):
         by themselves.
         """
         encoder = self.encoder
-        if encoder.head is None or encoder.head.reads_layers or self._blocks < 1:
+        if any(head.reads_layers for head in self.heads.values()) or self._blocks < 1:
             return False
         if self._blocks == len(encoder.blocks):
             return True
@@ -112,18 +146,33 @@ class TunedNetwork(nn.Module):
         encoded = self.encoder(waveforms, padding)
         return encoded.frames if self._blocks == len(self.encoder.blocks) else encoded.layers[self._blocks - 1]
 
-    def above(self, x: Tensor, padding: Tensor | None) -> Tensor:
-        """Scores (B, K) float32 of what `below` gave (B, T, D), with padding (B, T)."""
-        head, first = self.encoder.head, self._blocks
-        assert head is not None
+    def above(
+        self, x: Tensor, padding: Tensor | None, reversals: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Scores (B, K) float32 by each head of what `below` gave (B, T, D), with padding (B, T)."""
+        first = self._blocks
         if first < len(self.encoder.blocks):
             assert isinstance(self.encoder, Emotion2vec)  # see `can_keep`
             x = self.encoder.backbone(
                 x, padding=padding, skip_blocks=range(first), before={first: lambda entered: x}
             ).x  # (B, T, D)
-        scores: Tensor = head(x, padding)
-        return scores.to(torch.float32)
+        return self._by(dict.fromkeys(self.heads, x), padding, reversals)
 
-    def scores(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
-        """Scores (B, K) float32 of waveforms (B, S)."""
-        return self.encoder.scores(self.encoder(waveforms, padding)).to(torch.float32)
+    def scores(
+        self, waveforms: Tensor, padding: Tensor | None, reversals: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Scores (B, K) float32 by each head of waveforms (B, S)."""
+        encoded = self.encoder(waveforms, padding)
+        read = {name: encoded.read_by(head) for name, head in self.heads.items()}
+        return self._by(read, encoded.padding, reversals)
+
+    def _by(
+        self, read: Mapping[str, Tensor], padding: Tensor | None, reversals: Mapping[str, float] | None
+    ) -> dict[str, Tensor]:
+        """Scores by each head of the frames that it reads ([L,] T, D), those of some with their gradients reversed."""
+        found = {}
+        for name, head in self.heads.items():
+            factor = (reversals or {}).get(name)
+            frames = read[name] if factor is None else reverse(read[name], factor)
+            found[name] = head(frames, padding).to(torch.float32)
+        return found

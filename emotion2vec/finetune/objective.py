@@ -1,4 +1,4 @@
-"""Fine-tuning as an objective: a head on an encoder learns labels, which go by the ids of utterances.
+"""Fine-tuning as an objective: heads on an encoder learn labels, which go by the ids of utterances.
 
 B: utterances of a micro-batch. U: utterances of an update. K: scores.
 """
@@ -16,10 +16,11 @@ from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.errors import AudioError, TrainingError
+from emotion2vec.finetune.aims import Aim, asked, named
 from emotion2vec.finetune.config import FinetuneConfig
-from emotion2vec.finetune.goals import Goal
 from emotion2vec.finetune.kept import Kept, KeptRows, may_keep
-from emotion2vec.finetune.network import TunedNetwork, TuneOutput
+from emotion2vec.finetune.network import Answers, TunedNetwork, TuneOutput
+from emotion2vec.finetune.reversal import ramp
 from emotion2vec.finetune.strategy import Thawing, parameter_groups
 from emotion2vec.finetune.work import clip_flops
 from emotion2vec.tasks.batch_losses import whole_gradient
@@ -30,24 +31,24 @@ from emotion2vec.training.ranks import Ranks
 
 @dataclass(frozen=True)
 class TuneSums:
-    """What an update's micro-batches add up to.
+    """What an update's micro-batches add up to, by the names of aims.
 
     Attributes:
-        loss: () weighted losses, of goals whose loss is a sum.
-        goal: of `Goal.sums`.
+        losses: () weighted losses, of goals whose loss is a sum.
+        goals: of `Goal.sums`.
     """
 
-    loss: Tensor
-    goal: Tensor
+    losses: dict[str, Tensor]
+    goals: dict[str, Tensor]
 
 
 class Finetuning(Objective[TuneOutput, TuneSums]):
-    """A goal of utterances, by its loss.
+    """Goals of utterances, by the weighted sum of their losses; a clip that lacks a target still learns the others.
 
     Args:
         config: the run's configuration.
-        network: encoder and head.
-        goal: what is learnt of all utterances that train.
+        network: encoder and heads.
+        aims: what is learnt, by the targets of the heads.
         thawing: which parts of the encoder learn when.
         rows: what frozen blocks said of clips in earlier runs of the same start.
     """
@@ -60,29 +61,41 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         "validation_UA": "validation UA {:.1f}",
         "validation_CCC": "validation CCC {:.3f}",
     }
-    counted = ("weight", "clips")
 
-    def __init__(self, config: FinetuneConfig, network: TunedNetwork, goal: Goal, thawing: Thawing, rows: KeptRows):
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        network: TunedNetwork,
+        aims: Mapping[str, Aim],
+        thawing: Thawing,
+        rows: KeptRows,
+    ):
         super().__init__(network, network.encoder)
         self.config = config
         self.tuned = network
-        self.goal = goal
+        self.aims = aims
+        self.counted = (*(named(name, "weight") for name in aims), "clips")
         self.thawing = thawing
         self.rows = rows
         self._kept: Kept | None = None
-        self._whole: list[Tensor] = []
-        self._whole_loss: Tensor | None = None
+        self._whole: dict[str, list[Tensor]] = {}
 
     def counts(self, batch: MicroBatch) -> dict[str, float]:
-        """Weights of the clips, and how many there are."""
-        return {"weight": sum(self.goal.weights[name] for name in batch.ids), "clips": len(batch.ids)}
+        """Weights of the clips that have each target, and how many clips there are."""
+        weights = {name: aim.goal.weights for name, aim in self.aims.items()}
+        found = {named(name, "weight"): sum(own.get(clip, 0.0) for clip in batch.ids) for name, own in weights.items()}
+        return {**found, "clips": len(batch.ids)}
 
     def inputs(self, batch: MicroBatch, update: int, number: int) -> tuple[Any, ...]:
-        """Waveforms, padding, targets, weights, and the place of the micro-batch."""
+        """Waveforms, padding, what heads are asked, factors of reversal, and the place of the micro-batch."""
         self.tuned.thaw(self.thawing.frozen(update))
-        weights = torch.tensor([self.goal.weights[name] for name in batch.ids])
         heard = (batch.waveforms, batch.padding) if self._kept is None else self._kept.inputs(batch, update)
-        return *heard, self.goal.targets(batch.ids), weights, number
+        return *heard, asked(self.aims, batch.ids), self._reversals(update), number
+
+    def _reversals(self, update: int) -> dict[str, float]:
+        """The factor λ of each gradient reversal in an update."""
+        share = ramp(update / self.config.optim.max_updates) if self.config.joint.ramp else 1.0
+        return {name: share * aim.reversal for name, aim in self.aims.items() if aim.reversal is not None}
 
     def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
         """Compute once what frozen blocks say of the clips, where that stays the same."""
@@ -104,38 +117,61 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         say(f"what frozen blocks say of {len(kept)} clips is computed once and kept{before}: {gigabytes:.2f} GB")
 
     def look_ahead(self, outputs: Callable[[], Sequence[TuneOutput]], batches: int, ranks: Ranks) -> None:
-        """Gather the scores of the whole update where the loss compares them and they are in several parts."""
-        self._whole = []
-        if not self.goal.whole or batches * ranks.size == 1:
+        """Gather the scores of the whole update where a loss compares them and they are in several parts."""
+        self._whole = {}
+        compared = [name for name, aim in self.aims.items() if aim.goal.whole]
+        if not compared or batches * ranks.size == 1:
             return
-        mine = [(one.scores.cpu(), one.targets.cpu(), one.weights.cpu()) for one in outputs()]
+        mine = [{name: _on_host(one.answers[name]) for name in compared} for one in outputs()]
         everybody = ranks.gather(mine)
-        scores, targets, weights = (
-            torch.cat([part[place] for parts in everybody for part in parts]) for place in range(3)
-        )  # (U, K), (U, K), (U,)
-        self._whole_loss, gradient = whole_gradient(lambda found: self.goal.loss(found, targets, weights), scores)
-        sizes = [len(part[0]) for parts in everybody for part in parts]
         first = sum(len(parts) for parts in everybody[: ranks.rank])
-        self._whole = list(gradient.split(sizes)[first : first + len(mine)])
+        for name in compared:
+            gradients = self._gradients(name, [part[name] for parts in everybody for part in parts])
+            self._whole[name] = gradients[first : first + len(mine)]
+
+    def _gradients(self, name: str, parts: Sequence[Answers]) -> list[Tensor]:
+        """What each part (n, K) of an update's scores (U, K) has to send back of a loss that compares them."""
+        scores, targets, weights = (
+            torch.cat([getattr(part, item) for part in parts]) for item in ("scores", "targets", "weights")
+        )  # (U, K), (U, K), (U,)
+        _, gradient = whole_gradient(lambda found: self.aims[name].goal.loss(found, targets, weights), scores)
+        return list(gradient.split([len(part.scores) for part in parts]))
 
     def loss(self, output: TuneOutput, counts: Mapping[str, float]) -> Tensor:
+        """The weighted sum of the goals' losses."""
+        losses = [aim.weight * self._loss_of(name, output, counts) for name, aim in self.aims.items()]
+        return torch.stack(losses).sum()
+
+    def _loss_of(self, name: str, output: TuneOutput, counts: Mapping[str, float]) -> Tensor:
         """The weighted mean over the clips of the update, or what sends back the gradient of a loss over them."""
-        if self._whole:
-            return (output.scores * self._whole[output.number].to(output.scores)).sum()
-        loss = self.goal.loss(output.scores, output.targets, output.weights)
-        return loss if self.goal.whole else loss / counts["weight"]
+        answers, goal = output.answers[name], self.aims[name].goal
+        if name in self._whole:
+            return (answers.scores * self._whole[name][output.number].to(answers.scores)).sum()
+        loss = goal.loss(answers.scores, answers.targets, answers.weights)
+        return loss if goal.whole else loss / (counts[named(name, "weight")] or 1.0)
 
     def sums(self, outputs: Sequence[TuneOutput]) -> TuneSums:
-        """Losses, and what the goal's metrics come of."""
-        own = [self.goal.sums(one.scores, one.targets) for one in outputs]
-        losses = [exact(self.goal.loss(one.scores, one.targets, one.weights)) for one in outputs]
-        return TuneSums(torch.stack(losses).sum(), torch.stack(own).sum(dim=0))
+        """Losses, and what the goals' metrics come of."""
+        losses, goals = {}, {}
+        for name, aim in self.aims.items():
+            answers = [one.answers[name] for one in outputs]
+            own = [exact(aim.goal.loss(one.scores, one.targets, one.weights)) for one in answers]
+            losses[name] = torch.stack(own).sum()
+            goals[name] = torch.stack([aim.goal.sums(one.scores, one.targets) for one in answers]).sum(dim=0)
+        return TuneSums(losses, goals)
 
     def metrics(self, sums: TuneSums, counts: Mapping[str, float]) -> dict[str, Tensor | float]:
-        """The loss, and the goal's metrics."""
-        found = self.goal.metrics(sums.goal)
-        loss = 1 - found[self.goal.main] if self.goal.whole else sums.loss / counts["weight"]
-        return {"loss": loss, **found}
+        """The loss, and of every goal that clips of the update have its own loss and metrics."""
+        losses: dict[str, Tensor | float] = {}
+        metrics: dict[str, Tensor | float] = {}
+        for name, aim in self.aims.items():
+            if not (weight := counts[named(name, "weight")]):
+                continue
+            found = aim.goal.metrics(sums.goals[name])
+            losses[name] = 1 - found[aim.goal.main] if aim.goal.whole else sums.losses[name] / weight
+            metrics |= {named(name, metric): value for metric, value in found.items()}
+        own = {named(name or "main", "loss"): loss for name, loss in losses.items()} if len(self.aims) > 1 else {}
+        return {"loss": sum(self.aims[name].weight * loss for name, loss in losses.items()), **own, **metrics}
 
     def flops(self, batch: MicroBatch) -> float:
         """Operations of encoder and head, backward through what learns; none of what is kept."""
@@ -143,8 +179,9 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         return len(batch.ids) * clip_flops(self.model, batch.waveforms.shape[1], below)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Head and parts of the encoder, each at its rate."""
-        return parameter_groups(self.model, self.config.optim, self.thawing.lowest, self.goal, self.tuned.adapters)
+        """Heads and parts of the encoder, each at its rate."""
+        heads = [(head, self.aims[name].goal) for name, head in self.tuned.heads.items()]
+        return parameter_groups(self.model, heads, self.config.optim, self.thawing.lowest, self.tuned.adapters)
 
     def own_weights(self) -> dict[str, Tensor]:
         """Those of the encoder without adapters."""
@@ -166,15 +203,16 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
             self.tuned.adapters.load(state)
 
     def description(self) -> dict[str, Any]:
-        """The encoder's dimensions, labels and head."""
+        """The encoder's dimensions, labels and heads."""
         head = self.model.head
         assert head is not None
-        return description(self.model.config, head.labels, head.config)
+        return description(self.model.config, head.labels, head.config, self.model.further_heads())
 
     def scheduled(self, update: int) -> dict[str, float]:
-        """Parts of the encoder that learn, where that changes."""
+        """Parts of the encoder that learn, where that changes, and factors of reversal."""
         parts = len(self.model.parts())
-        return {"learning_parts": parts - self.thawing.frozen(update)} if self.thawing.every else {}
+        learning = {"learning_parts": parts - self.thawing.frozen(update)} if self.thawing.every else {}
+        return learning | {named(name, "reversal"): factor for name, factor in self._reversals(update).items()}
 
     def check(self, update: int, metrics: Mapping[str, float]) -> None:
         """After the first backward pass of anything that is to learn, it must have a gradient.
@@ -190,3 +228,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
                 f"{len(missed)} trainable tensors got no gradient, so that they would never learn: "
                 f"{', '.join(missed[:8])}{' ...' * (len(missed) > 8)}"
             )
+
+
+def _on_host(answers: Answers) -> Answers:
+    return Answers(answers.scores.cpu(), answers.targets.cpu(), answers.weights.cpu())

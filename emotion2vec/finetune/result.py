@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE, description
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import StorageError
 from emotion2vec.files import complete_file, write_json
+from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig
-from emotion2vec.finetune.held_out import HeldOutSpeakers, judged
+from emotion2vec.finetune.held_out import Clip, HeldOutSpeakers, judged
 from emotion2vec.finetune.scoring import score_waveforms
 from emotion2vec.model.heads import Head
 from emotion2vec.tasks.calibration import calibration_error, fit_temperature
@@ -66,14 +67,20 @@ def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, s
     model = load_model(source)
     assert model.head is not None
     rows = score_waveforms(
-        lambda waves, padding: model.scores(model(waves, padding)),
+        lambda waves, padding: model.all_scores(model(waves, padding)),
         [clip.waveform for clip in judge.clips],
         model.device,
     )
     facts: dict[str, Any] = {"update": update, "validation_clips": len(judge.clips)}
-    facts["validation"] = judged(judge.goal, rows, judge.clips)
-    if judge.goal.task == "classes":
-        facts |= _calibrated(model.head, rows, judge, wanted=config.finetune.calibrate)
+    facts["validation"] = judged(judge.aims, rows, judge.clips)
+    calibrated = {
+        name: _calibrated(name, head, rows[name], judge.clips, wanted=config.finetune.calibrate)
+        for name, head in model.heads().items()
+        if head.config.task == "classes"
+    }
+    facts |= calibrated.pop(MAIN, {})
+    if calibrated:
+        facts["further"] = calibrated
     try:
         write_json(folder.path / FACTS, facts)
         if (source / HEARD_FILE).is_file():
@@ -81,17 +88,24 @@ def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, s
                 shutil.copyfile(source / HEARD_FILE, partial)
         with complete_file(folder.path / WEIGHTS_FILE) as partial:
             save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial)
-        write_json(folder.path / CONFIG_FILE, description(model.config, model.head.labels, model.head.config))
+        described = description(model.config, model.head.labels, model.head.config, model.further_heads())
+        write_json(folder.path / CONFIG_FILE, described)
     except (OSError, SafetensorError) as error:
         raise StorageError(f"run.dir {folder.path}: the best model could not be written: {error}") from error
-    main = judge.goal.main
+    main = judge.aims[MAIN].goal.main
     score = format_score(facts["validation"][main], "%" if main == "UA" else "", main)
     say(f"the model is that of update {update}, validation {score}")
 
 
-def _calibrated(head: Head, rows: np.ndarray, judge: HeldOutSpeakers, *, wanted: bool) -> dict[str, float]:
-    """Bring a head's probabilities to the temperature of held-out clips, which its last layer takes in."""
-    truth = np.stack([clip.truth for clip in judge.clips])
+def _calibrated(name: str, head: Head, rows: np.ndarray, clips: Sequence[Clip], *, wanted: bool) -> dict[str, float]:
+    """Bring a head's probabilities to the temperature of held-out clips, which its last layer takes in.
+
+    Clips that lack its target are passed over; nothing comes of none.
+    """
+    there = [place for place, clip in enumerate(clips) if name in clip.truths]
+    if not there:
+        return {}
+    rows, truth = rows[there], np.stack([clips[place].truths[name] for place in there])
     before = calibration_error(truth, softmax(rows, axis=1))
     if not wanted:
         return {"calibration_error": before}

@@ -18,10 +18,11 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.drawn import DrawnOrder
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.adapters import adapt
+from emotion2vec.finetune.aims import Aim
 from emotion2vec.finetune.config import FinetuneConfig, without_effect
 from emotion2vec.finetune.described import describe_data, describe_model
 from emotion2vec.finetune.folds import cross_validate
-from emotion2vec.finetune.goals import ValueGoal
+from emotion2vec.finetune.heads import add_heads, opposed_heads
 from emotion2vec.finetune.held_out import HeldOutSpeakers
 from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
@@ -29,16 +30,11 @@ from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
 from emotion2vec.finetune.result import publish, withdraw
 from emotion2vec.finetune.splits import Split, whole_split
-from emotion2vec.finetune.standard import statistics_of
 from emotion2vec.finetune.strategy import Thawing
 from emotion2vec.finetune.task import Task, make_task
 from emotion2vec.finetune.watching import Watch, watched
-from emotion2vec.model.config import HeadConfig
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.known_heads import build_head
-from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.results import ProbeResult
-from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run import Say, train
@@ -77,18 +73,19 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
         StorageError: the run folder cannot be written, or the data is out of reach.
         TrainingError: training cannot go on.
     """
-    corpus = read_labelled(config.data)
+    corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
+    split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
     scores, rows = None, KeptRows()
     if config.evaluate.folds:
         done = cross_validate(config, corpus, partial(fit, say=say, rows=rows), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
-        if not config.evaluate.final:
+        if split is None:
             describe_data(config, corpus, None)
             return Finished(done.last, scores)
-    split = whole_split(config, corpus)
+    assert split is not None
     result = fit(config, corpus, split, say=say, rows=rows)
     if result.is_main:
         describe_data(config, corpus, split)
@@ -122,6 +119,9 @@ def fit(
         say(f"held out to choose by: {', '.join(split.held)}")
     else:
         say("warning: clips are held out without regard to speakers: validation scores are not those of new speakers")
+    labels = {corpus.utterances[i].label for i in split.valid}
+    if not config.data.targets and (lacking := [name for name in corpus.classes if name not in labels]):
+        say(f"warning: no held-out clip is of {', '.join(lacking)}, so the checkpoint is chosen by the other classes")
     judges: list[HeldOutSpeakers] = []
     speech = Speech(
         task.found,
@@ -177,7 +177,7 @@ def _hold_out(
     """What checkpoints are judged by, which is kept in `judges` too."""
     tell = say if ranks.is_main else _silent
     clips = task.held_out(normalizes=objective.model.config.normalizes, say=tell)
-    judge = HeldOutSpeakers(task.goal, clips, ranks, every=config.validation.every, last=config.optim.max_updates)
+    judge = HeldOutSpeakers(task.aims, clips, ranks, every=config.validation.every, last=config.optim.max_updates)
     judges.append(judge)
     return judge
 
@@ -189,7 +189,7 @@ def _silent(text: str) -> None:
 def _build(
     task: Task, config: FinetuneConfig, rows: KeptRows, device: torch.device, say: Say
 ) -> tuple[Objective, Heard | None]:
-    """Encoder and head, and whose labels they know."""
+    """Encoder and heads, and whose labels they know."""
     path = Path(config.run.dir)
     withdraw(path)
     resumed = newest_checkpoint(path)
@@ -200,42 +200,36 @@ def _build(
         )
     if resumed is None:
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
-        add_head(encoder, task, config, device)
+        add_heads(encoder, task, config, device, say)
     thawing = Thawing.of(encoder, config.finetune)
+    encoder.to(device)
     adapters = None
     if config.finetune.strategy == "lora":
         adapters = adapt(encoder, thawing.lowest, config.lora, config.run.seed)
-    network = TunedNetwork(encoder, thawing.lowest, adapters)
+    network = TunedNetwork(encoder, thawing.lowest, adapters, opposed_heads(encoder, task, config, device))
     say(_learning(network, thawing))
+    for name, aim in task.aims.items():
+        if name:
+            say(_about_aim(name, aim, task))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
-    return Finetuning(config, network, task.goal, thawing, rows), heard
+    return Finetuning(config, network, task.aims, thawing, rows), heard
 
 
 def _learning(network: TunedNetwork, thawing: Thawing) -> str:
     """What learns, in words."""
     learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    heads = "the head" if len(network.heads) == 1 else f"{len(network.heads)} heads"
     if network.adapters is not None:
-        return f"{learnt:,} parameters learn: the head, adapters of {grouped(network.adapters.layers)}"
+        return f"{learnt:,} parameters learn: {heads}, adapters of {grouped(network.adapters.layers)}"
     what = "".join(f", {part.name}" for part in network.encoder.parts()[thawing.lowest :])
-    return f"{learnt:,} parameters learn: the head{what}" + " one by one from the top" * (thawing.every > 0)
+    return f"{learnt:,} parameters learn: {heads}{what}" + " one by one from the top" * (thawing.every > 0)
 
 
-def add_head(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> None:
-    """Give an encoder a new head, which standardizes by statistics of training clips if asked for.
-
-    Raises:
-        ConfigError: clips are longer than the encoder knows to handle.
-    """
-    known = encoder.config.max_seconds
-    if known and config.data.max_seconds > known:
-        raise ConfigError(f"data.max_seconds is {config.data.max_seconds:g}, and the model knows {known:g} s at once")
-    head = HeadConfig(**vars(config.head), task=task.goal.task)
-    generator = torch.Generator().manual_seed(keyed_seed(config.run.seed, "head"))
-    encoder.head = build_head(head, encoder.config.width, len(encoder.blocks), task.goal.names, generator)
-    encoder.to(device)
-    if count := config.finetune.standardize:
-        waveforms = task.first_waveforms(count, normalizes=encoder.config.normalizes)
-        encoder.head.standardize(statistics_of(encoder.eval(), waveforms, device))
-    if isinstance(task.goal, ValueGoal):  # values begin where training's lie
-        shift, scale = (torch.from_numpy(x).float().to(device) for x in vars(task.goal.scaling).values())
-        encoder.head.rescale(shift, scale)
+def _about_aim(name: str, aim: Aim, task: Task) -> str:
+    """What a further head learns, in words."""
+    known = sum(cut.id in aim.goal.weights for cut in task.source.cuts)
+    count = len(aim.goal.names)
+    what = f"{count} classes" if aim.goal.task == "classes" else "values"
+    how = f"with weight {aim.weight:g}" if aim.reversal is None else f"unlearnt with λ {aim.reversal:g}"
+    shown = f" ({', '.join(aim.goal.names)})" if count <= 12 else ""
+    return f"{name}: {what}{shown} of {known} clips that train, {how}"

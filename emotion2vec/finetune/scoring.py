@@ -5,7 +5,7 @@ N: clips. B: clips of a batch. S: samples. T: frames. D: channels. K: scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,17 +20,33 @@ BATCH_SECONDS = 40.0
 
 @torch.inference_mode()
 def score_waveforms(
-    scores_of: Callable[[Tensor, Tensor | None], Tensor], waveforms: Sequence[np.ndarray], device: torch.device
-) -> np.ndarray:
-    """Scores (N, K) of whole clips by a network in eval mode, which takes waveforms (B, S) and padding (B, S)."""
-    found: list[Tensor | None] = [None] * len(waveforms)
+    scores_of: Callable[[Tensor, Tensor | None], Mapping[str, Tensor]],
+    waveforms: Sequence[np.ndarray],
+    device: torch.device,
+) -> dict[str, np.ndarray]:
+    """Scores (N, K) of whole clips by heads in eval mode.
+
+    Args:
+        scores_of: gives each head's (B, K) of waveforms (B, S) and their padding (B, S).
+        waveforms: (S,) each.
+        device: where the network is.
+    """
+    found: dict[int, dict[str, Tensor]] = {}
     for numbers in by_length([waveform.size for waveform in waveforms]):
         batch, padding = padded([waveforms[number] for number in numbers])
-        scored = scores_of(batch.to(device), None if padding is None else padding.to(device)).float().cpu()
-        for number, row in zip(numbers, scored, strict=True):
-            found[number] = row
-    rows: np.ndarray = torch.stack([row for row in found if row is not None]).numpy()
-    return rows
+        found |= _rows(numbers, scores_of(batch.to(device), None if padding is None else padding.to(device)))
+    return _stacked(found)
+
+
+def _rows(numbers: Sequence[int], scored: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Scores of a batch (B, K) by the numbers of its clips, (K,) each, on the host."""
+    there = {name: scores.float().cpu() for name, scores in scored.items()}
+    return {number: {name: rows[place] for name, rows in there.items()} for place, number in enumerate(numbers)}
+
+
+def _stacked(found: Mapping[int, Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
+    """Scores (N, K) of each head, in the order of the clips' numbers."""
+    return {name: torch.stack([found[number][name] for number in range(len(found))]).numpy() for name in found[0]}
 
 
 def padded(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
@@ -75,13 +91,11 @@ def keep(network: TunedNetwork, waveforms: Sequence[np.ndarray], device: torch.d
 
 
 @torch.inference_mode()
-def score_kept(network: TunedNetwork, rows: Sequence[Tensor], device: torch.device) -> np.ndarray:
-    """Scores (N, K) of what `keep` gave."""
-    found: dict[int, Tensor] = {}
+def score_kept(network: TunedNetwork, rows: Sequence[Tensor], device: torch.device) -> dict[str, np.ndarray]:
+    """Scores (N, K) by each head of what `keep` gave."""
+    found: dict[int, dict[str, Tensor]] = {}
     stride = network.encoder.config.grid.stride
     for numbers in by_length([len(row) * stride for row in rows]):
         x, padding = together([rows[number] for number in numbers])
-        scored = network.above(x.to(device), None if padding is None else padding.to(device)).float().cpu()
-        found |= dict(zip(numbers, scored, strict=True))
-    whole: np.ndarray = torch.stack([found[number] for number in range(len(rows))]).numpy()
-    return whole
+        found |= _rows(numbers, network.above(x.to(device), None if padding is None else padding.to(device)))
+    return _stacked(found)

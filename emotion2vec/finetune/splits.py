@@ -1,4 +1,4 @@
-"""Which clips train and which choose the checkpoint: always by whole speakers, in each corpus.
+"""Which clips train and which choose the checkpoint: as lists prescribe, or by whole speakers, in each corpus.
 
 N: clips.
 """
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion2vec.corpora.faults import examples
-from emotion2vec.corpora.folds import stratified_fold
-from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.corpora.folds import Fold, stratified_fold
+from emotion2vec.corpora.prescribed import PART_OF, parts_of
+from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.seeding import keyed_seed
@@ -35,17 +36,87 @@ class Split:
 
 
 def whole_split(config: FinetuneConfig, corpus: Corpus) -> Split:
-    """All clips of a corpus, some of them held out, see `inner_split`."""
-    return split_of(config, corpus, np.arange(len(corpus.utterances)))
+    """All clips of a corpus, in the split that they prescribe, whose test is left alone, or see `inner_split`.
+
+    Raises:
+        ConfigError: the prescribed split has nothing to train on, or see `check_apart`; as for `inner_split`.
+    """
+    parts = parts_of(corpus.utterances)
+    if parts is None:
+        return _held_out(config, corpus, np.arange(len(corpus.utterances)))
+    check_apart(config, corpus)
+    if not parts["train"].size:
+        raise ConfigError("no clip has split train, expected some")
+    return _prescribed_split(config, corpus, parts["train"], parts["valid"])
 
 
-def split_of(config: FinetuneConfig, corpus: Corpus, rows: np.ndarray, valid: np.ndarray | None = None) -> Split:
-    """Training clips divided as a configuration says, or as a protocol prescribes by `valid`; see `inner_split`."""
-    if valid is not None:
-        held = {clip.speaker for i in valid if (clip := corpus.utterances[i]).speaker is not None}
-        return Split(rows, valid, tuple(sorted(map(str, held))))
+def fold_split(config: FinetuneConfig, corpus: Corpus, fold: Fold) -> Split:
+    """The clips of a fold that are not its test, divided as its protocol prescribes, or see `inner_split`."""
+    if config.evaluate.folds == "official":
+        check_apart(config, corpus)
+        return _prescribed_split(config, corpus, fold.train, np.array([], int) if fold.valid is None else fold.valid)
+    if fold.valid is not None:
+        return Split(fold.train, fold.valid, _speakers(config, corpus, fold.valid))
+    return _held_out(config, corpus, fold.train)
+
+
+def _held_out(config: FinetuneConfig, corpus: Corpus, rows: np.ndarray) -> Split:
+    """Training clips divided as a configuration says, see `inner_split`."""
     share, seed = config.validation.share, config.run.seed
     return inner_split(corpus, rows, share=share, seed=seed, speakers=config.data.speakers)
+
+
+def check_apart(config: FinetuneConfig, corpus: Corpus) -> None:
+    """Check that no speaker is in two parts of a prescribed split, or in two folds.
+
+    Raises:
+        ConfigError: some are, or speakers are unknown, and `data.speakers` does not accept that.
+    """
+    if not config.data.speakers:
+        return
+    found: dict[str, set[str]] = defaultdict(set)
+    given = [clip for clip in corpus.utterances if clip.split is not None or clip.fold is not None]
+    _check_known(given)
+    for clip in given:
+        part = f"fold {clip.fold}" if clip.split is None else PART_OF.get(clip.split.lower(), clip.split)
+        found[str(clip.speaker)].add(part)
+    if shared := [f"{name} in {' and '.join(sorted(parts))}" for name, parts in found.items() if len(parts) > 1]:
+        raise ConfigError(
+            f"{len(shared)} of {len(found)} speakers are in more than one part of the split: {examples(shared)}; "
+            "expected each in one, or data.speakers=false (--no-speakers), which marks every score"
+        )
+
+
+def _check_known(clips: Sequence[Utterance]) -> None:
+    """Check that all clips have a speaker.
+
+    Raises:
+        ConfigError: some have none.
+    """
+    if unknown := [clip.file for clip in clips if clip.speaker is None]:
+        raise ConfigError(
+            f"{len(unknown)} of {len(clips)} clips have no speaker: {examples(unknown)}; validation holds out whole "
+            "speakers, expected a column `speaker`, or data.speakers=false (--no-speakers), which marks every score"
+        )
+
+
+def _prescribed_split(config: FinetuneConfig, corpus: Corpus, train: np.ndarray, valid: np.ndarray) -> Split:
+    """A prescribed split, to whose validation corpora that have no part in it give speakers of their training."""
+    clips = corpus.utterances
+    if not valid.size:
+        return _held_out(config, corpus, train)
+    covered = {clips[i].corpus for i in valid}
+    others = np.array([i for i in train if clips[i].corpus not in covered], int)
+    if others.size and (not config.data.speakers or len({clips[i].speaker for i in others}) > 1):
+        more = _held_out(config, corpus, others)
+        train, valid = np.setdiff1d(train, more.valid), np.union1d(valid, more.valid)
+    return Split(train, valid, _speakers(config, corpus, valid))
+
+
+def _speakers(config: FinetuneConfig, corpus: Corpus, rows: np.ndarray) -> tuple[str, ...]:
+    """Names of the speakers of clips, none where speakers are not told apart."""
+    names = {corpus.utterances[i].speaker for i in rows} - {None}
+    return tuple(sorted(map(str, names))) if config.data.speakers else ()
 
 
 def inner_split(corpus: Corpus, rows: np.ndarray, *, share: float, seed: int, speakers: bool = True) -> Split:
@@ -68,12 +139,7 @@ def inner_split(corpus: Corpus, rows: np.ndarray, *, share: float, seed: int, sp
     if not speakers:
         held = stratified_fold([clips[i].label for i in rows], max(2, round(1 / share)), random) == 0
         return Split(rows[~held], rows[held], ())
-    unknown = [clips[i].file for i in rows if clips[i].speaker is None]
-    if unknown:
-        raise ConfigError(
-            f"{len(unknown)} of {len(rows)} clips have no speaker: {examples(unknown)}; validation holds out whole "
-            "speakers, expected a column `speaker`, or data.speakers=false (--no-speakers), which marks every score"
-        )
+    _check_known([clips[i] for i in rows])
     by_corpus: dict[str, set[str]] = defaultdict(set)
     for i in rows:
         by_corpus[clips[i].corpus or ""].add(str(clips[i].speaker))

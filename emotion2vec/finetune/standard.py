@@ -12,27 +12,26 @@ import torch
 from torch import Tensor
 
 from emotion2vec.finetune.scoring import by_length, padded
-from emotion2vec.model.heads import PooledHead, pool
+from emotion2vec.model.heads import Head, PooledHead, pool
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.tasks.scaling import Scaling
 
 
 @torch.inference_mode()
-def statistics_of(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray], device: torch.device) -> Scaling:
-    """Mean and deviation of what the encoder's head reads: of pooled clips (P) or (L, P), or of frames (D).
+def statistics_of(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray], device: torch.device, head: Head) -> Scaling:
+    """Mean and deviation of what a head reads: of pooled clips (P) or (L, P), or of frames (D).
 
     Args:
         encoder: in eval mode, on `device`.
         waveforms: as the encoder wants to hear them.
         device: where it is.
+        head: which reads it.
     """
-    head = encoder.head
-    assert head is not None
     rows: list[np.ndarray] = []
     for numbers in by_length([waveform.size for waveform in waveforms]):
         batch, padding = padded([waveforms[number] for number in numbers])
         encoded = encoder(batch.to(device), None if padding is None else padding.to(device))
-        frames = torch.stack(encoded.layers, dim=1) if head.reads_layers else encoded.frames  # (B, [L,] T, D)
+        frames = encoded.read_by(head)  # (B, [L,] T, D)
         if isinstance(head, PooledHead):
             rows.append(_on_host(pool(frames, encoded.padding, head.width)))  # (B, [L,] P)
         else:

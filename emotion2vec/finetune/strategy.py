@@ -11,6 +11,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.adapters import Adapters
 from emotion2vec.finetune.config import StrategyConfig, TuneOptim
 from emotion2vec.finetune.goals import Goal, ValueGoal
+from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import Part, SpeechEncoder
 from emotion2vec.training.objective import ParameterGroup
 
@@ -81,27 +82,30 @@ def freeze(parts: Sequence[Part], frozen: int, adapters: Adapters | None = None)
 
 
 def parameter_groups(
-    encoder: SpeechEncoder, optim: TuneOptim, frozen: int, goal: Goal, adapters: Adapters | None = None
+    encoder: SpeechEncoder,
+    heads: Sequence[tuple[Head, Goal]],
+    optim: TuneOptim,
+    frozen: int,
+    adapters: Adapters | None = None,
 ) -> list[ParameterGroup]:
-    """Parameters that ever learn: the head's at `optim.lr`, each part's of the encoder at its own share of it.
+    """Parameters that ever learn: the heads' at `optim.lr`, each part's of the encoder at its own share of it.
 
     The last layer of a head of values moves as fast as these are wide.
 
     Args:
-        encoder: with its head.
+        encoder: whose parts they are.
+        heads: with what each learns.
         optim: the rates.
         frozen: parts that never learn, from the bottom.
-        goal: what the head learns.
         adapters: what learns of the other parts, in place of all.
     """
-    head = encoder.head
-    assert head is not None
-    parts, last = encoder.parts(), {id(p) for p in getattr(head, "output", head).parameters(recurse=False)}
-    width = float(np.exp(np.log(goal.scaling.scale).mean())) if isinstance(goal, ValueGoal) else 1.0
-    groups = [
-        ParameterGroup([p for p in head.parameters() if id(p) not in last]),
-        ParameterGroup([p for p in head.parameters() if id(p) in last], width),
-    ]
+    parts = encoder.parts()
+    groups: list[ParameterGroup] = []
+    for head, goal in heads:
+        last = {id(p) for p in getattr(head, "output", head).parameters(recurse=False)}
+        width = float(np.exp(np.log(goal.scaling.scale).mean())) if isinstance(goal, ValueGoal) else 1.0
+        groups.append(ParameterGroup([p for p in head.parameters() if id(p) not in last]))
+        groups.append(ParameterGroup([p for p in head.parameters() if id(p) in last], width))
     among = None if adapters is None else {id(p) for p in adapters.parameters()}
     for number, part in enumerate(parts[frozen:], start=frozen):
         rate = optim.encoder_lr * optim.layer_decay ** (len(parts) - 1 - number)

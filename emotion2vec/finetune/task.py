@@ -22,12 +22,14 @@ from emotion2vec.data.drawn import Draws
 from emotion2vec.data.micro_batch import random_crop
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
+from emotion2vec.finetune.aims import MAIN, Aim, further_aims, weight_of
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.decoding import decoded
-from emotion2vec.finetune.goals import ClassGoal, Goal, ValueGoal
+from emotion2vec.finetune.goals import ClassGoal, ValueGoal
 from emotion2vec.finetune.held_out import Clip
 from emotion2vec.finetune.labelled import shares_of
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.unlabelled import has_main
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.class_losses import ClassLoss, class_weights
 from emotion2vec.tasks.scaling import Scaling
@@ -46,7 +48,7 @@ class Task:
         source: audio of those that train.
         held: cuts of those that choose.
         found: what trains, for the report, with what was left out.
-        goal: what is learnt of all of them.
+        aims: what is learnt of them, the main goal first.
         groups: positions in the source that are drawn from equally often.
     """
 
@@ -55,7 +57,7 @@ class Task:
     source: CutSource
     held: list[Cut]
     found: TrainingCorpus
-    goal: Goal
+    aims: dict[str, Aim]
     groups: list[np.ndarray]
 
     @property
@@ -77,9 +79,10 @@ class Task:
             if isinstance(waveform, AudioError):
                 say(f"left out of validation: {waveform}")
             else:
-                clips.append(Clip(waveform, self.goal.truth(cut.id), self.utterances[cut.id].corpus or ""))
-        if not clips:
-            raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded, expected at least one")
+                truths = {n: aim.goal.truth(cut.id) for n, aim in self.aims.items() if cut.id in aim.goal.weights}
+                clips.append(Clip(waveform, truths, self.utterances[cut.id].corpus or ""))
+        if not any(MAIN in clip.truths for clip in clips):
+            raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded and judged, expected at least one")
         seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
         say(f"validation: {len(clips)} clips, {seconds:.0f} s")
         return clips
@@ -101,7 +104,7 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
     """Open the clips of a split, and count and weigh them.
 
     Raises:
-        ConfigError: a class has no clip that trains.
+        ConfigError: a class has no clip that trains, or a further target too few classes or values.
         ManifestError: too many clips cannot be used.
     """
     clips = corpus.utterances
@@ -123,9 +126,10 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
     by_id = {clips[i].id: clips[i] for i in [*split.train, *split.valid]}
     trained = [by_id[cut.id] for cut in train]
     goal = _values(config, by_id, trained) if data.targets else _classes(config, corpus, by_id, trained)
+    aims = {MAIN: Aim(goal)} | further_aims(config, by_id, trained)
     source = CutSource(train)
     found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)
-    return Task(config, by_id, source, held, found, goal, _groups(train, by_id, data.balance))
+    return Task(config, by_id, source, held, found, aims, _groups(train, by_id, data.balance))
 
 
 def _classes(
@@ -134,23 +138,27 @@ def _classes(
     """Classes of clips, or distributions over them.
 
     Raises:
-        ConfigError: a class has no clip that trains.
+        ConfigError: a class has no clip that trains, or raters are asked for and no clip has a vote.
     """
     names, settings = corpus.classes, config.loss
     counts = Counter(clip.label for clip in trained)
     if lacking := [name for name in names if not counts[name]]:
         raise ConfigError(
-            f"no clip of {examples(lacking)} trains, as held-out speakers have all of them, or none can be used"
+            f"no clip of {examples(lacking)} trains: the held-out ones have all of them, or none can be used"
         )
     found = np.array([counts[name] for name in names])  # (K,)
     weights = dict(zip(names, class_weights(found, settings.class_weights).tolist(), strict=True))
+    by_id = {name: clip for name, clip in by_id.items() if clip.label}
     soft: dict[str, tuple[float, ...]] = {}
     if config.data.raters or config.data.soft:
         shares = {name: shares_of(corpus, clip, config.data.soft) for name, clip in by_id.items()}
         soft = {name: share for name, share in shares.items() if share is not None}
+        if not soft:
+            asked = ", ".join([*config.data.raters, *config.data.soft])
+            raise ConfigError(f"{asked}: no clip has a vote for one of {', '.join(names)}, expected some")
     return ClassGoal(
         names=names,
-        weights={name: weights[clip.label or ""] * _weight(clip, config) for name, clip in by_id.items()},
+        weights={name: weights[clip.label or ""] * weight_of(clip, config) for name, clip in by_id.items()},
         numbers={name: names.index(clip.label or "") for name, clip in by_id.items()},
         soft=soft,
         rows=ClassLoss(
@@ -169,20 +177,16 @@ def _values(config: FinetuneConfig, by_id: Mapping[str, Utterance], trained: Seq
         ConfigError: all clips that train have the same value.
     """
     names = tuple(config.data.targets)
-    rows = np.array([[clip.values[name] for name in names] for clip in trained])
+    by_id = {key: clip for key, clip in by_id.items() if has_main(clip, names)}
+    rows = np.array([[clip.values[name] for name in names] for clip in trained if clip.id in by_id])
     if still := [name for name, spread in zip(names, np.ptp(rows, axis=0), strict=True) if not spread]:
         raise ConfigError(f"{' and '.join(still)} has a single value in training, expected at least 2")
     return ValueGoal(
         names=names,
-        weights={name: _weight(clip, config) for name, clip in by_id.items()},
+        weights={name: weight_of(clip, config) for name, clip in by_id.items()},
         values={key: tuple(clip.values[name] for name in names) for key, clip in by_id.items()},
         scaling=Scaling.of(rows),
     )
-
-
-def _weight(clip: Utterance, config: FinetuneConfig) -> float:
-    """What the table says that a clip counts."""
-    return clip.values.get(config.data.weight, 1.0) if config.data.weight else 1.0
 
 
 def _groups(cuts: Sequence[Cut], utterances: dict[str, Utterance], balance: str) -> list[np.ndarray]:

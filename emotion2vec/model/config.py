@@ -140,6 +140,21 @@ class HeadConfig:
     task: str = option("classes", "what scores are: of classes, or values as they are", choices=("classes", "values"))
 
 
+@dataclass(frozen=True)
+class FurtherHead:
+    """A head beside the main one.
+
+    Attributes:
+        target: what it tells, such as `gender`.
+        labels: names of its scores.
+        config: which head it is.
+    """
+
+    target: str
+    labels: tuple[str, ...]
+    config: HeadConfig
+
+
 @dataclass(kw_only=True)
 class DecoderConfig:
     """Convolutional decoder that predicts the targets at masked frames."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from emotion2vec.model.backbone import Backbone
-from emotion2vec.model.config import Emotion2vecConfig, HeadConfig
+from emotion2vec.model.config import Emotion2vecConfig, FurtherHead, HeadConfig
 from emotion2vec.model.frontend import Frontend
 from emotion2vec.model.heads import MeanLinear
-from emotion2vec.model.known_heads import build_head
+from emotion2vec.model.known_heads import build_further, build_head
 from emotion2vec.model.logmel import MelFrontend
 from emotion2vec.model.speech import Encoded, Part, SpeechEncoder
 
@@ -25,17 +25,25 @@ class Emotion2vec(SpeechEncoder):
         config: its dimensions.
         labels: what its head tells apart, in the head's order; without labels there is no head.
         head: which head it is.
+        further: heads beside it.
     """
 
     config: Emotion2vecConfig
 
-    def __init__(self, config: Emotion2vecConfig, labels: Sequence[str] = (), head: HeadConfig | None = None):
+    def __init__(
+        self,
+        config: Emotion2vecConfig,
+        labels: Sequence[str] = (),
+        head: HeadConfig | None = None,
+        further: Sequence[FurtherHead] = (),
+    ):
         super().__init__()
         self.config = config
         self.heard = None
         self.frontend = _frontend(config)
         self.backbone = Backbone(config)
         self.head = build_head(head or HeadConfig(), config.width, len(self.blocks), labels) if labels else None
+        self.further = build_further(further, config.width, len(self.blocks))
         self.apply(_init_linear)
 
     def forward(self, waveforms: Tensor, padding: Tensor | None = None) -> Encoded:

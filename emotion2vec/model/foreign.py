@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.config import FurtherHead, HeadConfig
 from emotion2vec.model.foreign_config import ForeignConfig, transformers, transformers_config
 from emotion2vec.model.heads import Head
-from emotion2vec.model.known_heads import build_head
+from emotion2vec.model.known_heads import build_further, build_head
 from emotion2vec.model.shapes import Undrawn
 from emotion2vec.model.speech import Encoded, Part, SpeechEncoder
 
@@ -45,11 +45,18 @@ class ForeignEncoder(SpeechEncoder):
         config: which encoder.
         labels: what its head tells apart, in the head's order; without labels there is no head.
         head: which head it is.
+        further: heads beside it.
     """
 
     config: ForeignConfig
 
-    def __init__(self, config: ForeignConfig, labels: Sequence[str] = (), head: HeadConfig | None = None):
+    def __init__(
+        self,
+        config: ForeignConfig,
+        labels: Sequence[str] = (),
+        head: HeadConfig | None = None,
+        further: Sequence[FurtherHead] = (),
+    ):
         super().__init__()
         self.config = config
         self.heard = None
@@ -65,12 +72,13 @@ class ForeignEncoder(SpeechEncoder):
         for block in self.blocks:
             block.register_forward_hook(_keep)
         self.head = build_head(head or HeadConfig(), config.width, config.depth, labels) if labels else None
+        self.further = build_further(further, config.width, config.depth)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle it as what it is made of: PyTorch does not pickle layers whose weights are computed of others."""
         trained = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         network = {name: value.detach() for name, value in self.network.state_dict().items()}
-        return _rebuilt, (self.config, network, self.head, self.heard, self.training, trained)
+        return _rebuilt, (self.config, network, (self.head, self.further), self.heard, self.training, trained)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ForeignEncoder:
         """Copy it as modules are copied, without pickling."""
@@ -135,7 +143,7 @@ class ForeignEncoder(SpeechEncoder):
 def _rebuilt(
     config: ForeignConfig,
     network: dict[str, Tensor],
-    head: Head | None,
+    heads: tuple[Head | None, nn.ModuleList],
     heard: Any,
     training: bool,
     trained: list[str],
@@ -144,7 +152,7 @@ def _rebuilt(
     with Undrawn():
         model = ForeignEncoder(config)
     model.network.load_state_dict(network, assign=True)
-    model.head, model.heard = head, heard
+    (model.head, model.further), model.heard = heads, heard
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     return model.train(training)

@@ -66,12 +66,14 @@ class Head(nn.Module):
     Attributes:
         labels: names of the scores, none where they have no names.
         config: which head it is, as model folders say it.
+        target: what it tells; empty for the main head of a model.
         reads_layers: whether its frames are those of all layers, (B, L, T, D).
         shift: what is subtracted from channels, (D) of frames or (P) or (L, P) of pooled utterances; None for nothing.
         scale: what they are divided by then.
     """
 
     config: HeadConfig = HeadConfig()
+    target: str = ""
     labels: tuple[str, ...] = ()
     reads_layers = False
     shift: Tensor | None

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
-from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.config import FurtherHead, HeadConfig
 from emotion2vec.model.frame_heads import AttentiveStatistics, Cosine, LayerConvolutions, TransformerLeg
 from emotion2vec.model.heads import Attention, FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
 
@@ -57,3 +58,17 @@ def build_head(config: HeadConfig, width: int, layers: int, labels: Sequence[str
     head.take_labels(labels)
     head.config = config
     return head
+
+
+def build_further(heads: Sequence[FurtherHead], width: int, layers: int) -> nn.ModuleList:
+    """Make the heads that a model has beside its main one, with random weights.
+
+    Raises:
+        ConfigError: as `build_head`.
+    """
+    built = nn.ModuleList()
+    for one in heads:
+        head = build_head(one.config, width, layers, one.labels)
+        head.target = one.target
+        built.append(head)
+    return built

@@ -17,7 +17,7 @@ from emotion2vec.audio.decode.memory import as_batch, one_rate
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.errors import ConfigError
-from emotion2vec.model.config import EncoderConfig
+from emotion2vec.model.config import EncoderConfig, FurtherHead
 from emotion2vec.model.features import Features
 from emotion2vec.model.frozen import frozen
 from emotion2vec.model.heads import Head
@@ -45,6 +45,10 @@ class Encoded:
     layers: list[Tensor]
     ffn: list[Tensor]
     padding: Tensor | None
+
+    def read_by(self, head: Head) -> Tensor:
+        """The frames that a head reads: (B, T, D), or those of all layers (B, L, T, D)."""
+        return torch.stack(self.layers, dim=1) if head.reads_layers else self.frames
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,13 @@ class SpeechEncoder(nn.Module):
     Attributes:
         config: its dimensions.
         head: from its frames to scores, or None.
+        further: heads beside it, each with a `target` of its own; none where there is no main one.
         heard: record of the utterances that trained it (`emotion2vec.checkpoint.heard`), where there is one.
     """
 
     config: EncoderConfig
     head: Head | None
+    further: nn.ModuleList
     heard: Any
 
     @property
@@ -120,20 +126,33 @@ class SpeechEncoder(nn.Module):
 
     def make_room(self, weights: Mapping[str, Tensor]) -> None:
         """Make room for what not every such network has, and weights hold: what a head standardizes by."""
-        for name in ("shift", "scale"):
-            if self.head is not None and (saved := weights.get(f"head.{name}")) is not None:
-                setattr(self.head, name, torch.empty_like(saved, device=self.device))
+        places = {"head": self.head} | {f"further.{number}": head for number, head in enumerate(self.further)}
+        for place, head in places.items():
+            for name in ("shift", "scale"):
+                if head is not None and (saved := weights.get(f"{place}.{name}")) is not None:
+                    setattr(head, name, torch.empty_like(saved, device=self.device))
+
+    def heads(self) -> dict[str, Head]:
+        """All heads by their targets, the main one first; none where there is no main one."""
+        return {head.target: head for head in [self.head, *self.further] if isinstance(head, Head)}
+
+    def further_heads(self) -> tuple[FurtherHead, ...]:
+        """What a model folder says of the heads beside the main one."""
+        return tuple(FurtherHead(name, head.labels, head.config) for name, head in self.heads().items() if name)
 
     def scores(self, encoded: Encoded) -> Tensor:
-        """Scores (B, K) of encoded utterances by the head, with gradients.
+        """Scores (B, K) of encoded utterances by the main head, with gradients.
 
         Raises:
             ConfigError: there is no head.
         """
         head = self._head()
-        frames = torch.stack(encoded.layers, dim=1) if head.reads_layers else encoded.frames  # (B, [L,] T, D)
-        scores: Tensor = head(frames, encoded.padding)
+        scores: Tensor = head(encoded.read_by(head), encoded.padding)
         return scores
+
+    def all_scores(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Scores (B, K) of encoded utterances by each of the `heads`, with gradients."""
+        return {name: head(encoded.read_by(head), encoded.padding) for name, head in self.heads().items()}
 
     def _head(self) -> Head:
         if self.head is None:

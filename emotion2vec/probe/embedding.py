@@ -95,7 +95,7 @@ def embed(
         random = np.random.default_rng(keyed_seed("points", len(clips)))
         clips = tuple(clips[i] for i in np.sort(random.choice(len(clips), MOST_POINTS, replace=False)))
     table = extract_table(clips, extractor, frames=False, cache=cache, progress=progress)
-    unread = {clips[place].file: reason for place, reason in table.failures.items()}
+    unread = {clips[place].stretch: reason for place, reason in table.failures.items()}
     clips = tuple(clip for clip, read in zip(clips, table.usable, strict=True) if read)
     if len(clips) < 3:
         raise ManifestError(f"{clipset.root}: {len(clips)} clips can be read, expected at least 3 to draw")

@@ -70,6 +70,8 @@ class Knowledge:
 def _key(clip: Utterance) -> int | None:
     import soundfile
 
+    if clip.duration is not None:
+        return utterance_key(clip.id, clip.duration)
     try:
         return utterance_key(clip.path.name, soundfile.info(clip.path).duration)
     except (OSError, RuntimeError):  # such as video, whose length only decoding tells

@@ -138,7 +138,7 @@ def judge(
         for need in dict.fromkeys(head.needs for head in heads):
             for head in (head for head in heads if head.needs == need):
                 table = feature.of(head)
-                left_out.update({corpus.clipset.utterances[i].file: reason for i, reason in table.failures.items()})
+                left_out.update({corpus.clipset.utterances[i].stretch: reason for i, reason in table.failures.items()})
                 results.append(evaluate(corpus, feature.extractor, table, head, options))
         warnings += corpus.known.warnings(feature.extractor)
     if left_out:

@@ -33,17 +33,19 @@ def heads(names: Sequence[str]) -> str:
 
 def summary_table(scores: HeadScores) -> str:
     """All test clips together with intervals, and means over folds where there are several."""
-    several = len(scores.folds) > 1
+    several, alone = len(scores.folds) > 1, len(scores.by_speaker) == 1
     body = ""
     for name in shown_metrics(scores):
-        low, high = (format_score(limit, scores.unit) for limit in scores.intervals[name])
-        cells = f'<td class="n">{format_score(scores.pooled[name], scores.unit)}</td><td class="n">{low} to {high}</td>'
+        limits = "–" if alone else " to ".join(format_score(limit, scores.unit) for limit in scores.intervals[name])
+        cells = f'<td class="n">{format_score(scores.pooled[name], scores.unit)}</td><td class="n">{limits}</td>'
         if several:
             mean, std = (format_score(found[name], scores.unit) for found in (scores.mean, scores.std))
             cells += f'<td class="n">{mean} ± {std}</td>'
         body += f"<tr><th>{escape(name)}</th>{cells}</tr>"
     head = f"<th>{'in %' if scores.unit else 'metric'}</th>" + heads(["all test clips", "95 %"])
     note = f"95 %: bootstrap over {scores.intervals_over} of all test clips together."
+    if alone:
+        note = "One speaker says nothing about others: there is no interval."
     if several:
         head += heads(["mean ± deviation over folds"])
     return f'{table(head, body)}<p class="note">{note}</p>'

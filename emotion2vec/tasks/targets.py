@@ -244,7 +244,7 @@ def with_values(clipset: Corpus, targets: Sequence[str]) -> Corpus:
         )
     lacking = [[name for name in targets if name not in clip.values] for clip in clipset.utterances]
     reasons = {
-        clip.file: f"no value of {', '.join(names)}"
+        clip.stretch: f"no value of {', '.join(names)}"
         for clip, names in zip(clipset.utterances, lacking, strict=True)
         if names
     }

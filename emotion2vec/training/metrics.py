@@ -76,17 +76,18 @@ def exact(tensor: Tensor) -> Tensor:
 
 
 def reduced(sums: T, add_up: Callable[[Tensor], Tensor]) -> T:
-    """A dataclass of tensors of one dtype (or of such dataclasses), summed over all processes in one transfer."""
+    """A dataclass of tensors of one dtype, see `mapped`, summed over all processes in one transfer."""
     parts = list(_tensors(sums))
     total = add_up(torch.cat([part.reshape(-1) for part in parts]))
-    return _filled(sums, iter(total.split([part.numel() for part in parts])))
+    totals = iter(total.split([part.numel() for part in parts]))
+    whole: T = mapped(sums, lambda part: next(totals).view_as(part))
+    return whole
 
 
 def detached(output: T) -> T:
-    """A dataclass whose tensors are cut off their graph, which is freed; other values stay as they are."""
-    values = {item.name: getattr(output, item.name) for item in dataclasses.fields(output)}  # type: ignore[arg-type]
-    tensors = {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
-    return dataclasses.replace(output, **tensors)  # type: ignore[type-var]
+    """A dataclass whose tensors, see `mapped`, are cut off their graph, which is freed; others stay as they are."""
+    whole: T = mapped(output, Tensor.detach)
+    return whole
 
 
 def to_host(metrics: dict[str, Tensor | float]) -> dict[str, float]:
@@ -99,17 +100,25 @@ def to_host(metrics: dict[str, Tensor | float]) -> dict[str, float]:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors of a structure, in its order."""
     if isinstance(value, Tensor):
         yield value
-        return
-    for item in dataclasses.fields(value):
-        yield from _tensors(getattr(value, item.name))
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _tensors(getattr(value, field.name))
 
 
-def _filled(value: Any, parts: Iterator[Tensor]) -> Any:
-    """The same structure with other tensors, taken in order."""
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same structure, of dataclasses and of dictionaries, with other tensors; what is neither stays as it is."""
     if isinstance(value, Tensor):
-        return next(parts).view_as(value)
+        return change(value)
+    if isinstance(value, dict):
+        return {name: mapped(item, change) for name, item in value.items()}
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
     return dataclasses.replace(
-        value, **{item.name: _filled(getattr(value, item.name), parts) for item in dataclasses.fields(value)}
+        value, **{item.name: mapped(getattr(value, item.name), change) for item in dataclasses.fields(value)}
     )

@@ -25,7 +25,7 @@ from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.seeding import keyed_seed
-from emotion2vec.training.metrics import UpdateSize
+from emotion2vec.training.metrics import UpdateSize, mapped
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -36,7 +36,7 @@ Output = TypeVar("Output")
 """A dataclass: what the network gives for one micro-batch."""
 
 Sums = TypeVar("Sums")
-"""A dataclass of tensors, or of such dataclasses: what adds up to an update."""
+"""A dataclass of tensors, or of such dataclasses or dictionaries: what adds up to an update."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Objective(ABC, Generic[Output, Sums]):
     name: ClassVar[str]
     shown: ClassVar[Mapping[str, str]] = {"loss": "loss {:.3f}"}
     validated: tuple[str, ...] = ("loss",)
-    counted: ClassVar[tuple[str, ...]]
+    counted: tuple[str, ...]
     crop_step: int = 1
     clean: bool | None = None
 
@@ -194,8 +194,8 @@ def skipped_blocks(model: Emotion2vecConfig, seed: int, update: int, number: int
 
 
 def on_device(inputs: Sequence[Any], device: torch.device) -> list[Any]:
-    """Arguments of a network, its tensors moved to the device."""
-    return [to_device(value, device) if isinstance(value, Tensor) else value for value in inputs]
+    """Arguments of a network, their tensors (see `training.metrics.mapped`) moved to the device."""
+    return [mapped(value, lambda tensor: to_device(tensor, device)) for value in inputs]
 
 
 def total_size(

@@ -99,14 +99,18 @@ def test_a_file_is_never_taken_from_another_speaker_or_of_two(folder: Path) -> N
     assert "only in other folders" in found.left_out["s1/sad.opus"] and "2 files" in found.left_out["twice.wav"]
 
 
-@pytest.mark.parametrize("column", ["start", "end", "channel"])
-def test_segments_are_refused_and_not_passed_over(folder: Path, column: str) -> None:
-    """A probe hears whole files: rows that cut them would be scored on audio that they do not mean."""
+def test_segments_of_a_file_are_utterances_of_their_own(folder: Path) -> None:
     table = folder / "t.csv"
-    table.write_text(f"file,label,{column}\na.wav,x,1\nb.wav,y,\n")
-    with pytest.raises(
-        ManifestError, match=f"line 2: {column} is '1', but whole files are probed: cut the audio first"
-    ):
+    table.write_text("file,label,start,end\na.wav,x,0,1\na.wav,y,1,2.5\nb.wav,y,,\nnone.wav,x,0,1\nnone.wav,y,1,2\n")
+    found = read_table(table)
+    assert [(clip.id, clip.start, clip.duration) for clip in found.utterances] == [
+        ("a_0.000_1.000", 0, 1),
+        ("a_1.000_2.500", 1, 1.5),
+        ("b", None, None),
+    ]
+    assert found.left_out.keys() == {"none.wav from 0 s", "none.wav from 1 s"}
+    table.write_text("file,label,start,end\na.wav,x,0,1\na.wav,y,0,1\nb.wav,y,3,2\n")
+    with pytest.raises(ManifestError, match=r"line 3: a.wav from 0 s is already on line 2; line 4: the segment ends"):
         read_table(table)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from finetune.talkers import quick_config, write_talkers
+from finetune.talkers import quick_config, write_model, write_talkers
 
 from emotion2vec.audio.samples import load_audio
+from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.finetune.check import check, measure, near_duplicates
+from emotion2vec.finetune.suspects import out_of_fold
 
 
 def test_levels_and_clipping_are_those_of_formulas() -> None:
@@ -44,3 +47,45 @@ def test_real_clips_are_no_duplicates_and_their_copies_are(shared: Path, tmp_pat
     soundfile.write(tmp_path / "copy.ogg", 0.5 * clips[7], 16_000, format="OGG", subtype="VORBIS")
     heard = [measure(clip) for clip in [*clips, load_audio(tmp_path / "copy.ogg")]]
     assert near_duplicates(heard) == [(7, 60)]
+
+
+def test_labels_that_were_changed_are_found(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m")
+    table = write_talkers(tmp_path / "talkers", speakers=6, takes=4)
+    lines = table.read_text().splitlines()
+    wrong = {"s1_anger_0.wav": "sadness", "s4_neutral_2.wav": "anger", "s2_sadness_1.wav": "neutral"}
+    files = [line.split(",")[0] for line in lines]
+    for file, label in wrong.items():
+        place = files.index(file)
+        lines[place] = ",".join([file, label, *lines[place].split(",")[2:]])
+    table.write_text("\n".join(lines) + "\n")
+    said: list[str] = []
+    check(quick_config(table, model, tmp_path / "run"), said.append, tmp_path / "suspects.csv")
+    with (tmp_path / "suspects.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["file"]: (row["label"], row["likely"]) for row in rows} == {
+        file: (label, file.split("_")[1]) for file, label in wrong.items()
+    }
+    text = "\n".join(said)
+    assert f"label errors: 72 clips (39 s) go through {model}, for a head on 5 folds" in text
+    assert "3 of 72 labels are probably wrong, the least probable first:" in text
+    assert any(line.startswith("  s1_anger_0.wav: given sadness, likely anger (score 0.") for line in said)
+    assert not (tmp_path / "run").exists()
+
+
+def test_clips_are_judged_by_heads_of_other_speakers() -> None:
+    """Where features name the speaker and labels go with him, nothing can be learnt of others: 0 for what they lack."""
+    clips = [Utterance(id=str(n), audio="a", label="abc"[n // 4], speaker=str(n // 4)) for n in range(12)]
+    groups = np.array([clip.speaker for clip in clips])
+    found = out_of_fold(clips, np.eye(3)[np.arange(12) // 4], groups)
+    assert all(found[n, n // 4] == 0 for n in range(12)) and np.allclose(found.sum(axis=1), 1)
+
+
+def test_a_fold_without_a_class_is_named(tmp_path: Path) -> None:
+    table = write_talkers(tmp_path / "talkers")
+    rows = [line for line in table.read_text().splitlines() if "sadness" not in line or "s3" in line]
+    table.write_text("\n".join(rows) + "\n")
+    said: list[str] = []
+    check(quick_config(table, tmp_path / "none", tmp_path / "run", "evaluate.folds=speaker"), said.append)
+    assert "warning: fold s3 has no clip of sadness to train on" in said
+    assert any(line.startswith("label errors are not looked for: ") for line in said)

@@ -134,3 +134,43 @@ def test_a_class_that_a_fold_cannot_learn_is_named(model: Path, tmp_path: Path) 
     table.write_text("\n".join(kept) + "\n")
     with pytest.raises(ConfigError, match=r"fold s2 has no clip of sadness to train on; expected some"):
         finetune(quick_config(table, model, tmp_path / "run", *QUICKER), silent)
+
+
+def test_tests_are_scored_under_conditions_and_with_few_clips(talkers: Path, model: Path, tmp_path: Path) -> None:
+    more = ["evaluate.folds=speaker:2", "evaluate.final=false", "evaluate.shots=[1]", "evaluate.seeds=[0,1]"]
+    settings = [*QUICKER[1:], *more, "evaluate.robustness=[gain,snr]", "evaluate.gain=[0]", "evaluate.snr=[-10]"]
+    done = finetune(quick_config(talkers, model, tmp_path, *settings), silent)
+    assert done.scores is not None
+    (scores,) = done.scores.results
+    plain, noisy, gain = scores.robustness
+    assert (plain["kind"], noisy["kind"], gain["kind"]) == ("none", "pink noise", "gain")
+    metrics = {name: scores.pooled[name] for name in ("WA", "UA", "WF1", "MF1")}
+    assert {name: plain[name] for name in metrics} == metrics == {name: gain[name] for name in metrics}
+    assert plain["interval"] == list(scores.intervals["UA"])
+    few, whole = scores.shots
+    assert (few.count, whole.count) == (1, None) and {name: whole.scores[name] for name in metrics} == metrics
+    found = []
+    for seed in (0, 1):
+        folders = [tmp_path / "folds" / f"0{fold}_group-{fold}_seed{seed}_shots1" for fold in (1, 2)]
+        said = [json.loads((folder / "test.json").read_text()) for folder in folders]
+        assert not any(one["distorted"] for one in said)
+        pairs = [
+            (name.split("_")[1], ("anger", "neutral", "sadness")[int(np.argmax(row))])
+            for one in said
+            for name, row in zip(one["ids"], one["scores"], strict=True)
+        ]
+        found.append(100 * balanced_accuracy_score(*zip(*pairs, strict=True)))
+    assert few.scores["UA"] == pytest.approx(np.mean(found)) and few.std == pytest.approx(np.std(found))
+    again = quick_config(talkers, model, tmp_path, *settings[:-1], "evaluate.snr=[-20]")
+    finetune(again, silent)  # tests anew, and trains nothing
+    levels = [row["level"] for row in json.loads((tmp_path / "scores.json").read_text())["robustness"]]
+    assert levels == ["", "SNR -20 dB", "+0 dB"]
+
+
+def test_calibration_is_told_before_and_after(validated: Path) -> None:
+    document = json.loads((validated / "scores.json").read_text())
+    assert document["ECE"] is not None and document["ECE calibrated"] is not None
+    assert {"as trained", "calibrated"} == document["reliability"].keys()
+    for number, fold in enumerate(document["folds"], 1):
+        facts = json.loads((validated / "folds" / f"0{number}_{fold['name']}" / "finetuned.json").read_text())
+        assert fold["chosen"][0]["temperature"] == facts["temperature"]

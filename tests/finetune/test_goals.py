@@ -16,6 +16,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 from emotion2vec.checkpoint import load_model
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.predict import predict
+from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig, LabelledData
 from emotion2vec.finetune.goals import ClassGoal, ValueGoal
 from emotion2vec.finetune.labelled import read_labelled
@@ -97,7 +98,7 @@ def test_values_are_learnt_and_predicted_in_their_own_units(valued: Path, model:
 
 def task_of(config: FinetuneConfig) -> ClassGoal:
     corpus = read_labelled(config.data)
-    goal = make_task(config, corpus, whole_split(config, corpus)).goal
+    goal = make_task(config, corpus, whole_split(config, corpus)).aims[MAIN].goal
     assert isinstance(goal, ClassGoal)
     return goal
 

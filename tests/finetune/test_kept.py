@@ -49,8 +49,8 @@ def test_below_and_above_make_the_whole(talkers: Path, model: Path, tmp_path: Pa
         network = TunedNetwork(encoder, frozen).eval()
         assert network.can_keep
         x = network.below(waveforms, padding)
-        halves = network.above(x, encoder.frame_padding(padding))
-        assert torch.allclose(halves, network.scores(waveforms, padding), atol=1e-5)
+        halves = network.above(x, encoder.frame_padding(padding))[""]
+        assert torch.allclose(halves, network.scores(waveforms, padding)[""], atol=1e-5)
     assert not TunedNetwork(encoder, 2).can_keep
 
 
@@ -67,13 +67,13 @@ def test_runs_of_a_command_share_what_is_kept(talkers: Path, model: Path, tmp_pa
     assert 0 < computed <= 24 < sum(whole for whole, _ in counts)  # each clip once, however many folds train on it
 
     (second,) = (tmp_path / "shared/folds").glob("02_*")
-    together = tested(second)
+    together = scores_of(second)
     shutil.rmtree(second)
     finetune(quick_config(talkers, model, tmp_path / "shared", *settings), lambda text: None)  # now it is the first
-    assert tested(second) == together
+    assert scores_of(second) == together
 
 
-def tested(fold: Path) -> dict[str, list[float]]:
+def scores_of(fold: Path) -> dict[str, list[float]]:
     """Scores of a fold's test clips, by their ids."""
     found = json.loads((fold / "test.json").read_text())
     return dict(zip(found["ids"], found["scores"], strict=True))

@@ -171,3 +171,9 @@ def test_a_loss_that_is_no_number_names_the_clips(
     monkeypatch.setattr(Trainer, "_forward_backward", poisoned)
     with pytest.raises(TrainingError, match=r"update 1: loss is nan.*Utterances of this update: .*s\d_"):
         finetune(quick_config(talkers, model, tmp_path), lambda text: None)
+
+
+def test_scores_that_are_not_finite_stop_the_run(talkers: Path, model: Path, tmp_path: Path) -> None:
+    config = quick_config(talkers, model, tmp_path / "run", "optim.lr=1e30", "finetune.strategy=frozen")
+    with pytest.raises(TrainingError, match=r"validation: scores of 6 of 6 held-out clips are not finite; the last"):
+        finetune(config, lambda text: None)

@@ -180,7 +180,9 @@ def test_the_page_stands_alone_and_warns(config: Path) -> None:
     assert "not speaker-independent" in page  # of the random folds
     assert "absent.csv: cannot be opened" in page
     assert page.count("all test clips together</td>") == 2 and page.count("true \\ predicted") == 2
-    assert page.count("<svg") == 8  # PCA by emotion, arousal and speaker of two corpora; too few points for UMAP; ROC
+    assert (
+        page.count("<svg") == 10
+    )  # PCA by emotion, arousal and speaker of two corpora; no UMAP of so few; ROC, reliability
     assert page.count("Expected calibration error: ") == 2 and page.count("Groups of test clips") == 0
 
 

@@ -68,10 +68,16 @@ class Row:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in (("path", self.path), ("id", self.key)):
-            if not isinstance(value, str | None):
+        for name, value in (("path", self.path), ("id", "" if self.key is None else self.key)):
+            if not isinstance(value, str):
                 raise ValueError(f"the {name} is a {type(value).__name__}, expected text")
         check_span(self.start, self.duration, self.channel)
+
+    @property
+    def stretch(self) -> str:
+        """Name for documents: the audio as written, and where the segment starts in it."""
+        whole = self.start is None and self.duration is None
+        return self.path if whole else f"{self.path} from {self.start or 0.0:g} s"
 
 
 Parsed = tuple[list[Row], list[Fault]]

@@ -12,15 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from emotion2vec.corpora.faults import SHOWN, Change
 from emotion2vec.corpora.lists.lines import Lines, Table, parse_records, read_lines
 from emotion2vec.corpora.lists.naming import unique_ids
 from emotion2vec.corpora.lists.rows import (
-    END_FIELDS,
     LABEL_FIELDS,
     OTHER_FACTS,
-    START_FIELDS,
     Found,
     Parsed,
     Row,
@@ -33,9 +32,6 @@ from emotion2vec.corpora.lists.rows import (
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ManifestError
 
-SEGMENT_COLUMNS = (*START_FIELDS, *END_FIELDS, "channel")
-"""Columns that cut a recording."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Extra:
@@ -44,11 +40,17 @@ class Extra:
     Attributes:
         numbers: columns of numbers, which become `values`; an empty cell has none.
         raters: columns of labels, one for each rater, which become `votes`; an empty cell is no vote.
+        labels: columns that may be absent, which become `labels`; an empty cell is none.
+        values: columns of numbers that may be absent, which become `values`; an empty cell has none.
+        unlabelled: whether clips may lack a label, or all of them.
         several: whether a file may have several rows, each a rater's, whose labels are the votes.
     """
 
     numbers: Sequence[str] = ()
     raters: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    values: Sequence[str] = ()
+    unlabelled: bool = False
     several: bool = False
 
 
@@ -96,8 +98,8 @@ def read_table(
     Args:
         path: CSV (comma or semicolon) or TSV with a header line: `file`, `label` or `emotion`, and optionally
             `speaker`, `gender`, `session`, `fold`, `split`, `text` (what is said, in words), `sentence` (its number or
-            code, where only that is known), `intensity`, `corpus`, `language`, `dialogue` and `turn`; an empty cell
-            means unknown, other columns are ignored.
+            code, where only that is known), `intensity`, `corpus`, `language`, `dialogue` and `turn`, and, of segments
+            of a file, `start` and `end` in s and `channel`; an empty cell means unknown, other columns are ignored.
         root: folder that relative paths start from; by default the table's own. A file that is not there is looked
             for as `emotion2vec.corpora.lists.locate` says, such as with another audio ending.
         targets: columns of numbers that are to be predicted; labels may be absent then.
@@ -109,7 +111,7 @@ def read_table(
 
     Raises:
         ManifestError: the table cannot be read, lacks a column, has rows without file or label, with something else
-            than a number where one is expected, or with the same file twice (all faulty lines at once), or names no
+            than a number where one is expected, or with the same stretch twice (all faulty lines at once), or names no
             file that exists.
     """
     path = Path(path)
@@ -133,8 +135,8 @@ def read_table(
 
 def _corpus(path: Path, root: Path, found: Found, left_out: Mapping[str, str]) -> Corpus:
     """The corpus of a table's rows."""
-    utterances, repeated = unique_ids([(row.path, utterance) for row, utterance in found.utterances], keyed=set())
-    absent = {row.path: f"no such file: {reason}" for row, reason in found.missing}
+    utterances, repeated = unique_ids([(row.stretch, utterance) for row, utterance in found.utterances], keyed=set())
+    absent = {row.stretch: f"no such file: {reason}" for row, reason in found.missing}
     return Corpus(
         name=path.stem,
         root=root,
@@ -156,15 +158,16 @@ class _LabelledRows:
     ) -> None:
         needed = [*targets, *extra.numbers, *extra.raters, *(["dialogue", "turn"] if conversations else [])]
         label = next((column for column in LABEL_FIELDS if column in columns), None)
-        if "file" not in columns or (label is None and not targets) or {name.lower() for name in needed} - set(columns):
-            wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if targets else ["`label` or `emotion`"])]
+        free = bool(targets) or extra.unlabelled
+        if "file" not in columns or (label is None and not free) or {name.lower() for name in needed} - set(columns):
+            wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if free else ["`label` or `emotion`"])]
             raise ManifestError(
                 f"table {path}: columns are {', '.join(columns) or 'none'}; expected {' and '.join(wanted)}, and "
                 f"optionally speaker, {', '.join(OTHER_FACTS)}"
             )
         self._path, self._targets, self._conversations, self._extra = path, targets, conversations, extra
-        self._label = None if targets or conversations else label
-        self._lines: dict[str, int] = {}
+        self._label = None if free or conversations else label
+        self._lines: dict[tuple[Any, ...], int] = {}
 
     def read(self, records: Sequence[tuple[int, dict[str, str]]]) -> list[Row]:
         """The rows.
@@ -188,33 +191,33 @@ class _LabelledRows:
         faults = [] if record.get("file", "").strip() else ["file is empty"]
         if self._label is not None and not record.get(self._label, "").strip():
             faults.append(f"{self._label} is empty")
-        cuts = {name: cell for name in SEGMENT_COLUMNS if (cell := record.get(name, "").strip())}
-        faults += [
-            f"{name} is {cell!r}, but whole files are probed: cut the audio first" for name, cell in cuts.items()
-        ]
-        values, turn, wrong = _numbers(record, [*self._targets, *self._extra.numbers], self._conversations)
+        values, turn, wrong = _numbers(
+            record, [*self._targets, *self._extra.numbers, *self._extra.values], self._conversations
+        )
         faults += wrong
         if faults:
             raise ValueError(", ".join(faults))
         row = _row(line, record)
-        first = self._lines.setdefault(row.path, line)
+        first = self._lines.setdefault((row.path, row.start, row.duration, row.channel), line)
         if first != line and not self._extra.several:
-            raise ValueError(f"{row.path} is already on line {first}")
+            raise ValueError(f"{row.stretch} is already on line {first}")
         votes = tuple(vote for name in self._extra.raters if (vote := record.get(name.lower(), "").strip()))
         if self._extra.several:
             votes = (record.get(self._label or "", "").strip(),)
-        return replace(row, facts={**row.facts, "values": values, "turn": turn, "votes": votes})
+        labels = {name: label for name in self._extra.labels if (label := record.get(name.lower(), "").strip())}
+        return replace(row, facts={**row.facts, "values": values, "labels": labels, "turn": turn, "votes": votes})
 
 
 def _by_file(rows: Sequence[Row]) -> list[Row]:
-    """One row for each file, the first, with the votes of all of its rows; its label is the most frequent one."""
-    found: dict[str, Row] = {}
+    """One row for each stretch, the first, with the votes of all of its rows; its label is the most frequent one."""
+    found: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        first = found.setdefault(row.path, row)
+        what = row.path, row.start, row.duration, row.channel
+        first = found.setdefault(what, row)
         if first is not row:
             votes = (*first.facts["votes"], *row.facts["votes"])
             label = Counter(votes).most_common(1)[0][0]
-            found[row.path] = replace(first, facts={**first.facts, "votes": votes, "label": label})
+            found[what] = replace(first, facts={**first.facts, "votes": votes, "label": label})
     return list(found.values())
 
 

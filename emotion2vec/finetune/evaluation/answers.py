@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from emotion2vec.audio.samples import normalize
 from emotion2vec.corpora.faults import Fault
-from emotion2vec.data.cuts import Cuts
+from emotion2vec.data.cuts import Cuts, place_of
 from emotion2vec.errors import AudioError
+from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.evaluation.conditions import Attack, Condition
 from emotion2vec.finetune.result import FACTS
@@ -39,12 +40,14 @@ class Answers:
     Attributes:
         ids: of the clips that could be heard.
         scores: (N, K) logarithms of probabilities, or values.
+        further: the same of the heads beside the main one, by their targets.
         distorted: the same under each condition, in their order.
         faults: clips that could not be used, and why.
     """
 
     ids: list[str] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    further: dict[str, np.ndarray] = field(default_factory=dict)
     distorted: list[np.ndarray] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
@@ -54,7 +57,7 @@ class Examiner:
 
     Args:
         model: with a head, in eval mode.
-        columns: numbers of the scores that count, K of them.
+        columns: numbers of the main head's scores that count, K of them.
         conditions: under which clips are scored again.
         seed: of what conditions draw.
     """
@@ -76,7 +79,7 @@ class Examiner:
     def __call__(self, opened: Cuts, truth: Mapping[str, np.ndarray]) -> Answers:
         """Score clips; `truth` is the number of each one's class, or its values, by its id, which attacks are given."""
         found = Answers(faults=[*opened.faults, *opened.too_short])
-        plain: list[np.ndarray] = []
+        plain: list[dict[str, np.ndarray]] = []
         distorted: list[list[np.ndarray]] = [[] for _ in self.conditions]
         for first in range(0, len(opened.cuts), TOGETHER):
             cuts, waveforms = self._heard(opened.cuts[first : first + TOGETHER], found)
@@ -87,7 +90,8 @@ class Examiner:
             for condition, rows in zip(self.conditions, distorted, strict=True):
                 rows.append(self._under(condition, cuts, waveforms, truth))
         if plain:
-            found.scores = np.concatenate(plain)
+            whole = {name: np.concatenate([part[name] for part in plain]) for name in plain[0]}
+            found.scores, found.further = whole.pop(MAIN), whole
             found.distorted = [np.concatenate(rows) for rows in distorted]
         return found
 
@@ -96,7 +100,7 @@ class Examiner:
         pairs: list[tuple[Cut, np.ndarray]] = []
         for cut, waveform in zip(cuts, decoded(cuts, normalizes=False), strict=True):
             if isinstance(waveform, AudioError):
-                found.faults.append(Fault(cut.recording.sources[0].source, str(waveform)))
+                found.faults.append(Fault(place_of(cut), str(waveform)))
             else:
                 pairs.append((cut, waveform))
         return [cut for cut, _ in pairs], [waveform for _, waveform in pairs]
@@ -115,15 +119,15 @@ class Examiner:
         """Scores (N, K) of clips under a condition."""
         if isinstance(condition, Attack):
             answers = np.stack([truth[cut.id] for cut in cuts])
-            return self._scores([self._ready(one) for one in waveforms], condition, answers)
+            return self._scores([self._ready(one) for one in waveforms], condition, answers)[MAIN]
         distorted = (condition.distorted(one, cut.id, self.seed) for cut, one in zip(cuts, waveforms, strict=True))
-        return self._scores([self._ready(one) for one in distorted])
+        return self._scores([self._ready(one) for one in distorted])[MAIN]
 
     def _scores(
         self, waveforms: Sequence[np.ndarray], attack: Attack | None = None, truth: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Scores (N, K) of whole clips in batches of like length, float64."""
-        rows: dict[int, Tensor] = {}
+    ) -> dict[str, np.ndarray]:
+        """Scores (N, K) by each head of whole clips in batches of like length, float64."""
+        rows: dict[int, dict[str, Tensor]] = {}
         device = self.model.device
         for numbers in by_length([waveform.size for waveform in waveforms]):
             batch, padding = padded([waveforms[number] for number in numbers])  # (B, S)
@@ -131,14 +135,20 @@ class Examiner:
             if attack is not None and truth is not None:
                 batch = self._attacked(batch, padding, attack, torch.from_numpy(truth[numbers]).to(device))
             with torch.inference_mode():
-                scored = self._of(batch, padding).cpu().double()
-            scored = scored if self.values else scored.log_softmax(dim=1)
-            rows |= dict(zip(numbers, scored, strict=True))
-        found: np.ndarray = torch.stack([rows[number] for number in range(len(waveforms))]).numpy()
-        return found
+                said = self._said(batch, padding)
+            rows |= {number: {name: one[place] for name, one in said.items()} for place, number in enumerate(numbers)}
+        return {name: torch.stack([rows[n][name] for n in range(len(waveforms))]).numpy() for name in rows[0]}
+
+    def _said(self, waveforms: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
+        """What each head says (B, K), float64 on the host."""
+        said = self.model.all_scores(self.model(waveforms, padding))
+        said[MAIN] = said[MAIN][:, self.columns]
+        there = {name: scores.float().cpu().double() for name, scores in said.items()}
+        values = {name for name, head in self.model.heads().items() if head.config.task == "values"}
+        return {name: one if name in values else one.log_softmax(dim=1) for name, one in there.items()}
 
     def _of(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
-        """The scores that count (B, K) float32."""
+        """The main head's scores that count (B, K) float32."""
         return self.model.scores(self.model(waveforms, padding)).float()[:, self.columns]
 
     def _attacked(self, waveforms: Tensor, padding: Tensor | None, attack: Attack, truth: Tensor) -> Tensor:
@@ -153,13 +163,14 @@ class Examiner:
         return adversarial(waveforms, loss, attack.epsilon, steps=attack.steps, padding=padding)
 
 
-def uncalibrated(folder: Path, scores: np.ndarray, goal: Goal) -> tuple[np.ndarray, dict[str, Any]]:
+def uncalibrated(folder: Path, scores: np.ndarray, goal: Goal, head: str = MAIN) -> tuple[np.ndarray, dict[str, Any]]:
     """Logarithms of probabilities (N, K) as training left them, and the temperature that the folder's head took in.
 
     Scores as they are, and nothing, where there is none; values have none.
     """
     try:
-        temperature = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("temperature")
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        temperature = (facts.get("further", {}).get(head, {}) if head else facts).get("temperature")
     except (OSError, ValueError):
         temperature = None
     if temperature is None or goal.task != "classification":

@@ -97,7 +97,7 @@ def _under(corpus: Corpus, mapping: Mapping[str, str], name: str) -> Corpus:
     counts = Counter(clip.label for clip in corpus.utterances if clip.label and not mapping[clip.label])
     left = corpus.keep(
         [bool(clip.label and mapping[clip.label]) for clip in corpus.utterances],
-        {clip.file: "no label" for clip in corpus.utterances if not clip.label},
+        {clip.stretch: "no label" for clip in corpus.utterances if not clip.label},
     )
     warnings = [
         f"{name}: {count} clips of {label}, which is not told apart, are left out"

@@ -62,7 +62,7 @@ def search(plan: SearchPlan, space: Space, say: Callable[[str], None] = print) -
         TrainingError: no trial could be trained to its end.
     """
     base = fixed_part(plan)
-    corpus = read_labelled(base.data)
+    corpus = read_labelled(base.data, base.joint)
     show_labels(corpus, say)
     study, tell = Study(plan, space), say
     clips = _Clips(corpus, whole_split(base, corpus))

@@ -65,7 +65,9 @@ def _located(plan: BenchmarkPlan, source: CorpusPlan | PartPlan) -> CorpusOption
 
 def corpus_digest(clipset: Corpus, cache: str | Path) -> str:
     """Hash of the clips, what is said about them, and their audio."""
-    facts = [[clip.file, clip.label or "", *(getattr(clip, name) for name in DIGESTED)] for clip in clipset.utterances]
+    facts = [
+        [clip.stretch, clip.label or "", *(getattr(clip, name) for name in DIGESTED)] for clip in clipset.utterances
+    ]
     audio = combined_key((clip.path for clip in clipset.utterances), cache)
     described = repr(facts) + repr(clipset.splits) + repr(clipset.mapping)
     return hashlib.blake2b((described + audio).encode(), digest_size=12).hexdigest()

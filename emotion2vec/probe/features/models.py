@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from emotion2vec.assets import asset_folder
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.checkpoint.hub import is_hub_name
@@ -63,29 +64,31 @@ class ModelExtractor:
 
     def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Extract clips; see `Extractor`. ConfigError: the network has no such layer."""
-        paths = [clip.path for clip in clips]
         outcomes: list[ClipFeatures | str] = []
-        for start in range(0, len(paths), BATCH_CLIPS):
+        for start in range(0, len(clips), BATCH_CLIPS):
             outcomes += [
                 item if isinstance(item, str) else at_layer(item, self._layer, self._pooling, self.name)
-                for item in self._encode(paths[start : start + BATCH_CLIPS])
+                for item in self._encode(clips[start : start + BATCH_CLIPS])
             ]
         return outcomes
 
-    def _encode(self, paths: Sequence[Path]) -> list[Features | str]:
+    def _encode(self, clips: Sequence[Utterance]) -> list[Features | str]:
         """Encode clips together; where one of them cannot be used, one at a time in the same way, to know which."""
         if isinstance(self._model, SpeechEncoder):
             try:
-                return list(extract_features(list(paths), model=self._model, layers=self._needs_layers))
+                return list(
+                    extract_features([_source(clip) for clip in clips], model=self._model, layers=self._needs_layers)
+                )
             except AudioError:
                 pass
-        return [self._encode_one(path) for path in paths]
+        return [self._encode_one(clip) for clip in clips]
 
-    def _encode_one(self, path: Path) -> Features | str:
+    def _encode_one(self, clip: Utterance) -> Features | str:
         try:
+            source = _source(clip)
             if isinstance(self._model, SpeechEncoder):
-                return extract_features(path, model=self._model, layers=self._needs_layers)
-            features: Features = self._model.extract_features(path, layers=self._needs_layers)
+                return extract_features(source, model=self._model, layers=self._needs_layers)
+            features: Features = self._model.extract_features(source, layers=self._needs_layers)
             return features
         except AudioError as error:
             return str(error)
@@ -93,6 +96,17 @@ class ModelExtractor:
     @property
     def _needs_layers(self) -> bool:
         return self._layer != "last"
+
+
+def _source(clip: Utterance) -> Any:
+    """A whole file by its path, and samples of what is not all of its file.
+
+    Raises:
+        AudioError: the stretch cannot be decoded.
+    """
+    if clip.is_whole and clip.channel is None:
+        return clip.path
+    return {"array": clip.load(), "sampling_rate": SAMPLE_RATE}
 
 
 def load_named(name: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion2vec.corpora.contents import content_keys
+from emotion2vec.corpora.contents import stretch_keys
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ManifestError
@@ -63,8 +63,8 @@ def extract_table(
         extractor: what to extract.
         frames: keep frames beside vectors; they need T · D · 4 bytes of memory.
         cache: folder of earlier results, made if absent. Clips are found again by the content of what is read of them,
-            their files or texts, whatever they are called and wherever they lie, and whatever other clips were
-            extracted with them.
+            their files (and stretches of them) or texts, whatever they are called and wherever they lie, and whatever
+            other clips were extracted with them.
         progress: show a progress bar.
 
     Raises:
@@ -116,7 +116,7 @@ def _clip_keys(clips: Sequence[Utterance], extractor: Extractor, cache: str | Pa
     """What a clip's features are found by again: hashes of what is read of it; None where its audio cannot be read."""
     keys: list[str | None] = [""] * len(clips)
     if "audio" in extractor.reads:
-        keys = content_keys([clip.path for clip in clips], cache)
+        keys = stretch_keys(clips, cache)
     if "text" in extractor.reads:
         texts = (hashlib.blake2b((clip.text or "").encode(), digest_size=16).hexdigest() for clip in clips)
         keys = [None if key is None else key + text for key, text in zip(keys, texts, strict=True)]

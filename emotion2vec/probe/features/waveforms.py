@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
 from emotion2vec.audio import spectral
-from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import AudioError
@@ -42,11 +40,11 @@ class WaveformExtractor:
     def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Extract clips; see `Extractor`."""
         with ThreadPoolExecutor(default_workers()) as pool:
-            return list(pool.map(self._extract_one, [clip.path for clip in clips]))
+            return list(pool.map(self._extract_one, clips))
 
-    def _extract_one(self, path: Path) -> ClipFeatures | str:
+    def _extract_one(self, clip: Utterance) -> ClipFeatures | str:
         try:
-            vector = self._compute(load_audio(path))  # (P,)
+            vector = self._compute(clip.load())  # (P,)
         except AudioError as error:
             return str(error)
         return ClipFeatures(vector, vector[None]) if np.isfinite(vector).all() else "its features are not finite"

@@ -37,17 +37,17 @@ class StoredFeatures:
         self._pooling = pooling
         self._store = open_store(path)
         self.fingerprint = f"stored {combined_key(self._store.files)} {pooling or 'mean'}"
-        self._by_file: dict[str, list[str]] = defaultdict(list)
+        self._by_file: dict[tuple[str, float | None, float | None], list[str]] = defaultdict(list)
         for name, origin in read_origins(self._store.ledgers).items():
-            if name in self._store.entries and origin.start is None and origin.duration is None:
-                self._by_file[origin.file].append(name)
+            if name in self._store.entries:
+                self._by_file[origin.file, origin.start, origin.duration].append(name)
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for name in self._store.entries:
             for index, keys in ((self._by_name, (name, without_suffix(name))), (self._by_stem, _ends(name))):
                 for key in {normal(key) for key in keys}:
                     index[key].append(name)
-        self._owners: dict[str, Path] = {}
+        self._owners: dict[str, str] = {}
 
     def extract(self, clips: Sequence[Utterance]) -> list[ClipFeatures | str]:
         """Look clips up; see `Extractor`."""
@@ -57,11 +57,13 @@ class StoredFeatures:
         names = self._matching(clip)
         if len(names) != 1:
             found = f": {examples(names)}" if names else ""
-            return f"{len(names) or 'no'} arrays for {clip.path.name}, expected one{found}"
+            return (
+                f"{len(names) or 'no'} arrays for {clip.path.name if clip.is_whole else clip.id}, expected one{found}"
+            )
         (name,) = names
-        owner = self._owners.setdefault(name, clip.path)
-        if owner != clip.path:
-            return f"{name} would be the features of {clip.path}, and of {owner} too"
+        owner = self._owners.setdefault(name, clip.where)
+        if owner != clip.where:
+            return f"{name} would be the features of {clip.where}, and of {owner} too"
         entries = self._store.entries[name]
         if len(entries) != 1:
             return f"{name} is in {len(entries)} files, expected one"
@@ -86,11 +88,11 @@ class StoredFeatures:
 
     def _matching(self, clip: Utterance) -> list[str]:
         """Names in the store that are the clip's, by the surest thing that is known of any."""
-        made_from = self._by_file.get(os.path.abspath(clip.path), [])
+        made_from = self._by_file.get((os.path.abspath(clip.path), clip.start, clip.duration), [])
         if len(made_from) == 1:
             return made_from
-        named = _distinct(self._by_name, (clip.file, without_suffix(clip.file)))
-        if named:
+        named = _distinct(self._by_name, (clip.file, without_suffix(clip.file)) if clip.is_whole else (clip.id,))
+        if named or not clip.is_whole:
             return named
         folders = clip.path.absolute().parts[1:-1]
         ends = _distinct(self._by_stem, _ends(clip.path.name))

@@ -1,0 +1,74 @@
+"""The heads that a run begins with: a new main one, those beside it, and those whose targets are unlearnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from emotion2vec.errors import ConfigError
+from emotion2vec.finetune.aims import MAIN
+from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.goals import Goal, ValueGoal
+from emotion2vec.finetune.own_head import start_head
+from emotion2vec.finetune.standard import statistics_of
+from emotion2vec.finetune.task import Task
+from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.heads import Head
+from emotion2vec.model.known_heads import build_head
+from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.seeding import keyed_seed
+
+
+def add_heads(
+    encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device, say: Callable[[str], None]
+) -> None:
+    """Let an encoder's own main head go on, see `start_head`, or give it a new one, and new ones beside it.
+
+    New heads standardize by statistics of training clips if asked for.
+
+    Raises:
+        ConfigError: clips are longer than the encoder knows to handle, or as for `start_head`.
+    """
+    known = encoder.config.max_seconds
+    if known and config.data.max_seconds > known:
+        raise ConfigError(f"data.max_seconds is {config.data.max_seconds:g}, and the model knows {known:g} s at once")
+    kept = {name: aim.goal for name, aim in task.aims.items() if aim.reversal is None}
+    heads = {name: _new(encoder, name, goal, config, device) for name, goal in kept.items()}
+    own = start_head(encoder, heads[MAIN].config, kept[MAIN].names, config.finetune.head, say)
+    new = [head for name, head in heads.items() if name or own is None]
+    encoder.head = own or heads[MAIN]
+    encoder.further = torch.nn.ModuleList(head for name, head in heads.items() if name)
+    encoder.to(device)
+    _standardize(new, encoder, task, config, device)
+
+
+def opposed_heads(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> list[Head]:
+    """New heads whose targets are unlearnt; they standardize as all new ones do."""
+    unlearnt = {name: aim.goal for name, aim in task.aims.items() if aim.reversal is not None}
+    heads = [_new(encoder, name, goal, config, device) for name, goal in unlearnt.items()]
+    _standardize(heads, encoder, task, config, device)
+    return heads
+
+
+def _standardize(
+    heads: Sequence[Head], encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device
+) -> None:
+    """Let new heads, all of which read the same, standardize by training clips, if asked for."""
+    if heads and (count := config.finetune.standardize):
+        waveforms = task.first_waveforms(count, normalizes=encoder.config.normalizes)
+        scaling = statistics_of(encoder.eval(), waveforms, device, heads[0])
+        for head in heads:
+            head.standardize(scaling)
+
+
+def _new(encoder: SpeechEncoder, name: str, goal: Goal, config: FinetuneConfig, device: torch.device) -> Head:
+    """A head with random weights; values begin where training's lie."""
+    settings = HeadConfig(**vars(config.head), task=goal.task)
+    generator = torch.Generator().manual_seed(keyed_seed(config.run.seed, "head", *([name] if name else [])))
+    head = build_head(settings, encoder.config.width, len(encoder.blocks), goal.names, generator).to(device)
+    head.target = name
+    if isinstance(goal, ValueGoal):
+        shift, scale = (torch.from_numpy(x).float().to(device) for x in vars(goal.scaling).values())
+        head.rescale(shift, scale)
+    return head

@@ -1,0 +1,124 @@
+"""Values of one or several corpora, on one scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.joining import Part, join_values
+from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.finetune.config import scale
+from emotion2vec.tasks.targets import with_values
+
+Range = tuple[float, float]
+
+NEAR = 1e-6
+"""How far, as a share of its scale, a value may lie beyond it."""
+
+
+def read_values(found: Mapping[str, Corpus], targets: Sequence[str], ranges: Sequence[str]) -> Corpus:
+    """The clips of corpora that have all values, joined where there are several.
+
+    Values of corpora on different scales are brought to 0..1; those on one scale stay as they are.
+
+    Args:
+        found: the corpora, by name.
+        targets: names of the values.
+        ranges: what `data.ranges` says of scales.
+
+    Raises:
+        ConfigError: the scales of several corpora are not stated and look different, or a scale is stated of nothing.
+        ManifestError: no clip has a value, or values lie outside of their scale.
+    """
+    corpora = {name: with_values(corpus, targets) for name, corpus in found.items()}
+    stated = _stated(ranges, list(found), targets)
+    warnings = []
+    for target in targets:
+        own = {name: stated.get((name, target)) for name in corpora}
+        known = {name: limits for name, limits in own.items() if limits is not None}
+        _check_inside(corpora, target, known)
+        if len(known) < len(own) and (known or not _alike(corpora, target)):
+            raise ConfigError(_unstated(corpora, target, [name for name in own if name not in known]))
+        if len(set(known.values())) > 1:
+            corpora = {name: _scaled(corpus, target, known[name]) for name, corpus in corpora.items()}
+            each = ", ".join(f"{low:g}..{high:g} of {name}" for name, (low, high) in known.items())
+            warnings.append(f"{target} is brought to 0..1, which predictions are in too: {each}")
+    if len(corpora) == 1:
+        return next(iter(corpora.values()))
+    parts = [Part(name=name, corpus=corpus) for name, corpus in corpora.items()]
+    joined = join_values(parts, " + ".join(corpora))
+    return replace(joined, warnings=(*joined.warnings, *warnings))
+
+
+def _stated(ranges: Sequence[str], corpora: Sequence[str], targets: Sequence[str]) -> dict[tuple[str, str], Range]:
+    """The scale of each value of each corpus, as far as it is stated; the most exact statement counts."""
+    rules = {name: (low, high) for name, low, high in filter(None, map(scale, ranges))}
+    names = {"", *corpora, *targets, *(f"{name}.{target}" for name in corpora for target in targets)}
+    if unknown := sorted(set(rules) - names):
+        raise ConfigError(
+            f"data.ranges names {examples(unknown)}, expected a corpus ({', '.join(corpora)}), a value "
+            f"({', '.join(targets)}) or CORPUS.VALUE"
+        )
+    found = {}
+    for name in corpora:
+        for target in targets:
+            for rule in (f"{name}.{target}", name, target, ""):
+                if rule in rules:
+                    found[name, target] = rules[rule]
+                    break
+    return found
+
+
+def _limits(corpus: Corpus, target: str) -> Range:
+    """Least and greatest value of a corpus."""
+    values = [clip.values[target] for clip in corpus.utterances]
+    return min(values), max(values)
+
+
+def _alike(corpora: Mapping[str, Corpus], target: str) -> bool:
+    """Whether values seem to be of one scale: their limits, rounded outwards to whole numbers, are the same."""
+    limits = [_limits(corpus, target) for corpus in corpora.values()]
+    return len({(math.floor(low), math.ceil(high)) for low, high in limits}) == 1
+
+
+def _unstated(corpora: Mapping[str, Corpus], target: str, lacking: Sequence[str]) -> str:
+    limits = {name: _limits(corpus, target) for name, corpus in corpora.items()}
+    each = ", ".join(f"from {low:g} to {high:g} in {name}" for name, (low, high) in limits.items())
+    example = ",".join(f"{name}={math.floor(low)}..{math.ceil(high)}" for name, (low, high) in limits.items())
+    return (
+        f"{target} goes {each}, and the scale of {' and '.join(lacking)} is not stated; expected the scales of all, "
+        f"such as data.ranges=[{example}], or [1..5] for one of all"
+    )
+
+
+def _check_inside(corpora: Mapping[str, Corpus], target: str, known: Mapping[str, Range]) -> None:
+    """Check that values lie on their scales.
+
+    Raises:
+        ManifestError: some do not.
+    """
+    faults = []
+    for name, (low, high) in known.items():
+        slack = NEAR * (high - low)
+        beyond = [
+            f"{clip.stretch} ({clip.values[target]:g})"
+            for clip in corpora[name].utterances
+            if not low - slack <= clip.values[target] <= high + slack
+        ]
+        if beyond:
+            faults.append(f"{name}: {target} of {len(beyond)} clips is not in {low:g}..{high:g}: {examples(beyond)}")
+    if faults:
+        raise ManifestError("; ".join(faults) + "; expected data.ranges that hold all values")
+
+
+def _scaled(corpus: Corpus, target: str, limits: Range) -> Corpus:
+    """The corpus with a value brought from its scale to 0..1."""
+    low, high = limits
+    clips = [
+        replace(clip, values={**clip.values, target: (clip.values[target] - low) / (high - low)})
+        for clip in corpus.utterances
+    ]
+    return replace(corpus, utterances=tuple(clips))
