@@ -53,6 +53,10 @@ class Augmenter:
             (config.gain_prob, self._gain),
         ]
 
+    def share(self, rng: np.random.Generator) -> float | None:
+        """The share of an utterance in its mixture with another one, where it is mixed."""
+        return rng.uniform(self.config.mix_least, 1) if rng.random() < self.config.mix_prob else None
+
     def heard(self, waveform: np.ndarray, rng: np.random.Generator, *, normalized: bool = True) -> np.ndarray:
         """Augment a whole utterance (S,) and normalize it if asked to; its length changes with its speed.
 

@@ -184,12 +184,11 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         """
         if self.augmenter is None or not self._mixes:
             return loaded, None
-        config = self.augmenter.config
         rng = np.random.default_rng(keyed_seed(self.stream.seed, "mix", update, key))
-        if rng.random() >= config.mix_prob:
+        share = self.augmenter.share(rng)
+        if share is None:
             return loaded, None
         other, samples = drawn(self._load(*draw_entry(self.sources, rng)))
-        share = rng.uniform(config.mix_least, 1)
         return mix(loaded, samples, share, rng), Mixture(other, share)
 
     def _load(self, number: int, entries: np.ndarray) -> list[Loaded]:
