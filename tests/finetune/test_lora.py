@@ -10,14 +10,17 @@ from finetune.talkers import quick, quick_config, write_model
 from finetune.test_run import metrics, run
 from foreign import write_encoder
 from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
 
 from emotion2vec.checkpoint import load_model
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.finetune import adapted
 from emotion2vec.finetune.adapters import adapt, find_targets
 from emotion2vec.finetune.config import LoraConfig
+from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
 from emotion2vec.finetune.run import finetune
+from emotion2vec.finetune.work import clip_flops
 from emotion2vec.model.encoder import Emotion2vec
 
 LORA = ["finetune.strategy=lora", "lora.rank=2", "lora.alpha=2", "optim.encoder_lr=1e-2"]
@@ -132,3 +135,16 @@ def test_dropout_that_weights_cannot_have_is_refused(talkers: Path, tmp_path: Pa
         talkers, tmp_path / "start", tmp_path / "run", *LORA, *more, "lora.targets=[intermediate_dense,output_dense]"
     )
     finetune(config, silent)
+
+
+def test_counted_work_differs_from_that_of_full_as_torch_counts_it(tmp_path: Path) -> None:
+    def work(adapted: bool) -> tuple[float, float]:
+        encoder = load_model(write_model(tmp_path / str(adapted), width=64, ffn_width=256, depth=6))
+        below = len(encoder.parts()) - 6
+        tuned = TunedNetwork(encoder, below, adapt(encoder, below, LoraConfig(rank=1), 0) if adapted else None)
+        with FlopCounterMode(display=False) as counter:
+            tuned.encoder(torch.randn(1, 16_000)).frames.sum().backward()
+        return clip_flops(encoder, 16_000), counter.get_total_flops()
+
+    (full, counted_full), (lora, counted_lora) = work(False), work(True)
+    assert full - lora == pytest.approx(counted_full - counted_lora, rel=0.2)
