@@ -26,7 +26,8 @@ from emotion2vec.corpora.folds import make_folds
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.convert import convert
 from emotion2vec.extraction.predict import predict
-from emotion2vec.finetune.aims import MAIN, asked
+from emotion2vec.finetune.aims import MAIN
+from emotion2vec.finetune.asked import asked
 from emotion2vec.finetune.average import average
 from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.heads import add_heads, opposed_heads
