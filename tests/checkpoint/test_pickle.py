@@ -14,6 +14,7 @@ import pytest
 import torch
 from checkpoint.archives import call, integers, program, tensor, text, write_zip
 
+from emotion2vec.checkpoint.budget import Budget
 from emotion2vec.checkpoint.pickle.records import DamagedPickle, Name, Record, plain
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
 from emotion2vec.checkpoint.pickle.unpickle import _Machine, read_pickle
@@ -23,7 +24,7 @@ from emotion2vec.errors import CheckpointError
 def read(content: bytes) -> Any:
     """What a pickle without tensors holds."""
     stream = io.BytesIO(content)
-    found = read_pickle(stream, "x.pkl", lambda *_: None, lambda *_: None)
+    found = read_pickle(stream, "x.pkl", lambda *_: None, lambda *_: None, Budget())
     assert stream.tell() == len(content)  # the stream stands behind it
     return found
 
@@ -117,7 +118,7 @@ def test_programs_that_make_no_sense(body: bytes, reason: str | None) -> None:
 )
 def test_what_a_name_is_used_for_is_checked_beside_the_name(operation: str, stack: list[Any]) -> None:
     """However it came to stand there."""
-    machine = _Machine("x.pkl", lambda *_: None, lambda *_: None)
+    machine = _Machine("x.pkl", lambda *_: None, lambda *_: None, Budget())
     machine.stack += stack
     with pytest.raises(CheckpointError, match="nothing was run"):
         machine.step(operation, None)
