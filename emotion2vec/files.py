@@ -6,15 +6,17 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.owners import is_leftover, this_owner
 
 OF_FILES = frozenset({
     ".npy", ".npz", ".safetensors", ".parquet", ".arrow", ".feather", ".h5", ".hdf5", ".ark", ".scp", ".mat", ".pkl",
@@ -25,8 +27,62 @@ OF_FILES = frozenset({
 })  # fmt: skip
 """Suffixes that everybody takes for those of files, in lower case."""
 
-_SHOWN_BYTES = 100
+_SHOWN_BYTES = 160
 """Bytes of a file's name that its temporary one shows, since file systems limit what names take."""
+
+
+PARTIAL, REPLACED = "partial", "replaced"
+"""What is being written, and what was there before it while they change places."""
+
+_LEFTOVER = re.compile(
+    rf"\.(.+?)(?:\.([A-Za-z0-9-]+\.\d+)\.[0-9a-f]{{8}})?\.({PARTIAL}|{REPLACED})(?:\.\w+)?", re.DOTALL
+)
+"""Its name, whose it is, and what."""
+
+_tidied: set[tuple[int, Path]] = set()
+"""Folders in which leftovers were looked for, by process."""
+
+
+def unfinished(path: Path, kind: str = PARTIAL) -> Path:
+    """A name beside `path`, of this process alone, for what is not complete yet; it says whose it is."""
+    name = os.fsdecode(os.fsencode(path.name)[:_SHOWN_BYTES])
+    return path.with_name(f".{name}.{this_owner()}.{secrets.token_hex(4)}.{kind}")
+
+
+def tidy(folder: Path) -> None:
+    """Clear away what processes that were killed left unfinished in a folder, once in the life of this process."""
+    if (here := (os.getpid(), folder)) not in _tidied:
+        _tidied.add(here)
+        clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Clear away what processes that were killed left unfinished in a folder.
+
+    What was about to be replaced gets its name back, if nothing has it; what was being written goes.
+    """
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            found = _LEFTOVER.fullmatch(path.name)
+            if found is None or not is_leftover(path, found[2]):
+                continue
+            if found[3] == REPLACED and not path.with_name(found[1]).exists():
+                os.replace(path, path.with_name(found[1]))
+            else:
+                _remove(path)
+
+
+def restore(path: Path) -> None:
+    """Give what a process was about to replace when it was killed its name back; nothing, if there is none."""
+    if not path.exists():
+        clear(path.parent)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -34,27 +90,52 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder to fill; after the block it is on disk under its name, in place of what was there.
 
     A block that raises leaves what was there, and nothing else.
+
+    Raises:
+        OSError: the disk does not take it; it has the folder's name.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    mode = partial.stat().st_mode & 0o666  # the user's umask: safetensors writes for the owner's eyes only
-    for path in [*partial.rglob("*"), partial]:
-        if path.is_file():
-            path.chmod(mode)
-        sync(path)
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
+    with naming(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tidy(folder.parent)
+        partial = unfinished(folder)
+        partial.mkdir()
+        try:
+            yield partial
+            mode = partial.stat().st_mode & 0o666  # the user's umask: safetensors writes for the owner's eyes only
+            for path in [*partial.rglob("*"), partial]:
+                if path.is_file():
+                    path.chmod(mode)
+                sync(path)
+            _exchange(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchange(partial: Path, folder: Path) -> None:
+    """Put a folder in the place of another one, which stays where that fails."""
+    replaced = unfinished(folder, REPLACED)
+    there = folder.exists()
+    if there:
         os.replace(folder, replaced)
-    os.replace(partial, folder)
+    try:
+        os.replace(partial, folder)
+    except OSError:
+        if there:
+            os.replace(replaced, folder)
+        raise
     sync(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors of the disk name what is written, which those of a write and a flush do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def complete_file(path: Path) -> AbstractContextManager[Path]:
@@ -73,17 +154,19 @@ def complete_first(path: Path) -> AbstractContextManager[Path]:
 @contextmanager
 def _partial_file(path: Path, give_name: Callable[[Path, Path], None]) -> Iterator[Path]:
     """Give an empty file beside `path`, of this writer alone, to write to; it is named after the block, or removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name = os.fsdecode(os.fsencode(path.name)[:_SHOWN_BYTES])
-    partial = path.with_name(f".{name}.{secrets.token_hex(4)}.partial")
-    partial.touch(exist_ok=False)
-    mode = partial.stat().st_mode & 0o666  # the user's umask: safetensors writes for the owner's eyes only
-    try:
-        yield partial
-        partial.chmod(mode)
-        give_name(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tidy(path.parent)
+        partial = unfinished(path)
+        partial.touch(exist_ok=False)
+        mode = partial.stat().st_mode & 0o666  # the user's umask: safetensors writes for the owner's eyes only
+        try:
+            yield partial
+            partial.chmod(mode)
+            give_name(partial, path)
+        finally:
+            with suppress(OSError):  # what went wrong before says more
+                partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

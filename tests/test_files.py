@@ -70,7 +70,9 @@ def test_a_file_is_on_disk_before_it_has_its_name_and_the_name_is_after(tmp_path
 def test_a_folder_is_on_disk_before_it_has_its_name_and_the_name_is_after(tmp_path: Path, steps: list[str]) -> None:
     with complete_folder(tmp_path / "model") as partial:
         (partial / "a.txt").write_text("new")
-    assert steps == ["fsync new", "fsync .model.partial", "rename to model", f"fsync {tmp_path.name}"]
+    folder = steps.pop(1)
+    assert folder.startswith("fsync .model.") and folder.endswith(".partial")
+    assert steps == ["fsync new", "rename to model", f"fsync {tmp_path.name}"]
     assert names(tmp_path) == ["model"]
 
 
@@ -137,7 +139,6 @@ def test_files_are_as_readable_as_the_user_wants_them(tmp_path: Path) -> None:
 
 OPEN_ENDED = {
     "audio/decode/opening.py open": "a copy in a temporary folder, for a decoder that reads only what has a name",
-    "extraction/predict.py open": "lines that are read while they are written",
     "extraction/writers/npz.py self._archive.open": "a member of an archive",
 }
 """What is no file that has to be whole, with its reason."""

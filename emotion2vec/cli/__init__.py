@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -26,6 +27,7 @@ from emotion2vec.cli.pretrain import pretrain
 from emotion2vec.cli.probe import probe
 from emotion2vec.cli.visualize import visualize
 from emotion2vec.errors import Emotion2vecError
+from emotion2vec.stopping import PREEMPTED, Terminated, raising_terminated
 
 app = typer.Typer(
     name="emotion2vec",
@@ -52,12 +54,31 @@ for verb in (plot, prepare, extract, predict, probe, visualize, info, convert, e
 
 
 def main() -> None:
-    """Run the command line: mistakes of the user become a message on stderr and exit code 2, never a traceback."""
+    """Run the command line: mistakes of the user become a message on stderr and exit code 2, never a traceback.
+
+    So do faults of the disk; SIGTERM is exit code 75, when what was done is on disk.
+    """
     try:
-        app()
+        with raising_terminated():
+            app()
     except Emotion2vecError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        _leave(f"error: {error}", 2)
+    except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError):
+            raise
+        what = f"{error.filename}: cannot be used" if error.filename else "the disk"
+        _leave(f"error: {what}: {error.strerror}", 2)
+    except Terminated:
+        _leave("stopped by SIGTERM", PREEMPTED)
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
+        _leave("interrupted", 130)
+
+
+def _leave(text: str, code: int) -> NoReturn:
+    """Say why, and exit."""
+    typer.echo(text, err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # nobody takes it: Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

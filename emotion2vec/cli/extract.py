@@ -35,4 +35,4 @@ def extract(arguments: Arguments) -> None:
     computed = f" in {report.precision}" if report.precision != options.executor.precision else ""
     computed += " by onnxruntime" if report.backend == "onnx" else ""
     say(f"{report.written} utterances ({duration(report.seconds)}) written to {arguments.output}{computed}{skipped}")
-    conclude(report)
+    conclude(report, "the same command with --resume goes on")

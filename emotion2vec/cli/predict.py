@@ -31,4 +31,4 @@ def predict(arguments: Arguments) -> None:
     report = run(arguments.source, arguments.model, arguments.output, arguments.options, progress=True)
     computed = " by onnxruntime" if report.backend == "onnx" else ""
     say(f"{report.written} utterances ({duration(report.seconds)}) labelled{computed}")
-    conclude(report)
+    conclude(report, "the rows of what was heard are complete")

@@ -7,6 +7,7 @@ import typer
 from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import CHANGED, say, say_faults
 from emotion2vec.data.config import PrepareOptions
+from emotion2vec.stopping import PREEMPTED, Terminated
 from emotion2vec.units import duration
 
 
@@ -21,9 +22,9 @@ def prepare(options: PrepareOptions) -> None:
     output = options.output
     try:
         report = run(**vars(options), progress=True)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say(f"stopped; the same command continues in {output}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(PREEMPTED if isinstance(error, Terminated) else 130) from None
     shards = "1 shard" if report.shards == 1 else f"{report.shards} shards"
     say(f"{report.utterances} utterances ({duration(report.seconds)}) in {shards} in {output}")
     if report.resumed:

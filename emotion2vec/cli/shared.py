@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from emotion2vec.errors import ConfigError
+from emotion2vec.stopping import exit_code
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.run import ExtractionReport
@@ -26,8 +26,6 @@ SOURCES_HELP = "Audio files, folders, globs, manifests of any supported kind, UR
 
 FALLBACK = ("mps", "xpu")
 """Kinds of device whose lacking operators PyTorch can run on the CPU."""
-PREEMPTED = 75
-"""Exit code of a training run that SIGTERM ended after it was saved: EX_TEMPFAIL of sysexits.h, "try again"."""
 CHANGED = "found otherwise than they were named"
 """What is said of inputs that were searched for, and the like."""
 
@@ -64,7 +62,7 @@ def conclude_training(result: FitResult, config: TrainingConfig) -> None:
             f"stopped after update {result.update} of {config.optim.max_updates} and saved; the same command "
             f"continues from {config.run.dir}"
         )
-        raise typer.Exit(PREEMPTED if result.signal == signal.SIGTERM else 128 + result.signal)
+        raise typer.Exit(exit_code(result.signal))
     say(f"done: {result.update} updates, model in {config.run.dir}")
     if result.missing:
         say(f"{result.missing} entries that lists name were missing or could not be read")
@@ -86,9 +84,16 @@ def say_faults(what: str, faults: Sequence[object], shown: int = 100) -> None:
             say(f"  and {len(faults) - shown} more")
 
 
-def conclude(report: ExtractionReport) -> NoReturn:
-    """Print what was done to inputs and what failed, and exit with the report's code."""
+def conclude(report: ExtractionReport, rest: str) -> NoReturn:
+    """Print what was done to inputs and what failed, and exit with the report's code.
+
+    Args:
+        report: what became of the inputs.
+        rest: what to do about those that a signal kept from being done.
+    """
     say_faults(CHANGED, report.changes, shown=10)
     say_faults("failed", report.failed)
     say(str(report.summary))
+    if report.terminated:
+        say(f"stopped by SIGTERM; {rest}")
     raise typer.Exit(report.exit_code)

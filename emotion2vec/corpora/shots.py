@@ -11,7 +11,7 @@ from emotion2vec.seeding import keyed_seed
 
 
 def few_shot(
-    labels: Sequence[object], rows: np.ndarray, count: int, seed: int, name: str
+    labels: Sequence[object] | np.ndarray, rows: np.ndarray, count: int, seed: int, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw so many clips of each class in all, and divide them into those that train and those that choose.
 

@@ -15,7 +15,7 @@ from emotion2vec.data import distortions
 from emotion2vec.data.codecs import transcode
 from emotion2vec.data.config import AugmentConfig
 from emotion2vec.data.corpus import open_corpus
-from emotion2vec.data.sources import Source
+from emotion2vec.data.sources import Loaded, Source
 from emotion2vec.errors import AudioError
 
 Distortion = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -52,6 +52,10 @@ class Augmenter:
             (config.time_mask_prob, self._mask_time),
             (config.gain_prob, self._gain),
         ]
+
+    def share(self, rng: np.random.Generator) -> float | None:
+        """The share of an utterance in its mixture with another one, where it is mixed."""
+        return rng.uniform(self.config.mix_least, 1) if rng.random() < self.config.mix_prob else None
 
     def heard(self, waveform: np.ndarray, rng: np.random.Generator, *, normalized: bool = True) -> np.ndarray:
         """Augment a whole utterance (S,) and normalize it if asked to; its length changes with its speed.
@@ -124,16 +128,32 @@ def build_augmenter(config: AugmentConfig, *, max_bad_share: float, workers: int
         for sources, wanted in ((config.noise, config.noise_prob), (config.reverb, config.reverb_prob))
     )
     augmenter = Augmenter(config, noise, reverb)
-    return augmenter if any(probability for probability, _ in augmenter.distortions()) else None
+    on = config.mix_prob or any(probability for probability, _ in augmenter.distortions())
+    return augmenter if on else None
 
 
 def draw_sound(sources: Sequence[Source], rng: np.random.Generator) -> np.ndarray:
     """Samples (S,) of one utterance, each as likely as the other."""
+    number, entries = draw_entry(sources, rng)
+    return drawn(sources[number].load(entries))[1]
+
+
+def draw_entry(sources: Sequence[Source], rng: np.random.Generator) -> tuple[int, np.ndarray]:
+    """The source of one utterance, each as likely as the other, and its entry there."""
     ends = np.cumsum([int(source.counts.sum()) for source in sources])
     place = int(rng.integers(ends[-1]))
     number = int(np.searchsorted(ends, place, side="right"))
     first = place - (int(ends[number - 1]) if number else 0)
-    ((name, samples),) = sources[number].load(sources[number].entries([(first, first + 1)]))
+    return number, sources[number].entries([(first, first + 1)])
+
+
+def drawn(loaded: Sequence[Loaded]) -> tuple[str, np.ndarray]:
+    """Id and samples (S,) of the only utterance that was loaded.
+
+    Raises:
+        AudioError: it cannot be decoded.
+    """
+    ((name, samples),) = loaded
     if isinstance(samples, AudioError):
         raise AudioError(f"{name}, drawn for augmentation: {samples}")
-    return samples
+    return name, samples

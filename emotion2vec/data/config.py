@@ -44,6 +44,13 @@ MOVING = ("speed", "stretch", "reverse", "shift")
 class AugmentConfig:
     """Distortions of the audio, drawn anew at every update; a probability of 0 turns one off."""
 
+    mix_prob: float = option(
+        0.0,
+        "share of labelled utterances that are mixed with another one, before all else, and their labels as much",
+        ge=0,
+        le=1,
+    )
+    mix_least: float = option(0.5, "least share of the utterance itself in a mixture", ge=0, le=1)
     noise: list[str] = option([], "noise to add: prepared corpora, folders or manifests")
     noise_prob: float = option(0.0, "share of utterances with noise", ge=0, le=1)
     noise_snr_low: float = option(5.0, "lowest ratio of speech to noise, in dB", ge=-50, le=100)

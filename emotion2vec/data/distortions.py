@@ -140,3 +140,19 @@ def excerpt(samples: np.ndarray, length: int, rng: np.random.Generator) -> np.nd
     first = int(rng.integers(samples.size))
     repeated = np.tile(samples, 1 + (first + length) // samples.size) if first + length > samples.size else samples
     return repeated[first : first + length]
+
+
+def mix(waveform: np.ndarray, other: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Mix two clips for labels that are mixed as much (between-class learning; Tokozume et al., ICLR 2018), (S,).
+
+    Args:
+        waveform: (S,), whose length and power the mixture has.
+        other: the other clip, from a random place on, repeated where it is shorter; made as loud as the first.
+        share: of the first in amplitudes.
+        rng: draws the place.
+    """
+    second = excerpt(other, waveform.size, rng)
+    power, others = (float(np.mean(np.square(x, dtype=np.float64))) for x in (waveform, second))
+    louder = np.sqrt(power / others) if others else 0.0
+    mixture: np.ndarray = (share * waveform + (1 - share) * louder * second) / np.hypot(share, 1 - share)
+    return mixture.astype(np.float32)

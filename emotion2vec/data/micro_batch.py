@@ -16,13 +16,27 @@ from torch.utils.data import Dataset
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import normalize
 from emotion2vec.corpora.faults import Fault
-from emotion2vec.data.augment import Augmenter
+from emotion2vec.data.augment import Augmenter, draw_entry, drawn
 from emotion2vec.data.config import DataConfig
+from emotion2vec.data.distortions import mix
 from emotion2vec.data.order import Position, Request, Stream
 from emotion2vec.data.sources import Loaded, Source
 from emotion2vec.data.storage import with_retries
 from emotion2vec.errors import AudioError, StorageError
 from emotion2vec.seeding import keyed_seed
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What an utterance was mixed with.
+
+    Attributes:
+        other: id of the other one.
+        share: of the utterance itself, in amplitudes and labels.
+    """
+
+    other: str
+    share: float
 
 
 @dataclass
@@ -42,6 +56,7 @@ class MicroBatch:
             one that an update holds twice is cropped and masked in two ways.
         clean: (B, S) the same stretches undistorted, normalized or not as `Stream.clean` says; None where nobody asked.
         starts: where each of them begins in its utterance, in samples.
+        mixtures: what each was mixed with, None for nothing; empty where nothing ever is.
     """
 
     waveforms: torch.Tensor
@@ -54,6 +69,7 @@ class MicroBatch:
     lengths: torch.Tensor | None = None
     clean: torch.Tensor | None = None
     starts: list[int] = field(default_factory=list)
+    mixtures: list[Mixture | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.offered = self.offered or self.seconds
@@ -85,6 +101,11 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         self.augmenter = augmenter
         self.cache: dict[tuple[int, bytes], Loaded] | None = {} if data.cache else None
 
+    @property
+    def _mixes(self) -> bool:
+        """Whether utterances are mixed with each other."""
+        return self.augmenter is not None and self.augmenter.config.mix_prob > 0
+
     def __getitem__(self, request: Request) -> MicroBatch | StorageError:
         """Make a micro-batch; what cannot be decoded is named in `skipped`.
 
@@ -99,7 +120,8 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         update = request.index // self.stream.accumulate
         crops: list[_Crop] = []
         skipped: list[Fault] = []
-        for (name, loaded), draw in zip(self._load(request), draw_keys(request, self.stream.accumulate), strict=True):
+        found = [one for part in request.parts for one in self._load(*part)]
+        for (name, loaded), draw in zip(found, draw_keys(request, self.stream.accumulate), strict=True):
             try:
                 crops.append(self._crop(name, name + draw, loaded, update))
             except AudioError as error:
@@ -122,6 +144,7 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
             lengths=torch.tensor(sizes) if min(sizes) < total else None,
             clean=_rows(clean, total) if clean else None,
             starts=[stretch.start for stretch in stretches],
+            mixtures=[crop.mixture for crop in crops] if self._mixes else [],
         )
 
     def _kept(self, crops: Sequence[_Crop]) -> list[slice]:
@@ -145,25 +168,39 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         """
         if isinstance(loaded, AudioError):
             raise loaded
+        loaded, mixture = self._mixed(key, loaded, update)
         heard = self._heard(key, loaded, update)  # (S,)
         rng = np.random.default_rng(keyed_seed(self.stream.seed, "crop", update, key))
         length = min(heard.size, self.data.max_samples)
         start = random_start(heard.size, length, rng, self.stream.crop_step)
-        return _Crop(name, key, heard, self._clean(loaded, heard), start, length, rng, loaded.size / SAMPLE_RATE)
+        seconds = loaded.size / SAMPLE_RATE
+        return _Crop(name, key, heard, self._clean(loaded, heard), start, length, rng, seconds, mixture)
 
-    def _load(self, request: Request) -> list[Loaded]:
-        """Ids and samples (S,) of a request's utterances; kept in memory if asked for."""
+    def _mixed(self, key: str, loaded: np.ndarray, update: int) -> tuple[np.ndarray, Mixture | None]:
+        """The whole utterance (S,), mixed with another one if that is drawn, and with which.
+
+        Raises:
+            AudioError: the other one cannot be decoded.
+        """
+        if self.augmenter is None or not self._mixes:
+            return loaded, None
+        rng = np.random.default_rng(keyed_seed(self.stream.seed, "mix", update, key))
+        share = self.augmenter.share(rng)
+        if share is None:
+            return loaded, None
+        other, samples = drawn(self._load(*draw_entry(self.sources, rng)))
+        return mix(loaded, samples, share, rng), Mixture(other, share)
+
+    def _load(self, number: int, entries: np.ndarray) -> list[Loaded]:
+        """Ids and samples (S,) of utterances of a source, by its number; kept in memory if asked for."""
         if self.cache is None:
-            return [loaded for number, entries in request.parts for loaded in self.sources[number].load(entries)]
-        found: list[Loaded] = []
-        for number, entries in request.parts:
-            keys = [(number, entry.tobytes()) for entry in entries]
-            missing = [place for place, key in enumerate(keys) if key not in self.cache]
-            loaded = dict(zip(missing, self.sources[number].load(entries[missing]) if missing else [], strict=True))
-            sound = {keys[place]: item for place, item in loaded.items() if not isinstance(item[1], AudioError)}
-            self.cache.update(sound)
-            found += [loaded[place] if place in loaded else self.cache[key] for place, key in enumerate(keys)]
-        return found
+            return self.sources[number].load(entries)
+        keys = [(number, entry.tobytes()) for entry in entries]
+        missing = [place for place, key in enumerate(keys) if key not in self.cache]
+        loaded = dict(zip(missing, self.sources[number].load(entries[missing]) if missing else [], strict=True))
+        sound = {keys[place]: item for place, item in loaded.items() if not isinstance(item[1], AudioError)}
+        self.cache.update(sound)
+        return [loaded[place] if place in loaded else self.cache[key] for place, key in enumerate(keys)]
 
     def _heard(self, key: str, loaded: np.ndarray, update: int) -> np.ndarray:
         """The whole utterance, augmented and normalized if asked for, (S,)."""
@@ -200,6 +237,7 @@ class _Crop:
         length: samples of the stretch.
         rng: chooses on.
         seconds: how long it was when it was decoded.
+        mixture: what it was mixed with, if anything.
     """
 
     name: str
@@ -210,6 +248,7 @@ class _Crop:
     length: int
     rng: np.random.Generator
     seconds: float
+    mixture: Mixture | None
 
 
 def _rows(pieces: Sequence[np.ndarray], total: int) -> torch.Tensor:

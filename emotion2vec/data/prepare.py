@@ -25,6 +25,7 @@ from emotion2vec.data.shards import INDEX_FILE, SHAR_FOLDER, SUMMARY_FILE
 from emotion2vec.data.storage import is_remote
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
 from emotion2vec.files import check_folder_name, publish, write_text
+from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.settings import check_ranges, from_keywords
 
@@ -57,13 +58,17 @@ def prepare(source: str | Path, output: str | Path, *, progress: bool = False, *
     utterances = _in_shard_order(manifest.utterances)
     settings = {"audio": chosen.audio, "resample": chosen.resample, "accept_damaged": chosen.accept_damaged}
     plan = _plan(utterances, **settings, shard_size=size)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output is {folder}, which is a file, expected a folder")
     try:
-        if _open_output(folder, plan):
-            return read_report(folder)
-        shards = [utterances[first : first + size] for first in range(0, len(utterances), size)]
-        resumed = write_shards(shards, folder, chosen, progress)
-        _finish(folder, plan, len(shards), manifest)
-        report = read_report(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder / LOCK, folder):
+            if _open_output(folder, plan):
+                return read_report(folder)
+            shards = [utterances[first : first + size] for first in range(0, len(utterances), size)]
+            resumed = write_shards(shards, folder, chosen, progress)
+            _finish(folder, plan, len(shards), manifest)
+            report = read_report(folder)
         report.resumed, report.changes = resumed, manifest.changes
         return report
     except OSError as error:
@@ -118,8 +123,6 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
         ConfigError: the folder holds something else.
     """
     work, file = folder / WORK_FOLDER, folder / WORK_FOLDER / "plan.json"
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"output is {folder}, which is a file, expected a folder")
     complete = (folder / SUMMARY_FILE).is_file()
     if complete or file.is_file():
         there = json.loads((folder / SUMMARY_FILE if complete else file).read_bytes())
@@ -130,7 +133,7 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
                 "other settings, expected the same ones to continue, or another folder"
             )
         return complete
-    if folder.is_dir() and any(path.name != WORK_FOLDER for path in folder.iterdir()):
+    if folder.is_dir() and any(path.name not in (WORK_FOLDER, LOCK) for path in folder.iterdir()):
         raise ConfigError(f"output {folder} holds other files, expected a new or empty folder")
     for path in (folder / SHAR_FOLDER, work):
         path.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,6 +18,7 @@ from emotion2vec.data.config import PrepareOptions
 from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.prepare_report import PrepareReport
 from emotion2vec.data.shard_writer import ShardSummary, read_shard_summary, write_shard
+from emotion2vec.data.workers import outlive_signals, signals_held
 from emotion2vec.errors import StorageError
 
 
@@ -44,7 +44,8 @@ def write_shards(shards: Sequence[Sequence[Utterance]], folder: Path, options: P
     size = min(options.workers or os.cpu_count() or 1, len(shards))
     stop, processed = multiprocessing.Event(), multiprocessing.Value("q", done.utterances + len(done.faults))
     pool = ProcessPoolExecutor(size, initializer=_start_worker, initargs=(stop, processed))
-    futures = [pool.submit(_write_in_worker, number, shards[number], folder, options) for number in todo]
+    with signals_held():  # until they can tell who sent them
+        futures = [pool.submit(_write_in_worker, number, shards[number], folder, options) for number in todo]
     try:
         with closing(PrepareProgress(sum(map(len, shards)), progress)) as bar:
             _collect(futures, done, lambda: bar.show(processed.value, done.seconds, len(done.faults)))
@@ -75,10 +76,10 @@ _processed: Any = None
 
 
 def _start_worker(stop: Event, processed: Any) -> None:
-    """Leave Ctrl-C to the main process, and end with it even if it is killed."""
+    """Leave Ctrl-C and SIGTERM to the main process, and end with it even if it is killed."""
     global _stop, _processed
     _stop, _processed = stop, processed
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    outlive_signals(0)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -20,7 +20,7 @@ from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources.named import AnySources, read_sources
 from emotion2vec.extraction.writers import output_folder
 from emotion2vec.extraction.writers.job import JobRecord
-from emotion2vec.extraction.writers.outputs import beside, open_outputs
+from emotion2vec.extraction.writers.outputs import alone, beside, open_outputs
 from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
@@ -96,16 +96,17 @@ def _carry_out(
     folder = output_folder(options.format, output)
     tag = f"-{options.shard.replace('/', '-of-')}" if options.shard else ""
     record = JobRecord(folder / beside(output, "job.json"), _facts(executor, options), tag)
-    resume = options.resume and record.check()
-    with open_outputs(options.format, output, encoder.layout, resume=resume, tag=tag) as outputs:
-        record.write()
-        job = Job(report_of(executor), outputs.log)
-        job.begin(found)
-        plan = outputs.plan(found.utterances, resume)
-        job.leave(plan)
-        with progress_bar(len(plan.todo)) if progress is True else nullcontext(progress or None) as callback:
-            job.run(executor.outcomes(plan.todo, encoder, outputs, folder), plan.todo, callback)
-    record.write(job.report.summary.to_dict())
+    with alone(folder, output, tag):
+        resume = options.resume and record.check()
+        with open_outputs(options.format, output, encoder.layout, resume=resume, tag=tag) as outputs:
+            record.write()
+            job = Job(report_of(executor), outputs.log)
+            job.begin(found)
+            plan = outputs.plan(found.utterances, resume)
+            job.leave(plan)
+            with progress_bar(len(plan.todo)) if progress is True else nullcontext(progress or None) as callback:
+                job.run(executor.outcomes(plan.todo, encoder, outputs, folder), plan.todo, callback)
+        record.write(job.report.summary.to_dict())
     return job.report
 
 

@@ -37,9 +37,13 @@ from emotion2vec.extraction.scoring import (
     together,
 )
 from emotion2vec.extraction.sources.named import AnySources, read_sources
-from emotion2vec.files import check_folder_name
+from emotion2vec.files import check_folder_name, complete_file
+from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.settings import from_keywords
 from emotion2vec.tasks.adaptation import LEAST_CLIPS
+
+_SHOWN = 60
+"""Letters of an output's name that its lock's shows, since file systems limit what names take."""
 
 if TYPE_CHECKING:
     from emotion2vec.model.heads import Head
@@ -198,7 +202,8 @@ def _write(rows: Taker, item: Utterance, opinion: Opinion) -> Fault | None:
 def _joined(reports: list[ExtractionReport], faults: list[Fault], written: int) -> ExtractionReport:
     """One report of what several models heard: what one of them could not hear was not written."""
     failed = dict.fromkeys([fault for report in reports for fault in report.failed] + faults)
-    return replace(reports[0], written=written, failed=list(failed))
+    terminated = any(report.terminated for report in reports)
+    return replace(reports[0], written=written, failed=list(failed), terminated=terminated)
 
 
 def _faults(options: PredictOptions, output: Path | None) -> list[str]:
@@ -224,14 +229,30 @@ def _frames_of(window: float, grid: FrameGrid) -> int:
 
 @contextmanager
 def _open(output: Path | None) -> Iterator[IO[str]]:
-    """The stream that rows go to."""
+    """The stream that rows go to: stdout, or a file that has its name when all are there, or Ctrl-C ended it.
+
+    Raises:
+        ConfigError: it cannot be written, or another process writes there.
+    """
     if output is None:
         yield sys.stdout
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(output, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115 (below)
+        if output.exists() and not output.is_file():  # a pipe, a device
+            with open(output, "a", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+                yield stream
+            return
+        with only_writer(output.with_name(f".{output.name[:_SHOWN]}{LOCK}"), output), complete_file(output) as partial:
+            stopped: KeyboardInterrupt | None = None
+            with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+                try:
+                    yield stream
+                except KeyboardInterrupt as error:
+                    stopped = error
+        if stopped is not None:
+            raise stopped
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise ConfigError(f"output {output}: cannot be written: {error.strerror}") from error
-    with stream:
-        yield stream

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from emotion2vec.audio.decode import Note
@@ -15,6 +15,7 @@ from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.extraction.progress import Progress, ProgressCallback
 from emotion2vec.extraction.writers.job import FailureLog
 from emotion2vec.extraction.writers.outputs import Plan
+from emotion2vec.stopping import PREEMPTED, Terminated
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class ExtractionReport:
         changes: items that were found otherwise than they were named.
         notes: what was done to audio on the way, by kind.
         passed_over: files of folders that are no audio by their endings, by those.
+        terminated: SIGTERM came before all was done.
     """
 
     written: int = 0
@@ -65,6 +67,7 @@ class ExtractionReport:
     changes: list[Change] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
+    terminated: bool = False
 
     @property
     def summary(self) -> Summary:
@@ -79,7 +82,9 @@ class ExtractionReport:
 
     @property
     def exit_code(self) -> int:
-        """What a command should exit with: 0 all done, 1 some inputs failed, 2 nothing could be extracted."""
+        """What a command should exit with: 0 all done, 1 some inputs failed, 2 nothing was extracted, 75 SIGTERM."""
+        if self.terminated:
+            return PREEMPTED
         if not self.failed:
             return 0
         return 1 if self.written + self.skipped else 2
@@ -119,10 +124,10 @@ class Job:
     def run(
         self, outcomes: Generator[Outcome, None, None], todo: list[Utterance], callback: ProgressCallback | None
     ) -> None:
-        """Take what becomes of the items, until there is nothing left to do."""
+        """Take what becomes of the items, until there is nothing left to do, or `Terminated` comes."""
         started, failed = time.monotonic(), 0
         report = self.report
-        with closing(outcomes):
+        with closing(outcomes), self._until_terminated():
             for outcome in outcomes:
                 if outcome.reason is None:
                     report.written += 1
@@ -135,3 +140,10 @@ class Job:
                 if callback is not None:
                     elapsed = time.monotonic() - started
                     callback(Progress(failed + report.written, len(todo), failed, report.seconds, elapsed))
+
+    @contextmanager
+    def _until_terminated(self) -> Iterator[None]:
+        try:
+            yield
+        except Terminated:
+            self.report.terminated = True

@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from emotion2vec.cells import guarded
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.scoring import Opinion
-from emotion2vec.extraction.writers.base import SafeFolder, safe_name
+from emotion2vec.extraction.writers.base import FULL, SafeFolder, safe_name
 from emotion2vec.files import complete_file
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ScoreRows:
         values: Sequence[str] = (),
     ) -> None:
         self._labels = labels
-        self._row = ROWS[suffix](stream, labels, values)
+        self._row = ROWS[suffix](_Flushed(stream), labels, values)
         self._least = {name: float("inf") if name in values else (abstain or 0.0) * (not name) for name in labels}
         self._plot = plot
 
@@ -105,14 +106,29 @@ def _edges(windows: int, opinion: Opinion) -> list[float]:
     return [number * length for number in range(windows)] + [opinion.seconds]
 
 
+class _Flushed:
+    """A stream whose every row is out, or there is no place for it and for any other."""
+
+    def __init__(self, stream: IO[str]):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            if error.errno in FULL:
+                raise ConfigError(f"output: nothing more can be written: {error.strerror}") from error
+            raise
+
+
 class _JsonRows:
-    def __init__(self, stream: IO[str], labels: Labels, values: Sequence[str]):
+    def __init__(self, stream: _Flushed, labels: Labels, values: Sequence[str]):
         self._stream = stream
 
     def __call__(self, row: dict[str, Any]) -> None:
         heads = {name: _rounded(said) for name, said in row.get("heads", {}).items()}
         self._stream.write(json.dumps(_rounded(row) | ({"heads": heads} if heads else {})) + "\n")
-        self._stream.flush()
 
 
 def _rounded(said: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +141,7 @@ class _CsvRows:
     Of a head beside the main one there are `TARGET:label`, where it tells classes, and `TARGET:NAME` of each score.
     """
 
-    def __init__(self, stream: IO[str], labels: Labels, values: Sequence[str]):
+    def __init__(self, stream: _Flushed, labels: Labels, values: Sequence[str]):
         self._writer = csv.writer(stream)
         self._labels = labels
         self._values = values
@@ -148,7 +164,7 @@ class _CsvRows:
         return [f"{said['scores'][label]:.6f}" for label in self._labels[head]]
 
 
-ROWS: dict[str, Callable[[IO[str], Labels, Sequence[str]], Callable[[dict[str, Any]], None]]] = {
+ROWS: dict[str, Callable[[_Flushed, Labels, Sequence[str]], Callable[[dict[str, Any]], None]]] = {
     ".jsonl": _JsonRows,
     ".csv": _CsvRows,
 }

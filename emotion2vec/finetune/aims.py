@@ -1,7 +1,4 @@
-"""What a model learns at once: goals, each with its head, and what each counts.
-
-B: clips of a micro-batch. n: those of them that have a target. K: scores.
-"""
+"""What a model learns at once: goals, each with its head, and what each counts."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Utterance
@@ -45,36 +40,6 @@ class Aim:
     goal: Goal
     weight: float = 1.0
     reversal: float | None = None
-
-
-@dataclass
-class Asked:
-    """What is asked of a head about a micro-batch.
-
-    Attributes:
-        rows: (n,) places of the clips that have its target.
-        targets: (n,) or (n, K), what their scores are compared with.
-        weights: (n,) what they count.
-    """
-
-    rows: Tensor
-    targets: Tensor
-    weights: Tensor
-
-
-def asked(aims: Mapping[str, Aim], ids: Sequence[str]) -> dict[str, Asked]:
-    """What each head is asked about clips, by the name of its aim."""
-    found = {}
-    for name, aim in aims.items():
-        weights = aim.goal.weights
-        rows = [row for row, clip in enumerate(ids) if clip in weights]
-        own = [ids[row] for row in rows]
-        found[name] = Asked(
-            torch.tensor(rows, dtype=torch.long),
-            aim.goal.targets(own),
-            torch.tensor([weights[clip] for clip in own], dtype=torch.float32),
-        )
-    return found
 
 
 def named(aim: str, metric: str) -> str:

@@ -34,7 +34,7 @@ def card(config: FinetuneConfig, data: Mapping[str, Any], validation: ProbeResul
     (held,) = validation.results
     origin = shipped_models().get(config.model, Path(config.model))
     terms = licence(origin)
-    header = {
+    header: dict[str, Any] = {
         "library_name": "emotion2vec",
         **(terms or {"license": "unknown"}),
         "pipeline_tag": "audio-classification",

@@ -12,6 +12,7 @@ from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import DataConfig
 from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
 from emotion2vec.finetune.joint import JointSettings, check_joint
+from emotion2vec.finetune.losses import LossSettings, check_losses, idle_losses
 from emotion2vec.model.config import HEADS, POOLINGS
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -134,18 +135,6 @@ class HeadSettings:
 
 
 @dataclass(kw_only=True)
-class LossSettings:
-    """The loss of the main goal's classes."""
-
-    smoothing: float = option(0.0, "label smoothing: share of a label that all classes get", ge=0, lt=1)
-    class_weights: float = option(
-        0.0, "clips count (N / (C · n of their class)) to this power; 0 for alike, 1 for classes alike", ge=0, le=2
-    )
-    focal: float = option(0.0, "γ of the focal loss, by which what is right already counts less", ge=0)
-    adjustment: float = option(0.0, "τ of logit adjustment, which keeps rare classes from being kept down", ge=0)
-
-
-@dataclass(kw_only=True)
 class TuneOptim(OptimConfig):
     """AdamW with linear warm-up and cosine decay to zero, for head and encoder at rates of their own."""
 
@@ -222,6 +211,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config, listed=False)
     faults += check_labelled(config.data) + check_joint(config.joint)
+    faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate)
     tuned = config.finetune
     if not STRATEGIES.fullmatch(tuned.strategy):
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
@@ -283,7 +273,8 @@ def pair(text: str) -> tuple[str, str]:
 
 def without_effect(config: FinetuneConfig) -> list[str]:
     """Settings that differ from their defaults and do nothing beside the others, each with the reason."""
-    frozen = config.finetune.strategy == "frozen"
+    frozen, loss = config.finetune.strategy == "frozen", config.loss
+    distorted = any(value for name, value in vars(config.augment).items() if name.endswith("_prob"))
     rules = [
         ("optim.encoder_lr", frozen, "finetune.strategy is frozen"),
         ("optim.layer_decay", frozen, "finetune.strategy is frozen"),
@@ -294,7 +285,11 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("evaluate.shots", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.robustness", not config.evaluate.folds, "evaluate.folds is empty"),
         ("optim.max_updates", config.optim.epochs > 0, "optim.epochs says how long"),
+        ("loss.contrast", frozen and config.head.kind == "mean", "nothing below the last layer learns"),
+        ("finetune.keep_gb", distorted, "augment changes the audio"),
+        ("finetune.keep_gb", loss.adversarial != "none", "loss.adversarial changes the audio"),
     ]
     plain = config.finetune.strategy != "lora"
     rules += [(f"lora.{name}", plain, "finetune.strategy is not lora") for name in vars(config.lora)]
+    rules += idle_losses(loss, values=bool(config.data.targets))
     return told(config, [*rules, *idle_settings(config)])

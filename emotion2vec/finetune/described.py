@@ -51,6 +51,8 @@ def describe_data(config: FinetuneConfig, corpus: Corpus, split: Split | None) -
     """
     clips, everything = corpus.utterances, np.arange(len(corpus.utterances))
     parts = {"all": everything} if split is None else {"train": split.train, "held out": split.valid}
+    if split is not None and (rest := np.setdiff1d(everything, np.concatenate([split.train, split.valid]))).size:
+        parts["left alone"] = rest  # the test of a prescribed split
     groups: dict[str, dict[str, Any]] = {}
     for by in ("label", "corpus", "language", "gender"):
         names = sorted({str(getattr(clip, by)) for clip in clips if getattr(clip, by)})

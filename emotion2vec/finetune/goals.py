@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emotion2vec.tasks.batch_losses import concordance_loss
-from emotion2vec.tasks.class_losses import ClassLoss
+from emotion2vec.tasks.class_losses import ClassLoss, distributions
 from emotion2vec.tasks.metrics import concordance, confusion_matrix, scores
 from emotion2vec.tasks.scaling import Scaling
 from emotion2vec.training.metrics import exact
@@ -51,6 +51,16 @@ class Goal(ABC):
     @abstractmethod
     def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """The loss (), a sum of clips' own times their weights, or, where it compares them, that of the update."""
+
+    @abstractmethod
+    def mixed(self, targets: Tensor, weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets (n, K) and weights (n,) of mixtures of clips.
+
+        Args:
+            targets: of the clips, (m,) or (m, K).
+            weights: (m,) what they count.
+            shares: (n, m) of each in the mixtures.
+        """
 
     @abstractmethod
     def sums(self, scores: Tensor, targets: Tensor) -> Tensor:
@@ -98,6 +108,13 @@ class ClassGoal(Goal):
     def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """See `Goal`."""
         return (self.rows.rows(scores, targets) * weights).sum()
+
+    def mixed(self, targets: Tensor, weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Goal`: distributions, so that the loss of a mixture is that of its parts, each with its weight."""
+        counted = shares * weights  # (n, m)
+        total = counted.sum(dim=1)  # (n,)
+        whole = counted @ distributions(targets, len(self.names)).to(weights.dtype)  # (n, K)
+        return whole / total.clamp_min(torch.finfo(total.dtype).tiny).unsqueeze(1), total
 
     def sums(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The confusion matrix (K, K), rows are the truth."""
@@ -151,6 +168,10 @@ class ValueGoal(Goal):
             return scores.sum()  # 0
         shift, scale = (torch.as_tensor(x).to(scores) for x in (self.scaling.shift, self.scaling.scale))
         return concordance_loss((scores - shift) / scale, (targets.to(scores) - shift) / scale, weights)
+
+    def mixed(self, targets: Tensor, weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Goal`: values between those of the clips."""
+        return shares @ targets.to(shares.dtype), shares @ weights
 
     def sums(self, scores: Tensor, targets: Tensor) -> Tensor:
         """(K, 6): clips, and sums of x, y, x², y² and x · y, of standardized values x and scores y."""

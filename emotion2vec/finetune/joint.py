@@ -62,7 +62,7 @@ def check_joint(settings: JointSettings) -> list[str]:
             if not all(several) or not math.isfinite(weight) or weight <= 0:
                 faults.append(f"joint.{key} has {text!r}, expected TARGET=NUMBER above 0, such as gender=0.3")
             names += several if key == "values" else [name]
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
     if twice:
         faults.append(f"joint has {', '.join(twice)} more than once, expected each target in one head")
     if "main" in names:

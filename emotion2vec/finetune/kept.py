@@ -88,6 +88,7 @@ def may_keep(config: FinetuneConfig, network: TunedNetwork, seconds: float) -> b
     """Whether what is frozen says the same of a clip every time, and so many seconds of it fit into memory."""
     usual, model = AugmentConfig(), network.encoder
     still = all(getattr(config.augment, name) == getattr(usual, name) for name in vars(usual) if name.endswith("_prob"))
+    still = still and config.loss.adversarial == "none"
     bytes_of = 2 * model.config.width * seconds * SAMPLE_RATE / model.config.grid.stride
     fits = bytes_of <= config.finetune.keep_gb * 1e9
     return still and fits and not config.finetune.strategy.startswith("gradual") and network.can_keep

@@ -1,23 +1,28 @@
 """Encoder and heads as they are fine-tuned: waveforms in, scores out, with what they are compared with beside them.
 
-B: utterances. S: samples. K: scores. n: utterances that have a head's target.
+B: utterances. S: samples. E: channels of an embedding. K: scores. n: utterances that have a head's target, and once
+more those that an attack has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from emotion2vec.finetune.adapters import Adapters
-from emotion2vec.finetune.aims import Asked
+from emotion2vec.finetune.aims import MAIN
+from emotion2vec.finetune.asked import Asked, Labels
+from emotion2vec.finetune.goals import Goal
+from emotion2vec.finetune.losses import LossSettings
 from emotion2vec.finetune.reversal import reverse
 from emotion2vec.finetune.strategy import freeze
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.tasks.perturbation import adversarial
 
 
 @dataclass
@@ -28,11 +33,66 @@ class Answers:
         scores: (n, K) float32.
         targets: (n,) or (n, K), what they are compared with.
         weights: (n,) what the utterances count.
+        embedded: (n, E) what the head's last layer reads, before it is mixed; None where nobody contrasts it.
+        labels: by which it is contrasted.
+        clean: how many come first that no attack has changed.
     """
 
     scores: Tensor
     targets: Tensor
     weights: Tensor
+    embedded: Tensor | None
+    labels: Labels | None
+    clean: int
+
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Answers:
+        """Those of several micro-batches, one after the other."""
+        embedded = [one.embedded for one in parts if one.embedded is not None]
+        labels = [one.labels for one in parts if one.labels is not None]
+        return cls(
+            scores=torch.cat([one.scores for one in parts]),
+            targets=torch.cat([one.targets for one in parts]),
+            weights=torch.cat([one.weights for one in parts]),
+            embedded=torch.cat(embedded) if embedded else None,
+            labels=Labels.joined(labels) if labels else None,
+            clean=parts[0].clean,
+        )
+
+    def counted(self, share: float) -> Answers:
+        """The same, of which all counts so much less."""
+        labels = self.labels and replace(self.labels, weights=share * self.labels.weights)
+        return replace(self, weights=share * self.weights, labels=labels)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How clips are made worse in training, see `tasks.perturbation.adversarial`.
+
+    Attributes:
+        epsilon: largest change of a sample, as a share of the clip's root mean square.
+        steps: of gradient ascent.
+        share: of changed clips in the loss.
+        loss: () of the main head's answers, which is raised.
+    """
+
+    epsilon: float
+    steps: int
+    share: float
+    loss: Callable[[Answers], Tensor]
+
+    @classmethod
+    def of(cls, settings: LossSettings, goal: Goal) -> Attack | None:
+        """The one that settings ask for, which raises the loss of a goal; None for none."""
+        if settings.adversarial == "none":
+            return None
+        steps = 1 if settings.adversarial == "fgsm" else settings.steps
+        return cls(
+            settings.epsilon,
+            steps,
+            settings.adversarial_share,
+            lambda answers: goal.loss(answers.scores, answers.targets, answers.weights),
+        )
 
 
 @dataclass
@@ -61,6 +121,7 @@ class TunedNetwork(nn.Module):
 
     Attributes:
         keeps: whether `forward` takes what `below` gave, and not waveforms.
+        attack: what is done to waveforms, which are learnt as they are too; None for nothing.
     """
 
     def __init__(
@@ -72,6 +133,7 @@ class TunedNetwork(nn.Module):
         self.frozen = frozen
         self.adapters = adapters
         self.keeps = False
+        self.attack: Attack | None = None
         freeze(encoder.parts(), frozen, adapters)
         self.train()  # what was opened came in eval mode
 
@@ -114,13 +176,39 @@ class TunedNetwork(nn.Module):
             reversals: λ of heads behind gradient reversal.
             number: passed on.
         """
-        run = self.above if self.keeps else self.scores
-        scores = run(waveforms, padding, reversals)
+
+        def answered(heard: Tensor) -> dict[str, Answers]:
+            read, hidden = self._above(heard, padding) if self.keeps else self._read(heard, padding)
+            return {
+                name: self._answers(name, _reversed(read[name], reversals.get(name)), hidden, one)
+                for name, one in asked.items()
+            }
+
+        attack = self.attack
+        if attack is None:
+            return TuneOutput(answered(waveforms), number)
+        changed = adversarial(
+            waveforms,
+            lambda heard: attack.loss(answered(heard)[MAIN]),
+            attack.epsilon,
+            steps=attack.steps,
+            padding=padding,
+        )
+        clean, worse = answered(waveforms), answered(changed)
         answers = {
-            name: Answers(scores[name].index_select(0, one.rows), one.targets, one.weights)
-            for name, one in asked.items()
+            name: Answers.joined([one.counted(1 - attack.share), worse[name].counted(attack.share)])
+            for name, one in clean.items()
         }
         return TuneOutput(answers, number)
+
+    def _answers(self, name: str, frames: Tensor, padding: Tensor | None, one: Asked) -> Answers:
+        """What a head says of the frames that it reads, ([L,] T, D) each, of the utterances that have its target."""
+        head = self.heads[name]
+        embedded = head.embed(frames, padding).index_select(0, one.rows)  # (n, E)
+        mixed = embedded if one.shares is None else one.shares.to(embedded.dtype) @ embedded  # (n, E)
+        scores = head.of_embedded(mixed).to(torch.float32)
+        kept = None if one.labels is None else embedded
+        return Answers(scores, one.targets, one.weights, kept, one.labels, len(scores))
 
     @property
     def _blocks(self) -> int:
@@ -146,33 +234,34 @@ class TunedNetwork(nn.Module):
         encoded = self.encoder(waveforms, padding)
         return encoded.frames if self._blocks == len(self.encoder.blocks) else encoded.layers[self._blocks - 1]
 
-    def above(
-        self, x: Tensor, padding: Tensor | None, reversals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
+    def above(self, x: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
         """Scores (B, K) float32 by each head of what `below` gave (B, T, D), with padding (B, T)."""
+        return self._scored(*self._above(x, padding))
+
+    def scores(self, waveforms: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
+        """Scores (B, K) float32 by each head of waveforms (B, S)."""
+        return self._scored(*self._read(waveforms, padding))
+
+    def _above(self, x: Tensor, padding: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
+        """What each head reads (B, T, D) where `below` gave (B, T, D), and the padding (B, T)."""
         first = self._blocks
         if first < len(self.encoder.blocks):
             assert isinstance(self.encoder, Emotion2vec)  # see `can_keep`
             x = self.encoder.backbone(
                 x, padding=padding, skip_blocks=range(first), before={first: lambda entered: x}
             ).x  # (B, T, D)
-        return self._by(dict.fromkeys(self.heads, x), padding, reversals)
+        return dict.fromkeys(self.heads, x), padding
 
-    def scores(
-        self, waveforms: Tensor, padding: Tensor | None, reversals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Scores (B, K) float32 by each head of waveforms (B, S)."""
+    def _read(self, waveforms: Tensor, padding: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
+        """What each head reads (B, [L,] T, D) of waveforms (B, S), and its padding (B, T)."""
         encoded = self.encoder(waveforms, padding)
-        read = {name: encoded.read_by(head) for name, head in self.heads.items()}
-        return self._by(read, encoded.padding, reversals)
+        return {name: encoded.read_by(head) for name, head in self.heads.items()}, encoded.padding
 
-    def _by(
-        self, read: Mapping[str, Tensor], padding: Tensor | None, reversals: Mapping[str, float] | None
-    ) -> dict[str, Tensor]:
-        """Scores by each head of the frames that it reads ([L,] T, D), those of some with their gradients reversed."""
-        found = {}
-        for name, head in self.heads.items():
-            factor = (reversals or {}).get(name)
-            frames = read[name] if factor is None else reverse(read[name], factor)
-            found[name] = head(frames, padding).to(torch.float32)
-        return found
+    def _scored(self, read: Mapping[str, Tensor], padding: Tensor | None) -> dict[str, Tensor]:
+        """Scores (B, K) float32 by each head of what it reads."""
+        return {name: head(read[name], padding).to(torch.float32) for name, head in self.heads.items()}
+
+
+def _reversed(x: Tensor, factor: float | None) -> Tensor:
+    """The same, its gradient reversed where there is a factor."""
+    return x if factor is None else reverse(x, factor)

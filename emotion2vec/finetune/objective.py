@@ -1,14 +1,15 @@
 """Fine-tuning as an objective: heads on an encoder learn labels, which go by the ids of utterances.
 
-B: utterances of a micro-batch. U: utterances of an update. K: scores.
+B: utterances of a micro-batch. U: utterances of an update. E: channels of an embedding. K: scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,15 +17,17 @@ from emotion2vec.checkpoint.native import description
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.errors import AudioError, TrainingError
-from emotion2vec.finetune.aims import Aim, asked, named
+from emotion2vec.finetune.aims import MAIN, Aim, named
+from emotion2vec.finetune.asked import Asked, Labels, asked, labels_of, mixed_up
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.kept import Kept, KeptRows, may_keep
-from emotion2vec.finetune.network import Answers, TunedNetwork, TuneOutput
+from emotion2vec.finetune.network import Answers, Attack, TunedNetwork, TuneOutput
 from emotion2vec.finetune.reversal import ramp
 from emotion2vec.finetune.strategy import Thawing, parameter_groups
 from emotion2vec.finetune.work import clip_flops
-from emotion2vec.tasks.batch_losses import whole_gradient
-from emotion2vec.training.metrics import exact
+from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.batch_losses import supervised_contrastive, whole_gradient
+from emotion2vec.training.metrics import exact, mapped
 from emotion2vec.training.objective import Objective, ParameterGroup
 from emotion2vec.training.ranks import Ranks
 
@@ -35,11 +38,13 @@ class TuneSums:
 
     Attributes:
         losses: () weighted losses, of goals whose loss is a sum.
-        goals: of `Goal.sums`.
+        goals: of `Goal.sums`, of clips as they are.
+        attacked: the main goal's, of clips that an attack has changed; empty without one.
     """
 
     losses: dict[str, Tensor]
     goals: dict[str, Tensor]
+    attacked: dict[str, Tensor]
 
 
 class Finetuning(Objective[TuneOutput, TuneSums]):
@@ -79,18 +84,31 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         self.rows = rows
         self._kept: Kept | None = None
         self._whole: dict[str, list[Tensor]] = {}
+        self._pulls: list[Tensor] = []
+        self._contrast: Tensor | float = 0.0
+        network.attack = Attack.of(config.loss, aims[MAIN].goal)
 
     def counts(self, batch: MicroBatch) -> dict[str, float]:
         """Weights of the clips that have each target, and how many clips there are."""
-        weights = {name: aim.goal.weights for name, aim in self.aims.items()}
-        found = {named(name, "weight"): sum(own.get(clip, 0.0) for clip in batch.ids) for name, own in weights.items()}
+        weights = {name: one.weights.double() for name, one in asked(self.aims, batch.ids, batch.mixtures).items()}
+        found = {named(name, "weight"): float(own.sum()) for name, own in weights.items()}
         return {**found, "clips": len(batch.ids)}
 
     def inputs(self, batch: MicroBatch, update: int, number: int) -> tuple[Any, ...]:
         """Waveforms, padding, what heads are asked, factors of reversal, and the place of the micro-batch."""
         self.tuned.thaw(self.thawing.frozen(update))
         heard = (batch.waveforms, batch.padding) if self._kept is None else self._kept.inputs(batch, update)
-        return *heard, asked(self.aims, batch.ids), self._reversals(update), number
+        return *heard, self._asked(batch, update), self._reversals(update), number
+
+    def _asked(self, batch: MicroBatch, update: int) -> dict[str, Asked]:
+        """What heads are asked about a micro-batch, mixed up and with labels to contrast where that is wanted."""
+        found, alpha = asked(self.aims, batch.ids, batch.mixtures), self.config.loss.mixup
+        if self.config.loss.contrast:
+            found[MAIN] = replace(found[MAIN], labels=labels_of(found[MAIN]))
+        for name, one in found.items() if alpha else ():
+            rng = np.random.default_rng(keyed_seed(self.config.run.seed, "mixup", update, name, *batch.keys))
+            found[name] = mixed_up(one, self.aims[name].goal, alpha, rng)
+        return found
 
     def _reversals(self, update: int) -> dict[str, float]:
         """The factor λ of each gradient reversal in an update."""
@@ -117,30 +135,54 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         say(f"what frozen blocks say of {len(kept)} clips is computed once and kept{before}: {gigabytes:.2f} GB")
 
     def look_ahead(self, outputs: Callable[[], Sequence[TuneOutput]], batches: int, ranks: Ranks) -> None:
-        """Gather the scores of the whole update where a loss compares them and they are in several parts."""
-        self._whole = {}
+        """Gather what the whole update gives where a loss compares its clips and they are in several parts."""
+        self._whole, self._pulls = {}, []
         compared = [name for name, aim in self.aims.items() if aim.goal.whole]
-        if not compared or batches * ranks.size == 1:
+        contrasts = self.config.loss.contrast > 0
+        if not (compared or contrasts) or batches * ranks.size == 1:
             return
-        mine = [{name: _on_host(one.answers[name]) for name in compared} for one in outputs()]
+        wanted = {*compared, MAIN} if contrasts else {*compared}
+        mine = [{name: mapped(one.answers[name], Tensor.cpu) for name in wanted} for one in outputs()]
         everybody = ranks.gather(mine)
         first = sum(len(parts) for parts in everybody[: ranks.rank])
+        own = slice(first, first + len(mine))
         for name in compared:
-            gradients = self._gradients(name, [part[name] for parts in everybody for part in parts])
-            self._whole[name] = gradients[first : first + len(mine)]
+            parts = [part[name] for parts in everybody for part in parts]
+            self._whole[name] = self._gradients(name, parts)[own]
+        if contrasts:
+            self._pulls = self._contrasts([part[MAIN] for parts in everybody for part in parts])[own]
 
     def _gradients(self, name: str, parts: Sequence[Answers]) -> list[Tensor]:
         """What each part (n, K) of an update's scores (U, K) has to send back of a loss that compares them."""
-        scores, targets, weights = (
-            torch.cat([getattr(part, item) for part in parts]) for item in ("scores", "targets", "weights")
-        )  # (U, K), (U, K), (U,)
-        _, gradient = whole_gradient(lambda found: self.aims[name].goal.loss(found, targets, weights), scores)
+        whole, goal = Answers.joined(parts), self.aims[name].goal
+        _, gradient = whole_gradient(lambda found: goal.loss(found, whole.targets, whole.weights), whole.scores)
+        return list(gradient.split([len(part.scores) for part in parts]))
+
+    def _contrasts(self, parts: Sequence[Answers]) -> list[Tensor]:
+        """What each part (n, E) of an update's embeddings (U, E) has to send back of their contrast, which is kept."""
+        whole = Answers.joined(parts)
+        assert whole.embedded is not None
+        self._contrast, gradient = whole_gradient(
+            lambda found: _contrasted(found, whole.labels, self.config.loss.temperature), whole.embedded.float()
+        )
         return list(gradient.split([len(part.scores) for part in parts]))
 
     def loss(self, output: TuneOutput, counts: Mapping[str, float]) -> Tensor:
-        """The weighted sum of the goals' losses."""
+        """The weighted sum of the goals' losses, and of the contrast."""
         losses = [aim.weight * self._loss_of(name, output, counts) for name, aim in self.aims.items()]
+        if self.config.loss.contrast:
+            losses.append(self.config.loss.contrast * self._contrast_of(output))
         return torch.stack(losses).sum()
+
+    def _contrast_of(self, output: TuneOutput) -> Tensor:
+        """The contrast of an update that is one batch, or what sends back the gradient of that over several."""
+        answers = output.answers[MAIN]
+        assert answers.embedded is not None
+        if self._pulls:
+            return (answers.embedded.float() * self._pulls[output.number].to(answers.embedded.device)).sum()
+        found = _contrasted(answers.embedded, answers.labels, self.config.loss.temperature)
+        self._contrast = found.detach()
+        return found
 
     def _loss_of(self, name: str, output: TuneOutput, counts: Mapping[str, float]) -> Tensor:
         """The weighted mean over the clips of the update, or what sends back the gradient of a loss over them."""
@@ -157,8 +199,14 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
             answers = [one.answers[name] for one in outputs]
             own = [exact(aim.goal.loss(one.scores, one.targets, one.weights)) for one in answers]
             losses[name] = torch.stack(own).sum()
-            goals[name] = torch.stack([aim.goal.sums(one.scores, one.targets) for one in answers]).sum(dim=0)
-        return TuneSums(losses, goals)
+            clean = [aim.goal.sums(one.scores[: one.clean], one.targets[: one.clean]) for one in answers]
+            goals[name] = torch.stack(clean).sum(dim=0)
+        return TuneSums(losses, goals, {} if self.tuned.attack is None else {MAIN: self._attacked(outputs)})
+
+    def _attacked(self, outputs: Sequence[TuneOutput]) -> Tensor:
+        """`Goal.sums` of the clips that an attack has changed, by the main goal."""
+        answers, goal = [one.answers[MAIN] for one in outputs], self.aims[MAIN].goal
+        return torch.stack([goal.sums(one.scores[one.clean :], one.targets[one.clean :]) for one in answers]).sum(dim=0)
 
     def metrics(self, sums: TuneSums, counts: Mapping[str, float]) -> dict[str, Tensor | float]:
         """The loss, and of every goal that clips of the update have its own loss and metrics."""
@@ -171,12 +219,19 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
             losses[name] = 1 - found[aim.goal.main] if aim.goal.whole else sums.losses[name] / weight
             metrics |= {named(name, metric): value for metric, value in found.items()}
         own = {named(name or "main", "loss"): loss for name, loss in losses.items()} if len(self.aims) > 1 else {}
-        return {"loss": sum(self.aims[name].weight * loss for name, loss in losses.items()), **own, **metrics}
+        for attacked in sums.attacked.values():
+            worse = self.aims[MAIN].goal.metrics(attacked)
+            metrics |= {named("adversarial", metric): value for metric, value in worse.items()}
+        total = sum(self.aims[name].weight * loss for name, loss in losses.items())
+        if weight := self.config.loss.contrast:
+            total, own = total + weight * self._contrast, own | {"contrast": self._contrast}
+        return {"loss": total, **own, **metrics}
 
     def flops(self, batch: MicroBatch) -> float:
         """Operations of encoder and head, backward through what learns; none of what is kept."""
-        below = self.tuned.frozen if self.tuned.keeps else 0
-        return len(batch.ids) * clip_flops(self.model, batch.waveforms.shape[1], below)
+        below, attack = self.tuned.frozen if self.tuned.keeps else 0, self.tuned.attack
+        passes = 1 if attack is None else 2 + attack.steps
+        return passes * len(batch.ids) * clip_flops(self.model, batch.waveforms.shape[1], below)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Heads and parts of the encoder, each at its rate."""
@@ -230,5 +285,6 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
             )
 
 
-def _on_host(answers: Answers) -> Answers:
-    return Answers(answers.scores.cpu(), answers.targets.cpu(), answers.weights.cpu())
+def _contrasted(embedded: Tensor, labels: Labels | None, temperature: float) -> Tensor:
+    assert labels is not None
+    return supervised_contrastive(embedded, labels.numbers, temperature, labels.weights)

@@ -24,7 +24,9 @@ class Dialogue(Head):
         self.of_dialogue = seeded_gru(hidden + 1, hidden, generator)
         self.output = seeded_linear(hidden, outputs, generator)
 
-    def forward(self, turns: Sequence[Sequence[Tensor]], own: Sequence[Sequence[bool]]) -> Tensor:
+    def forward(  # type: ignore[override]  # it reads dialogues
+        self, turns: Sequence[Sequence[Tensor]], own: Sequence[Sequence[bool]]
+    ) -> Tensor:
         """Score the turns that follow.
 
         Args:

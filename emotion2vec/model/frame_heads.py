@@ -23,6 +23,24 @@ LEAST_VARIANCE = 1e-6
 """Below it a deviation has no useful gradient."""
 
 
+class Attention(Head):
+    """Frames weighed by softmax(v · tanh(W x)), then Linear D → K (self-attentive pooling; Lin et al., 2017)."""
+
+    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.project = seeded_linear(channels, hidden, generator)
+        self.query = seeded_linear(hidden, 1, generator)
+        self.output = seeded_linear(channels, outputs, generator)
+
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """See `Head`."""
+        frames = self.standardized(frames)
+        energy = self.query(torch.tanh(self.project(frames))).squeeze(2)  # (B, T)
+        if padding is not None:
+            energy = energy.masked_fill(padding, float("-inf"))
+        return torch.einsum("bt,btd->bd", energy.softmax(dim=1), frames)
+
+
 class AttentiveStatistics(Head):
     """Mean and deviation of frames weighed by softmax(v · tanh(W x)), then Linear 2 D → K (Okabe et al., 2018)."""
 
@@ -32,8 +50,8 @@ class AttentiveStatistics(Head):
         self.query = seeded_linear(hidden, 1, generator)
         self.output = seeded_linear(2 * channels, outputs, generator)
 
-    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """See `Head`."""
         frames = self.standardized(frames)
         energy = self.query(torch.tanh(self.project(frames))).squeeze(2)  # (B, T)
         if padding is not None:
@@ -41,9 +59,7 @@ class AttentiveStatistics(Head):
         shares = energy.softmax(dim=1)
         mean = torch.einsum("bt,btd->bd", shares, frames)
         variance = torch.einsum("bt,btd->bd", shares, (frames - mean.unsqueeze(1)).square())
-        pooled = torch.cat([mean, variance.clamp_min(LEAST_VARIANCE).sqrt()], dim=1)  # (B, 2 D)
-        scores: Tensor = self.output(pooled)
-        return scores
+        return torch.cat([mean, variance.clamp_min(LEAST_VARIANCE).sqrt()], dim=1)  # (B, 2 D)
 
 
 class Convolutions(Head):
@@ -59,11 +75,11 @@ class Convolutions(Head):
         self.hidden = seeded_linear(hidden, hidden, generator)
         self.output = seeded_linear(hidden, outputs, generator)
 
-    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """See `Head`."""
         seen = self.second(self.first(self.standardized(frames)).relu()).relu()  # (B, T, H)
-        scores: Tensor = self.output(self.hidden(masked_mean(seen, padding)).relu())
-        return scores
+        embedded: Tensor = self.hidden(masked_mean(seen, padding)).relu()
+        return embedded
 
 
 class LayerConvolutions(Convolutions):
@@ -99,11 +115,10 @@ class TransformerLeg(Head):
         self.norm = nn.LayerNorm(hidden)
         self.output = seeded_linear(hidden, outputs, generator)
 
-    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """See `Head`."""
         seen, _ = self.block(self.project(self.standardized(frames)), Bias(hidden=padding))  # (B, T, H)
-        scores: Tensor = self.output(masked_mean(self.norm(seen), padding))
-        return scores
+        return masked_mean(self.norm(seen), padding)
 
 
 class Cosine(PooledHead):
@@ -118,7 +133,12 @@ class Cosine(PooledHead):
         self.hidden = seeded_linear(width, hidden, generator)
         self.directions = nn.Parameter(seeded_linear(hidden, outputs, generator).weight.detach())  # (K, H)
 
-    def of_pooled(self, pooled: Tensor) -> Tensor:
-        """Scores (B, K) of pooled utterances (B, P)."""
-        embedding = functional.normalize(self.hidden(self.standardized(pooled)), dim=1)
-        return SHARPNESS * functional.linear(embedding, functional.normalize(self.directions, dim=1))
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """See `PooledHead`."""
+        embedded: Tensor = self.hidden(self.standardized(pooled))
+        return embedded
+
+    def of_embedded(self, embedded: Tensor) -> Tensor:
+        """See `Head`."""
+        directions = functional.normalize(self.directions, dim=1)
+        return SHARPNESS * functional.linear(functional.normalize(embedded, dim=1), directions)

@@ -5,7 +5,7 @@ gives scores (B, K). It standardizes by itself where that was part of its traini
 drawn from a generator where one is given, so that heads that are made in several threads do not disturb each other.
 
 B: utterances. L: layers. T: frames. D: channels of a frame. P: channels of a pooled utterance. H: hidden width.
-K: scores, one per class (logits) or dimension of values.
+E: channels of an embedding. K: scores, one per class (logits) or dimension of values.
 """
 
 from __future__ import annotations
@@ -86,6 +86,20 @@ class Head(nn.Module):
         self.register_buffer("shift", None)
         self.register_buffer("scale", None)
 
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+        return self.of_embedded(self.embed(frames, padding))
+
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """What the last layer reads of utterances: one vector each, whatever their lengths, (B, E)."""
+        raise NotImplementedError
+
+    def of_embedded(self, embedded: Tensor) -> Tensor:
+        """Scores (B, K) by the last layer, of what `embed` gave (B, E)."""
+        last: Any = self.output
+        scores: Tensor = last(embedded)
+        return scores
+
     def take_labels(self, labels: Sequence[str]) -> None:
         """Name the scores. ConfigError: no label may get a probability, or one is there twice."""
         self.labels = tuple(labels)
@@ -147,11 +161,19 @@ class PooledHead(Head):
     width: int
 
     def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
+        """See `Head`."""
         return self.of_pooled(pool(frames, padding, self.width))
+
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """See `Head`."""
+        return self.embed_pooled(pool(frames, padding, self.width))
 
     def of_pooled(self, pooled: Tensor) -> Tensor:
         """Scores (B, K) of pooled utterances (B, P)."""
+        return self.of_embedded(self.embed_pooled(pooled))
+
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """What the last layer reads (B, E) of pooled utterances (B, P)."""
         raise NotImplementedError
 
 
@@ -178,16 +200,20 @@ class MeanLinear(PooledHead):
         head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
         return head.requires_grad_(False).eval()
 
-    def of_pooled(self, pooled: Tensor) -> Tensor:
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
         """See `PooledHead`."""
-        return functional.linear(self.standardized(pooled), self.weight, self.bias)
+        return self.standardized(pooled)
+
+    def of_embedded(self, embedded: Tensor) -> Tensor:
+        """See `Head`."""
+        return functional.linear(embedded, self.weight, self.bias)
 
 
 class MeanTwoLayers(PooledHead):
     """SUPERB's: Linear P → H, mean over time, Linear H → K (Yang et al., 2021).
 
-    Both layers are linear, so the mean can be taken first, and they are multiplied out: the same function and
-    gradients, less work.
+    Both layers are linear, so the mean can be taken first, and for scores alone they are multiplied out: the same
+    function and gradients, less work.
     """
 
     def __init__(self, width: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
@@ -201,6 +227,11 @@ class MeanTwoLayers(PooledHead):
         weight = self.output.weight @ self.hidden.weight  # (K, P)
         bias = self.output.weight @ self.hidden.bias + self.output.bias  # (K,)
         return functional.linear(self.standardized(pooled), weight, bias)
+
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """See `PooledHead`."""
+        embedded: Tensor = self.hidden(self.standardized(pooled))
+        return embedded
 
 
 class LayerMix(PooledHead):
@@ -219,11 +250,11 @@ class LayerMix(PooledHead):
         """(L,), adding up to 1."""
         return self.mixing.detach().softmax(dim=0)
 
-    def of_pooled(self, pooled: Tensor) -> Tensor:
-        """Scores (B, K) of the pooled layers of utterances (B, L, P)."""
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """What the last layer reads (B, E) of the pooled layers of utterances (B, L, P)."""
         mixed = torch.einsum("l,blp->bp", self.mixing.softmax(dim=0), self.standardized(pooled))
-        scores: Tensor = self.output(self.hidden(mixed))
-        return scores
+        embedded: Tensor = self.hidden(mixed)
+        return embedded
 
 
 class FrameMlp(Head):
@@ -234,29 +265,9 @@ class FrameMlp(Head):
         self.hidden = seeded_linear(channels, hidden, generator)
         self.output = seeded_linear(hidden, outputs, generator)
 
-    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
-        scores: Tensor = self.output(masked_mean(self.hidden(self.standardized(frames)).relu(), padding))
-        return scores
-
-
-class Attention(Head):
-    """Frames weighed by softmax(v · tanh(W x)), then Linear D → K (self-attentive pooling; Lin et al., 2017)."""
-
-    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
-        super().__init__()
-        self.project = seeded_linear(channels, hidden, generator)
-        self.query = seeded_linear(hidden, 1, generator)
-        self.output = seeded_linear(channels, outputs, generator)
-
-    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of frames (B, T, D) with padding (B, T)."""
-        frames = self.standardized(frames)
-        energy = self.query(torch.tanh(self.project(frames))).squeeze(2)  # (B, T)
-        if padding is not None:
-            energy = energy.masked_fill(padding, float("-inf"))
-        scores: Tensor = self.output(torch.einsum("bt,btd->bd", energy.softmax(dim=1), frames))
-        return scores
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """See `Head`."""
+        return masked_mean(self.hidden(self.standardized(frames)).relu(), padding)
 
 
 class Recurrent(Head):
@@ -267,8 +278,8 @@ class Recurrent(Head):
         self.recurrent = seeded_gru(channels, hidden, generator, bidirectional=True)
         self.output = seeded_linear(2 * hidden, outputs, generator)
 
-    def forward(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of frames (B, T, D) with padding (B, T), which is at the end."""
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
+        """See `Head`; padding is at the end."""
         frames = self.standardized(frames)
         if padding is None:
             states = self.recurrent(frames)[0]  # (B, T, 2 H)
@@ -278,5 +289,4 @@ class Recurrent(Head):
             states, _ = pad_packed_sequence(
                 self.recurrent(packed)[0], batch_first=True, total_length=frames.shape[1]
             )  # (B, T, 2 H)
-        scores: Tensor = self.output(masked_mean(states, padding))
-        return scores
+        return masked_mean(states, padding)

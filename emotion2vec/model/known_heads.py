@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from emotion2vec.model.config import FurtherHead, HeadConfig
-from emotion2vec.model.frame_heads import AttentiveStatistics, Cosine, LayerConvolutions, TransformerLeg
-from emotion2vec.model.heads import Attention, FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
+from emotion2vec.model.frame_heads import Attention, AttentiveStatistics, Cosine, LayerConvolutions, TransformerLeg
+from emotion2vec.model.heads import FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
 
 Drawn = torch.Generator | None
 

@@ -98,7 +98,7 @@ def _few(problems: Sequence[tuple[Fold, Problem]], count: int) -> list[tuple[Fol
     found = []
     for fold, problem in problems:
         rows = np.concatenate([problem.train, problem.valid])
-        train, valid = few_shot(problem.labels, rows, count, problem.seed, fold.name)
+        train, valid = few_shot(problem.labels.tolist(), rows, count, problem.seed, fold.name)
         found.append((fold, dataclasses.replace(problem, train=train, valid=valid)))
     return found
 

@@ -13,8 +13,15 @@ import torch
 from torch import Tensor
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.model.frame_heads import SHARPNESS, AttentiveStatistics, Convolutions, Cosine, TransformerLeg
-from emotion2vec.model.heads import Attention, FrameMlp, LayerMix, MeanTwoLayers, Recurrent
+from emotion2vec.model.frame_heads import (
+    SHARPNESS,
+    Attention,
+    AttentiveStatistics,
+    Convolutions,
+    Cosine,
+    TransformerLeg,
+)
+from emotion2vec.model.heads import FrameMlp, LayerMix, MeanTwoLayers, Recurrent
 from emotion2vec.probe.dialogues import DialogueHead
 from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.probe.logreg import LogisticRegressionHead

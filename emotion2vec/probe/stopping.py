@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from emotion2vec.stopping import exit_code
+
 
 @contextmanager
 def leaving_at_once(kept: Callable[[], str]) -> Iterator[None]:
     """Let SIGTERM act like Ctrl-C, and on either say what is kept and end the process without waiting for its threads.
 
     Threads in the middle of a fit in compiled code cannot be told to stop, and would be waited for when Python ends.
-    The exit code is 128 and the number of the signal.
+    The exit code is 75 after SIGTERM, as that of training, and 130 after Ctrl-C.
     """
     caught = int(signal.SIGINT)
 
@@ -32,6 +34,6 @@ def leaving_at_once(kept: Callable[[], str]) -> Iterator[None]:
         print(f"interrupted; {kept()}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(128 + caught)
+        os._exit(exit_code(caught))
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -159,26 +159,29 @@ def robustness_part(scores: HeadScores) -> str:
     return (
         "<h3>Robustness</h3>"
         f'<p class="note">The same clips under conditions; what is drawn is the same for all models and levels.</p>'
-        f'{table(head, body)}<div class="plots">{_condition_curves(scores)}</div>'
+        f'{table(head, body)}<div class="plots">{condition_curves(scores.robustness, scores.main, scores.unit)}</div>'
     )
 
 
-def _condition_curves(scores: HeadScores) -> str:
-    clean = scores.robustness[0]
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    for row in scores.robustness[1:]:
+def condition_curves(conditions: Sequence[Mapping[str, Any]], main: str, unit: str) -> str:
+    """Draw the main metric over the levels of every kind of condition that has several, from the plain score on."""
+    clean, *others = conditions
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for row in others:
         kinds.setdefault(row["kind"], []).append(row)
     charts = ""
-    for kind, rows in kinds.items():
-        if len(rows) < 2:
+    for kind, levels in kinds.items():
+        if len(levels) < 2:
             continue
-        rows = [clean, *rows]
-        points = [(float(place), row[scores.main]) for place, row in enumerate(rows)]
-        named = [(float(place), _level(row["level"]) or "none") for place, row in enumerate(rows)]
-        bands = {scores.main: [tuple(row["interval"]) for row in rows]}
-        unit = f", {scores.unit}" if scores.unit else ""
-        what = f"{kind}: {rows[1]['level'].rpartition(' ')[0] or 'level'}"
-        charts += line_chart({scores.main: points}, f"{scores.main}{unit} under {kind}", what, bands=bands, named=named)
+        rows = [clean, *levels]
+        level = levels[0]["level"]
+        charts += line_chart(
+            {main: [(float(place), row[main]) for place, row in enumerate(rows)]},
+            f"{main}{f', {unit}' if unit else ''} under {kind}",
+            " ".join(word for word in level.split() if word != _level(level)),  # SNR dB, T60 s
+            bands={main: [tuple(row["interval"]) for row in rows]},
+            named=[(float(place), _level(row["level"]) or "none") for place, row in enumerate(rows)],
+        )
     return charts
 
 

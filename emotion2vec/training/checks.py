@@ -29,6 +29,10 @@ def check_training(config: TrainingConfig, *, listed: bool = True) -> list[str]:
         faults.append("data.train is empty, expected folders or manifests of audio, such as data.train=/speech")
     if listed and config.validation.every and not config.validation.data:
         faults.append("validation.every is on and validation.data is empty, expected held-out audio")
+    if listed and config.augment.mix_prob:
+        faults.append(
+            f"augment.mix_prob is {config.augment.mix_prob:g}, expected 0: there are no labels to mix as much"
+        )
     if not config.run.dir:
         faults.append("run.dir is empty, expected a folder for the run, such as run.dir=runs/base")
     faults += check_data(config.data)
@@ -125,6 +129,7 @@ def idle_settings(config: TrainingConfig) -> list[Idle]:
     return rules + [
         (f"augment.{kind}_{end}", getattr(augment, f"{kind}_prob") == 0, f"augment.{kind}_prob is 0")
         for kind, ends in (
+            ("mix", ("least",)),
             ("noise", ("snr_low", "snr_high")),
             ("speed", ("low", "high")),
             ("pitch", ("semitones",)),

@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from emotion2vec.lines import Lines
 from emotion2vec.training.config import LogConfig
 from emotion2vec.training.metrics import short
 from emotion2vec.units import ESTIMATED_FROM, digits
@@ -57,7 +57,7 @@ class Monitor:
         self.shown = shown
         self.is_main = is_main
         self.console = Console(stderr=True)
-        self._file: IO[str] | None = metrics_file.open("a", encoding="utf-8") if is_main else None
+        self._file = Lines(metrics_file) if is_main else None
         self._last_line = self._last_losses = -math.inf
         self._losses = ""
         self._logged = 0
@@ -83,11 +83,14 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the bar and close the file."""
+        """Stop the bar and close the file; a disk that cannot take it is named."""
         if self._bar is not None:
             self._bar.stop()
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as failed:
+                self.say(f"metrics could not be written: {failed}")
 
     def log(self, update: int, metrics: Mapping[str, float]) -> None:
         """Record one update's numbers; a disk that cannot take them is named and does not stop the run."""
@@ -95,8 +98,7 @@ class Monitor:
             return
         line = {"update": update} | {name: _number(value) for name, value in metrics.items()}
         try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            self._file.add(json.dumps(line) + "\n")
         except OSError as error:
             self.say(f"update {update}: its metrics could not be written: {error}")
         self._losses = "  ".join(form.format(metrics[name]) for name, form in self.shown.items() if name in metrics)

@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec.audio.decode.process import spawn
 from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE, write_folder
+from emotion2vec.lines import Lines
 from emotion2vec.training.config import ProbeConfig
 
 if TYPE_CHECKING:
@@ -102,8 +104,8 @@ class Prober:
             document = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))
             scores = {name: float(document["mean"][name]) for name in SCORES if name in document["mean"]}
             self.chosen_by = document.get("selection", {}).get("keys", [])
-            with self.file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"update": update} | scores) + "\n")
+            with closing(Lines(self.file)) as lines:
+                lines.add(json.dumps({"update": update} | scores) + "\n")
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._say(
                 f"the probe of update {update} failed (exit code {code}, {error}); see {self._folder / 'log.txt'}"

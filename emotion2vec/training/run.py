@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
@@ -67,30 +68,31 @@ def train(
     ranks = Ranks(fabric)
     tell = say if ranks.is_main else _silent
     computing = describe_computing(config.run.precision, fabric)
-    for note in ranks.main_only(lambda: folder.prepare(computing)):
-        tell(note)
-    speech = speech or Speech(_listed(config.data))
-    corpus = speech.corpus
-    _report_corpus(corpus, tell)
-    warned = [*warnings, *augment_warnings(config.augment)]
-    for line in [about, *(f"warning: {text}" for text in warned), computing.sentence()]:
-        tell(line)
-    objective, heard = build(fabric.device, tell)
-    if not named_by_files(corpus.sources):
-        heard = None  # the record is by the files' names
-    objective.prepare(corpus.sources, ranks, tell)
-    validation = _held_out(config, speech, ranks, objective, tell)
-    try:
-        result = Trainer(config, fabric, ranks, objective, speech, folder, validation, heard).fit()
-    except NotImplementedError as error:
-        if is_host(fabric.device):
-            raise
-        reason = str(error).partition("\n")[0]
-        raise TrainingError(
-            f"run.accelerator is {config.run.accelerator}, which lacks an operator; expected run.accelerator=cpu, or "
-            f"PyTorch's own fallback if it has one for this device: {reason}"
-        ) from error
-    tell(str(corpus.summary))
+    with ExitStack() as stack:
+        for note in ranks.main_only(lambda: folder.prepare(computing, stack)):
+            tell(note)
+        speech = speech or Speech(_listed(config.data))
+        corpus = speech.corpus
+        _report_corpus(corpus, tell)
+        warned = [*warnings, *augment_warnings(config.augment)]
+        for line in [about, *(f"warning: {text}" for text in warned), computing.sentence()]:
+            tell(line)
+        objective, heard = build(fabric.device, tell)
+        if not named_by_files(corpus.sources):
+            heard = None  # the record is by the files' names
+        objective.prepare(corpus.sources, ranks, tell)
+        validation = _held_out(config, speech, ranks, objective, tell)
+        try:
+            result = Trainer(config, fabric, ranks, objective, speech, folder, validation, heard).fit()
+        except NotImplementedError as error:
+            if is_host(fabric.device):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(
+                f"run.accelerator is {config.run.accelerator}, which lacks an operator; expected run.accelerator=cpu, "
+                f"or PyTorch's own fallback if it has one for this device: {reason}"
+            ) from error
+        tell(str(corpus.summary))
     return replace(result, missing=corpus.missing)
 
 

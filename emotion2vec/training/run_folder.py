@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,8 @@ from emotion2vec.checkpoint.native import (
     write_folder,
 )
 from emotion2vec.errors import CheckpointError, ConfigError, StorageError
-from emotion2vec.files import check_folder_name, complete_file, write_text
+from emotion2vec.files import check_folder_name, clear, complete_file, write_text
+from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.settings import to_dict, to_yaml
 from emotion2vec.training.config import TrainingConfig, load
 from emotion2vec.training.lines import read_lines
@@ -92,24 +93,29 @@ class RunFolder:
         self.metrics_file = self.path / METRICS
         self.probes_file = self.path / PROBES
 
-    def prepare(self, computing: Computing) -> list[str]:
+    def prepare(self, computing: Computing, stack: ExitStack) -> list[str]:
         """Create the folder and write `config.yaml`, `versions.json` and `computing.json`, before the first update.
 
         Args:
             computing: what the run computes with.
+            stack: keeps other processes from writing there until it is closed.
 
         Returns:
             What a user should know about what is there.
 
         Raises:
-            ConfigError: a run with other settings is there, or the path is a file or called like one.
+            ConfigError: a run with other settings is there, another process is writing it, or the path is a file or
+                called like one.
             StorageError: the disk does not take the files; those that were there stay as they were.
         """
         check_folder_name(self.path, "run.dir", "a run")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ConfigError(f"run.dir is {self.path}, which is a file, expected a folder") from error
+        with self._writing():
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise ConfigError(f"run.dir is {self.path}, which is a file, expected a folder") from error
+        stack.enter_context(only_writer(self.path / LOCK, self.path))
+        clear(self.path / CHECKPOINTS)
         notes = self.same_run_notes() if newest_checkpoint(self.path) is not None else []
         with self._writing():
             write_text(self.config_file, to_yaml(self.config))
@@ -238,7 +244,7 @@ class RunFolder:
         folder = self.path / CHECKPOINTS / f"update_{update:08d}"
         heard = read_heard(folder)
         if heard is not None:
-            with complete_file(folder / HEARD_FILE) as partial:
+            with self._writing(), complete_file(folder / HEARD_FILE) as partial:
                 partial.write_bytes(save(heard.with_more(labels=keys).tensors()))
 
     def _prune(self, keep: Collection[int]) -> None:

@@ -20,12 +20,12 @@ from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.order import Position, Stream
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.stopping import Interrupts
 from emotion2vec.training.checkpointing import Checkpointing
 from emotion2vec.training.checks import batches_per_device
 from emotion2vec.training.config import TrainingConfig
 from emotion2vec.training.guards import SpikeGuard
 from emotion2vec.training.instruments import Instruments
-from emotion2vec.training.interrupts import Interrupts
 from emotion2vec.training.metrics import UpdateSize, detached, reduced, to_host
 from emotion2vec.training.monitor import Monitor
 from emotion2vec.training.objective import Objective, on_device, total_size

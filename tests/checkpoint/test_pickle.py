@@ -14,16 +14,17 @@ import pytest
 import torch
 from checkpoint.archives import call, integers, program, tensor, text, write_zip
 
+from emotion2vec.checkpoint.budget import Budget
 from emotion2vec.checkpoint.pickle.records import DamagedPickle, Name, Record, plain
 from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
-from emotion2vec.checkpoint.pickle.unpickle import read_pickle
+from emotion2vec.checkpoint.pickle.unpickle import _Machine, read_pickle
 from emotion2vec.errors import CheckpointError
 
 
 def read(content: bytes) -> Any:
     """What a pickle without tensors holds."""
     stream = io.BytesIO(content)
-    found = read_pickle(stream, "x.pkl", lambda *_: None, lambda *_: None)
+    found = read_pickle(stream, "x.pkl", lambda *_: None, lambda *_: None, Budget())
     assert stream.tell() == len(content)  # the stream stands behind it
     return found
 
@@ -65,6 +66,9 @@ def test_what_is_shared_is_one_object() -> None:
     [
         (b"K\x01K\x020", 1),  # pop
         (b"K\x012\x86", (1, 1)),  # dup
+        (b"K\x05K\x012\x87", (5, 1, 1)),
+        (b"](K\x05]K\x01ae", [5, [1]]),
+        (b"](K\x05}K\x01K\x02se", [5, {1: 2}]),
         (b"K\x05(K\x01K\x021", 5),  # pop to the mark
         (b"(K\x01K\x02d", {1: 2}),
         (b"(K\x01K\x02l", [1, 2]),
@@ -102,6 +106,24 @@ def test_programs_that_make_no_sense(body: bytes, reason: str | None) -> None:
     assert str(raised.value).startswith("x.pkl: ")
 
 
+@pytest.mark.parametrize(
+    ("operation", "stack"),
+    [
+        ("REDUCE", [Name("argparse", "Namespace.evil"), ()]),
+        ("NEWOBJ", [Name("pathlib", "Path.unlink"), ()]),
+        ("BINPERSID", [("storage", Name("torch", "FloatStorage.from_file"), "0", "cpu", 4)]),
+        ("BINPERSID", [("storage", Name("torch", "FloatStorage"), "0", "cpu")]),
+        ("BINPERSID", [("module", Name("torch", "FloatStorage"), "0", "cpu", 4)]),
+    ],
+)
+def test_what_a_name_is_used_for_is_checked_beside_the_name(operation: str, stack: list[Any]) -> None:
+    """However it came to stand there."""
+    machine = _Machine("x.pkl", lambda *_: None, lambda *_: None, Budget())
+    machine.stack += stack
+    with pytest.raises(CheckpointError, match="nothing was run"):
+        machine.step(operation, None)
+
+
 def test_records_hold_what_was_said_of_them() -> None:
     found = read(pickle.dumps(argparse.Namespace(a=1, b=[2]), 2))
     assert isinstance(found, Record) and found.kind == Name("argparse", "Namespace")
@@ -112,6 +134,10 @@ def test_records_hold_what_was_said_of_them() -> None:
     assert listed.items == [1, 2, ("k", 3)]
     built = read(program(b"cfairseq.data\nX\nK\x01\x85}" + text("y") + b"K\x02s\x92"))
     assert (built.arguments, built.state) == ((1,), {"y": 2})
+    for inner, kind in ((slots, b"N}" + text("x") + b"K\x01s\x86b"), (listed, b"(K\x01K\x02e" + text("k") + b"K\x03s")):
+        record = call(inner.kind.module, inner.kind.name)
+        first, second = read(program(b"(" + record + record + kind + b"l"))  # above others, which it leaves alone
+        assert (first.state, first.items, second.state, second.items) == ({}, [], inner.state, inner.items)
     ordered = read(program(call("collections", "OrderedDict") + b"}" + text("_metadata") + b"Ns" + b"b"))
     assert ordered == {}  # attributes of a mapping are left alone
 

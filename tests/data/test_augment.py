@@ -25,6 +25,7 @@ from emotion2vec.data.distortions import (
     excerpt,
     mask_band,
     mask_time,
+    mix,
     reverberate,
     reverse,
     shift,
@@ -35,7 +36,7 @@ from emotion2vec.data.sources import Source
 
 RATE = 16_000
 OPEN = {"max_bad_share": 0.0, "workers": 0}
-EVERYTHING = AugmentConfig(noise_prob=0.7, reverb_prob=0.5, speed_prob=0.5, clip_prob=0.5, gain_prob=0.5)
+EVERYTHING = AugmentConfig(mix_prob=0.5, noise_prob=0.7, reverb_prob=0.5, speed_prob=0.5, clip_prob=0.5, gain_prob=0.5)
 
 
 def tone(hertz: float, seconds: float = 1.0) -> np.ndarray:
@@ -167,6 +168,24 @@ def test_augmented_batches_are_keyed_and_resume(corpora: Path) -> None:
     assert [batch.ids for batch in plain] == [batch.ids for batch in whole]
     assert not any(torch.equal(a.waveforms, b.waveforms) for a, b in zip(plain, whole, strict=True))
     assert all(batch.waveforms.numel() <= 3 * RATE for batch in whole)
+
+
+def test_clips_are_mixed_with_others_of_what_is_trained_on(corpora: Path) -> None:
+    """Clips of noise have nothing to do with each other, so that a correlation is the share of one."""
+    seen = run(corpora, AugmentConfig(mix_prob=0.5, mix_least=0.3), 12, pad=True, max_samples=32_000)
+    mixed = 0
+    for batch in seen:
+        assert len(batch.mixtures) == len(batch.ids)
+        for name, heard, mixture in zip(batch.ids, batch.waveforms, batch.mixtures, strict=True):
+            own, _ = soundfile.read(corpora / "speech" / f"{name.removesuffix('.wav')}.wav", dtype="float32")
+            share = 1.0 if mixture is None else mixture.share
+            likeness = np.corrcoef(own, heard[: own.size].numpy())[0, 1]
+            if mixture is None or mixture.other != name:
+                assert likeness == pytest.approx(share / np.hypot(share, 1 - share), abs=0.04)
+            assert mixture is None or (0.3 <= share <= 1 and mixture.other.startswith("speech"))
+            mixed += mixture is not None
+    assert 0.3 < mixed / sum(len(batch.ids) for batch in seen) < 0.7
+    assert run(corpora, AugmentConfig(gain_prob=0.5), 1)[0].mixtures == []
 
 
 def test_a_noise_that_cannot_be_decoded_is_named(corpora: Path, tmp_path: Path) -> None:
@@ -313,6 +332,18 @@ def test_stronger_compression_loses_more() -> None:
         assert losses[1] > 1.5 * losses[0], codec
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_mixtures_are_as_loud_as_the_clip_that_they_begin_with(share: float) -> None:
+    first, second = noise_of(1.0, 1), 5 * noise_of(3.0, 2)
+    mixture = mix(first, second, share, np.random.default_rng(0))
+    assert mixture.shape == first.shape and mixture.dtype == np.float32
+    assert power(mixture) == pytest.approx(power(first), rel=0.03)  # two clips that have nothing to do with each other
+    # the first clip's part is found by regression, as they are uncorrelated
+    part = float(np.dot(mixture, first) / np.dot(first, first))
+    assert part == pytest.approx(share / np.hypot(share, 1 - share), abs=0.02)
+    assert np.isfinite(mix(first, np.zeros(10, np.float32), 0.5, np.random.default_rng(0))).all()
+
+
 ON = [
     "speed_prob",
     "pitch_prob",
@@ -330,7 +361,7 @@ ON = [
 
 @pytest.mark.parametrize("name", ON)
 def test_each_distortion_is_turned_on_by_its_name(name: str) -> None:
-    assert {one for one in vars(AugmentConfig()) if one.endswith("_prob")} == {*ON, "noise_prob"}
+    assert {one for one in vars(AugmentConfig()) if one.endswith("_prob")} == {*ON, "noise_prob", "mix_prob"}
     before = noise_of(0.5)
     augmenter = build_augmenter(AugmentConfig(**{name: 1.0}), **OPEN)
     assert augmenter is not None

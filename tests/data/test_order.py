@@ -216,3 +216,25 @@ def test_in_step_gives_every_rank_as_many_batches_and_loses_none(count: int, siz
     assert repeated == (0 if splittable else -(count * size) % world_size)
     assert len(found) == -(-count // world_size) * world_size
     assert [batch.tolist() for batch in packed] == np.arange(count * size).reshape(count, size).tolist()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "faults"),
+    [
+        ({}, []),
+        ({"accumulate": 0}, ["accumulate is 0, expected 1 or more"]),
+        ({"accumulate": 1, "rank": 2, "world_size": 3}, []),
+        ({"rank": 3, "world_size": 3}, ["rank is 3, expected 0 to 2"]),
+        ({"rank": -1}, ["rank is -1, expected 0 to 0"]),
+        ({"rank": 1, "accumulate": -1}, ["accumulate is -1, expected 1 or more", "rank is 1, expected 0 to 0"]),
+    ],
+)
+def test_wrong_numbers_of_a_stream_are_told(numbers: dict[str, int], faults: list[str]) -> None:
+    assert Stream(seed=0, **numbers).faults() == faults
+
+
+def test_a_stream_of_which_nothing_is_said_is_that_of_one_process_that_crops_anywhere() -> None:
+    stream = Stream(seed=0)
+    assert (stream.accumulate, stream.rank, stream.world_size, stream.crop_step) == (1, 0, 1, 1)
+    assert stream.normalize and stream.clean is None and not stream.pad
+    assert next(iter(order(Listed([16_000])))).index == 0

@@ -166,6 +166,9 @@ def test_a_fault_of_the_program_is_not_taken_for_a_bad_file(
         separate = True
 
         def write(self, item: Utterance, arrays: object) -> None:
+            """Take everything."""
+
+        def close(self) -> None:
             raise TypeError("not as planned")
 
     with pytest.raises(RuntimeError, match="not as planned"):

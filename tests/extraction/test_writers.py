@@ -278,14 +278,15 @@ def test_without_features_there_is_no_archive_and_no_thread(tmp_path: Path) -> N
     assert files_below(tmp_path) == [] and threading.active_count() == before
 
 
-def test_an_id_that_is_not_unicode_fits_npy_and_not_npz(tmp_path: Path) -> None:
+def test_an_id_that_is_not_unicode_fits_npy_as_it_is_and_npz_with_escapes(tmp_path: Path) -> None:
     latin = utterance(os.fsdecode(b"\xe4"))
     open_writer("npy", tmp_path, resume=False).write(latin, features())
     assert os.listdir(os.fsencode(tmp_path)) == [b"\xe4.npy"]
     writer = open_writer("npz", tmp_path, resume=False)
-    with pytest.raises(ManifestError, match="not UTF-8"):
-        writer.target(latin)
+    writer.write(latin, features())
     writer.close()
+    with np.load(tmp_path / "features.npz") as archive:
+        assert archive.files == [r"\udce4"]
 
 
 def test_an_npz_does_not_grow_in_memory(tmp_path: Path) -> None:

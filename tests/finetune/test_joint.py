@@ -26,7 +26,8 @@ from emotion2vec.corpora.folds import make_folds
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.convert import convert
 from emotion2vec.extraction.predict import predict
-from emotion2vec.finetune.aims import MAIN, asked
+from emotion2vec.finetune.aims import MAIN
+from emotion2vec.finetune.asked import asked
 from emotion2vec.finetune.average import average
 from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.heads import add_heads, opposed_heads
@@ -134,6 +135,16 @@ def test_an_update_in_parts_learns_the_same_of_clips_that_lack_targets(
         names = ("loss", "main_loss", "pitch_loss", "speaker_loss", "hertz+level_loss", "grad_norm", "pitch_UA")
         rows.append([line[name] for line in metrics(tmp_path / str(accumulate)) for name in names])
     assert rows[0] == pytest.approx(rows[1], rel=2e-3)
+
+
+def test_two_processes_share_an_update(table: Path, model: Path, tmp_path: Path) -> None:
+    more = [*JOINT, "optim.max_updates=2", "augment.gain_prob=0", "loss.smoothing=0"]
+    finetune(quick_config(table, model, tmp_path / "one", *more, "optim.accumulate=2"), silent)
+    log = tmp_path / "log"
+    assert run(quick(table, model, tmp_path / "two", *more), log, ranks=2) == 0, log.read_text()
+    one, two = metrics(tmp_path / "one")[-1], metrics(tmp_path / "two")[-1]
+    for name in ("loss", "grad_norm", "hertz+level_loss", "pitch_UA", "validation_score", "validation_pitch_loss"):
+        assert one[name] == pytest.approx(two[name], rel=1e-4), name
 
 
 def test_a_target_that_an_update_lacks_changes_nothing(table: Path, model: Path, tmp_path: Path) -> None:

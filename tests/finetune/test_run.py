@@ -93,7 +93,8 @@ def run(arguments: list[str], log: Path, **how: int) -> int:
 
 def test_killed_and_resumed_is_bit_for_bit_uninterrupted(talkers: Path, tmp_path: Path) -> None:
     model, log = write_model(tmp_path / "model", dropout=0.1), tmp_path / "log"
-    more = ["augment.gain_prob=0.5", "optim.accumulate=2", "optim.max_updates=7"]
+    more = ["augment.gain_prob=0.5", "augment.mix_prob=0.5", "optim.accumulate=2", "optim.max_updates=7"]
+    more += ["loss.mixup=0.4", "loss.contrast=0.3", "loss.adversarial=pgd", "loss.steps=2"]
     whole, parts = (quick(talkers, model, tmp_path / name, *more) for name in ("whole", "parts"))
     assert run(whole, log) == 0, log.read_text()
     assert run(parts, log, die_in_step=6) == 9
@@ -108,13 +109,14 @@ def test_killed_and_resumed_is_bit_for_bit_uninterrupted(talkers: Path, tmp_path
 
 
 def test_two_processes_share_an_update_and_its_validation(talkers: Path, model: Path, tmp_path: Path) -> None:
-    more = ["optim.max_updates=2", "loss.smoothing=0", "augment.gain_prob=0", "optim.accumulate=2"]
+    more = ["loss.contrast=0.3", "augment.mix_prob=0.5", "optim.max_updates=2"]
+    more += ["loss.smoothing=0", "augment.gain_prob=0", "optim.accumulate=2"]
     finetune(quick_config(talkers, model, tmp_path / "one", *more), lambda text: None)
     more[-1] = "optim.accumulate=1"
     log = tmp_path / "log"
     assert run(quick(talkers, model, tmp_path / "two", *more), log, ranks=2) == 0, log.read_text()
     one, two = metrics(tmp_path / "one")[-1], metrics(tmp_path / "two")[-1]
-    for name in ("loss", "grad_norm", "UA", "validation_loss", "validation_UA", "validation_score"):
+    for name in ("loss", "contrast", "grad_norm", "UA", "validation_loss", "validation_UA", "validation_score"):
         assert one[name] == pytest.approx(two[name], rel=1e-4), name
 
 

@@ -112,7 +112,9 @@ def test_a_signal_saves_the_trial_and_two_processes_share_what_is_left(
 def as_told(curves: dict[float, list[float]]) -> Callable[..., FitResult]:
     """A training whose validation scores are known by the learning rate; one without any fails."""
 
-    def fit(config: Any, corpus: Any, split: Any, *, say: Any, watch: Callable[[int, float], None]) -> FitResult:
+    def fit(
+        config: Any, corpus: Any, split: Any, *, say: Any, rows: Any, watch: Callable[[int, float], None]
+    ) -> FitResult:
         if not curves[config.optim.lr]:
             raise TrainingError("the loss is not finite")
         folder = Path(config.run.dir)

@@ -13,8 +13,8 @@ from torch import nn
 from emotion2vec.audio.samples import normalize
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.model.frame_heads import Attention
 from emotion2vec.model.heads import (
-    Attention,
     FrameMlp,
     Head,
     LayerMix,

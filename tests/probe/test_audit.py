@@ -67,6 +67,16 @@ def test_a_speaker_baseline_is_told_of_from_5_points_on(tmp_path: Path, known: i
     assert sum("no clip" in text for text in found["warnings"]) == 0
 
 
+def test_a_speaker_baseline_of_5_points_above_chance_is_not_told_of(tmp_path: Path) -> None:
+    """One of four classes is always right, which is a UA of 25; a fifth of another one's clips makes it 30."""
+    rows = [("s0", "b"), ("s1", "a"), ("s1", "a"), ("s1", "c"), ("s1", "d")]
+    rows += [("s0" if label == "b" and not number else "s2", label) for label in "abcd" for number in range(5)]
+    corpus = corpus_of(tmp_path, [(speaker, label, bytes([i])) for i, (speaker, label) in enumerate(rows)])
+    found = audit(corpus, [fold_of(corpus.utterances, "x", np.arange(5), np.arange(5, 25))], make_goal(corpus))
+    assert (found["baselines"]["majority"]["UA"], found["baselines"]["speaker"]["UA"]) == (25, 30)
+    assert not any("only who speaks" in text for text in found["warnings"])
+
+
 @pytest.mark.parametrize(("step", "told"), [(0.28, False), (0.4, True)])
 def test_a_speaker_baseline_of_values_is_told_of_from_a_ccc_of_5_hundredths_on(
     tmp_path: Path, step: float, told: bool

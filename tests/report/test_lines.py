@@ -9,6 +9,7 @@ import pytest
 from matplotlib.ticker import MaxNLocator
 
 from emotion2vec.report.lines import HEIGHT, WIDTH, line_chart, ticks
+from emotion2vec.report.score_section import condition_curves
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.3, 97.2), (-4.1, 3.9), (1e-6, 9e-4), (0, 123_456)])
@@ -38,3 +39,13 @@ def test_squares_are_drawn_from_0_to_100_with_the_line_where_both_are_equal() ->
     drawn = re.findall(r'<path d="M([\d. L]+)" fill="none"', found)
     numbers = [[float(part) for part in re.split(r"[ L]", one)] for one in (even, *drawn)]
     assert numbers[0] == pytest.approx(numbers[1], abs=0.1) and "roc: AUC 50" in found
+
+
+def test_conditions_are_named_by_what_their_levels_are_of() -> None:
+    rows = [{"kind": "none", "level": "", "UA": 90.0, "interval": [80.0, 95.0]}]
+    rows += [{"kind": "pink noise", "level": f"SNR {snr} dB", "UA": 50.0, "interval": [40.0, 60.0]} for snr in (20, -5)]
+    rows += [{"kind": "reverberation", "level": f"T60 {t} s", "UA": 50.0, "interval": [40.0, 60.0]} for t in (0.3, 1)]
+    rows += [{"kind": "mp3", "level": "", "UA": 50.0, "interval": [40.0, 60.0]}]
+    found = condition_curves(rows, "UA", "%")
+    assert found.count("<svg") == 2 and ">SNR dB<" in found and ">T60 s<" in found
+    assert re.findall(r'y="\d+">([^<a-zA-Z]+)<', found) == ["20", "-5", "0.3", "1"]

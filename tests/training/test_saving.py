@@ -17,7 +17,7 @@ from emotion2vec.errors import CheckpointError
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.run import pretrain
-from emotion2vec.training.interrupts import Interrupts
+from emotion2vec.stopping import Interrupts
 from emotion2vec.training.run_folder import RunFolder, TrainingState
 from emotion2vec.training.saver import Saver
 from emotion2vec.training.trainer import Trainer

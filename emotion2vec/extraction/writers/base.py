@@ -6,12 +6,11 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PureWindowsPath
 from typing import IO, Protocol
-from uuid import uuid4
 
 import numpy as np
 
@@ -19,9 +18,10 @@ from emotion2vec.corpora.faults import shortened
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
-from emotion2vec.files import publish, sync
+from emotion2vec.files import publish, sync, tidy, unfinished
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""Errors after which nothing more can be written."""
 
 
 @dataclass(frozen=True)
@@ -139,28 +139,36 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *
 """Names that Windows has for devices, in whatever folder and with whatever suffix."""
 
 
+def escaped(text: str) -> str:
+    r"""Text that any file can hold: what is no Unicode is written as `\udce9`, which no id looks like by itself."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def printable(text: str | None) -> str | None:
-    """Text that can be stored in a file: bytes that are no Unicode are written with escapes."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """The same of what may be missing; a NUL, which some files cannot hold, is escaped too."""
+    return None if text is None else escaped(text).replace("\0", "\\x00")
 
 
 def utf8_name(item: Utterance) -> str:
-    """The item's id, if it can be a name inside a file.
+    """The item's id as a name inside a file, see `escaped`.
 
     Raises:
-        ManifestError: it is not safe, or no Unicode.
+        ManifestError: it is not safe, or longer than any path.
     """
-    name = safe_name(item)
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ManifestError(f"the id {name!r} cannot name an array in an archive: it is not UTF-8") from error
+    name = escaped(safe_name(item))
+    if len(name.encode()) > LONGEST_NAME:
+        raise ManifestError(f"the id {name[:40]!r}... cannot name an array: it has more than {LONGEST_NAME} bytes")
     return name
 
 
 def array_names(layout: Layout, name: str) -> dict[str, str]:
     """Names of an item's arrays: its own when there is one array, else with the array's behind it."""
     return {key: name if len(layout) == 1 else f"{name}.{key}" for key in layout}
+
+
+def companion(partial: Path, suffix: str) -> Path:
+    """The unfinished file of what shall lie beside another file with its name and this suffix."""
+    return partial.with_name(partial.name + suffix)
 
 
 @contextmanager
@@ -170,17 +178,18 @@ def whole_file(path: Path, root: Path) -> Iterator[IO[bytes]]:
     Raises:
         ConfigError: the disk is full or can no longer be written to.
     """
-    partial = path.with_name(f".{uuid4().hex}.partial")
+    partial = unfinished(path)
     try:
         with open(partial, "wb") as stream:
             yield stream
         publish(partial, path, sync_folder=False)
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise ConfigError(f"output {root}: nothing more can be written: {error.strerror}") from error
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before says more
+            partial.unlink(missing_ok=True)
 
 
 def write_npy(stream: IO[bytes], array: FeatureArray) -> None:
@@ -191,8 +200,9 @@ def write_npy(stream: IO[bytes], array: FeatureArray) -> None:
         stream.write(piece.data)
 
 
-NAME_BYTES, PATH_BYTES = 255, 2000
-"""Longest name of a file or folder on the usual file systems, and longest path below an output: half of Linux's."""
+NAME_BYTES, PATH_BYTES, LONGEST_NAME = 255, 2000, 32_768
+"""Longest name of a file or folder on the usual file systems, longest path below an output (half of Linux's), and
+longest name inside a file."""
 
 MOST_FOLDERS = 100
 """Folders that a path may lead through."""
@@ -202,8 +212,12 @@ def check_lengths(target: str, item: Utterance) -> str:
     """A file's path below the output, if the disk can hold its names.
 
     Raises:
-        ManifestError: a name is too long, or the path.
+        ManifestError: a name is too long, or the path, or it is no text of this system.
     """
+    try:
+        os.fsencode(target)
+    except UnicodeEncodeError as error:
+        raise ManifestError(f"the id {item.id!r} cannot name a file: {escaped(str(error))}") from error
     if len(os.fsencode(target)) > PATH_BYTES or target.count("/") > MOST_FOLDERS:
         raise ManifestError(
             f"the id {item.id[:40]!r}... cannot name a file: expected a path of at most {PATH_BYTES} bytes and "
@@ -255,7 +269,13 @@ class SafeFolder:
         # Links in the folder may lead out of it, whatever the id looks like; look before anything is created.
         if not parent.resolve().is_relative_to(self._resolved):
             raise ManifestError(f"the id {item.id!r} follows a link out of {self.root}, expected to stay inside")
-        parent.mkdir(parents=True, exist_ok=True)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in FULL:
+                raise ConfigError(f"output {self.root}: nothing more can be written: {error.strerror}") from error
+            raise
+        tidy(parent)
         self._made.add(parent)
 
     def sync(self) -> None:

@@ -5,7 +5,11 @@ L: layers. T: frames. D: channels of a vector.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +67,26 @@ class Hdf5Part:
         import h5py
 
         shutil.copyfile(path, partial)
-        with h5py.File(partial, "r+") as file:
+        with _of_the_disk(), h5py.File(partial, "r+") as file:
             for key in sorted(keys, reverse=True):  # those below others first
-                for name in [name for name, node in file[key].items() if isinstance(node, h5py.Dataset)]:
-                    del file[key][name]
-                file[key].attrs.clear()
+                _empty(file[key])
                 if not len(file[key]):  # groups below are other items
                     del file[key]
         publish(partial, path)
 
     def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """See `Part`."""
-        group = self._file.create_group(key)
+        with _of_the_disk():
+            group = self._file.require_group(key)  # which items below it may have made
+            try:
+                return self._fill(group, item, arrays)
+            except Exception:
+                with suppress(Exception):  # what went wrong before says more
+                    _empty(group)
+                raise
+
+    @staticmethod
+    def _fill(group: Any, item: Utterance, arrays: Arrays) -> int:
         size = 0
         for name, array in arrays.items():
             dataset = group.create_dataset(name, array.shape, array.dtype)
@@ -86,13 +98,36 @@ class Hdf5Part:
                     dataset[..., start : start + part.shape[-2], :] = part
                     start += part.shape[-2]
                 size += part.nbytes
-        metadata = {"file": printable(str(item.audio)), "start": item.start, "duration": item.duration}
         facts = {"label": printable(item.label), "speaker": printable(item.speaker)}
-        for name, value in {**metadata, **facts}.items():
+        metadata = {"start": item.start, "duration": item.duration, "file": printable(str(item.audio))}
+        for name, value in {**facts, **metadata}.items():  # the file last: with it the item is complete
             if value is not None:
                 group.attrs[name] = value
         return size
 
     def finish(self) -> None:
         """See `Part`."""
-        self._file.close()
+        with _of_the_disk():
+            self._file.close()
+
+
+@contextmanager
+def _of_the_disk() -> Iterator[None]:
+    """Let what the system says be an error of its own, which HDF5 wraps in several lines, of different types."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if found := re.search(r"errno = (\d+)", str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number)) from error
+        raise
+
+
+def _empty(group: Any) -> None:
+    """Take an item out of its group; groups below are other items."""
+    import h5py
+
+    for name in [name for name, node in group.items() if isinstance(node, h5py.Dataset)]:
+        del group[name]
+    for name in list(group.attrs):
+        del group.attrs[name]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from uuid import uuid4
+from contextlib import ExitStack, suppress
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.writers.base import Output, printable, utf8_name, whole_file, write_npy
-from emotion2vec.files import sync
+from emotion2vec.files import sync, tidy
 
 READ_FRAMES = 65_536
 """Frames that are copied at once."""
@@ -40,8 +42,11 @@ class IemocapWriter:
         self._width, self._dtype = spec.shape[-1] or 0, spec.dtype
         self._written: list[tuple[int, Utterance]] = []
         self._frames = 0
-        self._partial = output.folder / f".{uuid4().hex}.partial"
-        self._spool = open(self._partial, "w+b")  # noqa: SIM115 (closed by close)
+        tidy(output.folder)
+        try:
+            self._spool: IO[bytes] = TemporaryFile(dir=output.folder)  # noqa: SIM115 (closed by close)
+        except OSError as error:
+            raise ConfigError(f"output {output.folder}: nothing can be written: {error.strerror}") from error
 
     def targets(self, item: Utterance) -> list[str]:
         """The item's id.
@@ -49,8 +54,8 @@ class IemocapWriter:
         Raises:
             ManifestError: the item has no label, or one of these has white space in it or is no Unicode.
         """
-        name = utf8_name(item)
-        if item.label is None or item.label.split() != [item.label] or name.split() != [name]:
+        name, label = utf8_name(item), printable(item.label)
+        if label is None or label.split() != [label] or name.split() != [name]:
             raise ManifestError(f"the id {name!r} with the label {item.label!r}: expected both, without white space")
         if printable(item.label) != item.label:
             raise ManifestError(f"the id {name!r} with the label {item.label!r}: expected Unicode")
@@ -70,32 +75,42 @@ class IemocapWriter:
             for part in arrays["frames"].parts:
                 self._spool.write(np.ascontiguousarray(part).data)
         except OSError as error:
-            raise ConfigError(f"output {self._output.folder}: nothing more can be written: {error.strerror}") from error
+            raise self._not_writable(error) from error
         self._written.append((arrays["frames"].shape[0], item))
         self._frames += arrays["frames"].shape[0]
 
     def close(self) -> None:
-        """Put everything in order and under its name."""
+        """Put everything in order and under its name.
+
+        Raises:
+            ConfigError: the disk does not take it.
+        """
         try:
             if self._written:
                 self._assemble()
+        except OSError as error:
+            raise self._not_writable(error) from error
         finally:
-            self._spool.close()
-            self._partial.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong before says more
+                self._spool.close()
 
     def _assemble(self) -> None:
+        """Give the files their names when all are complete: they belong together."""
         folder = self._output.folder
         self._spool.flush()
-        with whole_file(folder / "train.npy", folder) as stream:
-            write_npy(stream, FeatureArray((self._frames, self._width), self._dtype, self._read()))
-        lines = {
+        texts = {
             "train.lengths": "".join(f"{count}\n" for count, _ in self._written),
-            "train.emo": "".join(f"{item.id}\t{item.label}\n" for _, item in self._written),
+            "train.emo": "".join(f"{utf8_name(item)}\t{printable(item.label)}\n" for _, item in self._written),
         }
-        for name, text in lines.items():
-            with whole_file(folder / name, folder) as stream:
-                stream.write(text.encode())
+        with ExitStack() as stack:
+            stream = stack.enter_context(whole_file(folder / "train.npy", folder))
+            write_npy(stream, FeatureArray((self._frames, self._width), self._dtype, self._read()))
+            for name, text in texts.items():
+                stack.enter_context(whole_file(folder / name, folder)).write(text.encode())
         sync(folder)
+
+    def _not_writable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"output {self._output.folder}: nothing more can be written: {error.strerror}")
 
     def _read(self) -> Iterator[np.ndarray]:
         """The frames in the temporary file, in pieces."""

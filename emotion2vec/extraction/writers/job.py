@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.errors import ConfigError
-from emotion2vec.files import sync, write_text
+from emotion2vec.files import write_text
+from emotion2vec.lines import Lines
+from emotion2vec.locks import LOCK, only_writer
 
 FORMAT_VERSION = 1
 
@@ -60,7 +63,17 @@ class JobRecord:
         return True
 
     def write(self, counts: Mapping[str, Any] | None = None) -> None:
-        """Write the file, all at once, with what became of the inputs when that is known."""
+        """Write the file, all at once, with what became of the inputs when that is known.
+
+        Raises:
+            ConfigError: the disk does not take it; what was there stays.
+        """
+        # Shards of one output add to the same file.
+        lock = self.path.with_name(f".{self.path.name}{LOCK}")
+        with only_writer(lock, self.path, wait=True) if self._tag else nullcontext():
+            self._write(counts)
+
+    def _write(self, counts: Mapping[str, Any] | None) -> None:
         summary = self._other_shards() if self._tag else {}
         if counts is not None:
             summary = {**summary, self._tag: dict(counts)} if self._tag else dict(counts)
@@ -84,22 +97,30 @@ class FailureLog:
 
     def __init__(self, path: Path):
         self.path = path
-        path.unlink(missing_ok=True)
-        self._stream: IO[str] | None = None
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be replaced: {error.strerror}") from error
+        self._lines: Lines | None = None
 
     def add(self, fault: Fault) -> None:
         """Write one failure; names that are no Unicode are written with escapes."""
         line = json.dumps({"file": fault.where, "reason": fault.reason}) + "\n"  # ASCII, escapes for all else
         try:
-            if self._stream is None:
-                self._stream = open(self.path, "a", encoding="ascii")  # noqa: SIM115 (closed by close)
-            self._stream.write(line)
-            self._stream.flush()
+            if self._lines is None:
+                self._lines = Lines(self.path)
+            self._lines.add(line)
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
-        """Have the file on disk, and close it."""
-        if self._stream is not None:
-            self._stream.close()
-            sync(self.path)
+        """Have the file on disk, and close it.
+
+        Raises:
+            ConfigError: the disk does not take it.
+        """
+        if self._lines is not None:
+            try:
+                self._lines.close()
+            except OSError as error:
+                raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error

@@ -6,6 +6,7 @@ L: layers. T: frames. D: channels of a vector.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.writers.base import utf8_name
+from emotion2vec.extraction.writers.base import companion, utf8_name
 from emotion2vec.files import publish, write_text
 
 KALDI_HEADER = 15
@@ -29,7 +30,7 @@ class KaldiPart:
 
     def __init__(self, partial: Path, layout: Layout, final: Path):
         self._stream = open(partial, "wb")  # noqa: SIM115 (closed by finish)
-        self._final = final
+        self._partial, self._final = partial, final
         self._index: list[str] = []
 
     @staticmethod
@@ -54,16 +55,16 @@ class KaldiPart:
     def keys(path: Path, layout: Layout) -> set[str]:
         """See `Part`; the index, which is written before the archive gets its name, has them all."""
         try:
-            lines = path.with_suffix(".scp").read_text(encoding="utf-8").splitlines()
+            lines = _index_lines(path)
         except OSError:
             return set()
-        return {line.split(" ", 1)[0] for line in lines}
+        return {line.partition(" ")[0] for line in lines}
 
     @staticmethod
     def drop(path: Path, keys: set[str], partial: Path) -> None:
         """See `Part`; matrices are copied as they are, and there is no index while it does not fit the archive."""
         index, file = [], path.with_suffix(".scp")
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = _index_lines(path)
         with open(path, "rb") as source, open(partial, "wb") as stream:
             for line in lines:
                 key, _, place = line.partition(" ")
@@ -83,14 +84,29 @@ class KaldiPart:
         """Write the key, a space, and a binary float matrix: its mark, two sizes of 4 bytes, and the rows."""
         (array,) = arrays.values()
         rows, columns = array.shape if len(array.shape) == 2 else (1, *array.shape)
-        self._stream.write(f"{key} ".encode())
-        self._index.append(f"{key} {self._final}:{self._stream.tell()}\n")
-        self._stream.write(b"\0BFM " + struct.pack("<bibi", 4, rows, 4, columns))
-        for part in array.parts:
-            self._stream.write(np.ascontiguousarray(part, dtype="<f4").data)
+        start = self._stream.tell()
+        try:
+            self._stream.write(f"{key} ".encode())
+            place = self._stream.tell()
+            self._stream.write(b"\0BFM " + struct.pack("<bibi", 4, rows, 4, columns))
+            for part in array.parts:
+                self._stream.write(np.ascontiguousarray(part, dtype="<f4").data)
+        except Exception:
+            with suppress(OSError):  # what went wrong before says more
+                self._stream.seek(start)
+                self._stream.truncate()
+            raise
+        self._index.append(f"{key} {self._final}:{place}\n")
         return 4 * rows * columns
 
     def finish(self) -> None:
         """See `Part`."""
         self._stream.close()
-        write_text(self._final.with_suffix(".scp"), "".join(self._index))
+        partial = companion(self._partial, ".scp")
+        partial.write_bytes("".join(self._index).encode("utf-8", "surrogateescape"))
+
+
+def _index_lines(path: Path) -> list[str]:
+    """Lines of the index of an archive."""
+    text = path.with_suffix(".scp").read_bytes().decode("utf-8", "surrogateescape")
+    return text.removesuffix("\n").split("\n") if text else []

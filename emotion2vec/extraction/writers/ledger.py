@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from emotion2vec.corpora.contents import content_key
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
-from emotion2vec.files import sync
+from emotion2vec.lines import Lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ class Ledger:
         self._hashes: dict[tuple[str, int | None, tuple[int, int] | None], str | None] = {}
         self._before: dict[str, Origin] = {}
         try:
-            self._stream: IO[str] = open(self._path, "a" if resume else "w", encoding="ascii")  # noqa: SIM115 (by close)
+            self._lines = Lines(self._path, anew=not resume)
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 
@@ -119,14 +118,19 @@ class Ledger:
         self._pending = []
 
     def close(self) -> None:
-        """Have the file on disk, and close it."""
-        self._stream.close()
-        sync(self._path)
+        """Have the file on disk, and close it.
+
+        Raises:
+            ConfigError: the disk does not take it.
+        """
+        try:
+            self._lines.close()
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def _write(self, lines: Iterable[str]) -> None:
         try:
-            self._stream.writelines(lines)
-            self._stream.flush()
+            self._lines.add("".join(lines))
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 

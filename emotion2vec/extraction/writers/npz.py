@@ -6,8 +6,8 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays
 from emotion2vec.extraction.writers.base import Output, array_names, utf8_name, write_npy
-from emotion2vec.files import publish
+from emotion2vec.files import publish, tidy, unfinished
 
 
 class NpzWriter:
@@ -29,7 +29,8 @@ class NpzWriter:
     def __init__(self, output: Output):
         self.path = path = output.path(".npz")
         self._output = output
-        self._partial = path.with_name(f".{uuid4().hex}.partial")
+        self._partial = unfinished(path)
+        tidy(path.parent)
         self._archive: zipfile.ZipFile | None = None
         self._broken = False
         # An interrupt reaches the main thread only, so it cannot cut an array in two that this thread writes.
@@ -68,18 +69,32 @@ class NpzWriter:
         except OSError as error:
             raise self._not_writable(error) from error
         finally:
-            self._partial.unlink(missing_ok=True)
+            self._archive.fp = None  # else it would try to write its end once more
+            with suppress(OSError):  # what went wrong before says more
+                self._partial.unlink(missing_ok=True)
 
     def _add(self, names: list[str], arrays: Arrays) -> None:
         try:
             if self._archive is None:
                 self._archive = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_STORED)
-            for name, array in zip(names, arrays.values(), strict=True):
-                with self._archive.open(name, "w", force_zip64=True) as member:
-                    write_npy(member, array)
+            end = self._archive.start_dir
+            try:
+                for name, array in zip(names, arrays.values(), strict=True):
+                    with self._archive.open(name, "w", force_zip64=True) as member:
+                        write_npy(member, array)
+            except BaseException:
+                self._take_back(names, end)
+                raise
         except OSError as error:
             self._broken = True
             raise self._not_writable(error) from error
+
+    def _take_back(self, names: list[str], end: int) -> None:
+        """Forget an item that was not written whole: the next one is written over it."""
+        assert self._archive is not None
+        for info in filter(None, (self._archive.NameToInfo.pop(name, None) for name in names)):
+            self._archive.filelist.remove(info)
+        self._archive.start_dir = end
 
     def _not_writable(self, error: OSError) -> ConfigError:
         return ConfigError(f"output {self.path}: the archive cannot be written: {error.strerror or error}")

@@ -16,6 +16,8 @@ from emotion2vec.extraction.encode.arrays import EncodedAudio, Layout
 from emotion2vec.extraction.writers import Writer, open_writer, output_folder
 from emotion2vec.extraction.writers.job import FailureLog
 from emotion2vec.extraction.writers.ledger import Ledger
+from emotion2vec.locks import LOCK, only_writer
+from emotion2vec.stopping import finishing
 
 
 @dataclass(frozen=True)
@@ -173,15 +175,38 @@ def open_outputs(
             stores_facts=writer.stores_facts,
         )
         stack.pop_all()
-    with closing(ledger), closing(log):
+
+    def complete() -> None:
+        writer.close()
+        ledger.commit()
+
+    with finishing(complete, log.close, ledger.close):
         try:
             yield Outputs(writer, ledger, log, format, layout)
         except ConfigError:  # nothing more can be written
             ledger.discard()
             raise
-        finally:
-            writer.close()
-            ledger.commit()
+
+
+@contextmanager
+def alone(folder: Path, output: Path, tag: str) -> Iterator[None]:
+    """Be the only job that writes to an output, or the only one that does this shard of it.
+
+    Args:
+        folder: of the output.
+        output: folder, or for npz the archive's name.
+        tag: of the shard, empty for all.
+
+    Raises:
+        ConfigError: another job writes there.
+        StorageError: the folder cannot be written to.
+    """
+    with ExitStack() as stack:
+        name = f".{output.stem}{LOCK}" if folder != output else LOCK
+        stack.enter_context(only_writer(folder / name, output, shared=bool(tag)))
+        if tag:
+            stack.enter_context(only_writer(folder / f"{name}{tag}", output))
+        yield
 
 
 def beside(output: Path, name: str) -> str:

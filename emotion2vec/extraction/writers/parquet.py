@@ -37,7 +37,8 @@ class ParquetPart:
 
         self._layout = layout
         self._schema = _parquet_schema(layout)
-        self._writer = pyarrow.parquet.ParquetWriter(partial, self._schema, compression="zstd")
+        self._stream = open(partial, "wb")  # noqa: SIM115 (closed by finish); Arrow's own takes only names in UTF-8
+        self._writer = pyarrow.parquet.ParquetWriter(self._stream, self._schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
         self._held = 0
 
@@ -58,10 +59,11 @@ class ParquetPart:
         import pyarrow.parquet
 
         try:
-            file = pyarrow.parquet.ParquetFile(path)
-            if not file.schema_arrow.equals(_parquet_schema(layout)):
-                return set()
-            return set(file.read(columns=["id"])["id"].to_pylist())
+            with open(path, "rb") as stream:
+                file = pyarrow.parquet.ParquetFile(stream)
+                if not file.schema_arrow.equals(_parquet_schema(layout)):
+                    return set()
+                return set(file.read(columns=["id"])["id"].to_pylist())
         except (OSError, pyarrow.ArrowInvalid):
             return set()
 
@@ -72,9 +74,13 @@ class ParquetPart:
         import pyarrow.compute
         import pyarrow.parquet
 
-        file = pyarrow.parquet.ParquetFile(path)
         unwanted = pyarrow.array(sorted(keys))
-        with pyarrow.parquet.ParquetWriter(partial, file.schema_arrow, compression="zstd") as writer:
+        with (
+            open(path, "rb") as source,
+            open(partial, "wb") as stream,
+            pyarrow.parquet.ParquetFile(source) as file,
+            pyarrow.parquet.ParquetWriter(stream, file.schema_arrow, compression="zstd") as writer,
+        ):
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group)
                 chosen = pyarrow.compute.invert(pyarrow.compute.is_in(rows["id"], value_set=unwanted))
@@ -99,8 +105,9 @@ class ParquetPart:
 
     def finish(self) -> None:
         """See `Part`."""
-        self._flush()
-        self._writer.close()
+        with self._stream:
+            self._flush()
+            self._writer.close()
 
     def _flush(self) -> None:
         import pyarrow

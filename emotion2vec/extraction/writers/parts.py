@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
 
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.writers.base import Output
-from emotion2vec.files import publish
+from emotion2vec.extraction.writers.base import Output, companion
+from emotion2vec.files import publish, tidy, unfinished
 
 PART_BYTES = 256 * 1024 * 1024
 """A part is finished when it holds this much."""
@@ -59,7 +59,7 @@ class Part(Protocol):
         """Write one item; returns its size in bytes."""
 
     def finish(self) -> None:
-        """Write what is left and close the file."""
+        """Write what is left and close the file, and write its companions to theirs, see `companion`."""
 
 
 class PartsWriter:
@@ -72,6 +72,7 @@ class PartsWriter:
         self._output = output
         self._kind = kind
         found = sorted(output.folder.glob(f"features{output.tag}-{5 * '[0-9]'}{kind.suffix}"))
+        tidy(output.folder)
         self._parts = {path: kind.keys(path, output.layout) for path in found} if output.resume else {}
         self._present: set[str] = set().union(*self._parts.values())
         self.nested, self.stores_facts = kind.nested, kind.stores_facts
@@ -97,7 +98,7 @@ class PartsWriter:
         for path, keys in self._parts.items():
             if not keys & unwanted:
                 continue
-            partial = self._output.folder / f".{uuid4().hex}.partial{self._kind.suffix}"
+            partial = unfinished(path)
             try:
                 if keys <= unwanted:
                     remove_part(path, self._kind.companions)
@@ -119,8 +120,10 @@ class PartsWriter:
             if self._size >= PART_BYTES or time.monotonic() - self._opened > PART_SECONDS:
                 self._finish()
         except OSError as error:
+            if error.errno is None:  # what this item holds, not what the disk takes
+                raise
             self._drop()
-            reason = f"{error.strerror or error}; the items of {self._final.name} are lost"
+            reason = f"{error.strerror}; the items of {self._final.name} are lost"
             raise ConfigError(f"output {self._output.folder}: nothing more can be written: {reason}") from error
 
     def close(self) -> None:
@@ -130,30 +133,43 @@ class PartsWriter:
                 self._finish()
             except OSError as error:
                 raise ConfigError(f"output {self._final}: cannot be written: {error.strerror or error}") from error
-            finally:
-                self._drop()
 
     def _begin(self) -> None:
         suffix = self._kind.suffix
-        for path in self._stale:  # only now is there something to put in their place
-            remove_part(path, self._kind.companions)
-        self._stale = []
-        self._partial = self._output.folder / f".{uuid4().hex}.partial{suffix}"
         while (final := self._output.folder / f"features{self._output.tag}-{self._number:05d}{suffix}").exists():
+            if final in self._stale:
+                break
             self._number += 1
-        self._final = final
+        self._final, self._partial = final, unfinished(final)
         self._part = self._kind(self._partial, self._output.layout, final)
         self._size, self._opened = 0, time.monotonic()
 
     def _finish(self) -> None:
         assert self._part is not None
-        self._part.finish()
-        publish(self._partial, self._final)
-        self._part = None
+        part, self._part = self._part, None
+        try:
+            part.finish()
+            for suffix in self._kind.companions:  # an index must never be that of another file
+                self._final.with_suffix(suffix).unlink(missing_ok=True)
+            publish(self._partial, self._final)
+            for suffix in self._kind.companions:
+                publish(companion(self._partial, suffix), self._final.with_suffix(suffix))
+            for path in self._stale:  # only now is there something in their place
+                if path != self._final:
+                    remove_part(path, self._kind.companions)
+            self._stale = []
+        finally:
+            self._drop()
 
     def _drop(self) -> None:
-        self._part = None
-        self._partial.unlink(missing_ok=True)
+        """Forget the part that is open, or what is left of one that could not be finished."""
+        if self._part is not None:
+            with suppress(Exception):  # what went wrong before says more
+                self._part.finish()
+            self._part = None
+        for file in (self._partial, *(companion(self._partial, suffix) for suffix in self._kind.companions)):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
 def remove_part(path: Path, companions: Iterable[str]) -> None:

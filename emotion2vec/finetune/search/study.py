@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.finetune.search.locks import Lock, is_held, locked
 from emotion2vec.finetune.search.plan import SearchPlan, fixed_part
 from emotion2vec.finetune.search.space import Choices, Range, Space
+from emotion2vec.locks import Lock, is_held, locked
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.settings import dotted
 from emotion2vec.training.run_folder import fixed_values

@@ -120,7 +120,7 @@ def _parquet_entries(folder: Path, file: Path) -> Found:
     import pyarrow.parquet
 
     try:
-        opened = pyarrow.parquet.ParquetFile(file)
+        opened = pyarrow.parquet.ParquetFile(open(file, "rb"))  # noqa: SIM115 (read from when features are asked for)
         columns = [name for name in KINDS if name in opened.schema_arrow.names]
         groups = [opened.read_row_group(group, columns=["id"])["id"] for group in range(opened.num_row_groups)]
     except Exception as error:  # it checks little of what it reads
@@ -194,11 +194,7 @@ def _kaldi_entries(folder: Path, file: Path) -> Found:
     Raises:
         ManifestError: a line is no `key archive:place`.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except ValueError as error:
-        raise ManifestError(f"features {file}: cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(file), start=1):
         if not line.strip():
             continue
         key, _, place = line.strip().partition(" ")
@@ -207,6 +203,11 @@ def _kaldi_entries(folder: Path, file: Path) -> Found:
             raise ManifestError(f"features {file}:{number}: found {line!r}, expected 'key archive:place'")
         beside = file.with_name(Path(archive).name)
         yield key, partial(_kaldi_matrix, beside if beside.is_file() else Path(archive), int(offset))
+
+
+def _lines(file: Path) -> list[str]:
+    """Lines of an index; names of archives in it may be no Unicode."""
+    return file.read_bytes().decode("utf-8", "surrogateescape").split("\n")
 
 
 def _kaldi_matrix(archive: Path, offset: int) -> Arrays:

@@ -16,6 +16,7 @@ from emotion2vec.corpora.contents import combined_key
 from emotion2vec.corpora.faults import examples, shortened
 from emotion2vec.corpora.names import folders_agree, normal, stem, without_suffix
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.extraction.writers.base import escaped
 from emotion2vec.extraction.writers.ledger import read_origins
 from emotion2vec.probe.features.extractor import ClipFeatures, pool
 from emotion2vec.probe.features.stored.opening import open_store
@@ -38,7 +39,8 @@ class StoredFeatures:
         self._store = open_store(path)
         self.fingerprint = f"stored {combined_key(self._store.files)} {pooling or 'mean'}"
         self._by_file: dict[tuple[str, float | None, float | None], list[str]] = defaultdict(list)
-        for name, origin in read_origins(self._store.ledgers).items():
+        for id, origin in read_origins(self._store.ledgers).items():
+            name = id if id in self._store.entries else escaped(id)
             if name in self._store.entries:
                 self._by_file[origin.file, origin.start, origin.duration].append(name)
         self._by_name: dict[str, list[str]] = defaultdict(list)
@@ -91,11 +93,12 @@ class StoredFeatures:
         made_from = self._by_file.get((os.path.abspath(clip.path), clip.start, clip.duration), [])
         if len(made_from) == 1:
             return made_from
-        named = _distinct(self._by_name, (clip.file, without_suffix(clip.file)) if clip.is_whole else (clip.id,))
+        wanted = (clip.file, without_suffix(clip.file)) if clip.is_whole else (clip.id,)
+        named = _distinct(self._by_name, (*wanted, *map(escaped, wanted)))
         if named or not clip.is_whole:
             return named
         folders = clip.path.absolute().parts[1:-1]
-        ends = _distinct(self._by_stem, _ends(clip.path.name))
+        ends = _distinct(self._by_stem, (*_ends(clip.path.name), *_ends(escaped(clip.path.name))))
         return [name for name in ends if folders_agree(PurePosixPath(name).parts[:-1], folders)]
 
 
