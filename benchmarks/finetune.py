@@ -1,14 +1,15 @@
-"""Time an epoch of fine-tuning and its peak memory: ours, and Hugging Face's Trainer, on the same model and clips.
+"""Time fine-tuning, and its peak memory: ours, and Hugging Face's Trainer, on the same model and clips.
 
-OMP_NUM_THREADS=1 python benchmarks/finetune.py --corpora nemo=FOLDER emotale=FOLDER [--clips 96] [--rounds 3]
+OMP_NUM_THREADS=1 python benchmarks/finetune.py --corpora nemo=FOLDER emotale=FOLDER [--updates 6] [--rounds 3]
 OMP_NUM_THREADS=1 python benchmarks/finetune.py --corpora nemo=FOLDER --model compact --sides full lora
 
 Trainer needs the package accelerate. `full` and `lora` are ours by these strategies, `trainer` and `grouped` Trainer
 without and with its batches of like length (train_sampling_strategy). Without --model it is a wav2vec 2.0 of random
 weights, which both can run: what is below the blocks is frozen, and a mean over time and a linear layer are the head.
 Ours shares out the clips of an update by length (--accumulate); Trainer pads those of a batch to the longest of them.
-Both keep decoded clips in memory and whole, compute in float32, and are run in processes of their own, in turn. The
-second epoch is timed, by processor time and by the clock; validation is not in it.
+Both take clips whole, compute in float32, and are run in processes of their own, in turn. Printed are seconds for an
+hour of audio, by processor time and by the clock, of some updates after the first; decoding is in them on our side
+alone, and validation on none.
 
 B: clips of a batch. S: samples. T: frames. D: width.
 """
@@ -44,20 +45,21 @@ SHAPE = {
 
 
 class Watch:
-    """Times updates by processor time and by the clock."""
+    """Times updates after the first one, by processor time and by the clock."""
 
     def __init__(self) -> None:
-        self.marks: list[tuple[float, float]] = []
+        self.marks: list[tuple[float, float, float]] = []
+        self.heard = 0.0
 
     def note(self) -> None:
         """An update is done."""
-        self.marks.append((time.process_time(), time.perf_counter()))
+        self.marks.append((time.process_time(), time.perf_counter(), self.heard))
 
     def found(self, updates: int) -> dict[str, float]:
-        """What the second so many updates took, and the most memory that was held."""
-        first, last = self.marks[updates - 1], self.marks[2 * updates - 1]
+        """What so many updates took for an hour of audio, in s, and the most memory that was held."""
+        processor, clock, heard = (last - first for first, last in zip(self.marks[0], self.marks[updates], strict=True))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        return {"processor": last[0] - first[0], "clock": last[1] - first[1], "gigabytes": peak}
+        return {"processor": 3600 * processor / heard, "clock": 3600 * clock / heard, "gigabytes": peak}
 
 
 def write_model(folder: Path) -> None:
@@ -72,7 +74,7 @@ def write_model(folder: Path) -> None:
 
 def settings(args: argparse.Namespace, folder: Path) -> list[str]:
     """Overrides of our run."""
-    updates = 2 * (args.clips // args.batch)
+    updates = args.updates + 2  # the last one is validated
     side = args.side if args.side in OURS else "full"
     return [
         f"data.corpora=[{','.join(args.corpora)}]",
@@ -87,14 +89,14 @@ def settings(args: argparse.Namespace, folder: Path) -> list[str]:
         "finetune.standardize=0",
         "head.pooling=mean",
         f"optim.accumulate={args.accumulate}",
-        f"optim.max_updates={updates + 1}",
+        f"optim.max_updates={updates}",
         "optim.warmup_updates=0",
-        f"validation.every={updates + 1}",
-        f"checkpoint.every={updates + 1}",
+        f"validation.every={updates}",
+        f"checkpoint.every={updates}",
         f"run.dir={folder / 'run'}",
         "run.precision=fp32",
         "run.accelerator=cpu",
-        f"log.every={updates + 1}",
+        f"log.every={updates}",
     ]
 
 
@@ -117,18 +119,19 @@ def ours(args: argparse.Namespace, folder: Path, results: Connection) -> None:
     """Run our loop."""
     from emotion2vec.finetune.kept import KeptRows
     from emotion2vec.finetune.run import fit
-    from emotion2vec.training.trainer import Trainer
+    from emotion2vec.training.monitor import Monitor
 
     config, corpus, split = read(args, folder)
-    watch, run_update = Watch(), Trainer._run_update
+    watch, advance = Watch(), Monitor.advance
 
-    def watched(self: Trainer, *rest: Any) -> None:
-        run_update(self, *rest)
+    def watched(self: Monitor, update: int, seconds: float) -> None:
+        advance(self, update, seconds)
+        watch.heard += seconds
         watch.note()
 
-    Trainer._run_update = watched  # type: ignore[method-assign]
+    Monitor.advance = watched  # type: ignore[method-assign]
     fit(config, corpus, split, rows=KeptRows(), say=lambda text: print(text, file=sys.stderr))
-    results.send(watch.found(args.clips // args.batch))
+    results.send(watch.found(args.updates))
 
 
 def theirs(args: argparse.Namespace, folder: Path, results: Connection) -> None:
@@ -160,6 +163,7 @@ def theirs(args: argparse.Namespace, folder: Path, results: Connection) -> None:
                 module.requires_grad_(False)
 
         def forward(self, input_values: Any, attention_mask: Any, labels: Any) -> dict[str, Any]:
+            watch.heard += float(attention_mask.sum()) / 16_000
             frames = self.encoder(input_values, attention_mask=attention_mask).last_hidden_state  # (B, T, D)
             real = self.encoder._get_feature_vector_attention_mask(frames.shape[1], attention_mask).unsqueeze(2)
             scores = self.head((frames * real).sum(dim=1) / real.sum(dim=1))
@@ -179,7 +183,7 @@ def theirs(args: argparse.Namespace, folder: Path, results: Connection) -> None:
     arguments = TrainingArguments(
         output_dir=str(folder / "theirs"),
         per_device_train_batch_size=args.batch,
-        max_steps=2 * (args.clips // args.batch) + 1,
+        max_steps=args.updates + 1,
         learning_rate=3e-5,
         use_cpu=True,
         report_to=[],
@@ -190,7 +194,7 @@ def theirs(args: argparse.Namespace, folder: Path, results: Connection) -> None:
         train_sampling_strategy="group_by_length" if args.side == "grouped" else "random",
     )
     Trainer(Classifier(), arguments, train_dataset=data, data_collator=collate, callbacks=[Noting()]).train()
-    results.send(watch.found(args.clips // args.batch))
+    results.send(watch.found(args.updates))
 
 
 def measure(args: argparse.Namespace, side: str, folder: Path) -> dict[str, float]:
@@ -213,7 +217,8 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--model", default="")
     parser.add_argument("--sides", nargs="+", default=["full", "trainer", "grouped"])
-    parser.add_argument("--clips", type=int, default=96, help="of an epoch")
+    parser.add_argument("--clips", type=int, default=800, help="that are there")
+    parser.add_argument("--updates", type=int, default=6, help="that are timed, after one")
     parser.add_argument("--batch", type=int, default=16, help="clips of an update")
     parser.add_argument("--accumulate", type=int, default=4, help="batches by length of an update of ours")
     parser.add_argument("--rounds", type=int, default=3)
