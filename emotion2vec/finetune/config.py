@@ -140,7 +140,7 @@ class TuneOptim(OptimConfig):
 
     lr: float = option(1e-3, "peak learning rate of the head", gt=0)
     encoder_lr: float = option(
-        3e-5, "peak learning rate of the encoder; adapters want about ten times that of full", gt=0
+        3e-5, "peak learning rate of the encoder; adapters usually want a higher one than full", gt=0
     )
     layer_decay: float = option(1.0, "factor on the learning rate from each block to the one below it", gt=0, le=1)
     warmup_updates: int = option(50, "updates of linear warm-up", ge=0)
