@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from emotion2vec.disk import naming
 from emotion2vec.errors import ConfigError
 from emotion2vec.owners import is_leftover, this_owner
 
@@ -125,17 +126,6 @@ def _exchange(partial: Path, folder: Path) -> None:
         raise
     sync(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Have errors of the disk name what is written, which those of a write and a flush do not."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:
-            error.filename, error.filename2 = str(path), None
-        raise
 
 
 def complete_file(path: Path) -> AbstractContextManager[Path]:

@@ -6,7 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from emotion2vec.files import naming, sync
+from emotion2vec.disk import naming
+from emotion2vec.files import sync
 
 
 class Lines:

@@ -26,6 +26,7 @@ from emotion2vec.cli.prepare import prepare
 from emotion2vec.cli.pretrain import pretrain
 from emotion2vec.cli.probe import probe
 from emotion2vec.cli.visualize import visualize
+from emotion2vec.disk import FULL
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.stopping import PREEMPTED, Terminated, raising_terminated
 
@@ -66,7 +67,8 @@ def main() -> None:
     except OSError as error:
         if error.errno is None or isinstance(error, ConnectionError):
             raise
-        what = f"{error.filename}: cannot be used" if error.filename else "the disk"
+        done = "written" if error.errno in FULL else "used"
+        what = f"{error.filename}: cannot be {done}" if error.filename else "the disk"
         _leave(f"error: {what}: {error.strerror}", 2)
     except Terminated:
         _leave("stopped by SIGTERM", PREEMPTED)

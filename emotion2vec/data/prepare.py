@@ -132,12 +132,14 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
                 f"output {folder} was prepared from another list of audio, from files that have changed since, or with "
                 "other settings, expected the same ones to continue, or another folder"
             )
+        if not complete:
+            (folder / SHAR_FOLDER).mkdir(exist_ok=True)
         return complete
     if folder.is_dir() and any(path.name not in (WORK_FOLDER, LOCK) for path in folder.iterdir()):
         raise ConfigError(f"output {folder} holds other files, expected a new or empty folder")
-    for path in (folder / SHAR_FOLDER, work):
-        path.mkdir(parents=True, exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(plan))
+    (folder / SHAR_FOLDER).mkdir(exist_ok=True)
     return False
 
 

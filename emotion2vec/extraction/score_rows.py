@@ -13,9 +13,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from emotion2vec.cells import guarded
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.disk import FULL
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.scoring import Opinion
-from emotion2vec.extraction.writers.base import FULL, SafeFolder, safe_name
+from emotion2vec.extraction.writers.base import SafeFolder, safe_name
 from emotion2vec.files import complete_file
 
 if TYPE_CHECKING:

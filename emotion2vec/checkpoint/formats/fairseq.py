@@ -216,6 +216,6 @@ def write_fairseq(source: Source, path: Path) -> list[str]:
     }
     if head:
         state[HEAD_KEY] = {"head": plain_tensors(state_to_fairseq(head)), "labels": list(source.labels)}
-    with complete_file(path) as partial:
-        torch.save(state, partial)
+    with complete_file(path) as partial, open(partial, "wb") as stream:  # torch's own does not say why it failed
+        torch.save(state, stream)
     return ["fairseq's data2vec 2.0 has no head: it is kept in the file, and fairseq ignores it"] if head else []

@@ -144,7 +144,8 @@ def write_funasr(source: Source, folder: Path) -> list[str]:
         "file_path_metas": files,
     }
     with complete_folder(folder) as partial:
-        torch.save({"model": plain_tensors(weights)}, partial / WEIGHTS_FILES[0])
+        with open(partial / WEIGHTS_FILES[0], "wb") as stream:  # torch's own does not say why it failed
+            torch.save({"model": plain_tensors(weights)}, stream)
         text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
         (partial / CONFIG_FILE).write_text(text, encoding="utf-8")
         (partial / CONFIGURATION_FILE).write_text(json.dumps(configuration, indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,10 @@ import numpy as np
 
 from emotion2vec.corpora.faults import shortened
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.disk import FULL
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray, Layout
 from emotion2vec.files import publish, sync, tidy, unfinished
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-"""Errors after which nothing more can be written."""
 
 
 @dataclass(frozen=True)

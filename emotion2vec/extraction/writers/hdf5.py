@@ -6,7 +6,6 @@ L: layers. T: frames. D: channels of a vector.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.disk import quoted
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
 from emotion2vec.extraction.writers.base import need_package, printable, utf8_name
 from emotion2vec.files import publish
@@ -117,8 +117,7 @@ def _of_the_disk() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        if found := re.search(r"errno = (\d+)", str(error)):
-            number = int(found[1])
+        if (number := quoted(error)) is not None:
             raise OSError(number, os.strerror(number)) from error
         raise
 
