@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from emotion2vec.checkpoint.opening import read_source
-from emotion2vec.corpora.faults import Fault, examples
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.shots import few_shot
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
@@ -26,17 +26,17 @@ from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_
 from emotion2vec.finetune.further_scores import further_scores
 from emotion2vec.finetune.splits import Split, fold_split
 from emotion2vec.finetune.unlabelled import beside, main_clips
-from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus
+from emotion2vec.probe.about import about
+from emotion2vec.probe.corpus import ProbedCorpus, prepare_corpus
 from emotion2vec.probe.outcome import Outcome
 from emotion2vec.probe.outcomes import summed_up
-from emotion2vec.probe.results import About, ProbeResult
+from emotion2vec.probe.results import ProbeResult
 from emotion2vec.probe.scores import HeadScores, Shot
 from emotion2vec.probe.shots import shot_scores
 from emotion2vec.settings import to_dict
 from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
-from emotion2vec.version import PROBED_WITH, versions
 
 WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of speakers who also train"
 """Stands beside scores of corpora whose speakers are unknown."""
@@ -180,11 +180,11 @@ def _result(
     warnings = [*prepared.warnings, *prepared.known.warnings(base)] + [WITHOUT_SPEAKERS] * (not config.data.speakers)
     if left_out:
         warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
-    settings = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "joint", "optim")}
+    trained = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "joint", "optim")}
     scores = HeadScores(
         feature=config.model,
         head=f"finetune {config.finetune.strategy}",
-        head_settings=settings,
+        head_settings=trained,
         task=goal.task,
         metrics=tuple(goal.shown),
         main=goal.main,
@@ -194,7 +194,16 @@ def _result(
         minutes=round(minutes, 3),
         transductive=prepared.known.by(base),
     )
-    return ProbeResult(about=_about(config, prepared, seeds, left_out, warnings), results=(scores,))
+    by = "held-out speakers of training" if config.data.speakers else "held-out clips of training"
+    settings = {
+        "layer": "last",
+        "pooling": config.head.pooling,
+        "standardize": config.finetune.standardize > 0,
+        "seeds": list(seeds),
+        "selection": f"best {goal.main} of {by}, every {config.validation.every} updates",
+    }
+    device = str(choose_device(config.run.accelerator))
+    return ProbeResult(about=about(prepared, left_out, warnings, settings=settings, device=device), results=(scores,))
 
 
 @dataclass
@@ -209,42 +218,3 @@ class _Base:
     def extract(self, clips: Sequence[Any]) -> Sequence[Any]:
         """Give nothing: it is not a feature."""
         return []
-
-
-def _about(
-    config: FinetuneConfig,
-    prepared: ProbedCorpus,
-    seeds: Sequence[int],
-    left_out: Mapping[str, str],
-    warnings: Sequence[str],
-) -> About:
-    clipset = prepared.clipset
-    values = prepared.goal.task == "regression"
-    by = "held-out speakers of training" if config.data.speakers else "held-out clips of training"
-    return About(
-        dataset=clipset.name,
-        clips=len(clipset.utterances),
-        speakers=len({clip.speaker for clip in clipset.utterances} - {None}),
-        scheme=prepared.scheme,
-        targets=prepared.goal.describe(np.arange(len(clipset.utterances))) if values else None,
-        classes=None if values else clipset.classes,
-        clips_per_class=None if values else clipset.label_counts,
-        context=0,
-        conversation=None,
-        selection=None,
-        mapping=clipset.mapping,
-        summary=clip_summary(clipset, left_out),
-        audit=prepared.audit,
-        settings={
-            "layer": "last",
-            "pooling": config.head.pooling,
-            "standardize": config.finetune.standardize > 0,
-            "seeds": list(seeds),
-            "selection": f"best {prepared.goal.main} of {by}, every {config.validation.every} updates",
-        },
-        device=str(choose_device(config.run.accelerator)),
-        left_out=tuple(Fault(file, reason) for file, reason in left_out.items()),
-        changes=clipset.changes,
-        warnings=tuple(warnings),
-        versions=versions(*PROBED_WITH),
-    )

@@ -8,16 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from emotion2vec.assets import DEFAULT_MODEL
-from emotion2vec.corpora.faults import Fault, examples
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import check_file_name, check_writable, write_json
+from emotion2vec.probe.about import about
 from emotion2vec.probe.checks import check_options
-from emotion2vec.probe.corpus import ProbedCorpus, clip_summary, prepare_corpus, read_wanted, wanted_clips
+from emotion2vec.probe.corpus import ProbedCorpus, prepare_corpus, read_wanted, wanted_clips
 from emotion2vec.probe.evaluation import evaluate
 from emotion2vec.probe.features.combined import CombinedFeatures
 from emotion2vec.probe.features.extractor import Extractor
@@ -28,9 +27,8 @@ from emotion2vec.probe.features.table import FeatureTable, check_texts, extract_
 from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.problem import HeadRecipe
-from emotion2vec.probe.results import About, ProbeResult
+from emotion2vec.probe.results import ProbeResult
 from emotion2vec.settings import from_keywords
-from emotion2vec.version import PROBED_WITH, versions
 
 logger = logging.getLogger(__name__)
 
@@ -143,38 +141,17 @@ def judge(
         warnings += corpus.known.warnings(feature.extractor)
     if left_out:
         warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
-    return ProbeResult(about=_about(corpus, options, left_out, warnings), results=tuple(results))
-
-
-def _about(corpus: ProbedCorpus, options: ProbeOptions, left_out: dict[str, str], warnings: Sequence[str]) -> About:
-    clipset, goal = corpus.clipset, corpus.goal
-    values = goal.task == "regression"
-    return About(
-        dataset=clipset.name,
-        clips=len(clipset.utterances),
-        speakers=len({clip.speaker for clip in clipset.utterances} - {None}),
-        scheme=corpus.scheme,
-        targets=goal.describe(np.arange(len(clipset.utterances))) if values else None,
-        classes=None if values else clipset.classes,
-        clips_per_class=None if values else clipset.label_counts,
-        context=options.context,
-        conversation=corpus.contexts.facts if corpus.contexts else None,
-        selection=corpus.known.selection if options.select else None,
-        mapping=clipset.mapping,
-        summary=clip_summary(clipset, left_out),
-        audit=corpus.audit,
-        settings={
-            "layer": options.layer,
-            "pooling": options.pooling,
-            "standardize": options.standardize,
-            "seeds": list(options.seeds),
-        },
+    settings = {name: getattr(options, name) for name in ("layer", "pooling", "standardize")}
+    described = about(
+        corpus,
+        left_out,
+        warnings,
+        settings={**settings, "seeds": list(options.seeds)},
         device=str(options.device),
-        left_out=tuple(Fault(file, reason) for file, reason in left_out.items()),
-        changes=clipset.changes,
-        warnings=tuple(warnings),
-        versions=versions(*PROBED_WITH),
+        context=options.context,
+        selection=corpus.known.selection if options.select else None,
     )
+    return ProbeResult(about=described, results=tuple(results))
 
 
 def _check_table(clipset: Corpus, extractor: Extractor, found: FeatureTable, head: HeadRecipe) -> None:

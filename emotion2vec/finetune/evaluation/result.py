@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from emotion2vec.corpora.faults import Fault, examples
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.model.speech import SpeechEncoder
-from emotion2vec.probe.corpus import ProbedCorpus, clip_summary
+from emotion2vec.probe.about import about
+from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.groups import groups_of
 from emotion2vec.probe.knowledge import Knowledge
 from emotion2vec.probe.outcome import Outcome
 from emotion2vec.probe.outcomes import summed_up
-from emotion2vec.probe.results import About, ProbeResult
+from emotion2vec.probe.results import ProbeResult
 from emotion2vec.probe.scores import HeadScores
 from emotion2vec.tasks.targets import Goal
-from emotion2vec.version import PROBED_WITH, versions
 
 
 def judged_corpus(corpus: Corpus, goal: Goal, scheme: str, folds: Sequence[Fold]) -> ProbedCorpus:
@@ -77,37 +76,8 @@ def scored(
         minutes=round(minutes, 3),
         transductive=known,
     )
-    return ProbeResult(
-        about=_about(prepared, left_out, warnings, dict(settings or {}), str(model.device)), results=(scores,)
+    (fold,) = prepared.folds
+    described = about(
+        prepared, left_out, warnings, settings=dict(settings or {}), device=str(model.device), rows=fold.test
     )
-
-
-def _about(
-    prepared: ProbedCorpus, left_out: dict[str, str], warnings: Sequence[str], settings: dict[str, Any], device: str
-) -> About:
-    """What was tested: the clips of the fold, and no others."""
-    goal, (fold,) = prepared.goal, prepared.folds
-    clips = [prepared.clipset.utterances[i] for i in fold.test]
-    corpus = replace(prepared.clipset, utterances=tuple(clips), left_out={})
-    values = goal.task == "regression"
-    return About(
-        dataset=corpus.name,
-        clips=len(clips),
-        speakers=len({clip.speaker for clip in clips} - {None}),
-        scheme=prepared.scheme,
-        targets=goal.describe(fold.test) if values else None,
-        classes=None if values else goal.names,
-        clips_per_class=None if values else corpus.label_counts,
-        context=0,
-        conversation=None,
-        selection=None,
-        mapping=corpus.mapping,
-        summary=clip_summary(replace(corpus, left_out=left_out), left_out),
-        audit=prepared.audit,
-        settings=settings,
-        device=device,
-        left_out=tuple(Fault(file, reason) for file, reason in left_out.items()),
-        changes=corpus.changes,
-        warnings=tuple(warnings),
-        versions=versions(*PROBED_WITH),
-    )
+    return ProbeResult(about=described, results=(scores,))
