@@ -13,7 +13,7 @@ import pytest
 import torch
 from finetune.talkers import quick, quick_config, write_model
 from finetune.test_goals import silent, with_columns
-from finetune.test_run import metrics, run
+from finetune.test_run import check_killed_and_resumed, metrics, run
 from foreign import write_encoder
 from safetensors.torch import load_file
 from sklearn.metrics import recall_score
@@ -236,17 +236,9 @@ def test_models_that_differ_in_their_heads(trained: Path, table: Path, model: Pa
 
 
 def test_killed_and_resumed_is_bit_for_bit_uninterrupted(table: Path, tmp_path: Path) -> None:
-    model, log = write_model(tmp_path / "model", dropout=0.1), tmp_path / "log"
+    model = write_model(tmp_path / "model", dropout=0.1)
     more = [*JOINT, "optim.accumulate=2", "optim.max_updates=5"]
-    whole, parts = (quick(table, model, tmp_path / name, *more) for name in ("whole", "parts"))
-    assert run(whole, log) == 0, log.read_text()
-    assert run(parts, log, die_in_step=4) == 9
-    assert run(parts, log) == 0, log.read_text()
-    for name in ("model.safetensors", "checkpoints/update_00000005/training.safetensors"):
-        ours, theirs = load_file(tmp_path / "parts" / name), load_file(tmp_path / "whole" / name)
-        assert ours.keys() == theirs.keys()
-        assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    check_killed_and_resumed(table, model, tmp_path, more, killed_in=4, last=5)
 
 
 def test_an_encoder_of_transformers_has_several_heads(table: Path, tmp_path: Path) -> None:

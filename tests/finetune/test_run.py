@@ -91,21 +91,30 @@ def run(arguments: list[str], log: Path, **how: int) -> int:
     return max(Run(arguments, log, verb="finetune", **how).wait(), key=lambda code: abs(code or 0)) or 0
 
 
-def test_killed_and_resumed_is_bit_for_bit_uninterrupted(talkers: Path, tmp_path: Path) -> None:
-    model, log = write_model(tmp_path / "model", dropout=0.1), tmp_path / "log"
-    more = ["augment.gain_prob=0.5", "augment.mix_prob=0.5", "optim.accumulate=2", "optim.max_updates=7"]
-    more += ["loss.mixup=0.4", "loss.contrast=0.3", "loss.adversarial=pgd", "loss.steps=2"]
-    whole, parts = (quick(talkers, model, tmp_path / name, *more) for name in ("whole", "parts"))
+def check_killed_and_resumed(
+    table: Path, model: Path, folder: Path, more: list[str], *, killed_in: int, last: int
+) -> dict[str, torch.Tensor]:
+    """Compare a run that is killed in a step and resumed with one that is not; what the last checkpoint trains on."""
+    log = folder / "log"
+    whole, parts = (quick(table, model, folder / name, *more) for name in ("whole", "parts"))
     assert run(whole, log) == 0, log.read_text()
-    assert run(parts, log, die_in_step=6) == 9
-    assert not (tmp_path / "parts" / "model.json").exists()
-    assert load_model(tmp_path / "parts").head is not None
+    assert run(parts, log, die_in_step=killed_in) == 9
+    assert not (folder / "parts" / "model.json").exists()
+    assert load_model(folder / "parts").head is not None
     assert run(parts, log) == 0, log.read_text()
-    for name in ("model.safetensors", "checkpoints/update_00000007/training.safetensors"):
-        ours, theirs = load_file(tmp_path / "parts" / name), load_file(tmp_path / "whole" / name)
+    for name in ("model.safetensors", f"checkpoints/update_{last:08d}/training.safetensors"):
+        ours, theirs = load_file(folder / "parts" / name), load_file(folder / "whole" / name)
         assert ours.keys() == theirs.keys()
         assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    assert metrics(folder / "parts") == metrics(folder / "whole")
+    return ours
+
+
+def test_killed_and_resumed_is_bit_for_bit_uninterrupted(talkers: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", dropout=0.1)
+    more = ["augment.gain_prob=0.5", "augment.mix_prob=0.5", "optim.accumulate=2", "optim.max_updates=7"]
+    more += ["loss.mixup=0.4", "loss.contrast=0.3", "loss.adversarial=pgd", "loss.steps=2"]
+    check_killed_and_resumed(talkers, model, tmp_path, more, killed_in=6, last=7)
 
 
 def test_two_processes_share_an_update_and_its_validation(talkers: Path, model: Path, tmp_path: Path) -> None:
