@@ -167,7 +167,7 @@ def test_conditions_start_with_the_plain_score(tuned: Path, others: Path, tmp_pa
     assert rows["FGSM", "ε 1"]["WA"] < plain["WA"]
     again = judge(tuned, others, tmp_path / "again", *asked[:1], "snr=[-20]", "gain=[0]", "epsilon=[1.0]")
     other = {(row["kind"], row["level"]): row for row in again.scores.results[0].robustness}
-    assert all(rows[key] == row for key, row in other.items())
+    assert len(other) > 3 and all(rows[key] == row for key, row in other.items())
     page = write_test_report(tmp_path / "again").read_text()
     assert "Robustness" in page and "SNR -20 dB" in page and "<script" not in page and "http" not in page
 
