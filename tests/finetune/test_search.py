@@ -16,6 +16,7 @@ from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.finetune.config import load_config
 from emotion2vec.finetune.run import finetune
 from emotion2vec.finetune.search import run as running
+from emotion2vec.finetune.search import study as studies
 from emotion2vec.finetune.search.plan import SearchPlan, fixed_part, load_plan
 from emotion2vec.finetune.search.run import Searched, search
 from emotion2vec.finetune.search.space import Choices, Range, Space, read_space
@@ -107,6 +108,26 @@ def test_a_signal_saves_the_trial_and_two_processes_share_what_is_left(
     rows = Study(plan, read_space(space, fixed_part(plan))).rows()
     assert sorted(row.state for row in rows) == ["done"] * 3 + ["stopped"]
     assert sorted(row.values["optim.lr"] for row in rows if row.state == "done") == RATES
+
+
+def test_a_trial_that_ends_while_another_process_looks_is_not_taken_up(
+    talkers: Path, model: Path, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(talkers, model, tmp_path, "trials=2")
+    one, other = (Study(plan, read_space(space, fixed_part(plan))) for _ in range(2))
+    trial = one.next()
+    assert trial is not None
+
+    def ends(lock: Path) -> bool:
+        one.done(trial, 50.0)
+        trial.leave()
+        return False
+
+    monkeypatch.setattr(studies, "is_held", ends)
+    following = other.next()
+    assert following is not None and following.values != trial.values
+    assert [(row.number, row.state) for row in other.rows()] == [(0, "done"), (1, "running")]
+    following.leave()
 
 
 def as_told(curves: dict[float, list[float]]) -> Callable[..., FitResult]:

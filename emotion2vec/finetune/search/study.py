@@ -211,18 +211,30 @@ class Study:
 
     def _take_up_stopped(self) -> None:
         """Have trials whose processes are gone tried again."""
-        running = self._study.get_trials(deepcopy=False, states=(self._optuna.trial.TrialState.RUNNING,))
-        for trial in running:
-            if not is_held(self._folder(trial.user_attrs.get(FOLDER, trial.number)) / ".lock"):
-                self._take_up(trial.number)
+        left = [
+            trial.number
+            for trial in self._running()
+            if not is_held(self._folder(trial.user_attrs.get(FOLDER, trial.number)) / ".lock")
+        ]
+        # A process tells how its trial ended and then leaves it, which may have been between the two looks at it.
+        still = {trial.number for trial in self._running()}
+        for number in left:
+            if number in still:
+                self._take_up(number)
+
+    def _running(self) -> list[Any]:
+        return self._study.get_trials(deepcopy=False, states=(self._optuna.trial.TrialState.RUNNING,))
 
     def _take_up(self, number: int) -> None:
-        """Mark a trial as failed, and put another with its settings and its folder first in the queue."""
+        """Mark a trial as failed, and put another with its settings and its folder first in the queue.
+
+        The other one is there before the mark, so that a process killed between them loses no trial.
+        """
         trials = self._study.get_trials(deepcopy=False)
         if not any(trial.user_attrs.get(AFTER) == number for trial in trials):
             folder = trials[number].user_attrs.get(FOLDER, number)
             self._study.enqueue_trial(trials[number].params, user_attrs={AFTER: number, FOLDER: folder})
-        self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
+        self._study.tell(number, state=self._optuna.trial.TrialState.FAIL, skip_if_finished=True)
 
     def _left_of_grid(self, trials: Collection[Any]) -> dict[str, Any] | None:
         """A point of the grid that was not tried, None where all were."""
