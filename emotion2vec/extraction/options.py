@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emotion2vec.audio.windows import Chunking
+from emotion2vec.corpora.lists.columns import COLUMNS_HELP, LABELS_HELP
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.settings import option
@@ -33,6 +34,8 @@ class SourceOptions:
         None, "RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."
     )
     accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
+    columns: tuple[str, ...] = option((), COLUMNS_HELP)
+    labels: tuple[str, ...] = option((), LABELS_HELP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +155,10 @@ class PredictOptions:
     )
     abstain: float | None = option(None, "Give no label where the best has less than this probability.")
     classes: tuple[str, ...] = option((), "Labels to tell apart, such as angry,happy,neutral; by default all.")
+    summary: Path | None = option(
+        None, "Table of each recording and speaker: shares of time, means, changes; .csv alone: beside the output."
+    )
+    excel: bool = option(False, "CSV and TSV with what Excel needs: a mark of their encoding, the locale's separators.")
     plot: Path | None = option(None, "Folder for a picture of each file's scores over time.")
     sources: SourceOptions = field(default_factory=SourceOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from emotion2vec.audio.decode import AUDIO_SUFFIXES
+from emotion2vec.audio.decode import AUDIO_SUFFIXES, is_audio_file
 from emotion2vec.audio.decode.remote import patience
 from emotion2vec.corpora.faults import Change, Fault, reason_of
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.lines import narrow, split_lines
 from emotion2vec.corpora.lists.locate import Located, Locator
 from emotion2vec.corpora.lists.manifests import read_manifest
@@ -45,6 +46,8 @@ def read_sources(
     shard: str | None = None,
     workers: int | None = None,
     accept_damaged: bool = False,
+    columns: Sequence[str] = (),
+    labels: Sequence[str] = (),
 ) -> Listing:
     """List the audio that one source or several name.
 
@@ -59,6 +62,8 @@ def read_sources(
         shard: `i/n` for every n-th item from the i-th on; with `vad`, every n-th recording.
         workers: threads that `vad` decodes with; None for one per processor, at most 8.
         accept_damaged: take what there is of damaged files.
+        columns: what tables call their columns, `ours=theirs`.
+        labels: what tables call labels, `ours=theirs`.
 
     Raises:
         ManifestError: a source cannot be read, or there is nothing to extract.
@@ -71,7 +76,8 @@ def read_sources(
     )
     if not named:
         raise ConfigError("no source is given, expected audio files, folders, manifests, URLs or -")
-    found = [_read_source(source, root) for source in named]
+    names = Names.of(columns, labels, keep=True)
+    found = [_read_source(source, root, names) for source in named]
     items = [item for part in found for item in part.utterances]
     faults = [fault for part in found for fault in part.faults]
     changes = [change for part in found for change in part.changes]
@@ -114,7 +120,7 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
     return int(first), int(count)
 
 
-def _read_source(source: str | Path | Listing, root: Path | None) -> Listing:
+def _read_source(source: str | Path | Listing, root: Path | None, names: Names) -> Listing:
     if isinstance(source, Listing):
         return source
     text = str(source)
@@ -124,7 +130,10 @@ def _read_source(source: str | Path | Listing, root: Path | None) -> Listing:
         return Listing(list(_from_url(text)), [])
     if glob.has_magic(text) and not os.path.lexists(text):
         return _from_glob(text)
-    return read_manifest(source, root=root)
+    manifest = read_manifest(source, root=root, names=names)
+    if os.path.isdir(source) or is_audio_file(Path(source)):  # named as the user names it, not as a list does
+        return replace(manifest, utterances=[replace(item, file=str(item.audio)) for item in manifest.utterances])
+    return manifest
 
 
 def _from_list(raw: bytes, root: Path | None) -> Listing:
