@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec.assets import DEFAULT_MODEL
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.options import PredictOptions, check_options
 from emotion2vec.extraction.predict import faults_of, score
@@ -59,7 +60,9 @@ def predict(
     chosen: PredictOptions = from_keywords(PredictOptions, options)
     unused = [f"{name} is about files, expected the verb predict for it" for name in FILES_ONLY if options.get(name)]
     check_options(faults_of(chosen) + unused)
-    found = read_sources(listed(source, sample_rate), **vars(chosen.sources))
+    sources = chosen.sources
+    names = Names.of(sources.columns, sources.labels, keep=True)
+    found = read_sources(listed(source, sample_rate, sources.root, names), **vars(sources))
     rows: list[Row] = []
     columns: list[Columns] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,27 +81,28 @@ class Names:
                 f"{source}: columns names {', '.join(map(repr, absent))}, which it has not; it has the columns "
                 f"{', '.join(table.columns)}"
             )
-        dropped = {alias for our in self.columns for group in ALIASES if our in group for alias in group}
-        records = [(line, self._record(cells, dropped, table.commas)) for line, cells in table.records]
-        columns = [*(name for name in lower if name not in dropped), *self.columns]
+        records = [(line, self.record(cells, table.commas)) for line, cells in table.records]
+        columns = [*(name for name in lower if name not in self._hidden), *self.columns]
         return replace(table, columns=list(dict.fromkeys(columns)), records=records)
 
-    def _record(self, cells: Mapping[str, str], dropped: set[str], commas: bool) -> dict[str, str]:
+    @cached_property
+    def _hidden(self) -> set[str]:
+        """Names of ours that stand for something else than the user says."""
+        return {alias for our in self.columns for group in ALIASES if our in group for alias in group}
+
+    def record(self, cells: Mapping[str, Any], commas: bool = False) -> dict[str, Any]:
+        """One row under our names, with decimal points where it may have commas."""
         low = {name.lower(): cell for name, cell in cells.items()}
-        named = {name: cell for name, cell in low.items() if name not in dropped}
+        named = {name: cell for name, cell in low.items() if name not in self._hidden}
         named |= {our: low[their] for our, their in self.columns.items() if their in low}
         if commas:
             for name, cell in named.items():
                 if name not in TEXTS and (found := DECIMAL_COMMA.fullmatch(cell)):
                     named[name] = f"{found[1]}.{found[2]}"
-        return self.named_labels(named)
-
-    def named_labels(self, record: dict[str, Any]) -> dict[str, Any]:
-        """A record whose labels are ours."""
         for name in LABEL_FIELDS if self.labels else ():
-            if isinstance(label := record.get(name), str):
-                record[name] = self.labels.get(label.strip(), label)
-        return record
+            if isinstance(label := named.get(name), str):
+                named[name] = self.labels.get(label.strip(), label)
+        return named
 
     def rest(self, columns: Sequence[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
         """What takes the cells out of a row that it keeps; None where it keeps none."""

@@ -35,12 +35,10 @@ def parse_json_lines(source: Path, lines: Lines, names: Names | None = None) -> 
 
 def _named_row(number: int, record: Mapping[str, Any], names: Names) -> Row:
     """The row that an object is, read under the user's names."""
-    low = {name.lower(): name for name in record}
-    named = {our: record[low[their]] for our, their in names.columns.items() if their in low}
-    if "file" in named:
-        named["audio"] = named.pop("file")
-    facts = names.named_labels({**record, **named})
-    row = json_row(number, facts)
+    named = {**record, **names.record(record)} if names.columns or names.labels else record
+    if "file" in names.columns:
+        named = {AUDIO_FIELDS[0]: named.get("file")} | {key: value for key, value in named.items() if key != "file"}
+    row = json_row(number, named)
     if (rest := names.rest([name for name, value in record.items() if isinstance(value, str | int | float)])) is None:
         return row
     kept = {name: value for name, value in rest(record).items() if name not in AUDIO_FIELDS}

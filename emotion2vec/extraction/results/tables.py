@@ -35,6 +35,10 @@ SHEET_ROWS, CELL_CHARACTERS = 1_048_576, 32_767
 """What a sheet of Excel holds: rows, that of names included, and characters in a cell."""
 
 
+PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,12})?", re.ASCII)
+"""A text that is a number to everybody, and nothing else, as `007` is."""
+
+
 class Table(Protocol):
     """A table that is being written; values are text, numbers, or None."""
 
@@ -199,6 +203,8 @@ class ExcelTable:
     def _cell(self, cell: Any) -> Any:
         if not isinstance(cell, str):
             return cell if cell == cell else None
+        if PLAIN_NUMBER.fullmatch(cell):  # of the input's columns
+            return float(cell) if "." in cell else int(cell)
         from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
         text = ILLEGAL_CHARACTERS_RE.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped(cell))

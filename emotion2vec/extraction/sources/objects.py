@@ -14,15 +14,21 @@ from typing import Any
 from emotion2vec.audio.decode.memory import as_batch
 from emotion2vec.audio.samples import describe_source
 from emotion2vec.corpora.faults import Fault, reason_of
-from emotion2vec.corpora.lists.columns import PLACES
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.naming import unique_ids
 from emotion2vec.corpora.lists.rows import Row, channel_of, facts_of, find_audio, span_of
 from emotion2vec.corpora.utterance import Held, Listing, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 
 
-def listed(source: Any, sample_rate: int | None = None) -> Any:
+def listed(source: Any, sample_rate: int | None, root: Path | None, names: Names) -> Any:
     """What `read_sources` takes of a source: paths and lists as they are, all else as a list that was read.
+
+    Args:
+        source: files, or what holds audio in a program.
+        sample_rate: of samples in memory, in Hz.
+        root: folder that relative paths start from.
+        names: what tables call columns and labels.
 
     Raises:
         ConfigError: it is nothing that holds audio.
@@ -33,15 +39,15 @@ def listed(source: Any, sample_rate: int | None = None) -> Any:
     if isinstance(source, list | tuple) and source and all(isinstance(one, paths) for one in source):
         return source
     if hasattr(source, "features") and hasattr(source, "column_names"):
-        return _data_set(source)
+        return _data_set(source, names)
     if hasattr(source, "segments") and hasattr(source, "tables"):
-        return _database(source)
+        return _frame(_files(source), root or source.root, names)
     if hasattr(source, "df") and hasattr(source, "db"):
-        return _frame(source.df, getattr(source.db, "root", None))
+        return _frame(source.df, root or getattr(source.db, "root", None), names)
     if hasattr(source, "index") and hasattr(source, "columns"):
-        return _frame(source, None)
+        return _frame(source, root, names)
     if hasattr(source, "names") and hasattr(source, "to_frame"):
-        return _frame(source.to_frame(index=True)[[]], None)
+        return _frame(source.to_frame(index=True)[[]], root, names)
     return _in_memory(source, sample_rate)
 
 
@@ -72,23 +78,22 @@ def _as_it_is(audio: Any) -> Any:
     return audio
 
 
-def _database(database: Any) -> Listing:
-    """All files of an audformat database, or its segments where it has those alone."""
-    files, segments = database.files, database.segments
-    index = files if len(files) else segments
-    return _frame(index.to_frame(index=True)[[]], database.root)
+def _files(database: Any) -> Any:
+    """All files of an audformat database as a table without columns, or its segments where it has those alone."""
+    index = database.files if len(database.files) else database.segments
+    return index.to_frame(index=True)[[]]
 
 
-def _frame(frame: Any, root: str | None) -> Listing:
+def _frame(frame: Any, root: str | Path | None, names: Names) -> Listing:
     """A data frame: audformat's index, or a column `file`; times are timedeltas or s."""
     table = frame.reset_index() if "file" in frame.index.names else frame
-    if "file" not in table.columns:
+    if names.columns.get("file", "file") not in {str(name).lower() for name in table.columns}:
         raise ManifestError(
             f"the data frame has the columns {', '.join(map(str, table.columns))} and the index "
             f"{', '.join(map(str, frame.index.names))}, expected 'file' among them"
         )
     records = [{str(name): _plain(cell) for name, cell in record.items()} for record in table.to_dict("records")]
-    return _rows("data frame", records, Path(root or "."))
+    return _rows("data frame", records, Path(root or "."), names)
 
 
 def _plain(cell: Any) -> Any:
@@ -100,15 +105,14 @@ def _plain(cell: Any) -> Any:
     return None if cell is None or cell != cell or str(cell) in ("NaT", "<NA>") else cell
 
 
-def _rows(name: str, records: Sequence[Mapping[str, Any]], base: Path) -> Listing:
+def _rows(name: str, records: Sequence[Mapping[str, Any]], base: Path, names: Names) -> Listing:
     """Records that name files below a folder."""
     rows, faults = [], []
     for number, record in enumerate(records):
-        low = {key.lower(): cell for key, cell in record.items()}
+        low, rest = names.record(record), names.rest(list(record))
         try:
             start, duration = span_of(low)
-            kept = {key: cell for key, cell in record.items() if key.lower() not in PLACES and cell is not None}
-            facts = {**facts_of(low), "row": kept}
+            facts = {**facts_of(low), "row": {} if rest is None else rest(record)}
             channel = channel_of(low)
             rows.append(
                 Row(line=number, path=low["file"], start=start, duration=duration, channel=channel, facts=facts)
@@ -121,7 +125,7 @@ def _rows(name: str, records: Sequence[Mapping[str, Any]], base: Path) -> Listin
     return Listing(items, [*faults, *missing, *repeated])
 
 
-def _data_set(data: Any) -> Listing:
+def _data_set(data: Any, names: Names) -> Listing:
     """A data set of Hugging Face's: each row's audio is decoded here when its turn comes."""
     if not hasattr(data, "__len__"):
         raise ConfigError("the data set is streamed, expected one that is on disk")
@@ -134,16 +138,16 @@ def _data_set(data: Any) -> Listing:
     if type(features[audio]).__name__ == "Audio":
         data = data.cast_column(audio, type(features[audio])(decode=False))
     others = data.remove_columns(audio)
-    names = {name: getattr(kind, "int2str", None) for name, kind in others.features.items()}
+    classes = {name: getattr(kind, "int2str", None) for name, kind in others.features.items()}
+    rest = names.rest(list(classes)) or dict
     paths = _paths(data, audio)
     items = []
     for number, path in enumerate(paths):
-        record = {name: value for name, value in (others[number] if names else {}).items() if _is_cell(value)}
-        named = {name: _said(value, names[name]) for name, value in record.items() if value is not None}
-        facts: dict[str, Any] = {**facts_of({name.lower(): value for name, value in named.items()})}
+        record = {name: value for name, value in (others[number] if classes else {}).items() if _is_cell(value)}
+        named = {name: _said(value, classes[name]) for name, value in record.items() if value is not None}
+        facts: dict[str, Any] = {**facts_of(names.record(named))}
         held = Held(path or f"clip {number}", partial(_cell_of, data, number, audio))
-        kept = {name: value for name, value in named.items() if name.lower() not in PLACES}
-        items.append(Utterance(id=f"{number}", audio=held, file=str(held), row=kept, **facts))
+        items.append(Utterance(id=f"{number}", audio=held, file=str(held), row=rest(named), **facts))
     return Listing(items, [])
 
 
