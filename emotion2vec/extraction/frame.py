@@ -12,6 +12,7 @@ from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.options import PredictOptions, check_options
 from emotion2vec.extraction.predict import faults_of, score
+from emotion2vec.extraction.results.outputs import Results
 from emotion2vec.extraction.results.rows import Columns, Row, RowMaker
 from emotion2vec.extraction.sources.named import read_sources
 from emotion2vec.extraction.sources.objects import listed
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from emotion2vec.model.speech import SpeechEncoder
 
-FILES_ONLY = ("summary", "excel", "plot")
+FILES_ONLY = ("summary", "excel", "export", "plot")
 """Options of what is written, which a data frame has no use for."""
 
 
@@ -67,9 +68,9 @@ def predict(
     columns: list[Columns] = []
 
     @contextmanager
-    def opened(maker: RowMaker, items: Sequence[Utterance]) -> Iterator[list[_Kept]]:
+    def opened(maker: RowMaker, items: Sequence[Utterance]) -> Iterator[Results]:
         columns.append(Columns(maker, items))
-        yield [_Kept(rows)]
+        yield Results([_Kept(rows)])
 
     report = score(found, model, chosen, opened, progress=progress)
     frame = frame_of(rows, columns[0])

@@ -22,7 +22,7 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.extraction.options import BatchOptions, PredictOptions, check_options
 from emotion2vec.extraction.progress import progress_bar
-from emotion2vec.extraction.results.outputs import open_results, output_faults
+from emotion2vec.extraction.results.outputs import Results, open_results, output_faults
 from emotion2vec.extraction.results.rows import RowMaker, Rows
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.scoring import (
@@ -68,8 +68,8 @@ def predict(
         output: table, of the kind that its suffix says (`results.tables`); None for JSON lines on stdout.
         progress: show a progress bar if stderr is a terminal.
         options: see `PredictOptions`: `window` (in s, rounded to a multiple of 20 ms; None scores whole utterances),
-            `adapt`, `abstain`, `classes`, `summary`, `excel`, `plot`, `root`, `channel`, `segments`,
-            `accept_damaged`, `columns`, `labels`, `precision`, `backend`, `device`.
+            `adapt`, `abstain`, `classes`, `summary`, `excel`, `export`, `export_folder`, `plot`, `root`,
+            `channel`, `segments`, `accept_damaged`, `columns`, `labels`, `precision`, `backend`, `device`.
 
     Raises:
         ConfigError: an argument is wrong, the model has no head, or the output cannot be written.
@@ -97,7 +97,7 @@ def score(
     found: Listing,
     model: AnyModels,
     options: PredictOptions,
-    opened: Callable[[RowMaker, Sequence[Utterance]], AbstractContextManager[Sequence[Rows]]],
+    opened: Callable[[RowMaker, Sequence[Utterance]], AbstractContextManager[Results]],
     *,
     progress: bool = False,
 ) -> ExtractionReport:
@@ -116,18 +116,30 @@ def score(
     further = further_labels(heads)
     of_values = [name for name in further if heads[0][name].config.task == "values"]
     maker = RowMaker({"": labels, **further}, options.abstain, [""] * values + of_values)
-    with opened(maker, found.utterances) as rows:
-        take = _Writing(maker, rows)
+    with opened(maker, found.utterances) as results:
+        take = _Writing(maker, results.rows)
         if len(loaded) == 1 and not options.adapt:
-            return _hear(loaded[0][1], maker.labels, found, options, take, progress)
-        held = [Held() for _ in loaded]
-        reports = [
-            _hear(one, maker.labels, found, options, take, progress)
-            for (_, one, _), take in zip(loaded, held, strict=True)
-        ]
-        opinions = together([one.found for one in held], labels, adapt=options.adapt)
-        heard = [item for item in found.utterances if id(item) in opinions]
-        faults = [fault for item in heard if (fault := _write(take, item, opinions[id(item)])) is not None]
+            report = _hear(loaded[0][1], maker.labels, found, options, take, progress)
+        else:
+            report = _together([one for _, one, _ in loaded], maker.labels, found, options, take, progress)
+    report.failed += results.faults
+    return report
+
+
+def _together(
+    models: Sequence[SpeechEncoder],
+    labels: Mapping[str, Sequence[str]],
+    found: Listing,
+    options: PredictOptions,
+    take: Taker,
+    progress: bool,
+) -> ExtractionReport:
+    """Let models hear all items, and pass on what they think together, adapted to the items if that is asked for."""
+    held = [Held() for _ in models]
+    reports = [_hear(one, labels, found, options, kept, progress) for one, kept in zip(models, held, strict=True)]
+    opinions = together([one.found for one in held], labels[""], adapt=options.adapt)
+    heard = [item for item in found.utterances if id(item) in opinions]
+    faults = [fault for item in heard if (fault := _write(take, item, opinions[id(item)])) is not None]
     return _joined(reports, faults, len(heard) - len(faults))
 
 

@@ -41,7 +41,7 @@ def write(path: Path, items: list[Utterance] = ITEMS, **options: Any) -> None:
     assert output_faults(chosen, path) == []
     with open_results(chosen, path, MAKER, items) as written:
         for item, said in zip(items, (opinion([0.9, 0.4, 0.2], 2.5, 1.0), opinion([0.5], 1.0)), strict=True):
-            for one in written:
+            for one in written.rows:
                 one.add(item, MAKER.rows_of(item, said))
 
 
@@ -125,7 +125,7 @@ def test_an_interrupt_keeps_what_is_there(tmp_path: Path) -> None:
     for suffix in ("csv", "xlsx", "parquet", "jsonl"):
         path, chosen = tmp_path / f"t.{suffix}", PredictOptions(summary=Path(".tsv"))
         with pytest.raises(KeyboardInterrupt), open_results(chosen, path, MAKER, ITEMS) as written:
-            for one in written:
+            for one in written.rows:
                 one.add(ITEMS[0], MAKER.rows_of(ITEMS[0], opinion([0.9], 1.0)))
             raise KeyboardInterrupt
         with pytest.raises(RuntimeError), open_results(PredictOptions(), tmp_path / "not.csv", MAKER, ITEMS):
@@ -152,7 +152,7 @@ def test_a_summary_is_what_pandas_makes_of_the_table(tmp_path: Path) -> None:
         assert first.shape == (2, 1)
     with open_results(PredictOptions(summary=tmp_path / "s.csv"), tmp_path / "t.csv", maker, items) as written:
         for item, one in zip(items, said, strict=True):
-            for sink in written:
+            for sink in written.rows:
                 sink.add(item, maker.rows_of(item, one))
     table = pd.read_csv(tmp_path / "t.csv")
     table["seconds"] = table["end"] - table["start"]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import PredictOptions
+from emotion2vec.extraction.results.annotations.export import Exported, export_faults, exporting
 from emotion2vec.extraction.results.plots import Plots
 from emotion2vec.extraction.results.rows import Columns, RowMaker, Rows
 from emotion2vec.extraction.results.summary import Summary
@@ -34,6 +37,7 @@ def output_faults(options: PredictOptions, output: Path | None) -> list[str]:
             faults += suffix_faults("summary", summary_path(options.summary, output))
     if options.excel and (output is None or output.suffix.lower() not in (".csv", ".tsv")):
         faults.append("excel is about .csv and .tsv, expected such an output; Excel opens .xlsx as it is")
+    faults += export_faults(options.export)
     if options.plot is not None and options.window is None:
         faults.append("plot needs a window, such as --window 1")
     if options.plot is not None and find_spec("matplotlib") is None:
@@ -53,11 +57,24 @@ def summary_path(summary: Path, output: Path | None) -> Path:
     return output.with_name(f"{output.stem}.summary{summary}")
 
 
+@dataclass(frozen=True)
+class Results:
+    """What is open.
+
+    Attributes:
+        rows: take rows.
+        faults: what could not be written of recordings; known at the end.
+    """
+
+    rows: list[Rows]
+    faults: list[Fault] = field(default_factory=list)
+
+
 @contextmanager
 def open_results(
     options: PredictOptions, output: Path | None, maker: RowMaker, items: Sequence[Utterance]
-) -> Iterator[list[Rows]]:
-    """Open a table of results, its summary and pictures.
+) -> Iterator[Results]:
+    """Open a table of results, its summary, annotations and pictures.
 
     Files have their names when all rows are there, or Ctrl-C ended the job, with those that were there by then.
 
@@ -68,17 +85,25 @@ def open_results(
         items: all clips.
 
     Raises:
-        ConfigError: something cannot be written, or another process writes there.
+        ConfigError: something cannot be written, another process writes there, or values shall be annotations.
     """
     if options.plot is not None:
         check_folder_name(options.plot, "plot", "a picture for each input")
+    if options.export and "" in maker.values:
+        raise ConfigError("export is for classes, and the model predicts values")
     with ExitStack() as stack:
         opened: list[Rows] = [stack.enter_context(_table(output, Columns(maker, items), options.excel))]
         if options.summary is not None:
             opened.append(stack.enter_context(_summary(summary_path(options.summary, output), maker)))
+        faults: list[Fault] = []
+        if options.export:
+            check_folder_name(options.export_folder, "export_folder", "a file for each recording")
+            exported = Exported(options.export, options.export_folder, maker.labels[""], items, _result)
+            opened.append(stack.enter_context(exporting(exported)))
+            faults = exported.faults
         if options.plot is not None:
             opened.append(Plots(options.plot))
-        yield opened
+        yield Results(opened, faults)
 
 
 @contextmanager
