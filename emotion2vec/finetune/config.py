@@ -107,6 +107,12 @@ class StrategyConfig:
     standardize: int = option(
         256, "training clips by whose statistics the head standardizes what it reads; 0 for none", ge=0
     )
+    solve: int = option(
+        0,
+        "training clips on which a new main head of kind mean is first solved, by logistic or, of values, ridge "
+        "regression, to learn on from there; 0 for none",
+        ge=0,
+    )
     keep_gb: float = option(
         2.0,
         "memory for what frozen blocks say of clips, computed once where nothing distorts them, in GB; 0 for none",
@@ -220,6 +226,8 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
     if not FREEZES.fullmatch(tuned.freeze):
         faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
+    if tuned.solve and config.head.kind != "mean":
+        faults.append(f"finetune.solve is {tuned.solve} and head.kind {config.head.kind}, expected kind mean")
     if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
         faults.append(f"evaluate.folds {fault}")
     if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
