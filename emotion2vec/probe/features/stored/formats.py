@@ -17,6 +17,7 @@ import numpy as np
 from emotion2vec.corpora.names import without_suffix
 from emotion2vec.documents import check_unpacked
 from emotion2vec.errors import ManifestError
+from emotion2vec.parquet import open_parquet, read_texts
 
 Arrays = Mapping[str, np.ndarray]
 """Of one clip: `frames` (T, D), `utterance` (P,), or both; what is alone may be either."""
@@ -116,20 +117,19 @@ def _parquet_entries(folder: Path, file: Path) -> Found:
         ManifestError: it cannot be read, or a package is missing.
     """
     _need("pyarrow", "parquet", file)
-    import pyarrow
-    import pyarrow.parquet
 
     try:
-        opened = pyarrow.parquet.ParquetFile(open(file, "rb"))  # noqa: SIM115 (read from when features are asked for)
+        stream = open(file, "rb")  # noqa: SIM115 (read from when features are asked for)
+        opened = open_parquet(stream, KINDS, ["id"])
         columns = [name for name in KINDS if name in opened.schema_arrow.names]
-        groups = [opened.read_row_group(group, columns=["id"])["id"] for group in range(opened.num_row_groups)]
+        groups = read_texts(opened, "id", file.stat().st_size)
     except Exception as error:  # it checks little of what it reads
         raise ManifestError(f"features {file}: cannot be read as Parquet with a column id: {error}") from error
     if not columns:
         raise ManifestError(f"features {file}: expected a column {' or '.join(KINDS)}")
     group_of = lru_cache(maxsize=1)(partial(_row_group, opened, columns))
-    for group, ids in enumerate(groups):
-        for row, name in enumerate(ids.to_pylist()):
+    for group, names in enumerate(groups):
+        for row, name in enumerate(names):
             yield name, partial(_parquet_row, group_of, group, row)
 
 
@@ -144,6 +144,8 @@ def _parquet_row(group_of: Callable[[int], Any], group: int, row: int) -> Arrays
 
 def _rectangular(scalar: Any) -> np.ndarray:
     """An array of lists of ... of numbers."""
+    if not scalar.is_valid:
+        raise ValueError("there is nothing in its row, expected lists of numbers")
     values, shape = scalar.values, [len(scalar.values)]
     while hasattr(values, "flatten") and hasattr(values.type, "value_type"):
         inner = values.flatten()
