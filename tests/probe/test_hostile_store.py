@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.features.stored.formats import FORMATS, npz_entries
+from emotion2vec.probe.features.stored.opening import open_store
 
 GOOD = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -43,6 +45,9 @@ def refused(read: Any) -> None:
 
 @pytest.mark.parametrize("shape", [(2**31, 4), (2**62,), (2**40, 2**40), (-1, 4), (2**64,)])
 def test_arrays_that_are_not_there(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", header(shape))
+    refused(dict(npz_entries(tmp_path / "a.npz"))["x"])
     (tmp_path / "a.npy").write_bytes(header(shape))
     np.save(tmp_path / "b.npy", GOOD)
     refused(entries("npy", tmp_path, tmp_path / "a.npy")["a"])
@@ -201,3 +206,43 @@ def test_an_absent_row_of_parquet_is_a_fault_of_its_clip(tmp_path: Path) -> None
     assert found["b"]()["utterance"].tolist() == [1.0]
     with pytest.raises(ValueError, match="there is nothing in its row"):
         found["a"]()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archives_that_are_packed_as_numpy_never_packs(method: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+        archive.writestr("x.npy", header((4,)))
+    with pytest.raises(ManifestError, match=r"a\.npz: 'x\.npy': is packed as NumPy never packs"):
+        npz_entries(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("compression", ["gzip", None])
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("fletcher32", [True, False])
+def test_packed_hdf5_is_read(compression: str | None, shuffle: bool, fletcher32: bool, tmp_path: Path) -> None:
+    how = {"compression": compression, "shuffle": shuffle, "fletcher32": fletcher32}
+    with pytest.importorskip("h5py").File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("a/frames", data=GOOD, chunks=(1, 4), **how)
+    assert np.array_equal(entries("hdf5", tmp_path, tmp_path / "a.h5")["a"]()["frames"], GOOD)
+
+
+def test_hdf5_with_pieces_that_unpack_without_end(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        array = file.create_dataset("a/frames", (2, 4), "<f4", chunks=(2, 4), compression="gzip")
+        array.id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 26)))
+        file.create_dataset("b/frames", (2, 4), "<f4", chunks=(2, 4), compression="lzf")
+        file.create_dataset("c/frames", data=["x" * 100_000] * 4)
+        file.create_dataset("d/frames", data=np.zeros(4, [("x", "<f4")]))
+    found = entries("hdf5", tmp_path, tmp_path / "a.h5")
+    reasons = {"a": "more than the 36 bytes", "b": "filters", "c": "holds object", "d": "expected numbers"}
+    for name, why in reasons.items():
+        with pytest.raises(ValueError, match=why):
+            found[name]()
+
+
+def test_the_record_of_a_job_that_is_none_says_nothing(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GOOD)
+    for content in ("[" * 100_000, "[]", "{", '{"layers": ' + "[" * 100 + "]" * 100 + "}"):
+        (tmp_path / "job.json").write_text(content)
+        assert list(open_store(tmp_path).entries) == ["a"]
