@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.corpora.lists.manifests import read_manifest
+from emotion2vec.corpora.lists.rows import channel_of, span_of
 from emotion2vec.errors import ManifestError
 
 
@@ -77,3 +78,20 @@ def test_what_cannot_be_meant_is_a_fault(call: Path, header: str, row: str, reas
     with pytest.raises(ManifestError) as refused:
         read_manifest(table(call / "list.csv", header, row))
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("channel", ["1x", "x1", "-1", "1.0", "\u00b2", "\u0661", "1 2"])
+def test_a_channel_that_is_no_number_is_named(channel: str) -> None:
+    with pytest.raises(ValueError, match=r"the field 'channel' is .*, expected a number, from 0 on"):
+        channel_of({"channel": channel})
+
+
+def test_a_segment_ends_after_its_start_and_where_its_duration_says() -> None:
+    assert span_of({"start": 1, "end": 1.5, "duration": 0.519}) == (1, 0.5)
+    assert span_of({"start": 1, "end": 1.5, "duration": 0.481}) == (1, 0.5)
+    for duration in (0.479, 0.521):
+        with pytest.raises(ValueError, match=r"the segment lasts .* s and ends 0\.5 s after its start"):
+            span_of({"start": 1, "end": 1.5, "duration": duration})
+    for end in (1, 0.5):
+        with pytest.raises(ValueError, match="expected an end after its start at 1 s"):
+            span_of({"start": 1, "end": end})
