@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from networks import tiny_config
+from safetensors.torch import save_file
 
+from emotion2vec.checkpoint.native import read_tensors
 from emotion2vec.checkpoint.source import Source
-from emotion2vec.checkpoint.weights import check_finite, decoder_dimensions
+from emotion2vec.checkpoint.weights import check_finite, decoder_dimensions, dimensions_of
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.config import FurtherHead, HeadConfig
+from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.pretrain.decoder import Decoder
 
 
@@ -56,3 +60,22 @@ def test_numbers_of_a_tensor_must_be_finite(dtype: torch.dtype) -> None:
         with pytest.raises(CheckpointError, match="m: 2 of 12 numbers of w are NaN or infinite"):
             check_finite("w", broken, "m")
     check_finite("w", torch.full((3,), torch.iinfo(torch.int64).max), "m")
+
+
+def test_dimensions_are_those_of_the_network_or_refused() -> None:
+    config = tiny_config().model
+    weights = Emotion2vec(config).state_dict()
+    found = dimensions_of(weights, "m", [])
+    unseen = {name: getattr(found, name) for name in ("dropout", "attention_dropout", "layerdrop")}
+    assert found == replace(config, **unseen)
+    groups = "backbone.positions.convs.0.weight"
+    with pytest.raises(CheckpointError, match="position_groups"):
+        dimensions_of(weights | {groups: torch.zeros(32, 0, 3)}, "m", [])
+
+
+def test_tensors_come_back_from_their_file_into_memory_of_their_own(tmp_path: Path) -> None:
+    there = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
+    save_file(there, tmp_path / "w.safetensors")
+    found = read_tensors(tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").unlink()
+    assert found.keys() == there.keys() and all(torch.equal(found[name], there[name]) for name in there)

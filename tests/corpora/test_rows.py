@@ -9,6 +9,7 @@ import pytest
 
 from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.lists.rows import channel_of, span_of
+from emotion2vec.corpora.lists.segments import read_segments
 from emotion2vec.errors import ManifestError
 
 
@@ -95,3 +96,13 @@ def test_a_segment_ends_after_its_start_and_where_its_duration_says() -> None:
     for end in (1, 0.5):
         with pytest.raises(ValueError, match="expected an end after its start at 1 s"):
             span_of({"start": 1, "end": end})
+
+
+@pytest.mark.parametrize("channel", ["1x", "-1", "C", "AB", "\u0661"])
+def test_a_channel_of_segments_that_is_none_is_named(channel: str, tmp_path: Path) -> None:
+    (tmp_path / "s.rttm").write_text(
+        f"SPEAKER a 1 0 1 <NA> <NA> x\nSPEAKER a 2 0 1 <NA> <NA> x\nSPEAKER a {channel} 0 1 <NA> <NA> x\n"
+    )
+    segments, faults = read_segments(tmp_path / "s.rttm")
+    assert [segment.channel for segment in segments] == [0, 1]
+    assert [fault.reason for fault in faults] == [f"channel is {channel!r}, expected a number, A or B"]
