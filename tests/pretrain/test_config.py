@@ -48,6 +48,8 @@ def test_unknown_keys_list_near_matches() -> None:
     assert "unknown key optim.learning_rate" in faults("optim.learning_rate=1")
     assert "unknown key optim.max_update; did you mean optim.max_updates" in faults("optim.max_update=1")
     assert "unknown key lr; did you mean optim.lr?" in faults("lr=1")
+    assert "unknown key optim.learning_rate; did you mean optim.lr?" in faults("optim.learning_rate=1")
+    assert "unknown key num_gpus; did you mean run.devices?" in faults("num_gpus=2")
 
 
 @pytest.mark.parametrize(
