@@ -53,6 +53,17 @@ def test_pooled_scores_are_those_of_all_predictions(tones: Path) -> None:
     assert result["pooled"]["WA"] == pytest.approx(100 * accuracy_score(truth, predicted))
 
 
+def test_intervals_are_over_speakers_or_clips_where_none_is_known(tones: Path) -> None:
+    found = probe(table=tones, features=[StandIn()], heads=["logreg"]).results[0]
+    assert found["intervals_over"] == "speakers"
+    assert {row["speaker"]: row["clips"] for row in found["by_speaker"]} == {f"s{n}": 8 for n in range(4)}
+    rows = [line.split(",") for line in tones.read_text().splitlines()]
+    place = rows[0].index("speaker")
+    tones.write_text("".join(",".join(row[:place] + row[place + 1 :]) + "\n" for row in rows))
+    found = probe(table=tones, features=[StandIn()], heads=["logreg"], folds="random").results[0]
+    assert (found["intervals_over"], found["by_speaker"]) == ("clips", [])
+
+
 def test_classes_curves_and_groups_are_scored_too(tones: Path) -> None:
     lines = tones.read_text().splitlines()
     tones.write_text(
