@@ -75,6 +75,13 @@ def test_one_speaker_a_fold_is_scipys_exact_test(pairs: int) -> None:
     assert compared(first, second).p == pytest.approx(expected.pvalue)
 
 
+@pytest.mark.parametrize("pairs", [2, 5, 14])
+def test_no_p_of_few_speakers_is_below_the_least(pairs: int) -> None:
+    right, wrong = ({(0, f"s{n}"): right_of(count, 40) for n in range(pairs)} for count in (40, 0))
+    found = compared(right, wrong)
+    assert found.p == found.least_p == 2 / 2**pairs
+
+
 def test_few_large_and_many_small_speakers_do_not_turn_the_sign() -> None:
     """The many small speakers are a little better under the second; the clips, and so the score, are not."""
     first, second = {}, {}
@@ -98,7 +105,7 @@ def test_few_large_and_many_small_speakers_do_not_turn_the_sign() -> None:
 
 def test_many_speakers() -> None:
     same, other, better = (random_statistics(seed, 40, chance) for seed, chance in ((0, 0.5), (1, 0.5), (2, 0.9)))
-    assert compared(same, same) == Comparison(0.0, (0.0, 0.0), 1.0)
+    assert compared(same, same) == Comparison(0.0, (0.0, 0.0), 1.0, 1 / 10_001)
     assert compared(same, other).p > 0.05
     found = compared(better, same)
     assert found.p == pytest.approx(1 / 10_001)  # of 10,000 random swaps and none, none alone is as extreme
