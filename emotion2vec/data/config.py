@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.corpora.lists.columns import COLUMNS_HELP, LABELS_HELP
 from emotion2vec.data.codecs import CODECS, lacking
 from emotion2vec.data.distortions import STRETCH_PACKAGE
 from emotion2vec.settings import option
@@ -17,6 +18,7 @@ class DataConfig:
     """Audio to train on and how it is batched."""
 
     train: list[str] = option([], "prepared corpora (folders or URLs), folders or manifests of audio; required")
+    columns: list[str] = option([], "what tables call their columns, ours first: file=Datei, emotion=Gefuehl")
     weights: list[float] = option([], "how often each of data.train is seen per epoch; empty for once each", gt=0)
     window: int = option(100_000, "utterances shuffled together, whose shards are read at the same time", ge=1)
     min_samples: int = option(8_000, "shorter utterances are left out, in samples at 16 kHz", ge=800)
@@ -90,6 +92,8 @@ class PrepareOptions:
     output: str = option(MISSING, "Folder for the shards, new or of an interrupted preparation.", argument=True)
     root: Path | str | None = option(None, "Where relative paths of a list start.")
     resample: bool = option(False, "Copy everything as 16 kHz mono FLAC; else files stay as they are.")
+    columns: tuple[str, ...] = option((), COLUMNS_HELP)
+    labels: tuple[str, ...] = option((), LABELS_HELP)
     accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
     copy: bool = option(True, "Copy audio into tar shards, or only name the files.")
     shard_size: int = option(1000, "Utterances per shard.", ge=1)
