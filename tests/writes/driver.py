@@ -119,12 +119,14 @@ def stopped(child: int, folder: Path, stop: str) -> int | None:
     return None
 
 
-def load(names: list[str]) -> None:
-    """Load modules, for all processes that are started from now on."""
+def load(names: list[str]) -> bool:
+    """Load modules, for all processes that are started from now on; whether there are more now."""
+    before = len(sys.modules)
     for name in names:
         with suppress(Exception):
             importlib.import_module(name)
     gc.freeze()
+    return len(sys.modules) > before
 
 
 def chosen(calls: int, most: int | None) -> list[int]:
@@ -151,8 +153,10 @@ def scan(asked: dict[str, Any], disk: Disk) -> Iterator[dict[str, Any]]:
         if calls >= number:
             answer["then"], answer["then_said"] = run(asked["resume"], folder)
         elif number == NEVER:
+            if load(folder.with_name("loaded.txt").read_text().split("\n")):
+                numbers = [NEVER]  # once more: the first use of some packages writes
+                continue
             numbers = chosen(calls, asked["most"])
-            load(folder.with_name("loaded.txt").read_text().split("\n"))
         answer["end"] = state(folder)
         answer["features"] = arrays(folder / asked["features"]) if asked["features"] else {}
         yield answer

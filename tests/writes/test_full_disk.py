@@ -22,7 +22,7 @@ RUN = [
     "log.every=1",
     "run.dir=run",
 ]
-HEARD = ("data.train=talkers", "data.max_samples=8000")
+HEARD = ("data.train=talkers", "data.min_samples=4000", "data.max_samples=8000")
 PRETRAIN = ["pretrain", *TINY, *RUN, *HEARD, "validation.every=1", "validation.data=in"]
 DISTIL = ["distil", *settings(Path("small"), *RUN, *HEARD), "target.layers=[2]"]
 FINETUNE = ["finetune", *QUICK, *RUN, "validation.every=1", "data.table=talkers/table.csv", "model=small"]
@@ -73,12 +73,6 @@ COMMANDS = {
     "npz again": replace(
         extract("npz"), more=(), once=[[*extract("npz").words, "--model", "small"]], replaces="out/features.npz"
     ),
-    "kaldi again": replace(
-        extract("kaldi"),
-        more=(),
-        once=[[*extract("kaldi").words, "--model", "small"]],
-        replaces="out/features-00000.scp",
-    ),
     "prepare": Command(["prepare", "in", "out", "--workers", "1"]),
     "prepare without a copy": Command(["prepare", "in", "out", "--workers", "1", "--no-copy"]),
     **{to: convert(to) for to in ("native", "fairseq", "funasr")},
@@ -123,7 +117,7 @@ def check(full_disk: FullDisk, name: str, stays: bool, most: int | None = None) 
 
 
 @pytest.mark.parametrize("stays", [False, True])
-@pytest.mark.parametrize("name", ["npy", "kaldi", "finetune", "probe"])
+@pytest.mark.parametrize("name", ["npy", "kaldi", "finetune", "benchmark"])
 def test_a_sample(full_disk: FullDisk, name: str, stays: bool) -> None:
     assert check(full_disk, name, stays, most=3) == 3
 

@@ -177,23 +177,11 @@ def _publish(partial: Path, final: Path, indexes: Mapping[Path, Path]) -> None:
     """Give a part and its indexes their names; an index must never be that of another file."""
     for file in (partial, *indexes):
         sync(file)  # a disk that is full says so before anything changes
-    aside = {index: unfinished(index) for index in indexes.values() if index.exists()}
-    try:
-        for index, before in aside.items():
-            os.replace(index, before)
-        try:
-            os.replace(partial, final)
-        except OSError:
-            for index, before in aside.items():
-                os.replace(before, index)
-            raise
-        for written, index in indexes.items():
-            os.replace(written, index)
-        sync(final.parent)
-    finally:
-        for before in aside.values():
-            with suppress(OSError):  # what went wrong before says more
-                before.unlink(missing_ok=True)
+    for index in indexes.values():
+        index.unlink(missing_ok=True)
+    for file, name in {partial: final, **indexes}.items():
+        os.replace(file, name)
+    sync(final.parent)
 
 
 def remove_part(path: Path, companions: Iterable[str]) -> None:
