@@ -116,10 +116,20 @@ def check(full_disk: FullDisk, name: str, stays: bool, most: int | None = None) 
     return sum("then" in answer for answer in answers)
 
 
-@pytest.mark.parametrize("stays", [False, True])
-@pytest.mark.parametrize("name", ["npy", "kaldi", "finetune", "benchmark"])
-def test_a_sample(full_disk: FullDisk, name: str, stays: bool) -> None:
-    assert check(full_disk, name, stays, most=3) == 3
+@pytest.mark.parametrize(
+    ("name", "stays", "most"),
+    [
+        ("npy", False, 3),
+        ("npy", True, 3),
+        ("kaldi", True, 3),
+        ("hdf5", False, 12),  # some of its errors reach nobody
+        ("finetune", False, 2),
+        ("finetune", True, 2),
+        ("benchmark", False, 3),
+    ],
+)
+def test_a_sample(full_disk: FullDisk, name: str, stays: bool, most: int) -> None:
+    assert check(full_disk, name, stays, most) == most
 
 
 @pytest.mark.slow

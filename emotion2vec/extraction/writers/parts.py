@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from emotion2vec.disk import naming
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
 from emotion2vec.extraction.writers.base import Output, companion
-from emotion2vec.files import sync, tidy, unfinished
+from emotion2vec.files import publish, sync, tidy, unfinished
 
 PART_BYTES = 256 * 1024 * 1024
 """A part is finished when it holds this much."""
@@ -180,8 +179,7 @@ def _publish(partial: Path, final: Path, indexes: Mapping[Path, Path]) -> None:
     for index in indexes.values():
         index.unlink(missing_ok=True)
     for file, name in {partial: final, **indexes}.items():
-        os.replace(file, name)
-    sync(final.parent)
+        publish(file, name)
 
 
 def remove_part(path: Path, companions: Iterable[str]) -> None:
