@@ -39,11 +39,6 @@ def check_training(config: TrainingConfig, *, listed: bool = True) -> list[str]:
     if fault := _update_fault(config, config.run.devices * config.run.nodes):
         faults.append(fault)
     faults += check_augment(config.augment)
-    if config.optim.warmup_updates > config.optim.max_updates:
-        faults.append(
-            f"optim.warmup_updates is {config.optim.warmup_updates}, expected at most optim.max_updates "
-            f"({config.optim.max_updates}); a short trial needs a short warm-up too"
-        )
     return faults + _check_run(config)
 
 
@@ -112,6 +107,11 @@ def idle_settings(config: TrainingConfig) -> list[Idle]:
     optim, augment = config.optim, config.augment
     rules = [
         ("data.audio_per_update", optim.accumulate > 0, "optim.accumulate says how many batches an update has"),
+        (
+            "optim.warmup_updates",
+            optim.warmup != optim.warmup_updates,
+            "the run is no longer; a tenth of it is warm-up",
+        ),
         ("augment.noise", augment.noise_prob == 0, "augment.noise_prob is 0"),
         ("augment.reverb", augment.reverb_prob == 0, "augment.reverb_prob is 0"),
         ("augment.reverb_seconds", augment.reverb_prob == 0 or bool(augment.reverb), "no synthetic rooms are used"),

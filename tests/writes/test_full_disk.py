@@ -28,7 +28,7 @@ DISTIL = ["distil", *settings(Path("small"), *RUN, *HEARD), "target.layers=[2]"]
 FINETUNE = ["finetune", *QUICK, *RUN, "validation.every=1", "data.table=talkers/table.csv", "model=small"]
 UNFINISHED = {".partial", ".replaced", ".lock"}
 PROBE = ["probe", "--table", "talkers/table.csv", "--features", "logmel", "--head", "logreg"]
-TESTED = ["finetune", "evaluate", "data.table=talkers/table.csv", "model=run", "output=tested"]
+TESTED = ["finetune", "evaluate", "data.table=talkers/table.csv", "model=run", "known=keep", "output=tested"]
 
 
 @dataclass(frozen=True)

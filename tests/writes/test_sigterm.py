@@ -47,7 +47,7 @@ def test_what_is_done_stays_and_the_rest_follows(
     assert not [path.name for path in (clips / "out").iterdir() if "partial" in path.name or "lock" in path.name]
     if words[0] == "predict":
         rows = (clips / "out" / "p.jsonl").read_text().splitlines()
-        assert all(json.loads(row)["scores"] for row in rows) and 0 < len(rows) < CLIPS
+        assert all(json.loads(row)["confidence"] for row in rows) and 0 < len(rows) < CLIPS
     (again,) = ask(once=[*words, *rest], before=str(clips), stop=None)
     code, said = again["code"], again["said"]
     assert code == 0, said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -13,13 +14,16 @@ from itertools import islice
 from pathlib import Path
 
 from emotion2vec.corpora.faults import Fault
-from emotion2vec.documents import MOST_UNPACKED, most_unpacked
+from emotion2vec.documents import LEAST_UNPACKED, MOST_UNPACKED, most_unpacked
 from emotion2vec.errors import ManifestError
 
 Lines = list[tuple[int, str]]
 """Lines that are not empty, with their numbers from 1."""
 
 WIDE_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+LEAST_LINES = 100_000
+"""Lines that a packed list may have, or one for each of its bytes: short ones take 200 times their bytes in memory."""
 
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """First line of tables from Excel, which names the character between fields."""
@@ -36,10 +40,10 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
         The lines, and a fault for each that is no UTF-8.
 
     Raises:
-        ManifestError: the file cannot be opened or unpacked, or unpacks to far more than a list does.
+        ManifestError: the file cannot be opened or unpacked, or holds far more than it takes on the disk.
     """
     try:
-        raw = _unpacked(source) if source.suffix.lower() == ".gz" else source.read_bytes()
+        raw = _unpacked(source) if source.suffix.lower() == ".gz" else _whole(source)
     except (OSError, EOFError, zlib.error) as error:
         raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     lines: Lines = []
@@ -56,9 +60,32 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
     return lines, faults
 
 
+def check_header(source: Path, lines: Lines, unreadable: Sequence[Fault]) -> None:
+    """See to it that the first line of a table, which names its columns, could be read.
+
+    Raises:
+        ManifestError: it is no UTF-8.
+    """
+    first = min((int(fault.where.rpartition(":")[2]) for fault in unreadable), default=None)
+    if first is not None and (not lines or first < lines[0][0]):
+        fault = next(fault for fault in unreadable if fault.where.endswith(f":{first}"))
+        raise ManifestError(f"{source}: the header is {fault.reason} (in Excel: 'CSV UTF-8')")
+
+
+def _whole(source: Path) -> bytes:
+    """What a file holds, unless that is holes, which take nothing on the disk."""
+    with source.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > LEAST_UNPACKED and hasattr(os, "SEEK_HOLE") and os.lseek(stream.fileno(), 0, os.SEEK_HOLE) < size:
+            raise ManifestError(f"{source}: {size:,} bytes of which some are on no disk, expected a list without holes")
+        stream.seek(0)
+        return stream.read()
+
+
 def _unpacked(source: Path) -> bytes:
     """What a gzip file holds, unpacked piece by piece."""
-    most = most_unpacked(source.stat().st_size)
+    size = source.stat().st_size
+    most = most_unpacked(size)
     with gzip.open(source) as stream:
         pieces = list(islice(iter(lambda: stream.read(1 << 20), b""), (most >> 20) + 1))
     if sum(map(len, pieces)) > most:
@@ -66,6 +93,9 @@ def _unpacked(source: Path) -> bytes:
             f"{source}: unpacks to more than {most:,} bytes, expected a list, which takes less than {MOST_UNPACKED} "
             "times the bytes that it is packed in"
         )
+    ends = max(sum(piece.count(end) for piece in pieces) for end in (b"\n", b"\r"))
+    if ends > max(LEAST_LINES, size):
+        raise ManifestError(f"{source}: unpacks to {ends:,} lines, expected one for each packed byte at most")
     return b"".join(pieces)
 
 
@@ -108,11 +138,13 @@ class Table:
         columns: names of the header, without spaces around them.
         records: number of each line, and its cells by column, as they are written; a row of empty cells is none.
         faults: rows that cannot be read. Records and faults together are all rows.
+        commas: whether numbers may have decimal commas, as commas stand for nothing else.
     """
 
     columns: list[str]
     records: list[tuple[int, dict[str, str]]]
     faults: list[Fault]
+    commas: bool = False
 
 
 def parse_records(source: Path, lines: Lines) -> Table:
@@ -138,7 +170,7 @@ def parse_records(source: Path, lines: Lines) -> Table:
         raise ManifestError(
             f"{source}:{header[0]}: the header names {', '.join(twice)} twice, expected each column once"
         )
-    table = Table(columns, [], [])
+    table = Table(columns, [], [], commas=delimiter != ",")
     place = 0
     while place < len(rows):
         number, line = rows[place]
