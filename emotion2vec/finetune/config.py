@@ -51,8 +51,8 @@ class LabelledData(DataConfig):
     targets: list[str] = option([], "values to learn, such as arousal, in place of classes: columns of the table")
     ranges: list[str] = option(
         [],
-        "scales of data.targets: 1..5, or NAME=1..5 of a corpus, a value, or CORPUS.VALUE; values of corpora on "
-        "different ones are brought to 0..1",
+        "scales of data.targets and joint.values: 1..5, or NAME=1..5 of a corpus, a value, or CORPUS.VALUE; values of "
+        "corpora on different ones are brought to 0..1",
     )
     raters: list[str] = option(
         [], "columns of a table with raters' labels, whose shares are learnt; rows: a row for each rater"
@@ -217,6 +217,10 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
     if not FREEZES.fullmatch(tuned.freeze):
         faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
+    if config.data.ranges and not (config.data.targets or config.joint.values):
+        faults.append(
+            "data.ranges is given and data.targets and joint.values are empty, expected values of these scales"
+        )
     if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
         faults.append(f"evaluate.folds {fault}")
     if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
@@ -248,8 +252,6 @@ def check_labelled(data: LabelledData) -> list[str]:
     faults += [
         f"data.ranges has {text!r}, expected LOW..HIGH or NAME=LOW..HIGH" for text in data.ranges if not scale(text)
     ]
-    if data.ranges and not data.targets:
-        faults.append("data.ranges is given and data.targets is empty, expected values whose scales they are")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
     given = {"data.train": data.train, "data.weights": data.weights}

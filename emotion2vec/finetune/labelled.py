@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotion2vec.corpora.faults import examples
-from emotion2vec.corpora.joining import Part, join_corpora
+from emotion2vec.corpora.joining import Part, join_corpora, join_values
 from emotion2vec.corpora.labels import SYNONYMS, simple
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import Extra, read_table
@@ -19,8 +19,9 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.finetune.aims import check_known
 from emotion2vec.finetune.config import LabelledData, pair
 from emotion2vec.finetune.joint import JointSettings
-from emotion2vec.finetune.scales import read_values
+from emotion2vec.finetune.scales import on_one_scale
 from emotion2vec.finetune.unlabelled import with_unlabelled
+from emotion2vec.tasks.targets import with_values
 
 SHARED = "shared"
 """In place of classes: those that every corpus has."""
@@ -44,20 +45,28 @@ def read_labelled(data: LabelledData, joint: JointSettings | None = None) -> Cor
 
     Raises:
         ConfigError: a target that no clip has; names, labels or classes that are not there, or fewer than two classes;
-            labels that differ by case.
+            labels that differ by case; scales of values that are not stated, see `on_one_scale`.
         ManifestError: a corpus, table or split cannot be read, or the split does not fit, see `with_splits`.
     """
     joint = joint or JointSettings()
-    found = read_corpora(data, joint)
-    corpus = with_unlabelled(_whole(found, data), found, data.targets, joint)
+    corpus = read_speech(data, joint)
     check_known(joint, corpus.utterances)
     return corpus
+
+
+def read_speech(data: LabelledData, joint: JointSettings) -> Corpus:
+    """The same, of which no clip needs to have a further target; errors as for `read_labelled`."""
+    found, notes = on_one_scale(read_corpora(data, joint), [*data.targets, *joint.columns[1]], data.ranges)
+    corpus = with_unlabelled(_whole(found, data), found, data.targets, joint)
+    return replace(corpus, warnings=(*corpus.warnings, *notes))
 
 
 def _whole(found: Mapping[str, Corpus], data: LabelledData) -> Corpus:
     """The clips that have what the main goal learns, joined under the wanted classes or with the wanted values."""
     if data.targets:
-        return read_values(found, data.targets, data.ranges)
+        valued = {name: with_values(corpus, data.targets) for name, corpus in found.items()}
+        parts = [Part(name=name, corpus=corpus) for name, corpus in valued.items()]
+        return join_values(parts, " + ".join(valued)) if len(parts) > 1 else parts[0].corpus
     named = renamed(data.labels, found)
     if len(found) == 1:
         ((name, corpus),) = found.items()
