@@ -88,8 +88,9 @@ def taught_by(settings: JointSettings, clips: Sequence[Utterance]) -> JointSetti
     def differ(text: str, *, values: bool) -> bool:
         name = weighted(text)[0]
         there = [clip for clip in clips if has_target(clip, name, values=values)]
-        known = [{clip.values[part] for clip in there} for part in parts_of(name)] if values else []
-        return all(len(one) > 1 for one in known or [{class_of(clip, name) for clip in there}])
+        if values:
+            return all(len({clip.values[part] for clip in there}) > 1 for part in parts_of(name))
+        return len({class_of(clip, name) for clip in there}) > 1
 
     return replace(
         settings,

@@ -63,26 +63,26 @@ def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
     examiner = Examiner(model, range(len(model.head.labels)), conditions, config.run.seed)
     truth = {prepared.clipset.utterances[i].id: prepared.goal.labels[i] for i in job.fold.test}
     found = examiner(opened, truth)
+    scores, labels = _rows(found.scores), labels_of(model.heads())
     write_json(
         folder / TESTED,
         {
             "ids": found.ids,
-            **_rows(found.scores),
-            "labels": labels_of(model.heads()),
+            "scores": scores.pop(MAIN),
+            "further": {name: {"labels": labels[name], "scores": rows} for name, rows in scores.items()},
             "left_out": [asdict(fault) for fault in found.faults],
             "conditions": conditions_asked(config.evaluate),
             "distorted": [
-                {"kind": one.kind, "level": one.level, **_rows(said)}
-                for one, said in zip(conditions, found.distorted, strict=True)
+                {"kind": one.kind, "level": one.level, "scores": rows.pop(MAIN), "further": rows}
+                for one, rows in zip(conditions, map(_rows, found.distorted), strict=True)
             ],
         },
     )
 
 
 def _rows(said: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Scores (N, K) as JSON has them: the main head's, and those of the others by their targets."""
-    rows = {name: scores.round(6).tolist() for name, scores in said.items()}
-    return {"scores": rows.pop(MAIN, []), "further": rows}
+    """Scores (N, K) of each head, none where no clip could be used, as JSON has them."""
+    return {MAIN: [], **{name: scores.round(6).tolist() for name, scores in said.items()}}
 
 
 def is_tested(job: FoldJob) -> bool:
@@ -134,8 +134,8 @@ def tested_by(job: FoldJob) -> Tested:
         seed=job.config.run.seed,
         folder=folder,
         ids=document["ids"],
-        labels=document["labels"],
-        scores=_arrays(document["further"]),
+        labels={name: one["labels"] for name, one in document["further"].items()},
+        scores=_arrays({name: one["scores"] for name, one in document["further"].items()}),
         distorted=[
             (one["kind"], one["level"], _arrays(one["further"]))
             for one in document["distorted"]

@@ -238,7 +238,17 @@ def shares_of(corpus: Corpus, clip: Utterance, soft: Sequence[str]) -> tuple[flo
 
 
 def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
-    """Say what every label became, and how many clips and speakers each class has."""
+    """Say what every label became, how many clips and speakers each class has, and how a list splits them."""
+    show_classes(corpus, say)
+    if parts := parts_of(corpus.utterances):
+        train, valid, test = (len(rows) for rows in parts.values())
+        say(
+            f"split of the list: {train} clips train, {valid} choose, {test} are of the test, which nothing learns from"
+        )
+
+
+def show_classes(corpus: Corpus, say: Callable[[str], None]) -> None:
+    """The same, for speech that nothing learns from."""
     for name, mapping in corpus.mapping.items():
         if not mapping:
             continue
@@ -247,10 +257,5 @@ def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
     counts = ", ".join(f"{label} {count}" for label, count in corpus.label_counts.items())
     speakers = len({clip.speaker for clip in corpus.utterances} - {None})
     say(f"{len(corpus.utterances)} labelled clips of {speakers} speakers" + f": {counts}" * bool(counts))
-    if parts := parts_of(corpus.utterances):
-        train, valid, test = (len(rows) for rows in parts.values())
-        say(
-            f"split of the list: {train} clips train, {valid} choose, {test} are of the test, which nothing learns from"
-        )
     for warning in corpus.warnings:
         say(f"warning: {warning}")

@@ -16,6 +16,7 @@ from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import fold_of
+from emotion2vec.corpora.prescribed import of_part
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.cuts import Cuts, cuts_of
 from emotion2vec.devices import choose_device
@@ -28,7 +29,7 @@ from emotion2vec.finetune.evaluation.plan import EvaluationPlan
 from emotion2vec.finetune.evaluation.result import beside_main, judged_corpus, scored
 from emotion2vec.finetune.evaluation.settings import conditions_asked
 from emotion2vec.finetune.evaluation.tested import joint_of, read_tested, read_valued
-from emotion2vec.finetune.labelled import show_labels
+from emotion2vec.finetune.labelled import show_classes
 from emotion2vec.finetune.unlabelled import main_clips
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.knowledge import MARK
@@ -69,7 +70,7 @@ def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Evaluated:
         raise ConfigError(f"model {plan.model} has no head, expected one that was fine-tuned on labels")
     corpus, chosen = _speech(plan, model)
     folder = _folder(plan, corpus)
-    show_labels(corpus, say)
+    show_classes(corpus, say)
     opened = cuts_of(corpus.utterances, min_samples=plan.data.min_samples, workers=plan.data.workers)
     corpus, opened, notes = _without_known(plan, corpus, opened, model.heard)
     for note in notes:
@@ -98,7 +99,7 @@ def _speech(plan: EvaluationPlan, model: SpeechEncoder) -> tuple[Corpus, tuple[s
     """What a model is tested on, clips with the main target first, and the labels that are told apart.
 
     Raises:
-        ConfigError: scales are stated and the model gives no values, or as for `read_tested`.
+        ConfigError: scales are stated and the model gives no values, or as for `read_tested` and `of_part`.
         ManifestError: as for that.
     """
     assert model.head is not None
@@ -106,7 +107,11 @@ def _speech(plan: EvaluationPlan, model: SpeechEncoder) -> tuple[Corpus, tuple[s
     values = model.head.config.task == "values"
     if plan.data.ranges and not values and not joint.values:
         raise ConfigError("data.ranges is given and the model gives no values, expected none")
-    return (read_valued(plan.data, labels, joint), tuple(labels)) if values else read_tested(plan.data, labels, joint)
+    if values:
+        corpus, chosen = read_valued(plan.data, labels, joint), tuple(labels)
+    else:
+        corpus, chosen = read_tested(plan.data, labels, joint)
+    return of_part(corpus, plan.split) if plan.split else corpus, chosen
 
 
 def _folder(plan: EvaluationPlan, corpus: Corpus) -> Path:
@@ -117,7 +122,8 @@ def _folder(plan: EvaluationPlan, corpus: Corpus) -> Path:
     """
     if not plan.output and not Path(plan.model).is_dir():
         raise ConfigError(f"output is empty and model is {plan.model}, expected a folder for the scores")
-    name = "".join(char if char.isalnum() or char in ".-" else "_" for char in corpus.name)
+    name = f"{corpus.name}-{plan.split}" if plan.split else corpus.name
+    name = "".join(char if char.isalnum() or char in ".-" else "_" for char in name)
     folder = Path(plan.output) if plan.output else Path(plan.model) / "tests" / name
     check_folder_name(folder, "output", "the scores of a test")
     if folder.is_file():
@@ -190,6 +196,6 @@ def _result(
         plan.model,
         left_out={fault.where: fault.reason for fault in answers.faults},
         warnings=[*corpus.warnings, *notes],
-        settings={"known": plan.known, "seed": plan.seed, **conditions_asked(plan)},
+        settings={"split": plan.split, "known": plan.known, "seed": plan.seed, **conditions_asked(plan)},
         minutes=(time.monotonic() - started) / 60,
     )
