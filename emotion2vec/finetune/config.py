@@ -94,6 +94,9 @@ class StrategyConfig:
     freeze: str = option(
         "stem", "what stays as it is besides: none, cnn, stem (all below the blocks), blocks:K (and the first K blocks)"
     )
+    head_first: int = option(
+        0, "updates at first in which the heads alone learn; what strategy says begins after them", ge=0
+    )
     head: str = option(
         "auto",
         "the model's own head goes on learning where it has the data's labels (auto), or has to (own), or its rows of "
@@ -279,6 +282,7 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("optim.encoder_lr", frozen, "finetune.strategy is frozen"),
         ("optim.layer_decay", frozen, "finetune.strategy is frozen"),
         ("finetune.freeze", frozen, "finetune.strategy is frozen"),
+        ("finetune.head_first", frozen, "finetune.strategy is frozen"),
         ("evaluate.seeds", not config.evaluate.folds, "evaluate.folds is empty"),
         ("evaluate.output", not config.evaluate.folds, "evaluate.folds is empty"),
         ("joint.ramp", not config.joint.reversed, "joint.reversed is empty"),

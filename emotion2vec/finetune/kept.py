@@ -33,7 +33,7 @@ class KeptRows:
     Runs that start from the same model and freeze as many parts of it share them; others begin anew.
 
     Attributes:
-        of: the model's name, and how many of its parts are frozen.
+        of: the model's name, and how many of its parts never learn.
         rows: (T, D) fp16 of each clip, or why there is none.
     """
 
@@ -42,8 +42,8 @@ class KeptRows:
 
     def add(self, model: str, network: TunedNetwork, cuts: Sequence[Cut]) -> int:
         """Compute what is missing of some clips, for a network that began as `model`, and give how many those were."""
-        if self.of != (model, network.frozen):
-            self.of, self.rows = (model, network.frozen), {}
+        if self.of != (model, network.lowest):
+            self.of, self.rows = (model, network.lowest), {}
         missing = [cut for cut in cuts if cut.id not in self.rows]
         for first in range(0, len(missing), TOGETHER):
             part = missing[first : first + TOGETHER]
@@ -91,4 +91,4 @@ def may_keep(config: FinetuneConfig, network: TunedNetwork, seconds: float) -> b
     still = still and config.loss.adversarial == "none"
     bytes_of = 2 * model.config.width * seconds * SAMPLE_RATE / model.config.grid.stride
     fits = bytes_of <= config.finetune.keep_gb * 1e9
-    return still and fits and not config.finetune.strategy.startswith("gradual") and network.can_keep
+    return still and fits and network.can_keep

@@ -115,26 +115,27 @@ class TunedNetwork(nn.Module):
 
     Args:
         encoder: with its heads.
-        frozen: how many of its parts, from the bottom, do not learn.
+        lowest: how many of its parts, from the bottom, never learn.
         opposed: heads whose targets are unlearnt.
         adapters: what learns of the other parts, in place of all.
 
     Attributes:
+        frozen: how many parts, from the bottom, do not learn now.
         keeps: whether `forward` takes what `below` gave, and not waveforms.
         attack: what is done to waveforms, which are learnt as they are too; None for nothing.
     """
 
     def __init__(
-        self, encoder: SpeechEncoder, frozen: int, adapters: Adapters | None = None, opposed: Sequence[Head] = ()
+        self, encoder: SpeechEncoder, lowest: int, adapters: Adapters | None = None, opposed: Sequence[Head] = ()
     ):
         super().__init__()
         self.encoder = encoder
         self.opposed = nn.ModuleList(opposed)
-        self.frozen = frozen
+        self.lowest = self.frozen = lowest
         self.adapters = adapters
         self.keeps = False
         self.attack: Attack | None = None
-        freeze(encoder.parts(), frozen, adapters)
+        freeze(encoder.parts(), lowest, adapters)
         self.train()  # what was opened came in eval mode
 
     def thaw(self, frozen: int) -> None:
@@ -212,8 +213,8 @@ class TunedNetwork(nn.Module):
 
     @property
     def _blocks(self) -> int:
-        """Blocks that are frozen."""
-        return self.frozen - len(self.encoder.parts()) + len(self.encoder.blocks)
+        """Blocks that never learn."""
+        return self.lowest - len(self.encoder.parts()) + len(self.encoder.blocks)
 
     @property
     def can_keep(self) -> bool:

@@ -229,7 +229,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
 
     def flops(self, batch: MicroBatch) -> float:
         """Operations of encoder and head, backward through what learns; none of what is kept."""
-        below, attack = self.tuned.frozen if self.tuned.keeps else 0, self.tuned.attack
+        below, attack = self.tuned.lowest if self.tuned.keeps else 0, self.tuned.attack
         passes = 1 if attack is None else 2 + attack.steps
         return passes * len(batch.ids) * clip_flops(self.model, batch.waveforms.shape[1], below)
 
@@ -266,7 +266,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
     def scheduled(self, update: int) -> dict[str, float]:
         """Parts of the encoder that learn, where that changes, and factors of reversal."""
         parts = len(self.model.parts())
-        learning = {"learning_parts": parts - self.thawing.frozen(update)} if self.thawing.every else {}
+        learning = {"learning_parts": parts - self.thawing.frozen(update)} if self.thawing.changes else {}
         return learning | {named(name, "reversal"): factor for name, factor in self._reversals(update).items()}
 
     def check(self, update: int, metrics: Mapping[str, float]) -> None:

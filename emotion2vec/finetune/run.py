@@ -139,7 +139,7 @@ def fit(
         partial(_build, task, config, rows),
         say,
         warnings=without_effect(config),
-        find_unused=config.finetune.strategy.startswith("gradual"),
+        find_unused=config.finetune.strategy.startswith("gradual") or config.finetune.head_first > 0,
         speech=speech,
     )
     if result.is_main and result.signal is None:
@@ -149,11 +149,18 @@ def fit(
 
 
 def _timed(config: FinetuneConfig, clips: int) -> FinetuneConfig:
-    """The configuration with as many updates as `optim.epochs` says."""
-    optim = config.optim
-    if not optim.epochs:
-        return config
-    updates = max(1, math.ceil(optim.epochs * clips / config.data.clips))
+    """The configuration with as many updates as `optim.epochs` says.
+
+    Raises:
+        ConfigError: none of them is left for the encoder.
+    """
+    optim, first = config.optim, config.finetune.head_first
+    updates = max(1, math.ceil(optim.epochs * clips / config.data.clips)) if optim.epochs else optim.max_updates
+    if first >= updates and config.finetune.strategy != "frozen":
+        raise ConfigError(
+            f"finetune.head_first is {first} of {updates} updates, which leaves none for the encoder; expected fewer, "
+            "or finetune.strategy=frozen"
+        )
     return replace(config, optim=replace(optim, max_updates=updates, warmup_updates=min(optim.warmup_updates, updates)))
 
 
@@ -222,9 +229,14 @@ def _learning(network: TunedNetwork, thawing: Thawing) -> str:
     learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
     heads = "the head" if len(network.heads) == 1 else f"{len(network.heads)} heads"
     if network.adapters is not None:
-        return f"{learnt:,} parameters learn: {heads}, adapters of {grouped(network.adapters.layers)}"
+        return f"{learnt:,} parameters learn: {heads}, adapters of {grouped(network.adapters.layers)}{_after(thawing)}"
     what = "".join(f", {part.name}" for part in network.encoder.parts()[thawing.lowest :])
-    return f"{learnt:,} parameters learn: {heads}{what}" + " one by one from the top" * (thawing.every > 0)
+    how = f"{' one by one from the top' * (thawing.every > 0)}{_after(thawing)}"
+    return f"{learnt:,} parameters learn: {heads}{what}{how}"
+
+
+def _after(thawing: Thawing) -> str:
+    return f", after {thawing.first} updates of heads alone" if thawing.first and thawing.changes else ""
 
 
 def _about_aim(name: str, aim: Aim, task: Task) -> str:

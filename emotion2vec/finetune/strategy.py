@@ -53,32 +53,42 @@ class Thawing:
     Attributes:
         lowest: parts that never learn, from the bottom.
         parts: all parts.
-        every: updates after which one part more learns, from the top; 0 for all from the start.
+        every: updates after which one part more learns, from the top; 0 for all at once.
+        first: updates at first in which none learns.
     """
 
     lowest: int
     parts: int
     every: int = 0
+    first: int = 0
 
     @classmethod
     def of(cls, encoder: SpeechEncoder, config: StrategyConfig) -> Thawing:
         """As a configuration says; raises as `frozen_parts`."""
         name, _, number = config.strategy.partition(":")
-        return cls(frozen_parts(encoder, config), len(encoder.parts()), int(number) if name == "gradual" else 0)
+        every = int(number) if name == "gradual" else 0
+        return cls(frozen_parts(encoder, config), len(encoder.parts()), every, config.head_first)
+
+    @property
+    def changes(self) -> bool:
+        """Whether other parts learn later than at first."""
+        return self.lowest < self.parts and (self.every > 0 or self.first > 0)
 
     def frozen(self, update: int) -> int:
         """Parts, from the bottom, that do not learn in an update."""
+        if update <= self.first:
+            return self.parts
         if not self.every:
             return self.lowest
-        return max(self.lowest, self.parts - max(0, update - 1) // self.every)
+        return max(self.lowest, self.parts - max(0, update - self.first - 1) // self.every)
 
 
 def freeze(parts: Sequence[Part], frozen: int, adapters: Adapters | None = None) -> None:
-    """Let the parts from `frozen` on learn, or only their adapters where there are any, and those below not."""
+    """Let the parts from `frozen` on learn, or all adapters in place of them where there are any, and the rest not."""
     for number, part in enumerate(parts):
         part.requires_grad_(number >= frozen and adapters is None)
     for parameter in () if adapters is None else adapters.parameters():
-        parameter.requires_grad_(True)
+        parameter.requires_grad_(frozen < len(parts))
 
 
 def parameter_groups(

@@ -158,6 +158,25 @@ def test_blocks_thaw_one_by_one_from_the_top(talkers: Path, model: Path, tmp_pat
     assert [line["learning_parts"] for line in metrics(tmp_path / "6")] == [0, 0, 1, 1, 2, 2]
 
 
+def test_heads_learn_alone_first(talkers: Path, model: Path, tmp_path: Path) -> None:
+    assert [Thawing(2, 4, 0, 3).frozen(update) for update in (1, 3, 4, 100)] == [4, 4, 2, 2]
+    assert [Thawing(2, 4, 2, 3).frozen(update) for update in (1, 3, 5, 6, 7, 8, 100)] == [4, 4, 4, 3, 3, 2, 2]
+    before = load_model(model).state_dict()
+    for strategy in ("full", "lora"):
+        run = tmp_path / strategy
+        settings = [f"finetune.strategy={strategy}", "finetune.head_first=3", "checkpoint.every=1"]
+        settings += ["checkpoint.keep_last=9", "validation.every=100"]
+        finetune(quick_config(talkers, model, run, *settings), silent)
+        same = []
+        for update in range(1, 7):
+            after = load_model(run / "checkpoints" / f"update_{update:08d}").state_dict()
+            same.append(all(torch.equal(before[name], after[name]) for name in before))
+        assert same == [True] * 3 + [False] * 3
+        assert [line["learning_parts"] for line in metrics(run)] == [0] * 3 + [2] * 3
+    with pytest.raises(ConfigError, match="head_first is 6 of 6 updates, which leaves none for the encoder"):
+        finetune(quick_config(talkers, model, tmp_path / "none", "finetune.head_first=6"), silent)
+
+
 def test_calibration_can_be_left_out(talkers: Path, model: Path, tmp_path: Path) -> None:
     config = quick_config(talkers, model, tmp_path, "optim.max_updates=1")
     finetune(replace(config, finetune=replace(config.finetune, calibrate=False)), silent)

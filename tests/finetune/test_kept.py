@@ -19,13 +19,21 @@ from emotion2vec.finetune.run import finetune
 from emotion2vec.model.encoder import Emotion2vec
 
 
-@pytest.mark.parametrize("strategy", ["frozen", "top:1"])
-def test_keeping_changes_only_the_last_digits(talkers: Path, model: Path, tmp_path: Path, strategy: str) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        "strategy=frozen",
+        "strategy=top:1",
+        "strategy=gradual:1 finetune.freeze=blocks:1",
+        "strategy=top:1 finetune.head_first=1",
+    ],
+)
+def test_keeping_changes_only_the_last_digits(talkers: Path, model: Path, tmp_path: Path, how: str) -> None:
     rows, said = [], []
     for gigabytes in (0, 2):
-        settings = [f"finetune.strategy={strategy}", f"finetune.keep_gb={gigabytes}", "data.max_seconds=1"]
+        settings = [*f"finetune.{how}".split(), f"finetune.keep_gb={gigabytes}", "data.max_seconds=1"]
         run = tmp_path / str(gigabytes)
-        finetune(quick_config(talkers, model, run, *settings, "optim.max_updates=3"), said.append)
+        finetune(quick_config(talkers, model, run, *settings, "optim.max_updates=3", "optim.lr=1e-3"), said.append)
         names = ("loss", "grad_norm", "validation_loss")
         rows.append([line[name] for line in metrics(run) for name in names if name in line])
     assert sum("computed once and kept" in line for line in said) == 1
