@@ -116,7 +116,7 @@ def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Co
             if given.setdefault(place, part) != part:
                 listed.faults.append(f"{name} is in {given[place]} and in {part}, expected one")
     if unknown:
-        listed.faults.append(f"{len(unknown)} clips are in no corpus: {examples(unknown)}")
+        listed.faults.append(f"{len(unknown)} clips are in no corpus: {examples(unknown)}, expected names that it has")
     named = {name for name, _ in given}
     lacking = [
         clip.file
@@ -152,7 +152,8 @@ class _Listed:
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
-            raise ManifestError(f"split {self.path}: cannot be opened: no such file")
+            what = "is a folder" if self.path.is_dir() else "no such file"
+            raise ManifestError(f"split {self.path}: {what}, expected a CSV or TSV")
         lines, unreadable = read_lines(self.path)
         table = parse_records(self.path, lines)
         columns = [name.lower() for name in table.columns]

@@ -29,6 +29,9 @@ SHARED = "shared"
 TABLES = ("metadata.tsv", "metadata.csv")
 """Tables that a folder of a corpus is looked for."""
 
+ROUNDED = 0.02
+"""How far probabilities may be from adding up to 1, as tables round them."""
+
 ROWS = "rows"
 """In place of raters' columns: each has rows of his own."""
 
@@ -101,7 +104,7 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
     """A table with what is asked for beside its labels; of a class each clip has the most probable one.
 
     Raises:
-        ManifestError: it cannot be read, a weight is not above 0, or a probability is negative or all of a clip are 0.
+        ManifestError: it cannot be read, a weight is not above 0, or as for `_by_shares`.
     """
     several = data.raters == [ROWS]
     classes, values = joint.columns
@@ -119,17 +122,34 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
         raise ManifestError(
             f"table {path}: {data.weight} is not above 0 of {examples(light)}, expected what clips count"
         )
-    if not data.soft:
-        return corpus
-    wrong, named = [], []
+    return _by_shares(corpus, path, data.soft) if data.soft else corpus
+
+
+def _by_shares(corpus: Corpus, path: Path, columns: Sequence[str]) -> Corpus:
+    """Clips under the most probable one of the classes that columns name, with what is odd of their probabilities.
+
+    Raises:
+        ManifestError: a probability is negative, or all of a clip are 0.
+    """
+    wrong, uneven, named = [], [], []
     for clip in corpus.utterances:
-        shares = {name: clip.values.get(name, 0.0) for name in data.soft}
-        if min(shares.values()) < 0 or not sum(shares.values()):
-            wrong.append(clip.file)
+        shares = {name: clip.values.get(name, 0.0) for name in columns}
+        total = sum(shares.values())
+        if min(shares.values()) < 0 or not total:
+            wrong.append(clip.stretch)
+        elif abs(total - 1) > ROUNDED:
+            uneven.append(f"{clip.stretch} ({total:g})")
         named.append(replace(clip, label=max(shares, key=shares.__getitem__)))
     if wrong:
-        raise ManifestError(f"table {path}: {', '.join(data.soft)} are no probabilities of {examples(wrong)}")
-    return replace(corpus, utterances=tuple(named))
+        names = ", ".join(columns)
+        raise ManifestError(f"table {path}: {names} are no probabilities of {examples(wrong)}: one below 0, or all 0")
+    told = replace(corpus, utterances=tuple(named))
+    warnings = [f"{', '.join(columns)} do not add up to 1, and are divided by their sum: {examples(uneven)}"] * bool(
+        uneven
+    )
+    if never := [name for name in columns if name not in told.classes]:
+        warnings.append(f"{examples(never)} is the most probable of no clip, and is not learnt")
+    return replace(told, warnings=(*told.warnings, *warnings))
 
 
 def _read(name: str, place: str, data: LabelledData, joint: JointSettings) -> Corpus:

@@ -19,7 +19,7 @@ Idle = tuple[str, bool, str]
 
 def check_listed(config: ListedConfig) -> list[str]:
     """List every value out of range, and what cannot work together, of a run on audio without labels."""
-    faults = check_training(config)
+    faults = []
     if not config.data.train:
         faults.append("data.train is empty, expected folders or manifests of audio, such as data.train=/speech")
     if config.validation.every and not config.validation.data:
@@ -30,7 +30,7 @@ def check_listed(config: ListedConfig) -> list[str]:
         )
     if fault := _update_fault(config, config.run.devices * config.run.nodes):
         faults.append(fault)
-    return faults
+    return faults + check_training(config)
 
 
 def check_training(config: TrainingConfig) -> list[str]:
