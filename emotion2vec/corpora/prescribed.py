@@ -152,8 +152,8 @@ class _Listed:
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
-            what = "is a folder" if self.path.is_dir() else "no such file"
-            raise ManifestError(f"split {self.path}: {what}, expected a CSV or TSV")
+            what = "it is a folder, expected a CSV or TSV" if self.path.is_dir() else "no such file"
+            raise ManifestError(f"split {self.path}: cannot be opened: {what}")
         lines, unreadable = read_lines(self.path)
         table = parse_records(self.path, lines)
         columns = [name.lower() for name in table.columns]

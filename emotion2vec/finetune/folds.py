@@ -108,7 +108,8 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> lis
     """All folds with all seeds, of a corpus whose clips without the main target are no part of what was prepared.
 
     Raises:
-        ConfigError: a class has no clip that trains, of all folds at once.
+        ConfigError: a class has no clip that trains, or a further target fewer than two classes or values; of all
+            folds at once.
     """
     jobs, faults = [], {}
     seeds = config.evaluate.seeds or [config.run.seed]
@@ -118,14 +119,20 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> lis
             run = replace(config.run, dir=str(Path(config.run.dir) / "folds" / name), seed=seed)
             own = replace(config, run=run)
             split = fold_split(own, corpus, beside(corpus, config.data.targets, fold, config.evaluate.folds))
-            trained = {corpus.utterances[i].label for i in split.train}
-            lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
-            if lacking:
+            trained = [corpus.utterances[i] for i in split.train]
+            labels = corpus.classes if not config.data.targets else ()
+            if lacking := sorted({*labels} - {clip.label or "" for clip in trained}):
                 faults[fold.name] = f"fold {fold.name} has no clip of {examples(lacking)} to train on"
+            elif untaught := [
+                one for one in config.joint.targets if one not in taught_by(config.joint, trained).targets
+            ]:
+                names = examples(name for name, _ in untaught)
+                faults[fold.name] = f"fold {fold.name} has fewer than 2 classes or values of {names} to train on"
             jobs.append(FoldJob(own, fold, split))
             jobs += [_few(jobs[-1], count, corpus) for count in config.evaluate.shots]
     if faults:
-        raise ConfigError(f"{'; '.join(faults.values())}; expected some, or data.classes without it")
+        without = "data.classes or joint" if config.joint.targets else "data.classes"
+        raise ConfigError(f"{'; '.join(faults.values())}; expected some, or {without} without it")
     return jobs
 
 

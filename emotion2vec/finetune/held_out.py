@@ -103,8 +103,8 @@ class HeldOutSpeakers:
         finite = np.all([np.isfinite(scores).all(axis=1) for scores in whole.values()], axis=0)  # (N,)
         if bad := [clip.name for clip, good in zip(self.clips, finite, strict=True) if not good]:
             raise TrainingError(
-                f"validation: scores of {len(bad)} of {len(finite)} held-out clips are not finite: {examples(bad)}; "
-                "the last checkpoint is intact. A lower optim.lr or optim.encoder_lr, optim.clip_norm or "
+                f"validation: scores of {len(bad)} of {len(finite)} held-out clips are not finite; the last checkpoint "
+                f"is intact. They are of {examples(bad)}. A lower optim.lr or optim.encoder_lr, optim.clip_norm or "
                 "run.precision=fp32 may help."
             )
         return {f"validation_{name}": value for name, value in judged(self.aims, whole, self.clips).items()}

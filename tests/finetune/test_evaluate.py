@@ -232,4 +232,5 @@ def test_a_part_of_the_split_is_tested(tuned: Path, others: Path, tmp_path: Path
         ConfigError, match=r"no clip is of the part 'test', and no clip has any, expected a column split"
     ):
         judge(tuned, others, tmp_path, "split=test")
-    assert judge(tuned, table, tmp_path / "in" / "..", "output=", "split=test").folder == tuned / "tests" / "parts-test"
+    plan = load_plan([f"model={tuned}", f"data.table={table}", "data.workers=0", "device=cpu", "split=test"])
+    assert evaluate(plan, silent).folder == tuned / "tests" / "parts-test"

@@ -196,3 +196,12 @@ def test_further_values_of_several_corpora_are_brought_to_one_scale(tmp_path: Pa
             read_labelled(config.data, config.joint)
     with pytest.raises(ConfigError, match=r"data.ranges is given and data.targets and joint.values are empty"):
         load_config(None, [*QUICK, corpora, f"run.dir={tmp_path / 'run'}", "data.ranges=[1..5]"])
+
+
+def test_folds_that_cannot_teach_a_target_are_named_before_any_training(talkers: Path, tmp_path: Path) -> None:
+    settings = ["joint.classes=[gender=0.3]", "evaluate.folds=speaker:2"]  # a speaker is of one gender, and one trains
+    with pytest.raises(
+        ConfigError, match=r"fold group-1 has fewer than 2 classes or values of gender to train on; fold"
+    ):
+        finetune(quick_config(talkers, Path("m"), tmp_path / "run", *settings, "evaluate.final=false"), silent)
+    assert not (tmp_path / "run").exists()

@@ -118,9 +118,8 @@ def read_table(
     path = Path(path)
     root = Path(os.path.abspath(path.parent if root is None else root))
     if not path.is_file():
-        raise ManifestError(
-            f"table {path}: {'is a folder' if path.is_dir() else 'no such file'}, expected a CSV or TSV"
-        )
+        what = "it is a folder, expected a CSV or TSV" if path.is_dir() else "no such file"
+        raise ManifestError(f"table {path}: cannot be opened: {what}")
     lines, unreadable = read_lines(path)
     table = _in_lower_case(parse_records(path, lines))
     strict = _LabelledRows(path, table.columns, targets, conversations, extra or Extra())
