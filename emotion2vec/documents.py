@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 MOST_JSON, MOST_YAML = 1 << 23, 1 << 17
 """Bytes of a document; YAML takes 50 times as long to read as JSON."""
 
+MOST_ANNOTATIONS = 1 << 26
+"""Bytes of what is said of all clips of a corpus, or of all that were judged."""
+
+MOST_VALUES = 4_000_000
+"""Values of a JSON document: the shortest take 30 times their bytes in memory."""
+
 MOST_DEPTH = 60
 """How deep values may lie in others."""
 
@@ -59,19 +65,21 @@ def read_bytes(path: Path, most: int = MOST_JSON) -> bytes:
     return raw
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; raises as `read_bytes` and `parse_json`."""
-    return parse_json(read_bytes(path))
+def read_json(path: Path, most: int = MOST_JSON) -> Any:
+    """Read a JSON file of at most so many bytes; raises as `read_bytes` and `parse_json`."""
+    return parse_json(read_bytes(path, most), most)
 
 
-def parse_json(raw: bytes) -> Any:
-    """Read a JSON document, UTF-8.
+def parse_json(raw: bytes, most: int = MOST_JSON) -> Any:
+    """Read a JSON document of at most so many bytes, UTF-8.
 
     Raises:
-        ValueError: it is none, is too large, or is nested deeper than `MOST_DEPTH`.
+        ValueError: it is none, is too large, has more than `MOST_VALUES`, or is nested deeper than `MOST_DEPTH`.
     """
-    if len(raw) > MOST_JSON:
-        raise ValueError(f"{len(raw):,} bytes, expected at most {MOST_JSON:,}")
+    if len(raw) > most:
+        raise ValueError(f"{len(raw):,} bytes, expected at most {most:,}")
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values")
     try:
         document = json.loads(raw.decode("utf-8-sig"))
     except RecursionError:

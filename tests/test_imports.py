@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
-LEAVES = ("errors", "documents", "expressions", "cells", "version", "seeding", "units", "assets", "settings")
+LEAVES = ("errors", "documents", "parquet", "expressions", "cells", "version", "seeding", "units", "assets", "settings")
 LEAVES += ("owners", "stopping", "disk", "files", "lines", "locks")
 LEAVES += ("devices", "processors", "hardware")
 ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")

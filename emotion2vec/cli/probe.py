@@ -24,6 +24,8 @@ def probe(options: ProbeOptions) -> None:
     with leaving_at_once(lambda: kept):
         result = run_probe(replace(options, progress=True))
     show(result)
+    if options.save_model is not None:
+        say(f"model: emotion2vec predict CLIP... --model {options.save_model}")
     say_faults(CHANGED, result.about.changes, shown=10)
     if result.about.left_out:
         say("these scores are incomplete:")

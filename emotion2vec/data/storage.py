@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from emotion2vec.audio.decode.remote import patience
+from emotion2vec.documents import MOST_JSON
 from emotion2vec.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -70,22 +71,28 @@ def with_retries(read: Callable[[], Result]) -> Result:
             delay *= 2
 
 
-def read_file(path: str) -> bytes:
-    """Read a whole file.
+def read_file(path: str, most: int = MOST_JSON) -> bytes:
+    """Read a whole file of at most so many bytes.
 
     Raises:
         FileNotFoundError: it does not exist.
         Unreachable: it cannot be read otherwise.
+        ValueError: it is larger.
     """
     try:
-        if not is_remote(path):
-            return Path(path).read_bytes()
-        system, name = _system(path)
-        return system.cat_file(name)
+        if is_remote(path):
+            system, name = _system(path)
+            found: bytes = system.cat_file(name, start=0, end=most + 1)
+        else:
+            with open(path, "rb") as stream:
+                found = stream.read(most + 1)
     except (FileNotFoundError, ConfigError):
         raise
     except Exception as error:  # every kind of storage raises its own
         raise Unreachable(_describe(path, error)) from error
+    if len(found) > most:
+        raise ValueError(f"more than {most:,} bytes, expected a short document")
+    return found
 
 
 def read_ranges(ranges: Sequence[Range]) -> list[bytes]:

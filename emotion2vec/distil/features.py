@@ -29,6 +29,7 @@ from emotion2vec.audio.samples import normalize
 from emotion2vec.audio.windows import Chunking, cut_windows, plan_windows
 from emotion2vec.data.sources import Source
 from emotion2vec.distil.teacher import Taught, Teacher
+from emotion2vec.documents import read_json
 from emotion2vec.errors import AudioError, ConfigError, StorageError
 from emotion2vec.files import complete_folder, write_json
 from emotion2vec.training.ranks import Ranks
@@ -171,7 +172,7 @@ def read_header(folder: Path) -> Content:
     """
     path = folder / HEADER
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         kind, version = document.pop("format"), document.pop("format_version")
         if (kind, version) != (FORMAT, FORMAT_VERSION):
             raise ConfigError(f"{path}: is {kind!r} {version}, expected {FORMAT!r} {FORMAT_VERSION}")

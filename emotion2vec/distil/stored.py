@@ -5,13 +5,13 @@ n: clips. T: frames. L: layers. D: teacher's width. K: classes.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from emotion2vec.distil.features import HEADER
+from emotion2vec.documents import MOST_ANNOTATIONS, read_json
 from emotion2vec.errors import ConfigError
 
 
@@ -42,16 +42,18 @@ class StoredFeatures:
         self._scores: list[np.ndarray | None] = []
         for number, part in enumerate(sorted(folder.glob("part_*[0-9]"))):
             try:
-                document = json.loads((part / "clips.json").read_text(encoding="utf-8"))
+                document = read_json(part / "clips.json", MOST_ANNOTATIONS)
                 self._frames.append(np.load(part / "frames.npy", mmap_mode="r"))
                 scores = part / "scores.npy"
-                self._scores.append(np.load(scores) if scores.is_file() else None)
-            except (OSError, ValueError) as error:
+                self._scores.append(np.load(scores, mmap_mode="r") if scores.is_file() else None)
+                left_out = dict(document["left_out"])
+                clips = [(str(name), int(first), int(count)) for name, first, count in document["clips"]]
+            except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:
                 raise ConfigError(
                     f"{part}: cannot be read as features: {error}; remove it to compute it anew"
                 ) from error
-            self.left_out |= document["left_out"]
-            for row, (name, first, count) in enumerate(document["clips"]):
+            self.left_out |= left_out
+            for row, (name, first, count) in enumerate(clips):
                 if name in self.places:
                     raise ConfigError(
                         f"{folder}: two clips are called {name}, expected ids of their own; without target.features "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from emotion2vec.corpora.faults import examples
 from emotion2vec.errors import ConfigError
-from emotion2vec.finetune.config import LoraConfig
+from emotion2vec.finetune.learnt import LoraConfig
 from emotion2vec.model.speech import Part, SpeechEncoder
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.state import as_sharded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from emotion2vec.errors import ConfigError
@@ -11,13 +12,14 @@ from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.goals import Goal, ValueGoal
 from emotion2vec.finetune.own_head import start_head
-from emotion2vec.finetune.standard import statistics_of
+from emotion2vec.finetune.standard import read_by, solve
 from emotion2vec.finetune.task import Task
 from emotion2vec.model.config import HeadConfig
 from emotion2vec.model.heads import Head
 from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.tasks.scaling import Scaling
 
 
 def add_heads(
@@ -41,6 +43,8 @@ def add_heads(
     encoder.further = torch.nn.ModuleList(head for name, head in heads.items() if name)
     encoder.to(device)
     _standardize(new, encoder, task, config, device)
+    if own is None and (count := config.finetune.solve):
+        _solve(encoder, task, count, config, device, say)
 
 
 def opposed_heads(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> list[Head]:
@@ -56,10 +60,30 @@ def _standardize(
 ) -> None:
     """Let new heads, all of which read the same, standardize by training clips, if asked for."""
     if heads and (count := config.finetune.standardize):
-        waveforms = task.first_waveforms(count, normalizes=encoder.config.normalizes)
-        scaling = statistics_of(encoder.eval(), waveforms, device, heads[0])
+        waveforms = task.first_clips(count, normalizes=encoder.config.normalizes)
+        scaling = Scaling.of(read_by(encoder.eval(), [*waveforms.values()], device, heads[0]))
         for head in heads:
             head.standardize(scaling)
+
+
+def _solve(
+    encoder: SpeechEncoder,
+    task: Task,
+    count: int,
+    config: FinetuneConfig,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> None:
+    """Start the new main head where a regression on training clips that have its target ends."""
+    goal, head = task.aims[MAIN].goal, encoder.head
+    assert head is not None
+    found = task.first_clips(count, normalizes=encoder.config.normalizes)
+    names = [name for name in found if name in goal.weights]
+    vectors = read_by(encoder.eval(), [found[name] for name in names], device, head)
+    truths = np.stack([goal.truth(name) for name in names])
+    speakers = [task.utterances[name].speaker or "" for name in names]
+    solve(head, vectors, truths, speakers, config.run.seed)
+    say(f"the head starts from a {'ridge' if truths.ndim == 2 else 'logistic'} regression on {len(names)} clips")
 
 
 def _new(encoder: SpeechEncoder, name: str, goal: Goal, config: FinetuneConfig, device: torch.device) -> Head:

@@ -9,8 +9,9 @@ import numpy as np
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.adapters import Adapters
-from emotion2vec.finetune.config import StrategyConfig, TuneOptim
+from emotion2vec.finetune.config import TuneOptim
 from emotion2vec.finetune.goals import Goal, ValueGoal
+from emotion2vec.finetune.learnt import StrategyConfig
 from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import Part, SpeechEncoder
 from emotion2vec.training.objective import ParameterGroup

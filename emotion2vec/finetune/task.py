@@ -88,16 +88,18 @@ class Task:
         say(f"validation: {len(clips)} clips, {seconds:.0f} s")
         return clips
 
-    def first_waveforms(self, count: int, *, normalizes: bool) -> list[np.ndarray]:
-        """Waveforms (S,) of the clips that come first in the order of draws, cropped as in training, each once."""
-        seed = self.config.run.seed
-        drawn = dict.fromkeys(Draws(self.groups, keyed_seed(seed, "draws")).at(0, count))
-        waveforms = []
+    def first_clips(self, count: int, *, normalizes: bool) -> dict[str, np.ndarray]:
+        """Waveforms (S,) of the clips that come first in the order of draws, or of all, cropped as in training."""
+        seed, total = self.config.run.seed, len(self.source.cuts)
+        first = Draws(self.groups, keyed_seed(seed, "draws")).at(0, count) if count < total else range(total)
+        drawn = dict.fromkeys(first)
+        waveforms = {}
         heard = decoded([self.source.cuts[place] for place in drawn], normalizes=normalizes)
         for place, waveform in zip(drawn, heard, strict=True):
             if not isinstance(waveform, AudioError):
                 random = np.random.default_rng(keyed_seed(seed, "standardize", place))
-                waveforms.append(random_crop(waveform, self.config.data.max_samples, random))
+                name = self.source.cuts[place].id
+                waveforms[name] = random_crop(waveform, self.config.data.max_samples, random)
         return waveforms
 
 

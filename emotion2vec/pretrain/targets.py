@@ -66,7 +66,7 @@ class UtteranceTarget(RunningMoments):
     def pool(self, ffn: Sequence[Tensor]) -> Tensor:
         """Pool the teacher's frames (B, T, D) of each layer to one vector per utterance (B, D), in float32."""
         pooled = torch.stack([layer.float() for layer in ffn]).mean(dim=0).mean(dim=1)  # (B, D)
-        return pooled if self.kind == "plain" else F.layer_norm(pooled, pooled.shape[-1:])
+        return pooled if self.kind == "plain" else F.layer_norm(pooled, pooled.shape[1:])
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Turn pooled vectors (B, D) into targets (B, D), with the statistics of the updates before this one.

@@ -40,6 +40,8 @@ class ProbeOptions:
         cache: folder that keeps features between runs.
         device: where networks run; by default the GPU if there is one, else the CPU.
         output: JSON file to write.
+        save_model: folder for the model of the one feature with the one head, trained once more on the clips of all
+            folds, which `predict` takes (see `save_probed`).
         progress: show progress bars on stderr.
     """
 
@@ -76,5 +78,8 @@ class ProbeOptions:
     cache: str | Path | None = option(None, "Folder that keeps features between runs.")
     device: str | None = option(None, "cpu, cuda, cuda:1, mps, xpu, npu, ...; by default a CUDA GPU if there is one.")
     output: str | Path | None = option(None, "JSON file for the scores.")
+    save_model: str | Path | None = option(
+        None, "Folder for the feature's model with the head, trained on the clips of all folds, for predict."
+    )
     clips: Corpus | None = None
     progress: bool = False

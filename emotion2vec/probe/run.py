@@ -13,7 +13,7 @@ from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.files import check_file_name, check_writable, write_json
+from emotion2vec.files import check_file_name, check_folder_name, check_writable, write_json
 from emotion2vec.probe.about import about
 from emotion2vec.probe.checks import check_options
 from emotion2vec.probe.corpus import ProbedCorpus, prepare_corpus, read_wanted, wanted_clips
@@ -28,6 +28,7 @@ from emotion2vec.probe.heads import make_heads
 from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.problem import HeadRecipe
 from emotion2vec.probe.results import ProbeResult
+from emotion2vec.probe.saving import check_held_out, check_saving, model_of, save_probed
 from emotion2vec.settings import from_keywords
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ def run_probe(options: ProbeOptions) -> ProbeResult:
     wanted = [*options.features, *([options.model] if options.model is not None else [])] or [DEFAULT_MODEL]
     heads = make_heads(options.heads or ["dialogue" if options.context else "mlp"])
     check_options(options, heads)
+    if options.save_model is not None:
+        check_folder_name(options.save_model, "save_model", "a model")
+        check_saving(options, wanted, heads)
     if options.output is not None:
         check_file_name(options.output, "output", [".json"])
         check_writable(options.output)
@@ -72,11 +76,16 @@ def run_probe(options: ProbeOptions) -> ProbeResult:
     corpus = prepare_corpus(
         clipset, options.folds, targets=targets, context=context, select=options.select, cache=options.cache
     )
+    if options.save_model is not None:
+        check_held_out(corpus)
+        model = model_of(features[0].extractor, str(wanted[0]))
     result = judge(corpus, features, heads, options)
     for warning in result.about.warnings:
         logger.warning("%s", warning)
     if options.output is not None:
         write_json(Path(options.output), result.to_dict())
+    if options.save_model is not None:
+        save_probed(model, corpus, features[0].of(heads[0]), heads[0], options, result)
     return result
 
 

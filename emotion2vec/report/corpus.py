@@ -9,9 +9,10 @@ from typing import Any
 from emotion2vec.probe.benchmark.results import Combination
 from emotion2vec.probe.embedding import Embedding
 from emotion2vec.report.charts import layer_bars, mapping_table, scatter
-from emotion2vec.report.exports import Row, format_difference, format_interval, format_marks, format_p
+from emotion2vec.report.exports import Row, format_difference, format_interval, format_marks
 from emotion2vec.report.published import published_rows
 from emotion2vec.report.score_section import fold_table, judged_closer, numbers, shots_part
+from emotion2vec.tasks.significance import Comparison, format_p
 
 
 def corpus_section(combinations: Sequence[Combination], rows: Sequence[Row]) -> str:
@@ -62,7 +63,7 @@ def _overview_table(combinations: Sequence[Combination], rows: Sequence[Row]) ->
             f"<tr{' class=best' if best else ''}><td>{escape(row.feature)}{format_marks(row)}</td>"
             f"<td>{escape(row.head)}</td>{numbers(row.scores, names, unit)}"
             f'<td class="n">{format_interval(row)}</td><td class="extra">{_span(row)}</td>'
-            f'<td class="n">{_difference(row)}</td><td class="n">{format_p(row)}</td></tr>'
+            f'<td class="n">{_difference(row)}</td><td class="n">{format_p(row.against)}</td></tr>'
         )
     usual = "most frequent class" if first.scores.task == "classification" else "mean of training"
     for kind, label in (("speaker", "knowing only the speaker"), ("majority", usual)):
@@ -85,8 +86,15 @@ def _overview_table(combinations: Sequence[Combination], rows: Sequence[Row]) ->
         "together, drawn as a bar, with the mean over folds as a mark. "
         f"difference: of the mean {main} over folds to the best feature of the same head, which has none itself, and "
         "its interval by bootstrap over speakers (or folds). p: paired permutation test of that difference, swapping "
-        "whole speakers (or folds); not corrected for the number of comparisons.</p>"
+        f"whole speakers (or folds){_least([row.against for row in rows])}; not corrected for the number of "
+        "comparisons.</p>"
     )
+
+
+def _least(found: Sequence[Comparison | None]) -> str:
+    """The least p that so few pairs can give, in words."""
+    compared = [one.least_p for one in found if one is not None]
+    return f", of which so few give {max(compared):.2g} at least" if compared else ""
 
 
 def _difference(row: Row) -> str:

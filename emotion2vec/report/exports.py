@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from emotion2vec.cells import guarded
 from emotion2vec.probe.benchmark.results import Combination
+from emotion2vec.probe.comparing import against_best
 from emotion2vec.probe.knowledge import MARK
-from emotion2vec.tasks.metrics import MAIN_SCORES, format_score
-from emotion2vec.tasks.significance import Comparison, compare
+from emotion2vec.tasks.metrics import format_score
+from emotion2vec.tasks.significance import Comparison, format_p
 
 LEAD = ("corpus", "folds", "feature", "head")
 DIFFERENCE = "difference"
@@ -116,22 +115,7 @@ def overview(combinations: Sequence[Combination]) -> list[Row]:
 
 def _against_best(done: Combination, combinations: Sequence[Combination]) -> Comparison | None:
     rivals = [other for other in combinations if (other.title, other.scores.head) == (done.title, done.scores.head)]
-    main = done.scores.main
-    best = max(rivals, key=lambda other: other.scores.mean[main])
-    if best is done:
-        return None
-    by_speaker = all(len(found.scores.by_speaker) > 1 for found in (done, best))
-    ours, theirs = (_statistics(found, by_speaker) for found in (done, best))
-    return compare(ours, theirs, MAIN_SCORES[main])
-
-
-def _statistics(done: Combination, by_speaker: bool) -> dict[tuple[Hashable, str], np.ndarray]:
-    """What scores are computed from, by fold and seed and by what is paired: speakers, or folds."""
-    found: dict[tuple[Hashable, str], np.ndarray] = {}
-    for part in done.scores.statistics:
-        key = (part.fold, part.seed), str(part.speaker) if by_speaker else part.fold
-        found[key] = found.get(key, 0) + np.array(part.values, np.float64)
-    return found
+    return against_best(done.scores, [other.scores for other in rivals])
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -204,7 +188,7 @@ def _cells(row: Row, head: Sequence[str]) -> list[str]:
         cells.append(format_score(row.scores[name], row.unit))
         if name == row.main:
             cells.append(format_interval(row))
-    cells.append(format_p(row))
+    cells.append(format_p(row.against))
     return [*cells, *format_difference(row)] if DIFFERENCE in head else cells
 
 
@@ -225,14 +209,6 @@ def format_difference(row: Row) -> tuple[str, str]:
         return "", ""
     low, high = (format_score(limit, row.unit) for limit in row.against.interval)
     return format_score(row.against.difference, row.unit), f"{low} to {high}"
-
-
-def format_p(row: Row) -> str:
-    """P of that difference with as many digits as it deserves; nothing for the best itself."""
-    if row.against is None:
-        return ""
-    p = row.against.p
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def _escape_markdown(text: str) -> str:

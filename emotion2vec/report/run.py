@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.documents import MOST_ANNOTATIONS, read_json
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_text
 from emotion2vec.probe.results import ProbeResult
@@ -61,7 +62,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, MOST_ANNOTATIONS)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):

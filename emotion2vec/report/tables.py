@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emotion2vec.probe.comparing import against_best, best_of
 from emotion2vec.probe.knowledge import MARK
+from emotion2vec.tasks.metrics import format_score
+from emotion2vec.tasks.significance import format_p
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,20 +30,38 @@ def fold_table(result: HeadScores) -> Table:
     table.add_section()
     table.add_row("mean ± std", "", "", *_spread(result))
     table.add_row("pooled", "", str(result.clips), *_numbers(result, result.pooled))
+    low, high = ({name: limits[side] for name, limits in result.intervals.items()} for side in (0, 1))
+    limits = zip(_numbers(result, low), _numbers(result, high), strict=True)
+    table.add_row(f"95 % over {result.intervals_over}", "", "", *(f"{low} to {high}" for low, high in limits))
     return table
 
 
 def summary_table(result: ProbeResult) -> Table:
-    """Lay out all results side by side: a row per feature and head, mean ± standard deviation over folds."""
+    """Lay out all results side by side: mean ± standard deviation over folds, and how far they are from the best."""
     from rich.table import Table
 
-    about = result.about
+    about, rows = result.about, result.results
+    found = {id(row): against_best(row, rows) for row in rows}
     table = Table(title=f"{about.dataset}, {about.scheme} folds, {about.clips} clips", title_justify="left")
     table.add_column("feature", overflow="fold")
     table.add_column("head")
-    _add_metrics(table, result.results[0])
-    for row in result.results:
-        table.add_row(row.feature + _mark(row), row.head, *_spread(row))
+    _add_metrics(table, rows[0])
+    table.add_column(f"{rows[0].main} to the best", justify="right")
+    table.add_column("p", justify="right")
+    for row in rows:
+        against = found[id(row)]
+        last = ["best" if row is best_of(rows) else "–", ""]
+        if against is not None:
+            low, high = (format_score(limit, row.unit) for limit in against.interval)
+            last = [f"{format_score(against.difference, row.unit)} ({low} to {high})", format_p(against)]
+        table.add_row(row.feature + _mark(row), row.head, *_spread(row), *last)
+    compared = [one for one in found.values() if one is not None]
+    if compared:
+        table.caption = (
+            f"Differences of mean {rows[0].main} over folds, with 95 % by bootstrap. p: paired permutation test that "
+            "swaps whole speakers (or folds), of which so few give "
+            f"{max(one.least_p for one in compared):.2g} at least; not corrected for the number of comparisons."
+        )
     return table
 
 

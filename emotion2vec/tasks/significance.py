@@ -69,11 +69,25 @@ class Comparison:
             second; negative where the first is worse.
         interval: lowest and highest difference of the middle 95 % of bootstrap draws of speakers.
         p: two-sided p value of a paired permutation test of the difference.
+        least_p: the least that so few pairs can give, however much the two differ.
     """
 
     difference: float
     interval: tuple[float, float]
     p: float
+    least_p: float
+
+
+def format_p(found: Comparison | None) -> str:
+    """P with as many digits as it deserves; nothing where nothing was compared."""
+    if found is None:
+        return ""
+    return "< 0.001" if found.p < 0.001 else f"{found.p:.3f}" if found.p < 0.1 else f"{found.p:.2f}"
+
+
+def least_p(count: int) -> float:
+    """The least two-sided p value that swaps of so many speakers can give: all swapped is as extreme as observed."""
+    return 2 / 2**count if count <= MOST_EXACT else 1 / (PATTERNS + 1)
 
 
 def compare(
@@ -114,6 +128,7 @@ def compare(
         difference=float(observed),
         interval=_middle(resampled[np.isfinite(resampled)]),
         p=float(np.concatenate(extreme).mean()),
+        least_p=least_p(count),
     )
 
 

@@ -83,6 +83,18 @@ def m3ed(root: Path) -> Path:
     return root
 
 
+ENDLESS = ["[" * 100_000, '{"x": ' * 70 + "1" + "}" * 70, "[]," * 2_500_000, " " * (1 << 26) + "{}"]
+
+
+@pytest.mark.parametrize("content", ENDLESS, ids=["open", "deep", "wide", "long"])
+def test_an_annotation_of_m3ed_without_end(content: str, tmp_path: Path) -> None:
+    (m3ed(tmp_path) / "annotation.json").write_text(content)
+    with pytest.raises(
+        ManifestError, match=r"annotation\.json: .*(nested more than 60 deep|more than 4,|more than 67,)"
+    ):
+        read_named("m3ed", tmp_path)
+
+
 def test_m3ed(tmp_path: Path) -> None:
     found = read_named("m3ed", m3ed(tmp_path))
     assert [(c.label, c.speaker, c.session, c.split) for c in found.utterances] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
 import sys
 import time
@@ -190,6 +191,34 @@ def test_a_packed_list_that_unpacks_without_end_is_refused(tmp_path: Path) -> No
     path.write_bytes(gzip.compress(b'{"wav": "a.wav"}\n')[:-5])
     with pytest.raises(ManifestError, match="cannot be read"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("content", [b"\n", b"x\n", b"\r"])
+def test_a_packed_list_of_endless_lines_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cuts.jsonl.gz"
+    path.write_bytes(gzip.compress(content * 200_000))
+    with pytest.raises(ManifestError, match="unpacks to 200,000 lines, expected one for each packed byte at most"):
+        read_manifest(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "SEEK_HOLE"), reason="this system does not tell holes")
+@pytest.mark.parametrize("name", ["a.jsonl", "a.tsv", "segments", "a.rttm"])
+def test_a_list_of_holes_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with path.open("wb") as stream:
+        stream.write(b"file\tlabel\n")
+        stream.truncate(1 << 40)
+    with pytest.raises(ManifestError, match="1,099,511,627,776 bytes of which some are on no disk"):
+        read_segments(path) if name in ("segments", "a.rttm") else read_manifest(path)
+
+
+def test_a_line_of_json_that_is_a_document_of_its_own(tmp_path: Path, write_audio: Any) -> None:
+    write_audio("g0.wav")
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"wav": "g0.wav"}\n{"x": [' + b"[]," * 3_000_000 + b"[]]}\n")
+    found = read_manifest(path)
+    assert [item.id for item in found.utterances] == ["g0"]
+    assert [fault.reason for fault in found.faults] == ["the line has 9,000,011 characters, expected at most 8,388,608"]
 
 
 def test_names_that_occur_often_are_numbered_in_a_moment() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from emotion2vec.corpora.lists.manifests import read_manifest
+from emotion2vec.corpora.lists.rows import channel_of, span_of
+from emotion2vec.corpora.lists.segments import read_segments
 from emotion2vec.errors import ManifestError
 
 
@@ -77,3 +79,30 @@ def test_what_cannot_be_meant_is_a_fault(call: Path, header: str, row: str, reas
     with pytest.raises(ManifestError) as refused:
         read_manifest(table(call / "list.csv", header, row))
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("channel", ["1x", "x1", "-1", "1.0", "\u00b2", "\u0661", "1 2"])
+def test_a_channel_that_is_no_number_is_named(channel: str) -> None:
+    with pytest.raises(ValueError, match=r"the field 'channel' is .*, expected a number, from 0 on"):
+        channel_of({"channel": channel})
+
+
+def test_a_segment_ends_after_its_start_and_where_its_duration_says() -> None:
+    assert span_of({"start": 1, "end": 1.5, "duration": 0.519}) == (1, 0.5)
+    assert span_of({"start": 1, "end": 1.5, "duration": 0.481}) == (1, 0.5)
+    for duration in (0.479, 0.521):
+        with pytest.raises(ValueError, match=r"the segment lasts .* s and ends 0\.5 s after its start"):
+            span_of({"start": 1, "end": 1.5, "duration": duration})
+    for end in (1, 0.5):
+        with pytest.raises(ValueError, match="expected an end after its start at 1 s"):
+            span_of({"start": 1, "end": end})
+
+
+@pytest.mark.parametrize("channel", ["1x", "-1", "C", "AB", "\u0661"])
+def test_a_channel_of_segments_that_is_none_is_named(channel: str, tmp_path: Path) -> None:
+    (tmp_path / "s.rttm").write_text(
+        f"SPEAKER a 1 0 1 <NA> <NA> x\nSPEAKER a 2 0 1 <NA> <NA> x\nSPEAKER a {channel} 0 1 <NA> <NA> x\n"
+    )
+    segments, faults = read_segments(tmp_path / "s.rttm")
+    assert [segment.channel for segment in segments] == [0, 1]
+    assert [fault.reason for fault in faults] == [f"channel is {channel!r}, expected a number, A or B"]

@@ -56,6 +56,14 @@ def test_all_faulty_lines_are_told_at_once(folder: Path) -> None:
         read_table(table)
 
 
+@pytest.mark.parametrize("turn", ["3x", "x3", "3.0", "", "--3", "3 4"])
+def test_a_turn_that_is_no_whole_number_is_named(turn: str, folder: Path) -> None:
+    table = folder / "t.csv"
+    table.write_text(f"file,label,dialogue,turn\na.wav,x,d,-3\nb.flac,x,d,{turn}\n")
+    with pytest.raises(ManifestError, match=f"1 faulty lines: line 3: turn is '{turn}', expected a whole number$"):
+        read_table(table, conversations=True)
+
+
 def test_missing_columns_and_files(folder: Path) -> None:
     table = folder / "t.csv"
     table.write_text("path,label\na.wav,x\n")

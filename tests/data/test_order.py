@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -194,6 +194,42 @@ def test_fewer_buckets_mix_more() -> None:
         rng = np.random.default_rng(0)
         found.append(meet_again(*(pack(long, 400_000, buckets, rng) for _ in range(2))))
     assert found[0] < 0.3 * found[1]
+
+
+@pytest.mark.parametrize("buckets", [1, 4, 20])
+def test_packing_leaves_no_room_for_the_next_utterance(buckets: int) -> None:
+    found = np.array(lengths(500))
+    batches = pack(found, 200_000, buckets, np.random.default_rng(0))
+    for batch, following in pairwise(batches):
+        longest = found[[*batch, following[0]]].max()
+        assert longest * (len(batch) + 1) > 200_000 >= found[batch].max() * len(batch)
+
+
+def test_what_is_longer_than_a_crop_takes_the_room_of_a_crop() -> None:
+    requests = epoch(order(Listed([320_000] * 50)))
+    assert {len(items([request])) for request in requests} == {5}  # 160,000 samples, of crops of 32,000
+
+
+def test_windows_and_epochs_are_shuffled_each_in_a_way_of_its_own() -> None:
+    iteration = order(Listed([8_000] * 100, shard=50))  # two windows of a shard each
+    ways = [
+        [item % 50 for _, item in items([r for r in epoch(iteration, number) if r.position.window == window])]
+        for number in (0, 1)
+        for window in (0, 1)
+    ]
+    assert all(sorted(way) == list(range(50)) for way in ways) and len(set(map(tuple, ways))) == 4
+
+
+@pytest.mark.parametrize("weight", [0.5, 1, 2, 3])
+def test_draws_of_a_window_are_counted_from_nothing(weight: float) -> None:
+    seen: Counter[int] = Counter()
+    told: Counter[tuple[int, int]] = Counter()
+    for request in epoch(order(Listed(lengths(60), weight=weight), window=1_000)):
+        for (_, part), before in zip(request.parts, request.draws or [], strict=True):
+            told.update(zip(part["item"].tolist(), before.tolist(), strict=True))
+            seen.update(part["item"].tolist())
+    assert told == Counter((item, draw) for item, count in seen.items() for draw in range(count))
+    assert max(seen.values()) == max(1, weight)
 
 
 def test_in_step_splits_the_largest() -> None:

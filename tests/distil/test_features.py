@@ -125,7 +125,7 @@ def test_features_of_something_else_are_refused_with_both(path: Path, speech: Pa
 
 
 @pytest.mark.parametrize(
-    "header", ["{", "[]", '{"format": "x", "format_version": 1}', '{"format": "emotion2vec-taught"}']
+    "header", ["{", "[]", "[" * 100_000, '{"format": "x", "format_version": 1}', '{"format": "emotion2vec-taught"}']
 )
 def test_what_is_no_folder_of_features_is_left_alone(path: Path, speech: Path, tmp_path: Path, header: str) -> None:
     (tmp_path / "f").mkdir()
@@ -150,6 +150,18 @@ def test_a_damaged_part_is_named(path: Path, speech: Path, tmp_path: Path) -> No
     (tmp_path / "f" / "part_00000" / "frames.npy").write_bytes(b"x")
     with pytest.raises(ConfigError, match="part_00000: cannot be read as features"):
         StoredFeatures(tmp_path / "f")
+
+
+CLIPS = ["[" * 100_000, "[]", '{"left_out": {}}', '{"left_out": 1, "clips": []}', '{"left_out": {}, "clips": [[1]]}']
+
+
+@pytest.mark.parametrize("content", CLIPS)
+def test_a_part_that_says_something_else_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "part_0").mkdir()
+    np.save(tmp_path / "part_0" / "frames.npy", np.zeros((1, 2)))
+    (tmp_path / "part_0" / "clips.json").write_text(content)
+    with pytest.raises(ConfigError, match="part_0: cannot be read as features"):
+        StoredFeatures(tmp_path)
 
 
 def settings_of(path: Path, speech: Path, folder: Path, *more: str) -> list[str]:

@@ -103,3 +103,10 @@ def test_both_and_half_precision(model: Emotion2vec, clip: Path, encoded: Encode
 def test_choices_that_cannot_be_are_refused(model: Emotion2vec, clip: Path, options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run(model, clip, **options)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, f"[{10**400}]", "[[1], [1, 2]]", '{"a": 1}', '["x"]', "null"])
+def test_weights_of_layers_that_are_none(model: Emotion2vec, clip: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "w.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"w\.json (cannot be read as a JSON list of weights|holds)"):
+        run(model, clip, layers=f"weights:{tmp_path / 'w.json'}")

@@ -14,7 +14,7 @@ from extraction.helpers import WIDTH, speech
 import emotion2vec
 from emotion2vec.audio.frames import WAVEFORM_GRID
 from emotion2vec.audio.samples import load_audio, normalize
-from emotion2vec.audio.windows import Chunking, cut_windows, plan_windows
+from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.extraction import extract
 from emotion2vec.extraction.encode.choices import FeatureChoice
@@ -52,6 +52,14 @@ def test_windows_are_cut_out_of_any_blocks(size: int) -> None:
         np.testing.assert_array_equal(found, samples[window.start : window.start + window.samples])
     with pytest.raises(AudioError, match="did the file change"):
         list(cut_windows(blocks(samples[:-5_000], size), windows))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1_000])
+def test_windows_with_gaps_between_them_are_cut_out_too(size: int) -> None:
+    samples = np.arange(400, dtype=np.float32)
+    windows = [Window(start, length, 0, 1) for start, length in ((10, 5), (12, 3), (40, 20), (60, 40), (300, 100))]
+    found = list(cut_windows((samples[first : first + size] for first in range(0, 400, size)), windows))
+    assert [part.tolist() for part in found] == [samples[w.start : w.start + w.samples].tolist() for w in windows]
 
 
 def test_statistics_of_blocks_are_those_of_the_whole() -> None:

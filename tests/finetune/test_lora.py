@@ -15,7 +15,7 @@ from emotion2vec.checkpoint import load_model
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.finetune import adapted
 from emotion2vec.finetune.adapters import adapt, find_targets
-from emotion2vec.finetune.config import LoraConfig
+from emotion2vec.finetune.learnt import LoraConfig
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
 from emotion2vec.finetune.run import finetune

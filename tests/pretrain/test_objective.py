@@ -26,6 +26,17 @@ def test_every_row_masks_the_same_number(length: int, config: MaskConfig) -> Non
     assert {int(time_mask(length, config, rng).sum()) for _ in range(50)} == {max(1, int(length * config.prob))}
 
 
+def test_a_span_lies_around_its_center_and_ends_at_the_last_frame() -> None:
+    """One center for as many frames as are to be masked: what is cut off at an end is masked somewhere else."""
+    config = MaskConfig(prob=0.1, adjust=0.0, span=10)
+    for seed in range(300):
+        center = int(np.random.default_rng(seed).integers(0, 100, size=1)[0])
+        expected = np.arange(max(0, center - 5), min(100, center + 5))
+        found = np.flatnonzero(time_mask(100, config, np.random.default_rng(seed)))
+        assert len(found) == 10 and set(expected) <= set(found)
+        assert len(expected) < 10 or found.tolist() == expected.tolist()
+
+
 def test_masks_depend_on_their_key_alone() -> None:
     config = MaskConfig(views=3)
     both = batch_masks(["a", "b"], 50, config, seed=1, update=7)

@@ -274,7 +274,7 @@ def test_tables_for_papers_survive_any_name() -> None:
         scores={"CCC": -0.25},
         std=0.1,
         interval=(-0.5, 0.125),
-        against=Comparison(-0.125, (-0.5, 0.25), 0.0001),
+        against=Comparison(-0.125, (-0.5, 0.25), 0.0001, 0.0001),
         clips=8,
         complete=False,
         transductive=False,

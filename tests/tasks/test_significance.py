@@ -75,6 +75,13 @@ def test_one_speaker_a_fold_is_scipys_exact_test(pairs: int) -> None:
     assert compared(first, second).p == pytest.approx(expected.pvalue)
 
 
+@pytest.mark.parametrize("pairs", [2, 5, 14])
+def test_no_p_of_few_speakers_is_below_the_least(pairs: int) -> None:
+    right, wrong = ({(0, f"s{n}"): right_of(count, 40) for n in range(pairs)} for count in (40, 0))
+    found = compared(right, wrong)
+    assert found.p == found.least_p == 2 / 2**pairs
+
+
 def test_few_large_and_many_small_speakers_do_not_turn_the_sign() -> None:
     """The many small speakers are a little better under the second; the clips, and so the score, are not."""
     first, second = {}, {}
@@ -98,10 +105,11 @@ def test_few_large_and_many_small_speakers_do_not_turn_the_sign() -> None:
 
 def test_many_speakers() -> None:
     same, other, better = (random_statistics(seed, 40, chance) for seed, chance in ((0, 0.5), (1, 0.5), (2, 0.9)))
-    assert compared(same, same) == Comparison(0.0, (0.0, 0.0), 1.0)
+    assert compared(same, same) == Comparison(0.0, (0.0, 0.0), 1.0, 1 / 10_001)
     assert compared(same, other).p > 0.05
     found = compared(better, same)
-    assert found.p < 0.001 and 0 < found.interval[0] < found.difference < found.interval[1]
+    assert found.p == pytest.approx(1 / 10_001)  # of 10,000 random swaps and none, none alone is as extreme
+    assert 0 < found.interval[0] < found.difference < found.interval[1]
 
 
 def test_the_interval_follows_the_normal_approximation() -> None:
@@ -137,6 +145,17 @@ def test_a_speaker_with_one_clip_counts_in_a_fold_and_has_no_ccc_alone() -> None
         )
         result = compare(first, second, mean_concordance)
         assert result is not None and result.difference > 0.3 and result.interval[0] > 0
+
+
+def test_a_fold_without_a_score_in_a_resample_leaves_the_others() -> None:
+    """A fold of two clips has a CCC only where both are drawn; else the other fold, without a difference, counts."""
+    truth = np.random.default_rng(0).standard_normal((12, 1))
+    rows = {(0, f"s{n}"): truth[2 * n : 2 * n + 2] for n in range(5)}
+    same = {key: moments(found, found) for key, found in rows.items()}
+    alone = {(1, "a"): truth[10:11], (1, "b"): truth[11:12]}
+    one, other = ({key: moments(found, sign * found) for key, found in alone.items()} for sign in (1, -1))
+    result = compare(same | one, same | other, mean_concordance)
+    assert result is not None and result.difference > 0 and result.interval[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_scores_of_many_are_those_of_each() -> None:

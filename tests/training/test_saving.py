@@ -154,3 +154,19 @@ def test_leaving_waits_for_what_is_being_written() -> None:
         saver.save(slow)
         threading.Timer(0.2, released.set).start()
     assert written == [True]
+
+
+def test_a_checkpoint_that_failed_is_forgotten_by_the_next() -> None:
+    def fail() -> None:
+        raise CheckpointError("no room")
+
+    for background in (True, False):
+        said: list[str] = []
+        with Saver(background=background, say=said.append) as saver:
+            assert not saver.failed()
+            saver.save(fail)
+            assert saver.failed()
+            saver.save(lambda: None)
+            assert not saver.failed() and len(said) == 1
+            with pytest.raises(CheckpointError, match="no room"):
+                saver.save(fail, last=True)

@@ -107,6 +107,22 @@ def test_spikes_are_counted_skipped_and_stop_in_the_end() -> None:
         SpikeGuard(GuardConfig()).passes(1, {"loss": float("nan"), "grad_norm": 1.0}, [])
 
 
+def test_a_mean_norm_is_trusted_after_twenty_updates_and_spans_a_hundred() -> None:
+    def after(norms: list[float]) -> SpikeGuard:
+        guard = SpikeGuard(GuardConfig(spike="skip", spike_factor=5.0, max_spikes=2))
+        assert all(guard.passes(update, {"loss": 1.0, "grad_norm": norm}, []) for update, norm in enumerate(norms))
+        return guard
+
+    assert after([1.0] * 19).passes(20, {"loss": 1.0, "grad_norm": 5.1}, [])
+    assert not after([1.0] * 20).passes(21, {"loss": 1.0, "grad_norm": 5.1}, [])
+    assert after([1.0] * 20).passes(21, {"loss": 1.0, "grad_norm": 5.0}, [])
+    assert after([1.0] * 100 + [2.0] * 300).mean_norm == pytest.approx(2 - 0.99**300)
+    guard = after([1.0] * 30)
+    for _ in range(3):  # as many spikes as are left out in a row, again and again
+        assert not any(guard.passes(31, {"loss": 1.0, "grad_norm": 9.0}, []) for _ in range(2))
+        assert guard.passes(32, {"loss": 1.0, "grad_norm": 1.0}, [])
+
+
 def test_a_skipped_update_moves_nothing(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forward, seen = Pretrainer.forward, []
 

@@ -24,7 +24,7 @@ import numpy as np
 from emotion2vec.audio.decode import ffmpeg
 from emotion2vec.audio.decode.content import FLAC, MPEG_AUDIO, OGG, Kind, kind_of_file
 from emotion2vec.audio.decode.notes import Note
-from emotion2vec.audio.decode.remote import is_url, open_url
+from emotion2vec.audio.decode.remote import copy_in_time, is_url, open_url
 from emotion2vec.audio.decode.sndfile import Openable, SndfileStream
 from emotion2vec.audio.decode.structure import examine
 from emotion2vec.audio.decode.suffixes import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, LIST_SUFFIXES
@@ -152,7 +152,7 @@ def _open_bytes(source: Encoded, name: str) -> Iterator[BinaryIO]:
             if stream.seekable() and kind_of_file(stream) in (MPEG_AUDIO, OGG, FLAC):
                 copy = stack.enter_context(tempfile.TemporaryFile())  # all of it is read, and more than once
                 stream.seek(0)
-                shutil.copyfileobj(stream, copy)
+                copy_in_time(stream, copy)
                 stream = copy
         else:
             stream = stack.enter_context(open(source, "rb"))

@@ -10,6 +10,7 @@ from typing import Any
 from emotion2vec.corpora.lists.lhotse import CUT_TYPES, lhotse_row
 from emotion2vec.corpora.lists.lines import Lines
 from emotion2vec.corpora.lists.rows import Parsed, Row, channel_of, collect, facts_of, span_of, text_of
+from emotion2vec.documents import MOST_JSON
 
 AUDIO_FIELDS = ("audio_filepath", "wav", "audio")
 """Names of the audio's path: NeMo's, then EmoBox's two."""
@@ -36,6 +37,8 @@ def json_object(line: str) -> dict[str, Any]:
     Raises:
         ValueError: it holds none.
     """
+    if len(line) > MOST_JSON:
+        raise ValueError(f"the line has {len(line):,} characters, expected at most {MOST_JSON:,}")
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -13,13 +14,16 @@ from itertools import islice
 from pathlib import Path
 
 from emotion2vec.corpora.faults import Fault
-from emotion2vec.documents import MOST_UNPACKED, most_unpacked
+from emotion2vec.documents import LEAST_UNPACKED, MOST_UNPACKED, most_unpacked
 from emotion2vec.errors import ManifestError
 
 Lines = list[tuple[int, str]]
 """Lines that are not empty, with their numbers from 1."""
 
 WIDE_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+LEAST_LINES = 100_000
+"""Lines that a packed list may have, or one for each of its bytes: short ones take 200 times their bytes in memory."""
 
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """First line of tables from Excel, which names the character between fields."""
@@ -42,10 +46,11 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
         The lines, and a fault for each that is no UTF-8.
 
     Raises:
-        ManifestError: the file cannot be opened or unpacked, unpacks to far more than a list does, or is a spreadsheet.
+        ManifestError: the file cannot be opened or unpacked, holds far more than it takes on the disk, or is a
+            spreadsheet.
     """
     try:
-        raw = _unpacked(source) if source.suffix.lower() == ".gz" else source.read_bytes()
+        raw = _unpacked(source) if source.suffix.lower() == ".gz" else _whole(source)
     except (OSError, EOFError, zlib.error) as error:
         raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if kind := SPREADSHEETS.get(raw[:4]):
@@ -64,9 +69,20 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
     return lines, faults
 
 
+def _whole(source: Path) -> bytes:
+    """What a file holds, unless that is holes, which take nothing on the disk."""
+    with source.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > LEAST_UNPACKED and hasattr(os, "SEEK_HOLE") and os.lseek(stream.fileno(), 0, os.SEEK_HOLE) < size:
+            raise ManifestError(f"{source}: {size:,} bytes of which some are on no disk, expected a list without holes")
+        stream.seek(0)
+        return stream.read()
+
+
 def _unpacked(source: Path) -> bytes:
     """What a gzip file holds, unpacked piece by piece."""
-    most = most_unpacked(source.stat().st_size)
+    size = source.stat().st_size
+    most = most_unpacked(size)
     with gzip.open(source) as stream:
         pieces = list(islice(iter(lambda: stream.read(1 << 20), b""), (most >> 20) + 1))
     if sum(map(len, pieces)) > most:
@@ -74,6 +90,9 @@ def _unpacked(source: Path) -> bytes:
             f"{source}: unpacks to more than {most:,} bytes, expected a list, which takes less than {MOST_UNPACKED} "
             "times the bytes that it is packed in"
         )
+    ends = max(sum(piece.count(end) for piece in pieces) for end in (b"\n", b"\r"))
+    if ends > max(LEAST_LINES, size):
+        raise ManifestError(f"{source}: unpacks to {ends:,} lines, expected one for each packed byte at most")
     return b"".join(pieces)
 
 

@@ -13,6 +13,7 @@ from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.lists.folders import audio_files, found_below
 from emotion2vec.corpora.lists.lines import parse_records, read_lines
 from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.documents import MOST_ANNOTATIONS, read_bytes
 from emotion2vec.errors import ManifestError
 
 Row = TypeVar("Row")
@@ -38,12 +39,14 @@ def annotation_text(path: Path) -> str:
     """Read an annotation; bytes that are not UTF-8 are replaced.
 
     Raises:
-        ManifestError: it cannot be opened.
+        ManifestError: it cannot be opened, or is larger than `MOST_ANNOTATIONS`.
     """
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_bytes(path, MOST_ANNOTATIONS).decode("utf-8", errors="replace")
     except OSError as error:
         raise ManifestError(f"{path}: cannot be opened: {error.strerror}") from error
+    except ValueError as error:
+        raise ManifestError(f"{path}: {error}") from error
 
 
 def annotation_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:

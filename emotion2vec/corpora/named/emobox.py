@@ -17,7 +17,7 @@ from emotion2vec.corpora.lists.locate import Locator
 from emotion2vec.corpora.lists.rows import Row, collect
 from emotion2vec.corpora.named.registry import facts_of_name, native_name
 from emotion2vec.corpora.utterance import Corpus, Utterance
-from emotion2vec.documents import parse_json
+from emotion2vec.documents import read_json
 from emotion2vec.errors import ManifestError
 
 MAP_NAMES = ("label_map.json", "label_dict.json")
@@ -128,7 +128,7 @@ def _label_map(data: Path, findings: _Findings) -> dict[str, str]:
         findings.repaired[f"no {' or '.join(MAP_NAMES)}, so labels keep their names"] += 1
         return {}
     try:
-        found = parse_json(path.read_bytes())
+        found = read_json(path)
     except ValueError as error:
         raise ManifestError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):

@@ -5,7 +5,6 @@ A speaker is a character of a series, a session is a series; `splitInfo/movie_li
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from emotion2vec.corpora.lists.folders import AudioIndex, audio_files
@@ -17,6 +16,7 @@ from emotion2vec.corpora.named.annotations import (
     annotation_text,
 )
 from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.documents import MOST_ANNOTATIONS, parse_json
 from emotion2vec.errors import ManifestError
 
 CLASSES = {
@@ -45,7 +45,7 @@ def read_classes(root: Path) -> Corpus:
     classes = KnownClasses("M3ED", CLASSES)
     rows: list[AnnotatedRow] = []
     try:
-        for series, dialogues in json.loads(annotation_text(path)).items():
+        for series, dialogues in parse_json(annotation_text(path).encode(), MOST_ANNOTATIONS).items():
             for dialogue in dialogues.values():
                 for name, turn in dialogue["Dialog"].items():
                     part = turn["Speaker"]

@@ -5,7 +5,6 @@ T: frames. D: model width. L: layers. N: utterance tokens.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emotion2vec.documents import read_json
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import ArraySpec, Layout
 from emotion2vec.model.config import EncoderConfig
@@ -173,8 +173,8 @@ def _layer_fault(layers: Layers, depth: int | None = None) -> str:
 def _read_weights(path: Path) -> np.ndarray:
     """Read one weight per block (L,) from a JSON list, and divide by their sum."""
     try:
-        weights = np.asarray(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
-    except (OSError, ValueError, TypeError) as error:
+        weights = np.asarray(read_json(path), dtype=np.float64)
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ConfigError(f"layers: {path} cannot be read as a JSON list of weights: {error}") from error
     if weights.ndim != 1 or not np.isfinite(weights).all() or weights.sum() <= 0:
         raise ConfigError(f"layers: {path} holds {weights.tolist()}, expected numbers with a positive sum")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.corpora.faults import Fault
+from emotion2vec.documents import read_json
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_text
 from emotion2vec.lines import Lines
@@ -44,7 +45,7 @@ class JobRecord:
         if not self.path.exists():
             return False
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found = read_json(self.path)
             assert isinstance(found, dict)
         except (OSError, ValueError, AssertionError) as error:
             raise ConfigError(f"{self.path}: cannot be read, so nothing can be resumed: {error}") from error
@@ -86,7 +87,7 @@ class JobRecord:
     def _other_shards(self) -> dict[str, Any]:
         """Counts of the inputs of other shards of the output."""
         try:
-            there = json.loads(self.path.read_text(encoding="utf-8"))[SUMMARY]
+            there = read_json(self.path)[SUMMARY]
             return {shard: counts for shard, counts in there.items() if isinstance(counts, dict) and "-of-" in shard}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}

@@ -5,6 +5,7 @@ L: layers. T: frames. D: channels of a vector.
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
 from emotion2vec.extraction.writers.base import need_package, printable, utf8_name
 from emotion2vec.files import publish
+from emotion2vec.parquet import open_parquet, read_texts
 
 ROW_BYTES = 1 << 30
 """Largest features of one item in a Parquet file, whose rows are held whole by whoever writes and reads them."""
@@ -55,16 +57,15 @@ class ParquetPart:
     @staticmethod
     def keys(path: Path, layout: Layout) -> set[str]:
         """See `Part`."""
-        import pyarrow
         import pyarrow.parquet
 
         try:
             with open(path, "rb") as stream:
-                file = pyarrow.parquet.ParquetFile(stream)
-                if not file.schema_arrow.equals(_parquet_schema(layout)):
+                if not pyarrow.parquet.read_schema(stream).equals(_parquet_schema(layout)):
                     return set()
-                return set(file.read(columns=["id"])["id"].to_pylist())
-        except (OSError, pyarrow.ArrowInvalid):
+                groups = read_texts(open_parquet(stream, list(layout), ["id"]), "id", path.stat().st_size)
+                return set(chain.from_iterable(groups))
+        except (OSError, ValueError):
             return set()
 
     @staticmethod

@@ -58,7 +58,8 @@ class ModelExtractor:
         self.fingerprint = f"{weights} layer={layer} {pooling}"
         self.heard: Any = getattr(model, "heard", None)
         """What the network was trained on: a record, or None where it does not say."""
-        self._model = model
+        self.model = model
+        """The network."""
         self._layer = layer
         self._pooling = pooling
 
@@ -74,10 +75,10 @@ class ModelExtractor:
 
     def _encode(self, clips: Sequence[Utterance]) -> list[Features | str]:
         """Encode clips together; where one of them cannot be used, one at a time in the same way, to know which."""
-        if isinstance(self._model, SpeechEncoder):
+        if isinstance(self.model, SpeechEncoder):
             try:
                 return list(
-                    extract_features([_source(clip) for clip in clips], model=self._model, layers=self._needs_layers)
+                    extract_features([_source(clip) for clip in clips], model=self.model, layers=self._needs_layers)
                 )
             except AudioError:
                 pass
@@ -86,9 +87,9 @@ class ModelExtractor:
     def _encode_one(self, clip: Utterance) -> Features | str:
         try:
             source = _source(clip)
-            if isinstance(self._model, SpeechEncoder):
-                return extract_features(source, model=self._model, layers=self._needs_layers)
-            features: Features = self._model.extract_features(source, layers=self._needs_layers)
+            if isinstance(self.model, SpeechEncoder):
+                return extract_features(source, model=self.model, layers=self._needs_layers)
+            features: Features = self.model.extract_features(source, layers=self._needs_layers)
             return features
         except AudioError as error:
             return str(error)

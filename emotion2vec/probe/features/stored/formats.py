@@ -5,18 +5,22 @@ T: frames. D: channels of a frame. P: channels of a clip's vector.
 
 from __future__ import annotations
 
+import math
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipInfo
 
 import numpy as np
 
 from emotion2vec.corpora.names import without_suffix
 from emotion2vec.documents import check_unpacked
 from emotion2vec.errors import ManifestError
+from emotion2vec.parquet import open_parquet, read_texts
 
 Arrays = Mapping[str, np.ndarray]
 """Of one clip: `frames` (T, D), `utterance` (P,), or both; what is alone may be either."""
@@ -26,6 +30,9 @@ Reader = Callable[[], Arrays]
 
 Found = Iterator[tuple[str, Reader]]
 """Names in a file, each with what reads its arrays."""
+
+FLETCHER32 = 4
+"""Bytes of a check sum in HDF5."""
 
 KINDS = ("frames", "utterance")
 """Arrays that a clip may have, and the ends of their names where each has its own."""
@@ -44,18 +51,26 @@ def npz_entries(path: Path) -> Found:
     """
     try:
         archive = np.load(path, allow_pickle=False)
-        packed = {entry.filename: (entry.file_size, entry.compress_size) for entry in archive.zip.infolist()}
+        members = archive.zip.infolist()
     except Exception as error:  # zipfile and NumPy check little of what they read
         raise ManifestError(f"features {path}: cannot be read as .npz: {error}") from error
-    for name, sizes in packed.items():
+    for member in members:
         try:
-            check_unpacked(*sizes)
+            if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # zipfile unpacks others without a limit
+                raise ValueError("is packed as NumPy never packs, expected an array of numpy.savez")
+            check_unpacked(member.file_size, member.compress_size)
         except ValueError as error:
-            raise ManifestError(f"features {path}: {name!a}: {error}") from error
-    return ((key, partial(_member, archive, key)) for key in archive.files)
+            raise ManifestError(f"features {path}: {member.filename!a}: {error}") from error
+    return ((key, partial(_member, archive, key, member)) for key, member in zip(archive.files, members, strict=True))
 
 
-def _member(archive: Any, key: str) -> Arrays:
+def _member(archive: Any, key: str, member: ZipInfo) -> Arrays:
+    with archive.zip.open(member) as stream:
+        first = np.lib.format.read_magic(stream) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, kind = read(stream)
+    if kind.itemsize * math.prod(shape) > member.file_size:  # room would be made for it
+        raise ValueError(f"an array of shape {shape} in {member.file_size:,} bytes")
     return {"frames": archive[key]}
 
 
@@ -116,20 +131,19 @@ def _parquet_entries(folder: Path, file: Path) -> Found:
         ManifestError: it cannot be read, or a package is missing.
     """
     _need("pyarrow", "parquet", file)
-    import pyarrow
-    import pyarrow.parquet
 
     try:
-        opened = pyarrow.parquet.ParquetFile(open(file, "rb"))  # noqa: SIM115 (read from when features are asked for)
+        stream = open(file, "rb")  # noqa: SIM115 (read from when features are asked for)
+        opened = open_parquet(stream, KINDS, ["id"])
         columns = [name for name in KINDS if name in opened.schema_arrow.names]
-        groups = [opened.read_row_group(group, columns=["id"])["id"] for group in range(opened.num_row_groups)]
+        groups = read_texts(opened, "id", file.stat().st_size)
     except Exception as error:  # it checks little of what it reads
         raise ManifestError(f"features {file}: cannot be read as Parquet with a column id: {error}") from error
     if not columns:
         raise ManifestError(f"features {file}: expected a column {' or '.join(KINDS)}")
     group_of = lru_cache(maxsize=1)(partial(_row_group, opened, columns))
-    for group, ids in enumerate(groups):
-        for row, name in enumerate(ids.to_pylist()):
+    for group, names in enumerate(groups):
+        for row, name in enumerate(names):
             yield name, partial(_parquet_row, group_of, group, row)
 
 
@@ -144,6 +158,8 @@ def _parquet_row(group_of: Callable[[int], Any], group: int, row: int) -> Arrays
 
 def _rectangular(scalar: Any) -> np.ndarray:
     """An array of lists of ... of numbers."""
+    if not scalar.is_valid:
+        raise ValueError("there is nothing in its row, expected lists of numbers")
     values, shape = scalar.values, [len(scalar.values)]
     while hasattr(values, "flatten") and hasattr(values.type, "value_type"):
         inner = values.flatten()
@@ -184,8 +200,33 @@ def _hdf5_group(opened: Any, name: str) -> Arrays:
     for kind, array in arrays.items():
         if array.external or array.is_virtual:
             raise ValueError(f"{name}/{kind} lies in another file, expected it in this one")
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"{name}/{kind} holds {array.dtype}, expected numbers")
         check_unpacked(array.nbytes, array.id.get_storage_size())
+        _check_chunks(array)
     return {kind: array[...] for kind, array in arrays.items()}
+
+
+def _check_chunks(array: Any) -> None:
+    """See to it that the packed pieces of an HDF5 array are no larger than it says, for which its reader makes room.
+
+    Raises:
+        ValueError: they are, or are packed otherwise than by gzip.
+    """
+    from h5py import h5z
+
+    about = array.id.get_create_plist()
+    filters = [about.get_filter(number)[0] for number in range(about.get_nfilters())]
+    known = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
+    if not known.issuperset(filters) or len(set(filters)) < len(filters):
+        raise ValueError(f"{array.name} is packed by the filters {filters} of HDF5, expected gzip or none")
+    if h5z.FILTER_DEFLATE not in filters:
+        return
+    most = array.dtype.itemsize * math.prod(array.chunks) + FLETCHER32
+    for number in range(array.id.get_num_chunks()):
+        _, packed = array.id.read_direct_chunk(array.id.get_chunk_info(number).chunk_offset)
+        if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
+            raise ValueError(f"{array.name} has a piece that unpacks to more than the {most:,} bytes that it says")
 
 
 def _kaldi_entries(folder: Path, file: Path) -> Found:

@@ -5,13 +5,13 @@ T: frames. D: channels of a frame. P: channels of a clip's vector.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.documents import read_json
 from emotion2vec.errors import ManifestError
 from emotion2vec.probe.features.stored.formats import FORMATS, KINDS, Arrays, Reader, npz_entries
 
@@ -73,7 +73,7 @@ def open_store(path: Path) -> Store:
 def _read_job(path: Path) -> dict[str, Any]:
     """What `extract` says of the job that wrote the features; nothing where there is no record of it."""
     try:
-        job = json.loads(path.read_text(encoding="utf-8"))
+        job = read_json(path)
     except (OSError, ValueError):
         return {}
     return job if isinstance(job, dict) else {}
