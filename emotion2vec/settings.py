@@ -6,8 +6,7 @@ A field that would clash with a Python keyword ends in an underscore in the data
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -15,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from emotion2vec.documents import MOST_YAML, check_yaml, read_bytes
 from emotion2vec.errors import ConfigError
 from emotion2vec.expressions import as_text, as_written, resolved
+from emotion2vec.guesses import unknown
 
 
 def option(
@@ -225,14 +225,6 @@ def _fit(cls: type, values: Mapping[str, Any]) -> bool:
         if hint not in (bool, int, float, str) or any(type(item) is not hint for item in items):
             return False
     return True
-
-
-def unknown(what: str, name: str, known: Collection[str]) -> str:
-    """The fault of a name that is none of those that are known, with those that are near or end like it."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.7) or [
-        other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]
-    ]
-    return f"unknown {what} {name}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
 def _default(cls: type, dotted: str) -> Any:

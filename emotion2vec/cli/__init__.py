@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -29,14 +29,28 @@ from emotion2vec.cli.visualize import visualize
 from emotion2vec.disk import FULL
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.stopping import PREEMPTED, Terminated, raising_terminated
+from emotion2vec.version import __version__
 
 app = typer.Typer(
     name="emotion2vec",
-    help="Pretrain emotion2vec on unlabeled speech, extract frozen features, and probe them.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"emotion2vec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_verb(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Pretrain emotion2vec on unlabeled speech, extract frozen features, and probe them."""
 
 
 def _under_finetune() -> dict[str, Any]:
@@ -61,7 +75,7 @@ def main() -> None:
     """
     try:
         with raising_terminated():
-            app()
+            app(prog_name="emotion2vec")
     except Emotion2vecError as error:
         _leave(f"error: {error}", 2)
     except OSError as error:

@@ -17,7 +17,7 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.choices import FeatureChoice
-from emotion2vec.settings import unknown
+from emotion2vec.guesses import unknown
 from emotion2vec.tasks.adaptation import LEAST_CLIPS, adapted, alike
 
 if TYPE_CHECKING:

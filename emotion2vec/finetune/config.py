@@ -88,7 +88,7 @@ class TuneOptim(OptimConfig):
         3e-5, "peak learning rate of the encoder; adapters usually want a higher one than full", gt=0
     )
     layer_decay: float = option(1.0, "factor on the learning rate from each block to the one below it", gt=0, le=1)
-    warmup_updates: int = option(50, "updates of linear warm-up", ge=0)
+    warmup_updates: int = option(50, "updates of linear warm-up; of a run that is no longer, a tenth of it", ge=0)
     max_updates: int = option(1_000, "updates of the whole run, where optim.epochs is 0", ge=1)
     epochs: float = option(
         0.0, "passes over as many clips as there are to train on, in place of optim.max_updates", ge=0

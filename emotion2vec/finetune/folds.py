@@ -168,7 +168,7 @@ def _check_same(config: FinetuneConfig) -> None:
     folder = RunFolder(config)
     if config.optim.epochs:  # which became so many updates when the clips were counted
         before = load_config(folder.config_file).optim
-        timed = replace(config.optim, max_updates=before.max_updates, warmup_updates=before.warmup_updates)
+        timed = replace(config.optim, max_updates=before.max_updates)
         folder = RunFolder(replace(config, optim=timed))
     folder.same_run_notes()
 

@@ -161,7 +161,7 @@ def _timed(config: FinetuneConfig, clips: int) -> FinetuneConfig:
             f"finetune.head_first is {first} of {updates} updates, which leaves none for the encoder; expected fewer, "
             "or finetune.strategy=frozen"
         )
-    return replace(config, optim=replace(optim, max_updates=updates, warmup_updates=min(optim.warmup_updates, updates)))
+    return replace(config, optim=replace(optim, max_updates=updates))
 
 
 def _about(config: FinetuneConfig, task: Task) -> str:

@@ -73,7 +73,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _lead(folder: Path) -> str:
     facts = _read(folder / "finetuned.json")
     if not facts:
-        return '<p class="lead">The run is not finished: it has left no model yet.</p>'
+        found = "There are models of the folds, and none of all clips."
+        lacking = "The run is not finished: it has left no model yet."
+        return f'<p class="lead">{found if (folder / "scores.json").is_file() else lacking}</p>'
     told = ", ".join(
         f"{name} {value:.1f} %" if name in ("WA", "UA", "WF1", "MF1") else f"{name} {value:.3f}"
         for name, value in facts["validation"].items()
@@ -192,6 +194,8 @@ def _tests(folder: Path) -> list[str]:
 
 def _configuration(folder: Path) -> str:
     parts = ""
+    if not (folder / "config.yaml").is_file():  # a run of folds alone
+        folder = next((path.parent for path in sorted(folder.glob("folds/*/config.yaml"))), folder)
     for name, title in (("config.yaml", "Configuration"), ("versions.json", "Versions"), ("computing.json", "Machine")):
         if (folder / name).is_file():
             text = (folder / name).read_text(encoding="utf-8")

@@ -40,11 +40,6 @@ def check_training(config: TrainingConfig) -> list[str]:
         faults.append("run.dir is empty, expected a folder for the run, such as run.dir=runs/base")
     faults += config.data.faults()
     faults += check_augment(config.augment)
-    if config.optim.warmup_updates > config.optim.max_updates:
-        faults.append(
-            f"optim.warmup_updates is {config.optim.warmup_updates}, expected at most optim.max_updates "
-            f"({config.optim.max_updates}); a short trial needs a short warm-up too"
-        )
     return faults + _check_run(config)
 
 
@@ -121,8 +116,13 @@ def idle_listed(config: ListedConfig) -> list[Idle]:
 
 def idle_settings(config: TrainingConfig) -> list[Idle]:
     """Settings that may do nothing beside the others, whatever the objective."""
-    augment = config.augment
+    optim, augment = config.optim, config.augment
     rules = [
+        (
+            "optim.warmup_updates",
+            optim.warmup != optim.warmup_updates,
+            "the run is no longer; a tenth of it is warm-up",
+        ),
         ("augment.noise", augment.noise_prob == 0, "augment.noise_prob is 0"),
         ("augment.reverb", augment.reverb_prob == 0, "augment.reverb_prob is 0"),
         ("augment.reverb_seconds", augment.reverb_prob == 0 or bool(augment.reverb), "no synthetic rooms are used"),

@@ -21,7 +21,7 @@ class OptimConfig:
     """AdamW with linear warm-up and cosine decay to zero."""
 
     lr: float = option(7.5e-5, "peak learning rate", gt=0)
-    warmup_updates: int = option(5_000, "updates of linear warm-up", ge=0)
+    warmup_updates: int = option(5_000, "updates of linear warm-up; of a run that is no longer, a tenth of it", ge=0)
     max_updates: int = option(100_000, "updates of the whole run", ge=1)
     accumulate: int = option(0, "batches per update on each device; 0: as data.audio_per_update needs", ge=0)
     beta1: float = option(0.9, "Adam's first moment decay", ge=0, lt=1)
@@ -39,6 +39,11 @@ class ListedOptim(OptimConfig):
     cnn_lr_scale: float = option(
         1.0, "factor on the CNN's learning rate (Adam undoes one on gradients); 0 freezes it", ge=0
     )
+
+    @property
+    def warmup(self) -> int:
+        """Updates of warm-up: as many as are asked for, or a tenth of a run that is no longer than these."""
+        return self.warmup_updates if self.warmup_updates < self.max_updates else self.max_updates // 10
 
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")

@@ -16,6 +16,7 @@ from networks import TINY, tiny_config
 from emotion2vec.checkpoint import save_model
 from emotion2vec.cli import main
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.version import __version__
 
 
 @pytest.fixture
@@ -82,6 +83,18 @@ def test_pretrain_end_to_end(
     assert "done: 2 updates" in capsys.readouterr().err
     assert run(monkeypatch, "info", tmp_path / "run") == 0
     assert "update" in capsys.readouterr().out
+
+
+def test_version_and_completion(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"emotion2vec {__version__}\n"
+    monkeypatch.setenv("_EMOTION2VEC_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "emotion2vec pre")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setattr("sys.argv", ["emotion2vec"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.split() == ["pretrain", "prepare", "predict"]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.run import finetune
 from emotion2vec.finetune.splits import Split
 from emotion2vec.probe.results import ProbeResult
+from emotion2vec.report.run import write_run_report
 from emotion2vec.training.trainer import FitResult
 
 QUICKER = ["evaluate.folds=speaker", "optim.max_updates=2", "finetune.strategy=frozen"]
@@ -110,6 +111,9 @@ def test_finished_folds_are_taken_as_they_are(
     assert finetune(config, silent).result.signal == 15 and not (tmp_path / "scores.json").exists()
     assert finetune(config, silent).scores is not None
     assert trained == ["01_s0", "02_s1", "03_s2", "03_s2", "04_s3"]
+    page = write_run_report(tmp_path).read_text()
+    assert "models of the folds, and none of all clips" in page
+    assert "<summary>Configuration</summary>" in page
     changed = quick_config(talkers, model, tmp_path, *QUICKER, "evaluate.final=false", "optim.lr=0.5")
     with pytest.raises(ConfigError, match=r"01_s0 holds a run with other settings.*\n.*optim.lr is 0.01 there and 0.5"):
         finetune(changed, silent)

@@ -10,7 +10,8 @@ from typing import Any
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import FinetuneConfig, check_config
-from emotion2vec.settings import build, dotted, fault_list, read_mapping, unknown
+from emotion2vec.guesses import unknown
+from emotion2vec.settings import build, dotted, fault_list, read_mapping
 
 RANGE = ("low", "high", "log", "step")
 JUDGING = ("run", "evaluate", "validation", "checkpoint", "log", "probe")

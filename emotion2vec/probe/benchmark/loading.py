@@ -9,11 +9,12 @@ from typing import Any
 
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.errors import ConfigError
+from emotion2vec.guesses import unknown
 from emotion2vec.probe.benchmark.plan import BenchmarkPlan, CorpusPlan, FeaturePlan, PartPlan
 from emotion2vec.probe.checks import frame_faults, head_faults
 from emotion2vec.probe.features.layers import check_layer, check_pooling
 from emotion2vec.probe.heads import HEADS
-from emotion2vec.settings import read_override, read_yaml, unknown
+from emotion2vec.settings import read_override, read_yaml
 
 
 def heads_of(corpus: CorpusPlan, feature: FeaturePlan, usual: Sequence[str]) -> tuple[str, ...]:
