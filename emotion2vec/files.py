@@ -21,7 +21,8 @@ from emotion2vec.owners import is_leftover, this_owner
 
 OF_FILES = frozenset({
     ".npy", ".npz", ".safetensors", ".parquet", ".arrow", ".feather", ".h5", ".hdf5", ".ark", ".scp", ".mat", ".pkl",
-    ".pickle", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".xlsx", ".rttm", ".html", ".htm",
+    ".pickle", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".xlsx", ".html", ".htm",
+    ".rttm", ".textgrid", ".eaf", ".srt", ".vtt",
     ".md", ".tex", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a",
     ".mp4", ".webm", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".pt", ".pth", ".ckpt", ".bin", ".onnx",
     ".pt2", ".pb", ".py", ".log", ".db", ".sqlite",

@@ -88,8 +88,8 @@ class Task:
         say(f"validation: {len(clips)} clips, {seconds:.0f} s")
         return clips
 
-    def first_clips(self, count: int, *, normalizes: bool) -> dict[str, np.ndarray]:
-        """Waveforms (S,) of the clips that come first in the order of draws, or of all, cropped as in training."""
+    def first_clips(self, count: int, *, normalizes: bool, crop: bool = True) -> dict[str, np.ndarray]:
+        """Waveforms (S,) of the clips that come first in the order of draws, or of all; cropped as in training."""
         seed, total = self.config.run.seed, len(self.source.cuts)
         first = Draws(self.groups, keyed_seed(seed, "draws")).at(0, count) if count < total else range(total)
         drawn = dict.fromkeys(first)
@@ -99,7 +99,7 @@ class Task:
             if not isinstance(waveform, AudioError):
                 random = np.random.default_rng(keyed_seed(seed, "standardize", place))
                 name = self.source.cuts[place].id
-                waveforms[name] = random_crop(waveform, self.config.data.max_samples, random)
+                waveforms[name] = random_crop(waveform, self.config.data.max_samples, random) if crop else waveform
         return waveforms
 
 

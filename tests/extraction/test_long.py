@@ -54,6 +54,14 @@ def test_windows_are_cut_out_of_any_blocks(size: int) -> None:
         list(cut_windows(blocks(samples[:-5_000], size), windows))
 
 
+def test_windows_within_what_a_model_hears_share_a_third_at_most() -> None:
+    asked = Chunking(40.0, 10.0)
+    assert asked.within(0) is asked.within(40) is asked.within(60) is asked
+    assert asked.within(36) == Chunking(36, 10)
+    assert asked.within(12) == Chunking(12, 4)
+    assert not asked.within(2).faults()
+
+
 @pytest.mark.parametrize("size", [1, 7, 100, 1_000])
 def test_windows_with_gaps_between_them_are_cut_out_too(size: int) -> None:
     samples = np.arange(400, dtype=np.float32)

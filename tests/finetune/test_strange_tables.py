@@ -70,15 +70,17 @@ def test_what_is_odd_is_told(talkers: Path, read: Callable[..., Corpus]) -> None
     assert "is a folder below" in next(iter(folder.left_out.values()))
 
 
+def test_decimal_commas_are_read_where_commas_are_nothing_else(talkers: Path, read: Callable[..., Corpus]) -> None:
+    found = read(with_cells(rows_of(talkers), "arousal", lambda n: f"{n % 4},5", ";"), "data.targets=[arousal]")
+    assert {clip.values["arousal"] for clip in found.utterances} == {0.5, 1.5, 2.5, 3.5}
+
+
 def test_cells_that_are_refused_are_named_with_what_was_expected(talkers: Path, read: Callable[..., Corpus]) -> None:
     rows = rows_of(talkers)
-    segments = "file;emotion;speaker;start;end\n" + f"{rows[1][0]};anger;s0;0,0;0,25\n"
+    segments = f'file,emotion,speaker,start,end\n{rows[1][0]},anger,s0,"0,0","0,25"\n'
+    targets = ["data.targets=[arousal]"]
     for content, more, message in (
-        (
-            with_cells(rows, "arousal", lambda n: "2,5", ";"),
-            ["data.targets=[arousal]"],
-            r"line 2: arousal is '2,5', .*: 2\.5",
-        ),
+        (with_cells(rows, "arousal", lambda n: '"2,5"'), targets, r"line 2: arousal is '2,5', .* with a point: 2\.5"),
         (segments, [], r"line 2: the field 'start' is '0,0', expected a number of seconds, .*, with a point: 0\.0"),
         (b"PK\x03\x04" + bytes(100), [], r"table\.csv: is an XLSX or ODS spreadsheet, or a ZIP archive, expected text"),
         (b"\xd0\xcf\x11\xe0" + bytes(100), [], r"table\.csv: is an XLS spreadsheet, expected text: save it as CSV"),

@@ -49,8 +49,19 @@ def test_pooled_scores_are_those_of_all_predictions(tones: Path) -> None:
     result = probe(table=tones, features=[StandIn()], heads=["logreg"]).results[0]
     confusion = np.array(result["confusion"])
     truth, predicted = (np.repeat(axis.ravel(), confusion.ravel()) for axis in np.indices((2, 2)))
-    assert len(truth) == 32
+    assert len(truth) == result.clips == 32
     assert result["pooled"]["WA"] == pytest.approx(100 * accuracy_score(truth, predicted))
+
+
+def test_intervals_are_over_speakers_or_clips_where_none_is_known(tones: Path) -> None:
+    found = probe(table=tones, features=[StandIn()], heads=["logreg"]).results[0]
+    assert found["intervals_over"] == "speakers"
+    assert {row["speaker"]: row["clips"] for row in found["by_speaker"]} == {f"s{n}": 8 for n in range(4)}
+    rows = [line.split(",") for line in tones.read_text().splitlines()]
+    place = rows[0].index("speaker")
+    tones.write_text("".join(",".join(row[:place] + row[place + 1 :]) + "\n" for row in rows))
+    found = probe(table=tones, features=[StandIn()], heads=["logreg"], folds="random").results[0]
+    assert (found["intervals_over"], found["by_speaker"]) == ("clips", [])
 
 
 def test_classes_curves_and_groups_are_scored_too(tones: Path) -> None:
@@ -214,6 +225,7 @@ def test_every_seed_has_other_validation_clips_and_scores_of_its_own(tones: Path
     assert [row["pooled"]["WA"] for row in result["by_seed"]] == [100, 0, 0, 0, 0]
     assert result["pooled"]["WA"] == result["mean"]["WA"] == 20
     assert result["std"]["WA"] == 0 and np.sum(result["confusion"]) == 160
+    assert result.clips == 32  # however often each is tested
     for fold in result["folds"]:
         assert fold["WA"] == 20 and [row["seed"] for row in fold["chosen"]] == seeds and fold["clips"] == 8
         assert np.sum(fold["confusion"]) == 8 * len(seeds) and np.trace(fold["confusion"]) == 8

@@ -65,7 +65,7 @@ def test_what_is_done_stays_and_the_rest_follows(
     assert not [path.name for path in (clips / "out").iterdir() if "partial" in path.name or "lock" in path.name]
     if words[0] == "predict":
         rows = (clips / "out" / "p.jsonl").read_text().splitlines()
-        assert all(json.loads(row)["scores"] for row in rows) and 0 < len(rows) < CLIPS
+        assert all(json.loads(row)["confidence"] for row in rows) and 0 < len(rows) < CLIPS
     code, said = run([*words, *rest], clips, root)
     assert code == 0, said
     if words[0] == "extract":

@@ -69,6 +69,18 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
     return lines, faults
 
 
+def check_header(source: Path, lines: Lines, unreadable: Sequence[Fault]) -> None:
+    """See to it that the first line of a table, which names its columns, could be read.
+
+    Raises:
+        ManifestError: it is no UTF-8.
+    """
+    first = min((int(fault.where.rpartition(":")[2]) for fault in unreadable), default=None)
+    if first is not None and (not lines or first < lines[0][0]):
+        fault = next(fault for fault in unreadable if fault.where.endswith(f":{first}"))
+        raise ManifestError(f"{source}: the header is {fault.reason} (in Excel: 'CSV UTF-8')")
+
+
 def _whole(source: Path) -> bytes:
     """What a file holds, unless that is holes, which take nothing on the disk."""
     with source.open("rb") as stream:
@@ -135,11 +147,13 @@ class Table:
         columns: names of the header, without spaces around them.
         records: number of each line, and its cells by column, as they are written; a row of empty cells is none.
         faults: rows that cannot be read. Records and faults together are all rows.
+        commas: whether numbers may have decimal commas, as commas stand for nothing else.
     """
 
     columns: list[str]
     records: list[tuple[int, dict[str, str]]]
     faults: list[Fault]
+    commas: bool = False
 
 
 def parse_records(source: Path, lines: Lines) -> Table:
@@ -165,7 +179,7 @@ def parse_records(source: Path, lines: Lines) -> Table:
         raise ManifestError(
             f"{source}:{header[0]}: the header names {', '.join(twice)} twice, expected each column once"
         )
-    table = Table(columns, [], [])
+    table = Table(columns, [], [], commas=delimiter != ",")
     place = 0
     while place < len(rows):
         number, line = rows[place]
