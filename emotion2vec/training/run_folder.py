@@ -210,7 +210,8 @@ class RunFolder:
             last = newest_checkpoint(self.path)
             rest = "there is none before it" if last is None else f"{last} is complete and can be continued from"
             raise CheckpointError(f"{folder}: could not be written ({error}); {rest}") from error
-        self._prune(keep)
+        with suppress(OSError):  # what stays for once goes after the next one
+            self._prune(keep)
         return folder
 
     def note_labels(self, update: int, keys: Sequence[int]) -> None:
