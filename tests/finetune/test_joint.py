@@ -138,11 +138,11 @@ def test_an_update_in_parts_learns_the_same_of_clips_that_lack_targets(
     assert rows[0] == pytest.approx(rows[1], rel=2e-3)
 
 
-def test_two_processes_share_an_update(table: Path, model: Path, tmp_path: Path) -> None:
-    more = [*JOINT, "optim.max_updates=2", "augment.gain_prob=0", "loss.smoothing=0"]
+def test_two_processes_share_an_update_and_weights(table: Path, model: Path, tmp_path: Path) -> None:
+    more = [*JOINT, "optim.max_updates=2", "augment.gain_prob=0", "loss.smoothing=0", "finetune.strategy=top:1"]
     finetune(quick_config(table, model, tmp_path / "one", *more, "optim.accumulate=2"), silent)
     log = tmp_path / "log"
-    assert run(quick(table, model, tmp_path / "two", *more), log, ranks=2) == 0, log.read_text()
+    assert run(quick(table, model, tmp_path / "two", *more, "run.strategy=fsdp"), log, ranks=2) == 0, log.read_text()
     one, two = metrics(tmp_path / "one")[-1], metrics(tmp_path / "two")[-1]
     for name in ("loss", "grad_norm", "hertz+level_loss", "pitch_UA", "validation_score", "validation_pitch_loss"):
         assert one[name] == pytest.approx(two[name], rel=1e-4), name

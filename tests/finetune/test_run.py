@@ -187,5 +187,5 @@ def test_a_loss_that_is_no_number_names_the_clips(
 
 def test_scores_that_are_not_finite_stop_the_run(talkers: Path, model: Path, tmp_path: Path) -> None:
     config = quick_config(talkers, model, tmp_path / "run", "optim.lr=1e30", "finetune.strategy=frozen")
-    with pytest.raises(TrainingError, match=r"validation: scores of 6 of 6 held-out clips are not finite; the last"):
+    with pytest.raises(TrainingError, match=r"scores of 6 of 6 held-out clips are not finite; the last.*They are of s"):
         finetune(config, lambda text: None)

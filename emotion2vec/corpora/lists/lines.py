@@ -28,6 +28,12 @@ LEAST_LINES = 100_000
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """First line of tables from Excel, which names the character between fields."""
 
+SPREADSHEETS = {
+    b"PK\x03\x04": "an XLSX or ODS spreadsheet, or a ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an XLS spreadsheet",
+}
+"""First bytes of what is saved by mistake in place of text."""
+
 
 def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]]:
     """Read the non-empty lines of a text file, UTF-8 or, as Excel saves it, UTF-16; `.gz` is unpacked.
@@ -40,12 +46,15 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
         The lines, and a fault for each that is no UTF-8.
 
     Raises:
-        ManifestError: the file cannot be opened or unpacked, or holds far more than it takes on the disk.
+        ManifestError: the file cannot be opened or unpacked, holds far more than it takes on the disk, or is a
+            spreadsheet.
     """
     try:
         raw = _unpacked(source) if source.suffix.lower() == ".gz" else _whole(source)
     except (OSError, EOFError, zlib.error) as error:
         raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if kind := SPREADSHEETS.get(raw[:4]):
+        raise ManifestError(f"{source}: is {kind}, expected text: save it as CSV (UTF-8)")
     lines: Lines = []
     faults: list[Fault] = []
     for number, line in enumerate(split_lines(narrow(raw)), start=1):

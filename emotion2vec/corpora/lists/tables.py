@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.faults import SHOWN, Change
+from emotion2vec.corpora.faults import SHOWN, Change, examples
 from emotion2vec.corpora.lists.columns import Names, hint
 from emotion2vec.corpora.lists.lines import Lines, Table, check_header, parse_records, read_lines
 from emotion2vec.corpora.lists.naming import unique_ids
@@ -28,6 +28,7 @@ from emotion2vec.corpora.lists.rows import (
     collect,
     facts_of,
     find_audio,
+    pointed,
     span_of,
 )
 from emotion2vec.corpora.utterance import Corpus
@@ -121,7 +122,8 @@ def read_table(
     path = Path(path)
     root = Path(os.path.abspath(path.parent if root is None else root))
     if not path.is_file():
-        raise ManifestError(f"table {path}: cannot be opened: no such file")
+        what = "it is a folder, expected a CSV or TSV" if path.is_dir() else "no such file"
+        raise ManifestError(f"table {path}: cannot be opened: {what}")
     lines, unreadable = read_lines(path)
     check_header(path, lines, unreadable)
     found = parse_records(path, lines)
@@ -149,7 +151,16 @@ def _corpus(path: Path, root: Path, found: Found, left_out: Mapping[str, str]) -
         utterances=tuple(utterances),
         left_out={**left_out, **absent, **{fault.where: fault.reason for fault in repeated}},
         changes=tuple(Change(row.path, how, f"is {file}") for row, how, file in found.changes),
+        warnings=_lost(found),
     )
+
+
+def _lost(found: Found) -> tuple[str, ...]:
+    """What is to be said of labels of which no file exists."""
+    counts = Counter(row.facts["label"] for row, _ in found.missing if row.facts.get("label"))
+    there = {utterance.label for _, utterance in found.utterances}
+    lost = [f"{label} ({count} clips)" for label, count in sorted(counts.items()) if label not in there]
+    return (f"no file of {examples(lost)} exists, so that there is no such class",) if lost else ()
 
 
 class _LabelledRows:
@@ -247,7 +258,7 @@ def _numbers(
             except ValueError:
                 values[name] = math.nan
             if not math.isfinite(values[name]):
-                faults.append(f"{name} is {text!r}, expected a number")
+                faults.append(f"{name} is {text!r}, expected a number{pointed(text)}")
     if not conversations:
         return values, None, faults
     turn = record.get("turn", "").strip()
