@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from emotion2vec.exporting.convert import convert as convert
     from emotion2vec.exporting.export import export as export
     from emotion2vec.extraction.api import extract_features as extract_features
+    from emotion2vec.extraction.frame import predict as predict
+    from emotion2vec.extraction.streaming import Stream as Stream
+    from emotion2vec.extraction.streaming import astream_features as astream_features
     from emotion2vec.extraction.streaming import stream_features as stream_features
     from emotion2vec.model.config import Emotion2vecConfig as Emotion2vecConfig
     from emotion2vec.model.encoder import Emotion2vec as Emotion2vec
@@ -24,6 +27,9 @@ _HOMES = {
     "export": "emotion2vec.exporting.export",
     "load_model": "emotion2vec.checkpoint.opening",
     "extract_features": "emotion2vec.extraction.api",
+    "predict": "emotion2vec.extraction.frame",
+    "Stream": "emotion2vec.extraction.streaming",
+    "astream_features": "emotion2vec.extraction.streaming",
     "stream_features": "emotion2vec.extraction.streaming",
     "load_config": "emotion2vec.pretrain.config",
     "PretrainConfig": "emotion2vec.pretrain.config",

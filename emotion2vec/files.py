@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -21,7 +22,8 @@ from emotion2vec.owners import is_leftover, this_owner
 
 OF_FILES = frozenset({
     ".npy", ".npz", ".safetensors", ".parquet", ".arrow", ".feather", ".h5", ".hdf5", ".ark", ".scp", ".mat", ".pkl",
-    ".pickle", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".xlsx", ".rttm", ".html", ".htm",
+    ".pickle", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".xlsx", ".html", ".htm",
+    ".rttm", ".textgrid", ".eaf", ".srt", ".vtt",
     ".md", ".tex", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a",
     ".mp4", ".webm", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".pt", ".pth", ".ckpt", ".bin", ".onnx",
     ".pt2", ".pb", ".py", ".log", ".db", ".sqlite",
@@ -34,6 +36,9 @@ _SHOWN_BYTES = 160
 
 PARTIAL, REPLACED = "partial", "replaced"
 """What is being written, and what was there before it while they change places."""
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""Of Linux's `fcntl.h` and `stdio.h`."""
 
 _LEFTOVER = re.compile(
     rf"\.(.+?)(?:\.([A-Za-z0-9-]+\.\d+)\.[0-9a-f]{{8}})?\.({PARTIAL}|{REPLACED})(?:\.\w+)?", re.DOTALL
@@ -63,20 +68,29 @@ def clear(folder: Path) -> None:
     What was about to be replaced gets its name back, if nothing has it; what was being written goes.
     """
     with suppress(OSError):
-        for path in list(folder.iterdir()):
-            found = _LEFTOVER.fullmatch(path.name)
-            if found is None or not is_leftover(path, found[2]):
-                continue
-            if found[3] == REPLACED and not path.with_name(found[1]).exists():
-                os.replace(path, path.with_name(found[1]))
+        for path, named, kind in _leftovers(folder):
+            if kind == REPLACED and not named.exists():
+                os.replace(path, named)
             else:
                 _remove(path)
 
 
 def restore(path: Path) -> None:
-    """Give what a process was about to replace when it was killed its name back; nothing, if there is none."""
+    """Give what a process was about to replace when it was killed its name back, for those who only read."""
     if not path.exists():
-        clear(path.parent)
+        with suppress(OSError, ValueError):
+            for left, named, kind in _leftovers(path.parent):
+                if kind == REPLACED and named == path:
+                    os.replace(left, path)
+                    return
+
+
+def _leftovers(folder: Path) -> Iterator[tuple[Path, Path, str]]:
+    """What processes that were killed left in a folder: where it is, what it is of, and its kind."""
+    for path in list(folder.iterdir()):
+        found = _LEFTOVER.fullmatch(path.name)
+        if found is not None and is_leftover(path, found[2]):
+            yield path, path.with_name(found[1]), found[3]
 
 
 def _remove(path: Path) -> None:
@@ -107,25 +121,35 @@ def complete_folder(folder: Path) -> Iterator[Path]:
                 if path.is_file():
                     path.chmod(mode)
                 sync(path)
-            _exchange(partial, folder)
+            _put_in_place(partial, folder)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            with suppress(OSError):  # what went wrong before says more
+                _remove(partial)  # or what was there before
 
 
-def _exchange(partial: Path, folder: Path) -> None:
-    """Put a folder in the place of another one, which stays where that fails."""
-    replaced = unfinished(folder, REPLACED)
-    there = folder.exists()
-    if there:
-        os.replace(folder, replaced)
-    try:
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Give a folder its name, in place of what has it, which stays where that fails."""
+    if not folder.exists():
         os.replace(partial, folder)
-    except OSError:
-        if there:
+    elif not _exchange(partial, folder):  # a moment without either
+        replaced = unfinished(folder, REPLACED)
+        os.replace(folder, replaced)
+        try:
+            os.replace(partial, folder)
+        except OSError:
             os.replace(replaced, folder)
-        raise
+            raise
+        _remove(replaced)
     sync(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Have two names change places at once; False where that fails, as it does where the system has no renameat2."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, TypeError, OSError):
+        return False
+    return call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
 def complete_file(path: Path) -> AbstractContextManager[Path]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +15,11 @@ from pathlib import Path
 from emotion2vec.errors import ConfigError, StorageError
 from emotion2vec.owners import is_gone, this_owner
 from emotion2vec.units import duration
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 LOCK = ".lock"
 """Name of the lock of a folder."""
@@ -42,7 +47,10 @@ class Lock:
     def take(self, *, wait: bool = True) -> bool:
         """Take it; whether that was possible, which is always so where it waits."""
         try:
-            fcntl.lockf(self._handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if sys.platform == "win32":
+                _lock_byte(self._handle, wait=wait)
+            else:
+                fcntl.lockf(self._handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
         return True
@@ -77,7 +85,7 @@ def only_writer(path: Path, output: Path, *, shared: bool = False, wait: bool = 
     """Be the only one that writes to an output, in this process too; the lock file goes after the block.
 
     The lock of a process that has ended is nobody's, however it ended. Where the file system has no locks, what the
-    file says of its owner decides.
+    file says of its owner decides. On Windows those who share keep nobody out; the others do.
 
     Args:
         path: the lock file.
@@ -98,10 +106,13 @@ def only_writer(path: Path, output: Path, *, shared: bool = False, wait: bool = 
         yield
     finally:
         with suppress(OSError):
-            if not shared or _try(handle, fcntl.LOCK_EX):  # of several that share it, the last one
+            if not shared or _try(handle):  # of several that share it, the last one
                 path.unlink(missing_ok=True)
         _held.discard(handle)
         os.close(handle)
+        if sys.platform == "win32":
+            with suppress(OSError):  # files that somebody has open stay there
+                path.unlink(missing_ok=True)
 
 
 def _take(path: Path, output: Path, shared: bool, wait: bool) -> int:
@@ -111,7 +122,7 @@ def _take(path: Path, output: Path, shared: bool, wait: bool) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         taken = False
         try:
-            taken = _try(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            taken = _try(handle, shared)
             if not taken and not wait:
                 raise ConfigError(f"output {output}: {_described(handle)}; wait for it, or choose another output")
             taken = taken and _is_at(handle, path)  # the one who had it may have removed it meanwhile
@@ -128,17 +139,21 @@ def _sign(handle: int, path: Path) -> None:
     """Write into a lock file who has it, and since when."""
     try:
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"owner": this_owner(), "since": time.time()}).encode(), 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, json.dumps({"owner": this_owner(), "since": time.time()}).encode())
     except OSError:
         path.unlink(missing_ok=True)
         os.close(handle)
         raise
 
 
-def _try(handle: int, kind: int) -> bool:
+def _try(handle: int, shared: bool = False) -> bool:
     """Take a lock if it is free; without locks, if its owner is no process that may still run."""
     try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        if sys.platform == "win32":
+            _lock_byte(handle, keep=not shared)
+        else:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -147,6 +162,29 @@ def _try(handle: int, kind: int) -> bool:
         owner = str(_said(handle).get("owner", ""))
         return not owner or owner == this_owner() or bool(is_gone(owner))
     return True
+
+
+if sys.platform == "win32":
+
+    def _lock_byte(handle: int, *, wait: bool = False, keep: bool = True) -> None:
+        """Lock a byte far behind what a file says, since what is locked nobody else can read; BlockingIOError if it is.
+
+        Args:
+            handle: of the file.
+            wait: until it is free.
+            keep: otherwise only see that it is free.
+        """
+        while True:
+            os.lseek(handle, 1 << 30, os.SEEK_SET)
+            try:
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+                break
+            except OSError as error:
+                if not wait:
+                    raise BlockingIOError(error.errno, error.strerror) from error
+            time.sleep(WAIT_SECONDS)
+        if not keep:
+            msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -158,7 +196,8 @@ def _is_at(handle: int, path: Path) -> bool:
 
 def _said(handle: int) -> dict[str, object]:
     with suppress(OSError, ValueError):
-        found = json.loads(os.pread(handle, 4096, 0))
+        os.lseek(handle, 0, os.SEEK_SET)
+        found = json.loads(os.read(handle, 4096))
         if isinstance(found, dict):
             return found
     return {}
@@ -178,7 +217,8 @@ def _described(handle: int) -> str:
 @cache
 def _forget_in_forks() -> None:
     """Have processes that are forked from now on let go of locks, which end with this process."""
-    os.register_at_fork(after_in_child=_close_all)
+    if sys.platform != "win32":  # which has no forks
+        os.register_at_fork(after_in_child=_close_all)
 
 
 def _close_all() -> None:

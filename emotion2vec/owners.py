@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +20,9 @@ def this_owner() -> str:
 
 
 def is_gone(owner: str) -> bool | None:
-    """Whether a process has ended; None of one of another machine."""
+    """Whether a process has ended; None of one of another machine, and on Windows, where asking would stop it."""
     machine, _, number = owner.rpartition(".")
-    if machine != _machine():
+    if machine != _machine() or sys.platform == "win32":
         return None
     try:
         os.kill(int(number), 0)

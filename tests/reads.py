@@ -12,7 +12,7 @@ import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-NO_READS = ("check_", "_check", "faults", "without_effect", "idle_settings", "_update_fault")
+NO_READS = ("check_", "_check", "faults", "without_effect", "idle_", "_update_fault")
 """Functions that only judge options start with these, or end with `faults`."""
 
 SPOKEN = ("say", "tell", "print", "echo", "warning", "info", "append_fault")

@@ -36,7 +36,7 @@ def test_scores_of_files_with_odd_names_are_read_back(tmp_path: Path, write_audi
     (tmp_path / "t.csv").write_text("file,emotion,speaker\n=1+1.wav,=cmd|x,-1\n@b.wav,sad,x\n")
     predict("t.csv", output=tmp_path / "rows.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "rows.csv").read_text())))
-    assert [row["id"] for row in rows] == ["'=1+1", "'@b"]
-    assert (rows[0]["given_label"], rows[0]["speaker"]) == ("'=cmd|x", "'-1")
+    assert [row["file"] for row in rows] == ["'=1+1.wav", "'@b.wav"]
+    assert (rows[0]["emotion"], rows[0]["speaker"]) == ("'=cmd|x", "'-1")
     (tmp_path / "again.csv").write_text("file\n" + "".join(f"{guarded(name)}\n" for name in ("=1+1.wav", "@b.wav")))
     assert [item.audio.name for item in read_manifest("again.csv").utterances] == ["=1+1.wav", "@b.wav"]

@@ -183,7 +183,7 @@ def test_the_check_sees_what_is_written_by_hand() -> None:
         (["extract", "in", "--model", "tiny", "--output", "f.csv"], "f.csv, but format npy is written into a folder"),
         (["extract", "in", "--model", "tiny", "--output", "f.H5", "--format", "hdf5"], "expected a path without .H5"),
         (["extract", "in", "--model", "tiny", "--output", "f.npz"], "f.npz is the name of an archive"),
-        (["predict", "in", "--model", "tiny", "--output", "f.txt"], "ends in .jsonl or .csv"),
+        (["predict", "in", "--model", "tiny", "--output", "f.txt"], "ends in .csv, .tsv, .jsonl, .xlsx or .parquet"),
         (
             ["probe", "--root", "in", "--features", "logmel", "--output", "f.csv"],
             "f.csv, expected a name that ends in .json",

@@ -16,6 +16,7 @@ from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
 from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.weights import check_finite, check_weights
 from emotion2vec.errors import CheckpointError, ConfigError
+from emotion2vec.files import restore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +90,7 @@ def find(source: str | Path) -> Path:
         ConfigError: a hub's client is not installed.
     """
     path, name = Path(source), str(source)
+    restore(path)
     if path.exists():
         return path
     kind, _, rest = name.partition(":")

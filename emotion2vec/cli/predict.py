@@ -19,7 +19,7 @@ class Arguments:
 
     source: list[str] = option(MISSING, SOURCES_HELP, argument=True)
     model: tuple[str, ...] = option((DEFAULT_MODEL,), f"With a head; of several, the mean. {MODEL_HELP}")
-    output: Path | None = option(None, ".jsonl or .csv file; by default JSON lines on stdout.")
+    output: Path | None = option(None, "Table: .csv, .tsv, .xlsx, .parquet or .jsonl; by default JSON lines on stdout.")
     options: PredictOptions = field(default_factory=PredictOptions)
 
 

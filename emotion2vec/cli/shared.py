@@ -75,13 +75,17 @@ def say(text: str) -> None:
 
 
 def say_faults(what: str, faults: Sequence[object], shown: int = 100) -> None:
-    """Print how many faults there are, and the first of them."""
+    """Print how many faults there are, and the first of them; those that say the same are one line."""
     if faults:
         say(f"{len(faults)} {what}:")
-        for fault in faults[:shown]:
-            say(f"  {fault}")
-        if len(faults) > shown:
-            say(f"  and {len(faults) - shown} more")
+        alike: dict[object, list[object]] = {}
+        for fault in faults:
+            alike.setdefault(getattr(fault, "reason", fault), []).append(fault)
+        groups = list(alike.values())
+        for group in groups[:shown]:
+            say(f"  {group[0]}" + f" (and {len(group) - 1} more that say the same)" * (len(group) > 1))
+        if len(groups) > shown:
+            say(f"  and {sum(map(len, groups[shown:]))} more")
 
 
 def conclude(report: ExtractionReport, rest: str) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,6 +62,34 @@ def prescribed(clips: Sequence[Utterance], what: str) -> list[str | None]:
     return values
 
 
+def of_part(corpus: Corpus, part: str) -> Corpus:
+    """Only the utterances of one part of a prescribed split, or of one fold.
+
+    Args:
+        corpus: utterances, of which those without a split or fold are of no part.
+        part: `train`, `valid` or `test`, however it is spelled, or another name that the list has.
+
+    Raises:
+        ConfigError: no utterance is of it.
+    """
+    given = [{_part(name) for name in (clip.split, clip.fold) if name} for clip in corpus.utterances]
+    kept = [_part(part) in names for names in given]
+    if not any(kept):
+        counts = Counter(name for names in given for name in names)
+        there = ", ".join(f"{name} ({count} clips)" for name, count in sorted(counts.items()))
+        expected = f"expected one that there is: {there}" if there else "and no clip has any, expected a column split"
+        raise ConfigError(f"{corpus.name}: no clip is of the part {part!r}, {expected}")
+    left = corpus.keep(kept, {})
+    without = [clip.file for clip, names in zip(corpus.utterances, given, strict=True) if not names]
+    note = f"{len(without)} clips are of no part of the split and are left out: {examples(without)}"
+    return replace(left, warnings=(*left.warnings, *([note] if without else [])))
+
+
+def _part(name: str) -> str:
+    """One of `PARTS`, or the name as it is."""
+    return PART_OF.get(name.strip().lower(), name.strip())
+
+
 def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Corpus]:
     """Give utterances the splits or folds of a list, in place of their own.
 
@@ -88,7 +116,7 @@ def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Co
             if given.setdefault(place, part) != part:
                 listed.faults.append(f"{name} is in {given[place]} and in {part}, expected one")
     if unknown:
-        listed.faults.append(f"{len(unknown)} clips are in no corpus: {examples(unknown)}")
+        listed.faults.append(f"{len(unknown)} clips are in no corpus: {examples(unknown)}, expected names that it has")
     named = {name for name, _ in given}
     lacking = [
         clip.file
@@ -124,7 +152,8 @@ class _Listed:
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
-            raise ManifestError(f"split {self.path}: cannot be opened: no such file")
+            what = "it is a folder, expected a CSV or TSV" if self.path.is_dir() else "no such file"
+            raise ManifestError(f"split {self.path}: cannot be opened: {what}")
         lines, unreadable = read_lines(self.path)
         table = parse_records(self.path, lines)
         columns = [name.lower() for name in table.columns]

@@ -6,9 +6,10 @@ S: samples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,18 @@ from emotion2vec.audio.decode import Note
 from emotion2vec.audio.samples import audio_blocks, load_audio
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.errors import AudioError
+
+
+class Held(str):
+    """The name of audio that a program holds, with what gives it: `audio.samples.AudioSource` without a path's name."""
+
+    give: Callable[[], Any]
+
+    def __new__(cls, name: str, give: Callable[[], Any]) -> Held:
+        """See the class."""
+        made = super().__new__(cls, name)
+        made.give = give
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +39,7 @@ class Utterance:
         id: unique in its list, and the name of what is made of the utterance: the key that the list gives, else the
             path below the root, without suffix (and with `_start_end` if it is a segment). Never absolute, never leaves
             its folder.
-        audio: the file, or a URL.
+        audio: the file, a URL, or the name of what a program holds.
         file: the audio as its list names it, below the root and with `/` between its parts: the name in messages and
             documents, which several stretches of one recording share. The audio itself where nothing else is given.
         start: start of the stretch, in s; None for the whole file.
@@ -49,6 +62,7 @@ class Utterance:
         votes: labels that single raters gave.
         dialogue: the conversation that it is part of.
         turn: place in the dialogue; utterances of one speaker that follow each other may share it.
+        row: what else its list says, by the names of its columns, in their order: cells as they are written.
     """
 
     id: str
@@ -74,6 +88,7 @@ class Utterance:
     votes: tuple[str, ...] = ()
     dialogue: str | None = None
     turn: int | None = None
+    row: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.file:
@@ -99,10 +114,15 @@ class Utterance:
         """Whether it is all of its file."""
         return self.start is None and self.duration is None
 
+    @property
+    def _source(self) -> Any:
+        """What is decoded."""
+        return self.audio.give() if isinstance(self.audio, Held) else self.audio
+
     def blocks(self, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
         """Decode it block by block; see `emotion2vec.audio.samples.audio_blocks`."""
         return audio_blocks(
-            self.audio,
+            self._source,
             channel=self.channel,
             start=self.start,
             duration=self.duration,
@@ -124,7 +144,7 @@ class Utterance:
         """
         try:
             return load_audio(
-                self.audio,
+                self._source,
                 channel=self.channel,
                 start=self.start,
                 duration=self.duration,

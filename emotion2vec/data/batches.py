@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.data.augment import Augmenter
-from emotion2vec.data.config import DataConfig, check_data
+from emotion2vec.data.config import SpeechConfig
 from emotion2vec.data.micro_batch import BatchDecoder, MicroBatch
 from emotion2vec.data.order import BatchOrder, Position, Request, Stream
 from emotion2vec.data.sources import CutSource, Source
@@ -28,13 +28,13 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until lost storage is looked for again, at first and at most; each pause is twice the one before."""
 
 
-Order = Callable[[Sequence[Source], DataConfig, Stream, Position], Iterable[Request]]
+Order = Callable[[Sequence[Source], Any, Stream, Position], Iterable[Request]]
 """Plans the micro-batches of a process from a position on, without end; a pure function of its arguments."""
 
 
 def batches(
     sources: CutSet | Sequence[Source],
-    data: DataConfig,
+    data: SpeechConfig,
     stream: Stream,
     *,
     augmenter: Augmenter | None = None,
@@ -64,7 +64,7 @@ def batches(
     """
     from lhotse import CutSet
 
-    if faults := [*stream.faults(), *check_data(data)]:
+    if faults := [*stream.faults(), *data.faults()]:
         raise ConfigError("; ".join(faults))
     opened: Sequence[Source] = [CutSource(sources)] if isinstance(sources, CutSet) else sources
     if not sum(int(source.counts.sum()) for source in opened):

@@ -7,33 +7,75 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.corpora.lists.columns import COLUMNS_HELP, LABELS_HELP
 from emotion2vec.data.codecs import CODECS, lacking
 from emotion2vec.data.distortions import STRETCH_PACKAGE
 from emotion2vec.settings import option
 
 
 @dataclass(kw_only=True)
-class DataConfig:
-    """Audio to train on and how it is batched."""
+class SpeechConfig:
+    """How audio is read and batched, whatever says which."""
 
-    train: list[str] = option([], "prepared corpora (folders or URLs), folders or manifests of audio; required")
-    weights: list[float] = option([], "how often each of data.train is seen per epoch; empty for once each", gt=0)
-    window: int = option(100_000, "utterances shuffled together, whose shards are read at the same time", ge=1)
+    columns: list[str] = option([], "what tables call their columns, ours first: file=Datei, emotion=Gefuehl")
     min_samples: int = option(8_000, "shorter utterances are left out, in samples at 16 kHz", ge=800)
-    max_samples: int = option(320_000, "longer utterances are cropped at random to this, in samples", ge=800)
     length_step: int = option(1, "batches are cropped to a multiple of this, in samples, so that shapes recur", ge=1)
-    batch_seconds: float = option(37.5, "audio per batch at most, in seconds", gt=0)
-    audio_per_update: float = option(900.0, "audio per update at most, of all devices together, in seconds", gt=0)
-    buckets: int = option(20, "how finely batches sort by length: buckets from a length to a third more", ge=1)
     workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
     cache: bool = option(False, "keep decoded audio in memory (0.23 GB an hour; needs workers: 0)")
     patience: float = option(600.0, "how long a data source that went away is waited for, in seconds", ge=0)
     max_bad_share: float = option(0.01, "stop when more than this share of the files cannot be used", ge=0, le=1)
 
     @property
+    def max_samples(self) -> int:
+        """Length that longer utterances are cropped to at random, in samples."""
+        raise NotImplementedError
+
+    @property
     def budget(self) -> int:
         """Bound on utterances × length of a batch, in samples."""
+        raise NotImplementedError
+
+    def faults(self) -> list[str]:
+        """Combinations that cannot work."""
+        faults = []
+        if self.length_step > self.min_samples:
+            faults.append(f"data.length_step is {self.length_step}, expected at most data.min_samples")
+        if self.cache and self.workers:
+            faults.append(f"data.cache is on and data.workers is {self.workers}, expected data.workers=0")
+        return faults
+
+
+@dataclass(kw_only=True)
+class DataConfig(SpeechConfig):
+    """Audio to train on without labels, and how it is batched."""
+
+    train: list[str] = option([], "prepared corpora (folders or URLs), folders or manifests of audio; required")
+    weights: list[float] = option([], "how often each of data.train is seen per epoch; empty for once each", gt=0)
+    window: int = option(100_000, "utterances shuffled together, whose shards are read at the same time", ge=1)
+    max_samples: int = option(320_000, "longer utterances are cropped at random to this, in samples", ge=800)
+    batch_seconds: float = option(37.5, "audio per batch at most, in seconds", gt=0)
+    audio_per_update: float = option(900.0, "audio per update at most, of all devices together, in seconds", gt=0)
+    buckets: int = option(20, "how finely batches sort by length: buckets from a length to a third more", ge=1)
+
+    @property
+    def budget(self) -> int:
+        """See `SpeechConfig`."""
         return int(self.batch_seconds * SAMPLE_RATE)
+
+    def faults(self) -> list[str]:
+        """See `SpeechConfig`: of lengths and weights too."""
+        faults = super().faults()
+        if self.max_samples < self.min_samples:
+            faults.append(f"data.max_samples is {self.max_samples}, expected at least data.min_samples")
+        if self.max_samples > self.batch_seconds * SAMPLE_RATE:
+            faults.append(
+                f"data.max_samples is {self.max_samples}, expected at most data.batch_seconds "
+                f"({self.batch_seconds:g} s, {self.batch_seconds * SAMPLE_RATE:.0f} samples)"
+            )
+        if self.weights and len(self.weights) != len(self.train):
+            count = len(self.weights)
+            faults.append(f"data.weights has {count} values and data.train {len(self.train)}, expected one each")
+        return faults
 
 
 MOVING = ("speed", "stretch", "reverse", "shift")
@@ -90,6 +132,8 @@ class PrepareOptions:
     output: str = option(MISSING, "Folder for the shards, new or of an interrupted preparation.", argument=True)
     root: Path | str | None = option(None, "Where relative paths of a list start.")
     resample: bool = option(False, "Copy everything as 16 kHz mono FLAC; else files stay as they are.")
+    columns: tuple[str, ...] = option((), COLUMNS_HELP)
+    labels: tuple[str, ...] = option((), LABELS_HELP)
     accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
     copy: bool = option(True, "Copy audio into tar shards, or only name the files.")
     shard_size: int = option(1000, "Utterances per shard.", ge=1)
@@ -99,26 +143,6 @@ class PrepareOptions:
     def audio(self) -> str:
         """What a prepared corpus says of it: `tar` where the audio is copied, `files` where it is named."""
         return "tar" if self.copy else "files"
-
-
-def check_data(data: DataConfig) -> list[str]:
-    """List combinations of lengths, memory and weights that cannot work."""
-    faults = []
-    if data.length_step > data.min_samples:
-        faults.append(f"data.length_step is {data.length_step}, expected at most data.min_samples")
-    if data.max_samples < data.min_samples:
-        faults.append(f"data.max_samples is {data.max_samples}, expected at least data.min_samples")
-    if data.max_samples > data.batch_seconds * SAMPLE_RATE:
-        faults.append(
-            f"data.max_samples is {data.max_samples}, expected at most data.batch_seconds "
-            f"({data.batch_seconds:g} s, {data.batch_seconds * SAMPLE_RATE:.0f} samples)"
-        )
-    if data.cache and data.workers:
-        faults.append(f"data.cache is on and data.workers is {data.workers}, expected data.workers=0")
-    if data.weights and len(data.weights) != len(data.train):
-        count = len(data.weights)
-        faults.append(f"data.weights has {count} values and data.train {len(data.train)}, expected one each")
-    return faults
 
 
 def check_augment(augment: AugmentConfig) -> list[str]:

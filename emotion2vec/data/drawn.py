@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from emotion2vec.data.config import DataConfig
+from emotion2vec.data.config import SpeechConfig
 from emotion2vec.data.order import Position, Request, Stream
 from emotion2vec.data.sources import Source
 from emotion2vec.seeding import keyed_seed
@@ -70,7 +70,7 @@ class DrawnOrder:
     def __init__(
         self,
         sources: Sequence[Source],
-        data: DataConfig,
+        data: SpeechConfig,
         stream: Stream,
         start: Position,
         *,

@@ -17,7 +17,7 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import normalize
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.data.augment import Augmenter, draw_entry, drawn
-from emotion2vec.data.config import DataConfig
+from emotion2vec.data.config import SpeechConfig
 from emotion2vec.data.distortions import mix
 from emotion2vec.data.order import Position, Request, Stream
 from emotion2vec.data.sources import Loaded, Source
@@ -93,7 +93,7 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
     """Turns requests into micro-batches; crops and augmentation are keyed by seed, update and utterance."""
 
     def __init__(
-        self, sources: Sequence[Source], data: DataConfig, stream: Stream, augmenter: Augmenter | None = None
+        self, sources: Sequence[Source], data: SpeechConfig, stream: Stream, augmenter: Augmenter | None = None
     ) -> None:
         self.sources = sources
         self.data = data

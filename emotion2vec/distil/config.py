@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from emotion2vec.data.config import MOVING
 from emotion2vec.model.config import Emotion2vecConfig, check_model
 from emotion2vec.settings import option
-from emotion2vec.training.checks import check_training, idle_settings, told
-from emotion2vec.training.config import InitConfig, TrainingConfig
+from emotion2vec.training.checks import check_listed, idle_listed, told
+from emotion2vec.training.config import InitConfig, ListedConfig
 
 FRAMES = ("all", "input", "middle")
 """Frames that a term of the loss counts: all, or those that are masked at the input or in the middle."""
@@ -71,7 +71,7 @@ class StudentInitConfig(InitConfig):
 
 
 @dataclass(kw_only=True)
-class DistilConfig(TrainingConfig):
+class DistilConfig(ListedConfig):
     """Everything that decides a distillation; `model` is the student."""
 
     teacher: str = option("", "model that is learnt from: folder, file, hub name or shipped name; required")
@@ -123,7 +123,7 @@ def from_teacher(config: DistilConfig) -> bool:
 
 def check_config(config: DistilConfig) -> list[str]:
     """List what is wrong that can be told without the teacher; empty when the teacher may be looked at."""
-    faults = check_training(config) + check_model(config.model, "model.")
+    faults = check_listed(config) + check_model(config.model, "model.")
     if not config.teacher:
         faults.append("teacher is empty, expected a model to learn from, such as teacher=hf:openai/whisper-base")
     faults += _check_terms(config)
@@ -202,4 +202,4 @@ def without_effect(config: DistilConfig) -> list[str]:
         *((f"mask.{name}", not masked, "target.frames counts all") for name in ("share", "loud", "moderate")),
         *((f"mask.{kind}_span", kind not in masked, f"target.frames counts no {kind}") for kind in FRAMES[1:]),
     ]
-    return told(config, [*rules, *idle_settings(config)])
+    return told(config, [*rules, *idle_listed(config)])

@@ -77,8 +77,8 @@ def extract_features(
             dictionary as Hugging Face's `datasets` has it; or a list or tuple of those.
         sample_rate: rate of samples in memory, in Hz, the same for a whole list; absent for encoded audio.
         sampling_rate: another name of it.
-        model: a model, or what `load_model` takes; by default the one that ships with the package. Load it once and
-            pass it when calling often.
+        model: a model, or what `load_model` takes; by default the one that ships with the package. The one
+            that was loaded last stays in memory, and is taken again as long as its files are what they were.
         options: see `MemoryOptions`: `layers`, `accept_damaged`, `precision`, `backend`, `device` (None for where a
             given model is), `batch_seconds`, `workers`. Features are float32, whatever they are computed in.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from emotion2vec.audio.windows import Chunking
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.sources.options import SourceOptions
 from emotion2vec.settings import option
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -21,18 +22,6 @@ BACKENDS = ("auto", "torch", "onnx")
 
 ENGINES = ("local", "ray")
 """Where a job can run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """How sources are read; see `read_sources`."""
-
-    root: Path | None = option(None, "Where relative paths of a list start.")
-    channel: int | None = option(None, "Channel from 0, in place of the mean of all.")
-    segments: str | Path | None = option(
-        None, "RTTM or Kaldi segments file that cuts the recordings, or vad for their stretches with speech."
-    )
-    accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +141,14 @@ class PredictOptions:
     )
     abstain: float | None = option(None, "Give no label where the best has less than this probability.")
     classes: tuple[str, ...] = option((), "Labels to tell apart, such as angry,happy,neutral; by default all.")
+    summary: Path | None = option(
+        None, "Table of each recording and speaker: shares of time, means, changes; .csv alone: beside the output."
+    )
+    excel: bool = option(False, "CSV and TSV with what Excel needs: a mark of their encoding, the locale's separators.")
+    export: tuple[str, ...] = option(
+        (), "Annotations too: textgrid, elan, audacity, rttm, srt or vtt, or one file by its ending; may be repeated."
+    )
+    export_folder: Path = option(Path("annotations"), "Where a file of each recording goes for the formats of export.")
     plot: Path | None = option(None, "Folder for a picture of each file's scores over time.")
     sources: SourceOptions = field(default_factory=SourceOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)

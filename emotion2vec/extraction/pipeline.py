@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.disk import FULL, quoted
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.batching import Batch
@@ -74,7 +75,7 @@ def write_item(sink: Sink, item: Utterance, encoded: EncodedAudio) -> Outcome:
     """Write one item's features, or say why they cannot be written.
 
     Raises:
-        ConfigError: nothing more can be written.
+        ConfigError, OSError: nothing more can be written.
         BrokenPipeError: whoever reads the output has gone.
     """
     try:
@@ -82,6 +83,8 @@ def write_item(sink: Sink, item: Utterance, encoded: EncodedAudio) -> Outcome:
     except (BrokenPipeError, ConfigError):
         raise
     except Exception as error:  # what a format makes of one item's facts must not end a job of many
+        if quoted(error) in FULL:
+            raise
         reason = f"its features cannot be written: {getattr(error, 'strerror', None) or error}"
         return Outcome(encoded.index, reason=reason)
     return Outcome(encoded.index, encoded.seconds, encoded.frames, notes=encoded.notes)

@@ -1,4 +1,4 @@
-"""Labels and scores of audio by a model that has a head: sources -> features -> head -> JSON lines or CSV.
+"""Labels and scores of audio by a model that has a head: sources -> features -> head -> rows of results.
 
 What needs torch is imported when options and sources are known to be right, as in `engine`.
 """
@@ -6,13 +6,12 @@ What needs torch is imported when options and sources are known to be right, as 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.audio.frames import SAMPLE_RATE, WAVEFORM_GRID, FrameGrid
@@ -23,8 +22,9 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.extraction.options import BatchOptions, PredictOptions, check_options
 from emotion2vec.extraction.progress import progress_bar
+from emotion2vec.extraction.results.outputs import Results, open_results, output_faults
+from emotion2vec.extraction.results.rows import RowMaker, Rows
 from emotion2vec.extraction.run import ExtractionReport, Job
-from emotion2vec.extraction.score_rows import ROWS, ScoreRows
 from emotion2vec.extraction.scoring import (
     Held,
     Opinion,
@@ -37,13 +37,8 @@ from emotion2vec.extraction.scoring import (
     together,
 )
 from emotion2vec.extraction.sources.named import AnySources, read_sources
-from emotion2vec.files import check_folder_name, complete_file
-from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.settings import from_keywords
 from emotion2vec.tasks.adaptation import LEAST_CLIPS
-
-_SHOWN = 60
-"""Letters of an output's name that its lock's shows, since file systems limit what names take."""
 
 if TYPE_CHECKING:
     from emotion2vec.model.heads import Head
@@ -70,11 +65,11 @@ def predict(
         source: see `read_sources`.
         model: a model with a head, or what `load_model` takes; by default the one that ships with the package. Of
             several, with the same labels, probabilities are averaged.
-        output: `.jsonl` or `.csv` file; None for JSON lines on stdout.
+        output: table, of the kind that its suffix says (`results.tables`); None for JSON lines on stdout.
         progress: show a progress bar if stderr is a terminal.
         options: see `PredictOptions`: `window` (in s, rounded to a multiple of 20 ms; None scores whole utterances),
-            `adapt`, `abstain`, `classes`, `plot`, `root`, `channel`, `segments`, `accept_damaged`, `precision`,
-            `backend`, `device`.
+            `adapt`, `abstain`, `classes`, `summary`, `excel`, `export`, `export_folder`, `plot`, `root`,
+            `channel`, `segments`, `accept_damaged`, `columns`, `labels`, `precision`, `backend`, `device`.
 
     Raises:
         ConfigError: an argument is wrong, the model has no head, or the output cannot be written.
@@ -93,13 +88,23 @@ def run(
     progress: bool = False,
 ) -> ExtractionReport:
     """Do what `predict` does, with its options in one object."""
-    check_options(_faults(options, output) + options.compute.backend_faults())
-    if options.plot is not None:
-        check_folder_name(options.plot, "plot", "a picture for each input")
+    check_options(faults_of(options) + output_faults(options, output))
+    found = read_sources(source, **vars(options.sources))
+    return score(found, model, options, partial(open_results, options, output), progress=progress)
+
+
+def score(
+    found: Listing,
+    model: AnyModels,
+    options: PredictOptions,
+    opened: Callable[[RowMaker, Sequence[Utterance]], AbstractContextManager[Results]],
+    *,
+    progress: bool = False,
+) -> ExtractionReport:
+    """Score all that was found, and give the rows to what is opened for them; see `predict` for errors."""
     models = [model] if isinstance(model, str | Path) or not isinstance(model, Sequence) else list(model)
     if not models:
         raise ConfigError("model is empty, expected at least one")
-    found = read_sources(source, **vars(options.sources))
     if options.adapt and options.window is None and len(found.utterances) < LEAST_CLIPS:
         raise ConfigError(
             f"adapt needs at least {LEAST_CLIPS} clips, of mixed emotions, and there are {len(found.utterances)}"
@@ -107,23 +112,48 @@ def run(
     loaded = [_with_head(one, options) for one in models]
     labels = choose_labels([(name, head) for name, _, head in loaded], options.classes)
     values = _of_values([head for _, _, head in loaded], options)
-    with _open(output) as stream:
-        suffix = output.suffix.lower() if output else ".jsonl"
-        heads = [one.heads() for _, one, _ in loaded]
-        further = further_labels(heads)
-        of_values = [name for name in further if heads[0][name].config.task == "values"]
-        wanted = {"": labels, **further}
-        rows = ScoreRows(stream, suffix, wanted, options.abstain, options.plot, values=[""] * values + of_values)
+    heads = [one.heads() for _, one, _ in loaded]
+    further = further_labels(heads)
+    of_values = [name for name in further if heads[0][name].config.task == "values"]
+    maker = RowMaker({"": labels, **further}, options.abstain, [""] * values + of_values)
+    with opened(maker, found.utterances) as results:
+        take = _Writing(maker, results.rows)
         if len(loaded) == 1 and not options.adapt:
-            return _hear(loaded[0][1], wanted, found, options, rows, progress)
-        held = [Held() for _ in loaded]
-        reports = [
-            _hear(one, wanted, found, options, take, progress) for (_, one, _), take in zip(loaded, held, strict=True)
-        ]
-        opinions = together([one.found for one in held], labels, adapt=options.adapt)
-        heard = [item for item in found.utterances if id(item) in opinions]
-        faults = [fault for item in heard if (fault := _write(rows, item, opinions[id(item)])) is not None]
+            report = _hear(loaded[0][1], maker.labels, found, options, take, progress)
+        else:
+            report = _together([one for _, one, _ in loaded], maker.labels, found, options, take, progress)
+    report.failed += results.faults
+    return report
+
+
+def _together(
+    models: Sequence[SpeechEncoder],
+    labels: Mapping[str, Sequence[str]],
+    found: Listing,
+    options: PredictOptions,
+    take: Taker,
+    progress: bool,
+) -> ExtractionReport:
+    """Let models hear all items, and pass on what they think together, adapted to the items if that is asked for."""
+    held = [Held() for _ in models]
+    reports = [_hear(one, labels, found, options, kept, progress) for one, kept in zip(models, held, strict=True)]
+    opinions = together([one.found for one in held], labels[""], adapt=options.adapt)
+    heard = [item for item in found.utterances if id(item) in opinions]
+    faults = [fault for item in heard if (fault := _write(take, item, opinions[id(item)])) is not None]
     return _joined(reports, faults, len(heard) - len(faults))
+
+
+class _Writing:
+    """Makes rows of what is thought of a clip, and gives them to all that is written."""
+
+    def __init__(self, maker: RowMaker, written: Sequence[Rows]):
+        self._maker, self._written = maker, written
+
+    def __call__(self, item: Utterance, opinion: Opinion) -> None:
+        """See `Taker`."""
+        rows = self._maker.rows_of(item, opinion)
+        for one in self._written:
+            one.add(item, rows)
 
 
 def _of_values(heads: Sequence[Head], options: PredictOptions) -> bool:
@@ -162,7 +192,7 @@ def _with_head(model: str | Path | SpeechEncoder, options: PredictOptions) -> tu
 
 def _hear(
     model: SpeechEncoder,
-    labels: Mapping[str, list[str]],
+    labels: Mapping[str, Sequence[str]],
     found: Listing,
     options: PredictOptions,
     take: Taker,
@@ -188,10 +218,10 @@ def _hear(
     return job.report
 
 
-def _write(rows: Taker, item: Utterance, opinion: Opinion) -> Fault | None:
+def _write(take: Taker, item: Utterance, opinion: Opinion) -> Fault | None:
     """Write what is thought of an item, or say why it cannot be written."""
     try:
-        rows(item, opinion)
+        take(item, opinion)
     except BrokenPipeError:
         raise
     except (OSError, ManifestError, ValueError) as error:
@@ -206,53 +236,16 @@ def _joined(reports: list[ExtractionReport], faults: list[Fault], written: int) 
     return replace(reports[0], written=written, failed=list(failed), terminated=terminated)
 
 
-def _faults(options: PredictOptions, output: Path | None) -> list[str]:
-    """What is wrong with the options, whatever the model and the sources."""
-    faults, window, plot = options.compute.faults(), options.window, options.plot
+def faults_of(options: PredictOptions) -> list[str]:
+    """What is wrong with the options, whatever the model, the sources and the output."""
+    faults, window = options.compute.faults() + options.compute.backend_faults(), options.window
     if window is not None and not (math.isfinite(window) and _frames_of(window, WAVEFORM_GRID) >= 1):
         faults.append(f"window is {window!r}, expected at least 0.02 s")
-    if plot is not None and window is None:
-        faults.append("plot needs a window, such as --window 1")
-    if plot is not None and find_spec("matplotlib") is None:
-        faults.append("plot needs the package matplotlib: pip install 'emotion2vec[plots]'")
     if options.abstain is not None and not 0 < options.abstain < 1:
         faults.append(f"abstain is {options.abstain!r}, expected a probability above 0 and below 1")
-    if output is not None and output.suffix.lower() not in ROWS:
-        faults.append(f"output is {output}, expected a name that ends in .jsonl or .csv")
     return faults
 
 
 def _frames_of(window: float, grid: FrameGrid) -> int:
     """Frames in a window of so many s."""
     return round(window * SAMPLE_RATE / grid.stride)
-
-
-@contextmanager
-def _open(output: Path | None) -> Iterator[IO[str]]:
-    """The stream that rows go to: stdout, or a file that has its name when all are there, or Ctrl-C ended it.
-
-    Raises:
-        ConfigError: it cannot be written, or another process writes there.
-    """
-    if output is None:
-        yield sys.stdout
-        return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.exists() and not output.is_file():  # a pipe, a device
-            with open(output, "a", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-                yield stream
-            return
-        with only_writer(output.with_name(f".{output.name[:_SHOWN]}{LOCK}"), output), complete_file(output) as partial:
-            stopped: KeyboardInterrupt | None = None
-            with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-                try:
-                    yield stream
-                except KeyboardInterrupt as error:
-                    stopped = error
-        if stopped is not None:
-            raise stopped
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ConfigError(f"output {output}: cannot be written: {error.strerror}") from error

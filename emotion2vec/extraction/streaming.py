@@ -8,12 +8,17 @@ S: samples. t: frames of one step. D: model width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.audio.frames import SAMPLE_RATE
@@ -32,11 +37,14 @@ class StreamedFeatures:
         start: time of the first frame, in s from the start of the stream.
         frames: (t, D) float32, 50 per second; they follow the frames of the step before without a gap.
         utterance: (D,) float32 mean of all frames of the stream so far.
+        scores: probabilities of the head's labels, or its values, of what the step has seen up to its last frame: its
+            hop and the context before it; empty without a head that reads the last layer.
     """
 
     start: float
     frames: np.ndarray
     utterance: np.ndarray
+    scores: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,63 +76,138 @@ class StreamOptions:
         return faults
 
 
-def stream_features(
-    chunks: Iterable[np.ndarray],
-    sample_rate: int,
-    *,
-    model: str | Path | SpeechEncoder = DEFAULT_MODEL,
-    options: StreamOptions | None = None,
-    precision: str = "fp32",
-    device: str | None = None,
-) -> Iterator[StreamedFeatures]:
-    """Extract features of live audio as it comes.
+class Stream:
+    """Features and labels of live audio that is pushed, as a service gets it.
+
+    It lets go of its model at its end: use it in a `with` block, or call `finish`.
 
     Args:
-        chunks: mono samples (S,) of any length each, floats in −1 … 1 or int16; the iterator may wait for them.
-        sample_rate: their rate, in Hz.
+        sample_rate: of what is pushed, in Hz.
         model: a model, or what `load_model` takes; by default the one that ships with the package.
         options: hop, lookahead and context.
         precision: `fp32`, `bf16`, `fp16`, `int8` (on a CPU) or `auto`.
         device: as for `extract_features`.
 
+    Raises:
+        ConfigError: an option is wrong.
+        CheckpointError: the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        *,
+        model: str | Path | SpeechEncoder = DEFAULT_MODEL,
+        options: StreamOptions | None = None,
+        precision: str = "fp32",
+        device: str | None = None,
+    ):
+        import soxr
+
+        options = options or StreamOptions()
+        check_options(ComputeOptions(precision=precision).faults() + options.faults())
+        if not isinstance(sample_rate, int | float) or not sample_rate > 0:
+            raise ConfigError(f"sample_rate is {sample_rate!r}, expected Hz")
+        self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        self._model = ExitStack()
+        ready = self._model.enter_context(ready_model(model, device, precision))
+        self._state = _Stream(ready.model, DTYPES[ready.precision], options)
+        self._chunks, self._rest, self._open = 0, b"", True
+
+    def push(self, chunk: np.ndarray | bytes) -> list[StreamedFeatures]:
+        """Hear more, and give the steps that are complete now.
+
+        Args:
+            chunk: mono samples (S,), floats in −1 … 1 or int16, or bytes of 16-bit samples, the low byte first, which
+                may end between the two bytes of one.
+
+        Raises:
+            AudioError: samples are not finite, or of a kind that is not known.
+            ConfigError: the stream has ended.
+        """
+        if not self._open:
+            raise ConfigError("this stream has ended, expected a new one for more audio")
+        samples = self._samples(chunk)
+        return self._steps(self._resampler.resample_chunk(samples))
+
+    def finish(self) -> list[StreamedFeatures]:
+        """End the stream, and give what is left of it."""
+        if not self._open:
+            return []
+        self._open = False
+        try:
+            if self._rest:
+                raise AudioError("the stream ends within a sample: an odd number of bytes was pushed")
+            steps = self._steps(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            last = self._state.step(final=True)
+            return steps if last is None else [*steps, last]
+        finally:
+            self._model.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open = False
+        self._model.close()
+
+    def _steps(self, block: np.ndarray) -> list[StreamedFeatures]:
+        """The steps that a block at 16 kHz completes."""
+        self._state.add(block)
+        return list(iter(self._state.step, None))
+
+    def _samples(self, chunk: np.ndarray | bytes) -> np.ndarray:
+        """A chunk as float32."""
+        self._chunks += 1
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            whole = self._rest + bytes(chunk)
+            self._rest = whole[len(whole) // 2 * 2 :]
+            chunk = np.frombuffer(whole[: len(whole) // 2 * 2], "<i2")
+        samples = np.asarray(chunk)
+        if samples.ndim != 1:
+            raise AudioError(f"chunk {self._chunks - 1}: shape is {samples.shape}, expected (samples,)")
+        if samples.dtype == np.int16:
+            samples = samples / 32768
+        if samples.dtype.kind != "f" or not np.isfinite(samples).all():
+            raise AudioError(f"chunk {self._chunks - 1}: expected finite floats or int16, found {samples.dtype}")
+        return samples.astype(np.float32)
+
+
+def stream_features(
+    chunks: Iterable[np.ndarray | bytes], sample_rate: int, **settings: Any
+) -> Iterator[StreamedFeatures]:
+    """Extract features of live audio as it comes.
+
+    Args:
+        chunks: what `Stream.push` takes, of any length each; the iterator may wait for them.
+        sample_rate: their rate, in Hz.
+        settings: `model`, `options`, `precision` and `device` of `Stream`.
+
     Yields:
         The frames of each hop, and what is left at the end.
 
     Raises:
-        AudioError: samples are not finite, or of a kind that is not known.
-        ConfigError: an option is wrong.
-        CheckpointError: the model cannot be loaded.
+        AudioError: as `Stream.push`.
+        ConfigError: as `Stream`.
+        CheckpointError: as `Stream`.
     """
-    options = options or StreamOptions()
-    check_options(ComputeOptions(precision=precision).faults() + options.faults())
-    with ready_model(model, device, precision) as ready:
-        state = _Stream(ready.model, DTYPES[ready.precision], options)
-        for block in _resampled(chunks, sample_rate):
-            state.add(block)
-            while (step := state.step()) is not None:
+    with Stream(sample_rate, **settings) as stream:
+        for chunk in chunks:
+            yield from stream.push(chunk)
+        yield from stream.finish()
+
+
+async def astream_features(
+    chunks: AsyncIterable[np.ndarray | bytes], sample_rate: int, **settings: Any
+) -> AsyncIterator[StreamedFeatures]:
+    """`stream_features` of a source that is awaited; what is computed runs in a thread, so that nothing else waits."""
+    stream = await asyncio.to_thread(partial(Stream, sample_rate, **settings))
+    with stream:
+        async for chunk in chunks:
+            for step in await asyncio.to_thread(stream.push, chunk):
                 yield step
-        last = state.step(final=True)
-        if last is not None:
-            yield last
-
-
-def _resampled(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Bring chunks to 16 kHz float32."""
-    import soxr
-
-    if not isinstance(rate, int | float) or not rate > 0:
-        raise ConfigError(f"sample_rate is {rate!r}, expected Hz")
-    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    for number, chunk in enumerate(chunks):
-        samples = np.asarray(chunk)
-        if samples.ndim != 1:
-            raise AudioError(f"chunk {number}: shape is {samples.shape}, expected (samples,)")
-        if samples.dtype == np.int16:
-            samples = samples / 32768
-        if samples.dtype.kind != "f" or not np.isfinite(samples).all():
-            raise AudioError(f"chunk {number}: expected finite floats or int16, found {samples.dtype}")
-        yield resampler.resample_chunk(samples.astype(np.float32))
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        for step in await asyncio.to_thread(stream.finish):
+            yield step
 
 
 class _Stream:
@@ -157,21 +240,30 @@ class _Stream:
             return None
         seen = heard if final else until + self._lookahead
         size = self._samples.size if final else self._grid.samples(seen - self._first)
-        frames = self._encode(self._samples[:size])[self._done - self._first : until - self._first]  # (t, D)
+        heard_frames = self._encode(self._samples[:size])[:, : until - self._first]  # (1, T, D)
+        scores = self._scores(heard_frames)
+        frames = heard_frames[0, self._done - self._first :].float().cpu().numpy()  # (t, D)
         start, self._done = self._done * self._stride / SAMPLE_RATE, until
         self._sum += frames.sum(axis=0, dtype=np.float64)
         self._forget()
-        return StreamedFeatures(start, frames, (self._sum / self._done).astype(np.float32))
+        return StreamedFeatures(start, frames, (self._sum / self._done).astype(np.float32), scores)
 
     @torch.inference_mode()
-    def _encode(self, samples: np.ndarray) -> np.ndarray:
-        """Encode held samples (S,), normalized by all that was heard if the network wants it so."""
+    def _encode(self, samples: np.ndarray) -> Tensor:
+        """Frames (1, T, D) of held samples (S,), normalized by all that was heard if the network wants it so."""
         if self._normalizes:
             samples = ((samples - self._statistics.mean) * self._statistics.scale(self._eps)).astype(np.float32)
         waveform = torch.from_numpy(samples).to(self._model.device).unsqueeze(0)  # (1, S)
         with torch.autocast(self._model.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            frames = self._model(waveform).frames[0]  # (T, D)
-        return frames.float().cpu().numpy()
+            return self._model(waveform).frames
+
+    @torch.inference_mode()
+    def _scores(self, frames: Tensor) -> dict[str, float]:
+        """What the head says of frames (1, T, D); nothing where there is none, or it reads other layers."""
+        head = self._model.head
+        if head is None or head.reads_layers:
+            return {}
+        return head.by_label(head(frames.float()))[0]
 
     def _forget(self) -> None:
         """Let go of samples that no later step sees."""

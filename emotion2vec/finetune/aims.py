@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,6 +80,24 @@ def check_known(settings: JointSettings, clips: Sequence[Utterance]) -> None:
     ]
     if faults:
         raise ConfigError("; ".join(faults))
+
+
+def taught_by(settings: JointSettings, clips: Sequence[Utterance]) -> JointSettings:
+    """The targets that clips can teach, of which they have two classes, or values that differ."""
+
+    def differ(text: str, *, values: bool) -> bool:
+        name = weighted(text)[0]
+        there = [clip for clip in clips if has_target(clip, name, values=values)]
+        if values:
+            return all(len({clip.values[part] for clip in there}) > 1 for part in parts_of(name))
+        return len({class_of(clip, name) for clip in there}) > 1
+
+    return replace(
+        settings,
+        classes=[text for text in settings.classes if differ(text, values=False)],
+        values=[text for text in settings.values if differ(text, values=True)],
+        reversed=[text for text in settings.reversed if differ(text, values=False)],
+    )
 
 
 def further_aims(

@@ -80,10 +80,19 @@ def _scores(held: HeadScores, validation: ProbeResult, folds: ProbeResult | None
             f"Cross-validation ({folds.about.scheme}, {len(folds.results[0].folds)} folds; each tested by a model that "
             f"neither learnt from it nor was chosen by it):\n\n{score_table(folds.results[0])}"
         )
+        found += _further(folds)
     found.append(
         f"Held-out clips ({held.clips}), which chose the checkpoint and the temperature, so that these scores "
         f"flatter:\n\n{score_table(held)}"
     )
+    found += _further(validation)
     warnings = [*(folds.about.warnings if folds else ()), *validation.about.warnings[1:]]
     found += ["\n".join(f"- {warning}" for warning in warnings)] if warnings else []
     return "\n\n".join(found)
+
+
+def _further(scores: ProbeResult) -> list[str]:
+    """The heads beside the main one."""
+    return [
+        f"The same, {cell(target)} ({one.clips} clips):\n\n{score_table(one)}" for target, one in scores.further.items()
+    ]

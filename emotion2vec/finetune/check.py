@@ -177,15 +177,21 @@ def _split_warnings(config: FinetuneConfig, corpus: Corpus, split: Split) -> lis
         folds = make_folds(corpus, config.evaluate.folds)
     values = make_goal(corpus, config.data.targets) if config.data.targets else None
     warnings = audit_split(corpus, folds, describe=None if values is None else values.describe).warnings
-    if config.evaluate.folds and not config.data.targets:
-        warnings += [text for fold in folds for text in _lacking(config, corpus, fold)]
+    warnings += split.notes
+    if config.evaluate.folds:
+        warnings += [text for fold in folds for text in _of_fold(config, corpus, fold)]
     return [f"warning: {warning}" for warning in warnings]
 
 
-def _lacking(config: FinetuneConfig, corpus: Corpus, fold: Fold) -> list[str]:
-    """Classes that a fold has none to train on, or to choose by, once speakers of its training are held out."""
+def _of_fold(config: FinetuneConfig, corpus: Corpus, fold: Fold) -> list[str]:
+    """What a fold shares with its test, and classes that it has none to train on or to choose by.
+
+    Speakers of its training are held out by then.
+    """
     split, clips = fold_split(config, corpus, fold), corpus.utterances
-    found = []
+    found = [f"fold {fold.name}: {note}" for note in split.notes]
+    if config.data.targets:
+        return found
     for rows, what in ((split.train, "train on"), (split.valid, "choose by")):
         if lacking := sorted(set(corpus.classes) - {str(clips[i].label) for i in rows}):
             found.append(f"fold {fold.name} has no clip of {examples(lacking)} to {what}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.folds import scheme_fault
-from emotion2vec.data.config import DataConfig
+from emotion2vec.data.config import SpeechConfig
 from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
 from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.finetune.learnt import FREEZES, STRATEGIES, HeadSettings, LoraConfig, StrategyConfig
@@ -28,7 +28,7 @@ BALANCES = ("corpus-class", "class", "corpus", "none")
 
 
 @dataclass(kw_only=True)
-class LabelledData(DataConfig):
+class LabelledData(SpeechConfig):
     """Labelled speech, and how it is drawn."""
 
     table: str = option("", "CSV or TSV with columns file, emotion (or label) and speaker")
@@ -48,8 +48,8 @@ class LabelledData(DataConfig):
     targets: list[str] = option([], "values to learn, such as arousal, in place of classes: columns of the table")
     ranges: list[str] = option(
         [],
-        "scales of data.targets: 1..5, or NAME=1..5 of a corpus, a value, or CORPUS.VALUE; values of corpora on "
-        "different ones are brought to 0..1",
+        "scales of data.targets and joint.values: 1..5, or NAME=1..5 of a corpus, a value, or CORPUS.VALUE; values of "
+        "corpora on different ones are brought to 0..1",
     )
     raters: list[str] = option(
         [], "columns of a table with raters' labels, whose shares are learnt; rows: a row for each rater"
@@ -67,17 +67,16 @@ class LabelledData(DataConfig):
     clips: int = option(16, "clips of an update, of all devices together", ge=1)
     max_seconds: float = option(10.0, "longer clips are cropped at random to this in training, in s", gt=0.1)
     min_samples: int = option(1_600, "shorter clips are left out, in samples at 16 kHz", ge=800)
-    # What only lists without labels have.
-    train: list[str] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    window: int = 100_000
-    max_samples: int = 160_000
-    batch_seconds: float = 1e6
-    audio_per_update: float = 900.0
-    buckets: int = 20
 
-    def __post_init__(self) -> None:
-        self.max_samples = round(self.max_seconds * SAMPLE_RATE)
+    @property
+    def max_samples(self) -> int:
+        """See `SpeechConfig`."""
+        return round(self.max_seconds * SAMPLE_RATE)
+
+    @property
+    def budget(self) -> int:
+        """See `SpeechConfig`: batches are of so many clips, whatever their lengths."""
+        return self.clips * self.max_samples
 
 
 @dataclass(kw_only=True)
@@ -95,8 +94,6 @@ class TuneOptim(OptimConfig):
         0.0, "passes over as many clips as there are to train on, in place of optim.max_updates", ge=0
     )
     accumulate: int = option(1, "batches that an update's clips are shared out to on each device, by length", ge=1)
-    cnn_grad_scale: float = 1.0
-    cnn_lr_scale: float = 1.0
 
 
 @dataclass(kw_only=True)
@@ -106,7 +103,6 @@ class TuneValidation(ValidationConfig):
     every: int = option(100, "updates between validations; the last update is validated too", ge=1)
     share: float = option(0.2, "share of each corpus's training speakers that is held out, at least one", gt=0, lt=1)
     seconds: float = option(3600.0, "held-out audio at most, kept decoded in memory, in s", gt=0)
-    data: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -155,7 +151,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 
 def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
-    faults = check_training(config, listed=False)
+    faults = check_training(config)
     faults += check_labelled(config.data) + check_joint(config.joint)
     faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate)
     tuned = config.finetune
@@ -163,6 +159,15 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
     if not FREEZES.fullmatch(tuned.freeze):
         faults.append(f"finetune.freeze is {tuned.freeze!r}, expected none, cnn, stem or blocks:K with K from 1")
+    if config.data.max_samples < config.data.min_samples:
+        faults.append(
+            f"data.max_seconds is {config.data.max_seconds:g}, expected at least data.min_samples "
+            f"({config.data.min_samples / SAMPLE_RATE:g} s)"
+        )
+    if config.data.ranges and not (config.data.targets or config.joint.values):
+        faults.append(
+            "data.ranges is given and data.targets and joint.values are empty, expected values of these scales"
+        )
     if tuned.solve and config.head.kind != "mean":
         faults.append(f"finetune.solve is {tuned.solve} and head.kind {config.head.kind}, expected kind mean")
     if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
@@ -175,8 +180,6 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append("evaluate.shots are numbers of clips of each class, and data.targets are values")
     if len(set(config.evaluate.shots)) < len(config.evaluate.shots):
         faults.append(f"evaluate.shots is {config.evaluate.shots}, expected each number once")
-    if config.validation.data:
-        faults.append("validation.data is for speech without labels")
     return faults + check_robustness(config.evaluate, "evaluate.")
 
 
@@ -196,12 +199,9 @@ def check_labelled(data: LabelledData) -> list[str]:
     faults += [
         f"data.ranges has {text!r}, expected LOW..HIGH or NAME=LOW..HIGH" for text in data.ranges if not scale(text)
     ]
-    if data.ranges and not data.targets:
-        faults.append("data.ranges is given and data.targets is empty, expected values whose scales they are")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
-    given = {"data.train": data.train, "data.weights": data.weights}
-    return faults + [f"{name} is for speech without labels" for name, value in given.items() if value]
+    return faults
 
 
 def scale(text: str) -> tuple[str, float, float] | None:

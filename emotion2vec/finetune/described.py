@@ -19,10 +19,11 @@ from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.data.cuts import cuts_of
 from emotion2vec.devices import choose_device
 from emotion2vec.files import write_json, write_text
+from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.card import card
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.evaluation.answers import Examiner, uncalibrated
-from emotion2vec.finetune.evaluation.result import judged_corpus, scored
+from emotion2vec.finetune.evaluation.result import beside_main, judged_corpus, scored
 from emotion2vec.finetune.splits import Split
 from emotion2vec.finetune.unlabelled import main_clips
 from emotion2vec.probe.outcome import Outcome
@@ -106,17 +107,16 @@ def _validated(config: FinetuneConfig, corpus: Corpus, split: Split) -> ProbeRes
     folder, data = Path(config.run.dir), config.data
     model = load_model(folder, device=str(choose_device(config.run.accelerator)))
     assert model.head is not None
-    corpus = main_clips(corpus, data.targets)
-    judged = len(corpus.utterances)  # the others stand behind
-    split = replace(split, train=split.train[split.train < judged], valid=split.valid[split.valid < judged])
-    goal = make_goal(corpus, tuple(data.targets))
+    judged = main_clips(corpus, data.targets)
+    goal = make_goal(judged, tuple(data.targets))
     clips = [corpus.utterances[i] for i in split.valid]
     opened = cuts_of(clips, min_samples=data.min_samples, workers=data.workers)
     answers = Examiner(model, range(len(model.head.labels)))(opened, {})
-    place = {corpus.utterances[i].id: int(i) for i in split.valid}
-    test = np.array([place[name] for name in answers.ids])
-    fold = fold_of(corpus.utterances, "held out", split.train, test)
-    scores, details = uncalibrated(folder, answers.scores, goal)
+    place = {judged.utterances[i].id: int(i) for i in split.valid if i < len(judged.utterances)}
+    there = np.array([name in place for name in answers.ids])
+    test = np.array([place[name] for name in answers.ids if name in place])
+    fold = fold_of(judged.utterances, "held out", split.train[split.train < len(judged.utterances)], test)
+    scores, details = uncalibrated(folder, answers.scores[MAIN][there], goal)
     outcome = Outcome(
         fold=fold,
         seed=config.run.seed,
@@ -125,6 +125,7 @@ def _validated(config: FinetuneConfig, corpus: Corpus, split: Split) -> ProbeRes
         details=details,
         statistics=goal.statistics(test, scores),
     )
-    prepared = judged_corpus(corpus, goal, "held out", [fold])
+    prepared = judged_corpus(judged, goal, "held out", [fold])
     left_out = {fault.where: fault.reason for fault in answers.faults}
-    return scored(outcome, prepared, model, str(folder), left_out=left_out, warnings=[FLATTERS])
+    result = scored(outcome, prepared, model, str(folder), left_out=left_out, warnings=[FLATTERS])
+    return replace(result, further=beside_main(model, str(folder), corpus, answers, config.run.seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from emotion2vec.data.cuts import cuts_of
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
+from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.evaluation.answers import Examiner, uncalibrated
 from emotion2vec.finetune.evaluation.conditions import conditions_of
 from emotion2vec.finetune.evaluation.settings import conditions_asked
+from emotion2vec.finetune.further_scores import Tested, labels_of
 from emotion2vec.finetune.splits import Split
 from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.outcome import Distorted, Outcome
@@ -60,24 +63,26 @@ def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
     examiner = Examiner(model, range(len(model.head.labels)), conditions, config.run.seed)
     truth = {prepared.clipset.utterances[i].id: prepared.goal.labels[i] for i in job.fold.test}
     found = examiner(opened, truth)
-    further = {
-        name: {"labels": list(model.heads()[name].labels), "scores": rows.round(6).tolist()}
-        for name, rows in found.further.items()
-    }
+    scores, labels = _rows(found.scores), labels_of(model.heads())
     write_json(
         folder / TESTED,
         {
             "ids": found.ids,
-            "scores": found.scores.round(6).tolist(),
-            **({"further": further} if further else {}),
+            "scores": scores.pop(MAIN),
+            "further": {name: {"labels": labels[name], "scores": rows} for name, rows in scores.items()},
             "left_out": [asdict(fault) for fault in found.faults],
             "conditions": conditions_asked(config.evaluate),
             "distorted": [
-                {"kind": one.kind, "level": one.level, "scores": rows.round(6).tolist()}
-                for one, rows in zip(conditions, found.distorted, strict=True)
+                {"kind": one.kind, "level": one.level, "scores": rows.pop(MAIN), "further": rows}
+                for one, rows in zip(conditions, map(_rows, found.distorted), strict=True)
             ],
         },
     )
+
+
+def _rows(said: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Scores (N, K) of each head, none where no clip could be used, as JSON has them."""
+    return {MAIN: [], **{name: scores.round(6).tolist() for name, scores in said.items()}}
 
 
 def is_tested(job: FoldJob) -> bool:
@@ -118,6 +123,30 @@ def outcome_of(job: FoldJob, prepared: ProbedCorpus, left_out: dict[str, str]) -
             if job.config.evaluate.robustness
         ),
     )
+
+
+def tested_by(job: FoldJob) -> Tested:
+    """Read what the heads beside the main one said of a fold's test."""
+    folder = Path(job.config.run.dir)
+    document = json.loads((folder / TESTED).read_text(encoding="utf-8"))
+    return Tested(
+        fold=job.fold,
+        seed=job.config.run.seed,
+        folder=folder,
+        ids=document["ids"],
+        labels={name: one["labels"] for name, one in document["further"].items()},
+        scores=_arrays({name: one["scores"] for name, one in document["further"].items()}),
+        distorted=[
+            (one["kind"], one["level"], _arrays(one["further"]))
+            for one in document["distorted"]
+            if job.config.evaluate.robustness
+        ],
+        shots=job.shots,
+    )
+
+
+def _arrays(rows: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.array(scores) for name, scores in rows.items()}
 
 
 def _chosen(job: FoldJob) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
+from emotion2vec.finetune.aims import taught_by
 from emotion2vec.finetune.config import FinetuneConfig, load_config
-from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_of, test_fold
+from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_of, test_fold, tested_by
 from emotion2vec.finetune.further_scores import further_scores
 from emotion2vec.finetune.splits import Split, fold_split
 from emotion2vec.finetune.unlabelled import beside, main_clips
@@ -61,8 +62,6 @@ class Scored:
 def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callable[[str], None]) -> Scored | FitResult:
     """Train and test a model for every fold and seed; those that are done already are taken as they are.
 
-    Scores of heads beside the main one stand under `further` in the file, by their targets.
-
     Args:
         config: a checked configuration with `evaluate.folds`.
         corpus: labelled clips.
@@ -97,12 +96,10 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
         say(f"fold {job.fold.name}{few}: {', '.join(shown)}")
         outcomes.append((job, outcome))
     result = _result(config, prepared, outcomes, left_out, (time.monotonic() - started) / 60)
-    tests = [(outcome, Path(job.config.run.dir)) for job, outcome in outcomes if job.shots is None]
-    further = {name: found.to_dict() for name, found in further_scores(config, prepared, tests).items()}
     output = Path(config.evaluate.output or Path(config.run.dir) / "scores.json")
-    write_json(output, result.to_dict() | ({"further": further} if further else {}))
-    for name, found in further.items():
-        say(f"{name}: {format_score(found['mean'][found['main']], found['unit'], found['main'])}, mean over folds")
+    write_json(output, result.to_dict())
+    for name, found in result.further.items():
+        say(f"{name}: {format_score(found.mean[found.main], found.unit, found.main)}, mean over folds")
     say(f"scores of all folds are in {output}")
     return Scored(result, last)
 
@@ -111,7 +108,8 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> lis
     """All folds with all seeds, of a corpus whose clips without the main target are no part of what was prepared.
 
     Raises:
-        ConfigError: a class has no clip that trains, of all folds at once.
+        ConfigError: a class has no clip that trains, or a further target fewer than two classes or values; of all
+            folds at once.
     """
     jobs, faults = [], {}
     seeds = config.evaluate.seeds or [config.run.seed]
@@ -121,19 +119,25 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> lis
             run = replace(config.run, dir=str(Path(config.run.dir) / "folds" / name), seed=seed)
             own = replace(config, run=run)
             split = fold_split(own, corpus, beside(corpus, config.data.targets, fold, config.evaluate.folds))
-            trained = {corpus.utterances[i].label for i in split.train}
-            lacking = [] if config.data.targets else [label for label in corpus.classes if label not in trained]
-            if lacking:
+            trained = [corpus.utterances[i] for i in split.train]
+            labels = corpus.classes if not config.data.targets else ()
+            if lacking := sorted({*labels} - {clip.label or "" for clip in trained}):
                 faults[fold.name] = f"fold {fold.name} has no clip of {examples(lacking)} to train on"
+            elif untaught := [
+                one for one in config.joint.targets if one not in taught_by(config.joint, trained).targets
+            ]:
+                names = examples(name for name, _ in untaught)
+                faults[fold.name] = f"fold {fold.name} has fewer than 2 classes or values of {names} to train on"
             jobs.append(FoldJob(own, fold, split))
             jobs += [_few(jobs[-1], count, corpus) for count in config.evaluate.shots]
     if faults:
-        raise ConfigError(f"{'; '.join(faults.values())}; expected some, or data.classes without it")
+        without = "data.classes or joint" if config.joint.targets else "data.classes"
+        raise ConfigError(f"{'; '.join(faults.values())}; expected some, or {without} without it")
     return jobs
 
 
 def _few(job: FoldJob, count: int, corpus: Corpus) -> FoldJob:
-    """The same fold with a few clips of each class, which is not tested under conditions."""
+    """The same fold with a few clips of each class, and the targets that they teach; not tested under conditions."""
     config, split = job.config, job.split
     labels = [clip.label for clip in corpus.utterances]
     rows = np.array([i for i in np.concatenate([split.train, split.valid]) if labels[i]])
@@ -142,6 +146,7 @@ def _few(job: FoldJob, count: int, corpus: Corpus) -> FoldJob:
         config,
         run=replace(config.run, dir=f"{config.run.dir}_shots{count}"),
         evaluate=replace(config.evaluate, robustness=[]),
+        joint=taught_by(config.joint, [corpus.utterances[i] for i in train]),
     )
     return FoldJob(own, job.fold, Split(train, valid, ()), count)
 
@@ -203,7 +208,18 @@ def _result(
         "selection": f"best {goal.main} of {by}, every {config.validation.every} updates",
     }
     device = str(choose_device(config.run.accelerator))
-    return ProbeResult(about=about(prepared, left_out, warnings, settings=settings, device=device), results=(scores,))
+    described = about(prepared, left_out, warnings, settings=settings, device=device)
+    return ProbeResult(about=described, results=(scores,), further=_further(config, prepared, outcomes))
+
+
+def _further(
+    config: FinetuneConfig, prepared: ProbedCorpus, outcomes: Sequence[tuple[FoldJob, Outcome]]
+) -> dict[str, HeadScores]:
+    """Scores of the heads that stay beside the main one."""
+    targets = config.joint.kept
+    tests = [tested_by(job) for job, _ in outcomes] if targets else []
+    head = f"finetune {config.finetune.strategy}"
+    return further_scores(targets, prepared, tests, feature=config.model, head=head)
 
 
 @dataclass

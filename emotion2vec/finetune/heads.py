@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig
@@ -20,6 +21,9 @@ from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.scaling import Scaling
+
+SOLVED_SECONDS = 30.0
+"""Start of a clip that a regression reads at most, in s."""
 
 
 def add_heads(
@@ -74,12 +78,13 @@ def _solve(
     device: torch.device,
     say: Callable[[str], None],
 ) -> None:
-    """Start the new main head where a regression on training clips that have its target ends."""
+    """Start the new main head where a regression on whole training clips that have its target ends."""
     goal, head = task.aims[MAIN].goal, encoder.head
     assert head is not None
-    found = task.first_clips(count, normalizes=encoder.config.normalizes)
+    found = task.first_clips(count, normalizes=encoder.config.normalizes, crop=False)
     names = [name for name in found if name in goal.weights]
-    vectors = read_by(encoder.eval(), [found[name] for name in names], device, head)
+    most = round(min(encoder.config.max_seconds or SOLVED_SECONDS, SOLVED_SECONDS) * SAMPLE_RATE)
+    vectors = read_by(encoder.eval(), [found[name][:most] for name in names], device, head)
     truths = np.stack([goal.truth(name) for name in names])
     speakers = [task.utterances[name].speaker or "" for name in names]
     solve(head, vectors, truths, speakers, config.run.seed)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
+from emotion2vec.corpora.faults import examples
 from emotion2vec.errors import TrainingError
 from emotion2vec.finetune.aims import MAIN, Aim, named
 from emotion2vec.finetune.goals import Goal
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.scoring import keep, score_kept, score_waveforms
 from emotion2vec.training.ranks import Ranks
+from emotion2vec.training.strategy import forward_method
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -28,11 +30,13 @@ class Clip:
     """A decoded clip.
 
     Attributes:
+        name: for messages.
         waveform: (S,) as the encoder wants to hear it.
         truths: what it is judged by, see `Goal`, by the names of the aims whose target it has.
         corpus: where it comes from; empty where there is one corpus.
     """
 
+    name: str
     waveform: np.ndarray
     truths: Mapping[str, np.ndarray]
     corpus: str
@@ -65,6 +69,8 @@ def _judged(aim: str, goal: Goal, scores: np.ndarray, clips: Sequence[Clip]) -> 
 class HeldOutSpeakers:
     """Clips of held-out speakers, decoded once and kept in memory, shared out over the processes.
 
+    Where weights are sharded, which all processes put together at once, each of them scores all clips.
+
     Args:
         aims: what they are judged by.
         clips: all of them, in the same order on every process.
@@ -87,16 +93,19 @@ class HeldOutSpeakers:
 
     def losses(self, network: nn.Module, fabric: Fabric) -> dict[str, float]:
         """See `emotion2vec.training.validation.HeldOut`. TrainingError: scores are not finite."""
-        mine = list(range(self.ranks.rank, len(self.clips), self.ranks.size))
+        tuned: TunedNetwork = network.module  # type: ignore[assignment]
+        together = all([forward_method(tuned, name) for name in ("scores", "below", "above")])
+        mine = list(range(len(self.clips)) if together else range(self.ranks.rank, len(self.clips), self.ranks.size))
         rows = self._judge(network, [self.clips[number] for number in mine], fabric)
-        everybody = self.ranks.gather((mine, rows))
+        everybody = [(mine, rows)] if together else self.ranks.gather((mine, rows))
         order = np.argsort(np.concatenate([np.array(numbers) for numbers, _ in everybody]), kind="stable")
         whole = {name: np.concatenate([found[name] for _, found in everybody])[order] for name in rows}
         finite = np.all([np.isfinite(scores).all(axis=1) for scores in whole.values()], axis=0)  # (N,)
-        if bad := len(finite) - int(finite.sum()):
+        if bad := [clip.name for clip, good in zip(self.clips, finite, strict=True) if not good]:
             raise TrainingError(
-                f"validation: scores of {bad} of {len(finite)} held-out clips are not finite; the last checkpoint is "
-                "intact. A lower optim.lr or optim.encoder_lr, optim.clip_norm or run.precision=fp32 may help."
+                f"validation: scores of {len(bad)} of {len(finite)} held-out clips are not finite; the last checkpoint "
+                f"is intact. They are of {examples(bad)}. A lower optim.lr or optim.encoder_lr, optim.clip_norm or "
+                "run.precision=fp32 may help."
             )
         return {f"validation_{name}": value for name, value in judged(self.aims, whole, self.clips).items()}
 

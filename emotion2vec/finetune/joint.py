@@ -32,10 +32,17 @@ class JointSettings:
         return classes, values
 
     @property
+    def kept(self) -> list[tuple[str, bool]]:
+        """Targets whose heads stay with the model, each with whether it is of values."""
+        return [
+            *((weighted(text)[0], False) for text in self.classes),
+            *((weighted(text)[0], True) for text in self.values),
+        ]
+
+    @property
     def targets(self) -> list[tuple[str, bool]]:
         """All targets, each with whether it is of values."""
-        classes = [(name, False) for name, _ in map(weighted, [*self.classes, *self.reversed])]
-        return [*classes, *((weighted(text)[0], True) for text in self.values)]
+        return [*self.kept, *((weighted(text)[0], False) for text in self.reversed)]
 
 
 def weighted(text: str) -> tuple[str, float]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotion2vec.corpora.faults import examples
-from emotion2vec.corpora.joining import Part, join_corpora
+from emotion2vec.corpora.joining import Part, join_corpora, join_values
 from emotion2vec.corpora.labels import SYNONYMS, simple
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import Extra, read_table
 from emotion2vec.corpora.named.registry import NAMED, dataset_names, read_named
@@ -19,14 +20,18 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.finetune.aims import check_known
 from emotion2vec.finetune.config import LabelledData, pair
 from emotion2vec.finetune.joint import JointSettings
-from emotion2vec.finetune.scales import read_values
+from emotion2vec.finetune.scales import on_one_scale
 from emotion2vec.finetune.unlabelled import with_unlabelled
+from emotion2vec.tasks.targets import with_values
 
 SHARED = "shared"
 """In place of classes: those that every corpus has."""
 
 TABLES = ("metadata.tsv", "metadata.csv")
 """Tables that a folder of a corpus is looked for."""
+
+ROUNDED = 0.02
+"""How far probabilities may be from adding up to 1, as tables round them."""
 
 ROWS = "rows"
 """In place of raters' columns: each has rows of his own."""
@@ -44,20 +49,28 @@ def read_labelled(data: LabelledData, joint: JointSettings | None = None) -> Cor
 
     Raises:
         ConfigError: a target that no clip has; names, labels or classes that are not there, or fewer than two classes;
-            labels that differ by case.
+            labels that differ by case; scales of values that are not stated, see `on_one_scale`.
         ManifestError: a corpus, table or split cannot be read, or the split does not fit, see `with_splits`.
     """
     joint = joint or JointSettings()
-    found = read_corpora(data, joint)
-    corpus = with_unlabelled(_whole(found, data), found, data.targets, joint)
+    corpus = read_speech(data, joint)
     check_known(joint, corpus.utterances)
     return corpus
+
+
+def read_speech(data: LabelledData, joint: JointSettings) -> Corpus:
+    """The same, of which no clip needs to have a further target; errors as for `read_labelled`."""
+    found, notes = on_one_scale(read_corpora(data, joint), [*data.targets, *joint.columns[1]], data.ranges)
+    corpus = with_unlabelled(_whole(found, data), found, data.targets, joint)
+    return replace(corpus, warnings=(*corpus.warnings, *notes))
 
 
 def _whole(found: Mapping[str, Corpus], data: LabelledData) -> Corpus:
     """The clips that have what the main goal learns, joined under the wanted classes or with the wanted values."""
     if data.targets:
-        return read_values(found, data.targets, data.ranges)
+        valued = {name: with_values(corpus, data.targets) for name, corpus in found.items()}
+        parts = [Part(name=name, corpus=corpus) for name, corpus in valued.items()]
+        return join_values(parts, " + ".join(valued)) if len(parts) > 1 else parts[0].corpus
     named = renamed(data.labels, found)
     if len(found) == 1:
         ((name, corpus),) = found.items()
@@ -92,7 +105,7 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
     """A table with what is asked for beside its labels; of a class each clip has the most probable one.
 
     Raises:
-        ManifestError: it cannot be read, a weight is not above 0, or a probability is negative or all of a clip are 0.
+        ManifestError: it cannot be read, a weight is not above 0, or as for `_by_shares`.
     """
     several = data.raters == [ROWS]
     classes, values = joint.columns
@@ -104,23 +117,41 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
         values=values,
         unlabelled=bool(joint.targets),
     )
-    corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra)
+    names = Names.of(data.columns)
+    corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra, names=names)
     light = [clip.stretch for clip in corpus.utterances if clip.values.get(data.weight, 1.0) <= 0]
     if light:
         raise ManifestError(
             f"table {path}: {data.weight} is not above 0 of {examples(light)}, expected what clips count"
         )
-    if not data.soft:
-        return corpus
-    wrong, named = [], []
+    return _by_shares(corpus, path, data.soft) if data.soft else corpus
+
+
+def _by_shares(corpus: Corpus, path: Path, columns: Sequence[str]) -> Corpus:
+    """Clips under the most probable one of the classes that columns name, with what is odd of their probabilities.
+
+    Raises:
+        ManifestError: a probability is negative, or all of a clip are 0.
+    """
+    wrong, uneven, named = [], [], []
     for clip in corpus.utterances:
-        shares = {name: clip.values.get(name, 0.0) for name in data.soft}
-        if min(shares.values()) < 0 or not sum(shares.values()):
-            wrong.append(clip.file)
+        shares = {name: clip.values.get(name, 0.0) for name in columns}
+        total = sum(shares.values())
+        if min(shares.values()) < 0 or not total:
+            wrong.append(clip.stretch)
+        elif abs(total - 1) > ROUNDED:
+            uneven.append(f"{clip.stretch} ({total:g})")
         named.append(replace(clip, label=max(shares, key=shares.__getitem__)))
     if wrong:
-        raise ManifestError(f"table {path}: {', '.join(data.soft)} are no probabilities of {examples(wrong)}")
-    return replace(corpus, utterances=tuple(named))
+        names = ", ".join(columns)
+        raise ManifestError(f"table {path}: {names} are no probabilities of {examples(wrong)}: one below 0, or all 0")
+    told = replace(corpus, utterances=tuple(named))
+    warnings = [f"{', '.join(columns)} do not add up to 1, and are divided by their sum: {examples(uneven)}"] * bool(
+        uneven
+    )
+    if never := [name for name in columns if name not in told.classes]:
+        warnings.append(f"{examples(never)} is the most probable of no clip, and is not learnt")
+    return replace(told, warnings=(*told.warnings, *warnings))
 
 
 def _read(name: str, place: str, data: LabelledData, joint: JointSettings) -> Corpus:
@@ -229,7 +260,17 @@ def shares_of(corpus: Corpus, clip: Utterance, soft: Sequence[str]) -> tuple[flo
 
 
 def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
-    """Say what every label became, and how many clips and speakers each class has."""
+    """Say what every label became, how many clips and speakers each class has, and how a list splits them."""
+    show_classes(corpus, say)
+    if parts := parts_of(corpus.utterances):
+        train, valid, test = (len(rows) for rows in parts.values())
+        say(
+            f"split of the list: {train} clips train, {valid} choose, {test} are of the test, which nothing learns from"
+        )
+
+
+def show_classes(corpus: Corpus, say: Callable[[str], None]) -> None:
+    """The same, for speech that nothing learns from."""
     for name, mapping in corpus.mapping.items():
         if not mapping:
             continue
@@ -238,10 +279,5 @@ def show_labels(corpus: Corpus, say: Callable[[str], None]) -> None:
     counts = ", ".join(f"{label} {count}" for label, count in corpus.label_counts.items())
     speakers = len({clip.speaker for clip in corpus.utterances} - {None})
     say(f"{len(corpus.utterances)} labelled clips of {speakers} speakers" + f": {counts}" * bool(counts))
-    if parts := parts_of(corpus.utterances):
-        train, valid, test = (len(rows) for rows in parts.values())
-        say(
-            f"split of the list: {train} clips train, {valid} choose, {test} are of the test, which nothing learns from"
-        )
     for warning in corpus.warnings:
         say(f"warning: {warning}")

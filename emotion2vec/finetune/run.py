@@ -119,6 +119,8 @@ def fit(
         say(f"held out to choose by: {', '.join(split.held)}")
     else:
         say("warning: clips are held out without regard to speakers: validation scores are not those of new speakers")
+    for note in split.notes:
+        say(f"warning: {note}")
     labels = {corpus.utterances[i].label for i in split.valid}
     if not config.data.targets and (lacking := [name for name in corpus.classes if name not in labels]):
         say(f"warning: no held-out clip is of {', '.join(lacking)}, so the checkpoint is chosen by the other classes")

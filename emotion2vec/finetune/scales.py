@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from emotion2vec.corpora.faults import examples
-from emotion2vec.corpora.joining import Part, join_values
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.finetune.config import scale
-from emotion2vec.tasks.targets import with_values
 
 Range = tuple[float, float]
 
@@ -19,38 +17,38 @@ NEAR = 1e-6
 """How far, as a share of its scale, a value may lie beyond it."""
 
 
-def read_values(found: Mapping[str, Corpus], targets: Sequence[str], ranges: Sequence[str]) -> Corpus:
-    """The clips of corpora that have all values, joined where there are several.
+def on_one_scale(
+    found: Mapping[str, Corpus], names: Sequence[str], ranges: Sequence[str]
+) -> tuple[dict[str, Corpus], list[str]]:
+    """Bring each value to one scale over all corpora that have it, as far as their clips do.
 
     Values of corpora on different scales are brought to 0..1; those on one scale stay as they are.
 
     Args:
         found: the corpora, by name.
-        targets: names of the values.
+        names: of the values.
         ranges: what `data.ranges` says of scales.
+
+    Returns:
+        The corpora, and what is to be said of their values.
 
     Raises:
         ConfigError: the scales of several corpora are not stated and look different, or a scale is stated of nothing.
-        ManifestError: no clip has a value, or values lie outside of their scale.
+        ManifestError: values lie outside of their scale.
     """
-    corpora = {name: with_values(corpus, targets) for name, corpus in found.items()}
-    stated = _stated(ranges, list(found), targets)
-    warnings = []
-    for target in targets:
-        own = {name: stated.get((name, target)) for name in corpora}
+    corpora, stated, notes = dict(found), _stated(ranges, list(found), names), []
+    for value in names:
+        having = {name: one for name, one in corpora.items() if any(value in clip.values for clip in one.utterances)}
+        own = {name: stated.get((name, value)) for name in having}
         known = {name: limits for name, limits in own.items() if limits is not None}
-        _check_inside(corpora, target, known)
-        if len(known) < len(own) and (known or not _alike(corpora, target)):
-            raise ConfigError(_unstated(corpora, target, [name for name in own if name not in known]))
+        _check_inside(having, value, known)
+        if len(known) < len(own) and (known or not _alike(having, value)):
+            raise ConfigError(_unstated(having, value, [name for name in own if name not in known]))
         if len(set(known.values())) > 1:
-            corpora = {name: _scaled(corpus, target, known[name]) for name, corpus in corpora.items()}
+            corpora |= {name: _scaled(corpus, value, known[name]) for name, corpus in having.items()}
             each = ", ".join(f"{low:g}..{high:g} of {name}" for name, (low, high) in known.items())
-            warnings.append(f"{target} is brought to 0..1, which predictions are in too: {each}")
-    if len(corpora) == 1:
-        return next(iter(corpora.values()))
-    parts = [Part(name=name, corpus=corpus) for name, corpus in corpora.items()]
-    joined = join_values(parts, " + ".join(corpora))
-    return replace(joined, warnings=(*joined.warnings, *warnings))
+            notes.append(f"{value} is brought to 0..1, which predictions are in too: {each}")
+    return corpora, notes
 
 
 def _stated(ranges: Sequence[str], corpora: Sequence[str], targets: Sequence[str]) -> dict[tuple[str, str], Range]:
@@ -74,7 +72,7 @@ def _stated(ranges: Sequence[str], corpora: Sequence[str], targets: Sequence[str
 
 def _limits(corpus: Corpus, target: str) -> Range:
     """Least and greatest value of a corpus."""
-    values = [clip.values[target] for clip in corpus.utterances]
+    values = [clip.values[target] for clip in corpus.utterances if target in clip.values]
     return min(values), max(values)
 
 
@@ -106,7 +104,7 @@ def _check_inside(corpora: Mapping[str, Corpus], target: str, known: Mapping[str
         beyond = [
             f"{clip.stretch} ({clip.values[target]:g})"
             for clip in corpora[name].utterances
-            if not low - slack <= clip.values[target] <= high + slack
+            if target in clip.values and not low - slack <= clip.values[target] <= high + slack
         ]
         if beyond:
             faults.append(f"{name}: {target} of {len(beyond)} clips is not in {low:g}..{high:g}: {examples(beyond)}")
@@ -119,6 +117,8 @@ def _scaled(corpus: Corpus, target: str, limits: Range) -> Corpus:
     low, high = limits
     clips = [
         replace(clip, values={**clip.values, target: (clip.values[target] - low) / (high - low)})
+        if target in clip.values
+        else clip
         for clip in corpus.utterances
     ]
     return replace(corpus, utterances=tuple(clips))

@@ -18,7 +18,7 @@ BATCH_SECONDS = 40.0
 """Audio of a batch, padding included, in s; a longer clip is a batch of its own."""
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score_waveforms(
     scores_of: Callable[[Tensor, Tensor | None], Mapping[str, Tensor]],
     waveforms: Sequence[np.ndarray],
@@ -77,7 +77,7 @@ def together(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     return whole, padding if bool(padding.any()) else None
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def keep(network: TunedNetwork, waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
     """Sequences (T, D) fp16 of waveforms, on the host, see `TunedNetwork.below`."""
     found: dict[int, Tensor] = {}
@@ -90,7 +90,7 @@ def keep(network: TunedNetwork, waveforms: Sequence[np.ndarray], device: torch.d
     return [found[number] for number in range(len(waveforms))]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score_kept(network: TunedNetwork, rows: Sequence[Tensor], device: torch.device) -> dict[str, np.ndarray]:
     """Scores (N, K) by each head of what `keep` gave."""
     found: dict[int, dict[str, Tensor]] = {}

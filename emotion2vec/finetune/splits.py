@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from emotion2vec.corpora.prescribed import PART_OF, parts_of
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.overlaps import check_overlaps
 from emotion2vec.seeding import keyed_seed
 
 
@@ -28,36 +29,59 @@ class Split:
         train: in rising order.
         valid: the same.
         held: speakers of `valid`; empty where clips are held out without regard to speakers.
+        notes: what is to be said of it.
     """
 
     train: np.ndarray
     valid: np.ndarray
     held: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def whole_split(config: FinetuneConfig, corpus: Corpus) -> Split:
     """All clips of a corpus, in the split that they prescribe, whose test is left alone, or see `inner_split`.
 
     Raises:
-        ConfigError: the prescribed split has nothing to train on, or see `check_apart`; as for `inner_split`.
+        ConfigError: the prescribed split has nothing to train on, or see `check_apart`; as for `inner_split` and
+            `check_overlaps`.
     """
     parts = parts_of(corpus.utterances)
     if parts is None:
-        return _held_out(config, corpus, np.arange(len(corpus.utterances)))
+        split = _held_out(config, corpus, np.arange(len(corpus.utterances)))
+        return _compared(corpus, split, own=False)
     check_apart(config, corpus)
     if not parts["train"].size:
         raise ConfigError("no clip has split train, expected some")
-    return _prescribed_split(config, corpus, parts["train"], parts["valid"])
+    split = _prescribed_split(config, corpus, parts["train"], parts["valid"])
+    split = _compared(corpus, split, own=parts["valid"].size > 0)
+    return _compared(corpus, split, own=True, test=parts["test"])
 
 
 def fold_split(config: FinetuneConfig, corpus: Corpus, fold: Fold) -> Split:
-    """The clips of a fold that are not its test, divided as its protocol prescribes, or see `inner_split`."""
-    if config.evaluate.folds == "official":
+    """The clips of a fold that are not its test, divided as its protocol prescribes, or see `inner_split`.
+
+    Raises:
+        ConfigError: as for `whole_split`.
+    """
+    official = config.evaluate.folds == "official"
+    if official:
         check_apart(config, corpus)
-        return _prescribed_split(config, corpus, fold.train, np.array([], int) if fold.valid is None else fold.valid)
-    if fold.valid is not None:
-        return Split(fold.train, fold.valid, _speakers(config, corpus, fold.valid))
-    return _held_out(config, corpus, fold.train)
+        split = _prescribed_split(config, corpus, fold.train, np.array([], int) if fold.valid is None else fold.valid)
+    elif fold.valid is not None:
+        split = Split(fold.train, fold.valid, _speakers(config, corpus, fold.valid))
+    else:
+        split = _held_out(config, corpus, fold.train)
+    split = _compared(corpus, split, own=official and fold.valid is not None)
+    return _compared(corpus, split, own=official, test=fold.test)
+
+
+def _compared(corpus: Corpus, split: Split, *, own: bool, test: np.ndarray | None = None) -> Split:
+    """The split, with what is to be said of recordings that its sides share, or that a test shares with both."""
+    sides = (("train", split.train), ("choose", split.valid))
+    if test is not None:
+        sides = (("learn", np.concatenate([split.train, split.valid])), ("test", test))
+    notes = check_overlaps(corpus.utterances, *sides, own=own)
+    return replace(split, notes=(*split.notes, *notes))
 
 
 def _held_out(config: FinetuneConfig, corpus: Corpus, rows: np.ndarray) -> Split:

@@ -80,15 +80,16 @@ class Task:
                 say(f"left out of validation: {waveform}")
             else:
                 truths = {n: aim.goal.truth(cut.id) for n, aim in self.aims.items() if cut.id in aim.goal.weights}
-                clips.append(Clip(waveform, truths, self.utterances[cut.id].corpus or ""))
+                clip = self.utterances[cut.id]
+                clips.append(Clip(clip.stretch, waveform, truths, clip.corpus or ""))
         if not any(MAIN in clip.truths for clip in clips):
             raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded and judged, expected at least one")
         seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
         say(f"validation: {len(clips)} clips, {seconds:.0f} s")
         return clips
 
-    def first_clips(self, count: int, *, normalizes: bool) -> dict[str, np.ndarray]:
-        """Waveforms (S,) of the clips that come first in the order of draws, or of all, cropped as in training."""
+    def first_clips(self, count: int, *, normalizes: bool, crop: bool = True) -> dict[str, np.ndarray]:
+        """Waveforms (S,) of the clips that come first in the order of draws, or of all; cropped as in training."""
         seed, total = self.config.run.seed, len(self.source.cuts)
         first = Draws(self.groups, keyed_seed(seed, "draws")).at(0, count) if count < total else range(total)
         drawn = dict.fromkeys(first)
@@ -98,7 +99,7 @@ class Task:
             if not isinstance(waveform, AudioError):
                 random = np.random.default_rng(keyed_seed(seed, "standardize", place))
                 name = self.source.cuts[place].id
-                waveforms[name] = random_crop(waveform, self.config.data.max_samples, random)
+                waveforms[name] = random_crop(waveform, self.config.data.max_samples, random) if crop else waveform
         return waveforms
 
 
@@ -146,7 +147,8 @@ def _classes(
     counts = Counter(clip.label for clip in trained)
     if lacking := [name for name in names if not counts[name]]:
         raise ConfigError(
-            f"no clip of {examples(lacking)} trains: the held-out ones have all of them, or none can be used"
+            f"no clip of {examples(lacking)} trains: the held-out ones have all of them, or none can be used; expected "
+            f"clips of more speakers, or data.labels=[{lacking[0]}=], which leaves them out"
         )
     found = np.array([counts[name] for name in names])  # (K,)
     weights = dict(zip(names, class_weights(found, settings.class_weights).tolist(), strict=True))

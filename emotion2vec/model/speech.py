@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from emotion2vec.audio.decode.memory import as_batch, one_rate
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.errors import ConfigError
@@ -21,6 +22,7 @@ from emotion2vec.model.config import EncoderConfig, FurtherHead
 from emotion2vec.model.features import Features
 from emotion2vec.model.frozen import frozen
 from emotion2vec.model.heads import Head
+from emotion2vec.model.table import check_pandas, clip_table
 
 if TYPE_CHECKING:
     from emotion2vec.audio.samples import AudioSource
@@ -276,6 +278,14 @@ class SpeechEncoder(nn.Module):
             heard = [one.layers if head.reads_layers else one.frames for one in clips]  # ([L,] T, D) each
             by_label = head.by_label(torch.cat([head(torch.as_tensor(x)[None].to(self.device)) for x in heard]))
         return by_label if batch is not None else by_label[0]
+
+    def predict_frame(self, source: Any, sample_rate: int | None = None, *, sampling_rate: int | None = None) -> Any:
+        """What `predict` says, as a pandas data frame, see `clip_table`; `emotion2vec.predict` takes tables too."""
+        check_pandas()
+        rate, clips = one_rate(sample_rate, sampling_rate), as_batch(source) or [source]
+        heard = [load_audio(clip, rate) for clip in clips]
+        seconds = [samples.size / SAMPLE_RATE for samples in heard]
+        return clip_table(clips, seconds, self.predict(heard, SAMPLE_RATE), self._head().config.task == "values")
 
 
 def _to_numpy(x: Tensor) -> np.ndarray:

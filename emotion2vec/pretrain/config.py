@@ -11,8 +11,8 @@ from pathlib import Path
 
 from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, check_model
 from emotion2vec.settings import option
-from emotion2vec.training.checks import check_training, idle_settings, told
-from emotion2vec.training.config import InitConfig, TrainingConfig, load
+from emotion2vec.training.checks import check_listed, idle_listed, told
+from emotion2vec.training.config import InitConfig, ListedConfig, load
 
 
 @dataclass(kw_only=True)
@@ -52,7 +52,7 @@ class LossConfig:
 
 
 @dataclass(kw_only=True)
-class PretrainConfig(TrainingConfig):
+class PretrainConfig(ListedConfig):
     """Everything that decides a pretraining run."""
 
     model: Emotion2vecConfig = field(default_factory=Emotion2vecConfig)
@@ -75,7 +75,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 
 def check_config(config: PretrainConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
-    faults = check_training(config) + check_model(config.model, "model.")
+    faults = check_listed(config) + check_model(config.model, "model.")
     tokens, utterance = config.model.tokens, config.loss.utterance
     if config.decoder.kernel % 2 == 0:
         faults.append(f"decoder.kernel is {config.decoder.kernel}, expected an odd number of frames")
@@ -115,4 +115,4 @@ def without_effect(config: PretrainConfig) -> list[str]:
         ("init.use", not config.init.from_, "init.from is empty"),
         ("init.min_share", not config.init.from_, "init.from is empty"),
     ]
-    return told(config, [*rules, *idle_settings(config)])
+    return told(config, [*rules, *idle_listed(config)])

@@ -110,18 +110,28 @@ class ProbeResult(Document):
     Attributes:
         about: what was probed, and how.
         results: one for each feature and head.
+        further: of a model with further heads, the scores of each by its target.
     """
 
     about: About
     results: tuple[HeadScores, ...]
+    further: Mapping[str, HeadScores] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document: a single result stands at the top level, several under `results`."""
         documents = [scores.to_dict() for scores in self.results]
-        return {**self.about.to_dict(), **(documents[0] if len(documents) == 1 else {"results": documents})}
+        return {
+            **self.about.to_dict(),
+            **(documents[0] if len(documents) == 1 else {"results": documents}),
+            **given(further={target: scores.to_dict() for target, scores in self.further.items()} or None),
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> ProbeResult:
         """Read what `to_dict` gave, among other entries."""
         rows = document.get("results", [document])
-        return cls(about=About.from_dict(document), results=tuple(HeadScores.from_dict(row) for row in rows))
+        return cls(
+            about=About.from_dict(document),
+            results=tuple(HeadScores.from_dict(row) for row in rows),
+            further={target: HeadScores.from_dict(row) for target, row in document.get("further", {}).items()},
+        )

@@ -10,6 +10,7 @@ from typing import Any
 
 from emotion2vec.files import write_text
 from emotion2vec.probe.results import About, ProbeResult
+from emotion2vec.probe.scores import HeadScores
 from emotion2vec.report.charts import mapping_table
 from emotion2vec.report.html import html_page
 from emotion2vec.report.score_section import (
@@ -38,6 +39,16 @@ def scored_part(result: ProbeResult) -> str:
         f'<p class="note">{escape(_facts(about))}</p>{warnings_box(about.warnings)}{summary_table(scores)}'
         f"{_mapping(about)}{judged_closer(scores, about.classes or ())}{speaker_table(scores)}"
         f"{robustness_part(scores)}{shots_part(scores)}{hardest_part(scores)}"
+        f"{''.join(_further(target, one) for target, one in result.further.items())}"
+    )
+
+
+def _further(target: str, scores: HeadScores) -> str:
+    """The scores of a head beside the main one."""
+    return (
+        f"<details><summary>{escape(target)}: {scores.clips} clips</summary>{summary_table(scores)}"
+        f"{judged_closer(scores, tuple(scores.by_class or ()))}{speaker_table(scores)}"
+        f"{robustness_part(scores)}{shots_part(scores)}{hardest_part(scores)}</details>"
     )
 
 

@@ -49,8 +49,9 @@ def bootstrap_intervals(
     groups = len(statistics)
     random = np.random.default_rng(keyed_seed("bootstrap", groups))
     drawn = random.multinomial(groups, np.full(groups, 1 / groups), size=resamples)  # (R, G)
+    drawn, place = np.unique(drawn, axis=0, return_inverse=True)  # (r, G), (R,): few speakers are drawn alike often
     found = [score(row) for row in np.einsum("rg,gij->rij", drawn, statistics)]
-    return {name: _middle([row[name] for row in found]) for name in found[0]}
+    return {name: _middle([found[number][name] for number in place.ravel()]) for name in found[0]}
 
 
 def _middle(values: Sequence[float] | np.ndarray) -> tuple[float, float]:

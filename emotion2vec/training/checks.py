@@ -8,36 +8,37 @@ from dataclasses import fields
 from typing import Any
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.data.config import check_augment, check_data
+from emotion2vec.data.config import check_augment
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import check_ranges
-from emotion2vec.training.config import ProbeConfig, TrainingConfig
+from emotion2vec.training.config import ListedConfig, ProbeConfig, TrainingConfig
 
 Idle = tuple[str, bool, str]
 """A setting by its dotted name, whether it has no effect, and why."""
 
 
-def check_training(config: TrainingConfig, *, listed: bool = True) -> list[str]:
-    """List every value out of range, and what cannot work together, whatever the objective.
-
-    Args:
-        config: the configuration.
-        listed: whether `data.train` and `validation.data` say what is heard, or the objective knows it otherwise.
-    """
-    faults = check_ranges(config)
-    if listed and not config.data.train:
+def check_listed(config: ListedConfig) -> list[str]:
+    """List every value out of range, and what cannot work together, of a run on audio without labels."""
+    faults = []
+    if not config.data.train:
         faults.append("data.train is empty, expected folders or manifests of audio, such as data.train=/speech")
-    if listed and config.validation.every and not config.validation.data:
+    if config.validation.every and not config.validation.data:
         faults.append("validation.every is on and validation.data is empty, expected held-out audio")
-    if listed and config.augment.mix_prob:
+    if config.augment.mix_prob:
         faults.append(
             f"augment.mix_prob is {config.augment.mix_prob:g}, expected 0: there are no labels to mix as much"
         )
-    if not config.run.dir:
-        faults.append("run.dir is empty, expected a folder for the run, such as run.dir=runs/base")
-    faults += check_data(config.data)
     if fault := _update_fault(config, config.run.devices * config.run.nodes):
         faults.append(fault)
+    return faults + check_training(config)
+
+
+def check_training(config: TrainingConfig) -> list[str]:
+    """List every value out of range, and what cannot work together, whatever the objective."""
+    faults = check_ranges(config)
+    if not config.run.dir:
+        faults.append("run.dir is empty, expected a folder for the run, such as run.dir=runs/base")
+    faults += config.data.faults()
     faults += check_augment(config.augment)
     return faults + _check_run(config)
 
@@ -75,14 +76,15 @@ def batches_per_device(config: TrainingConfig, devices: int) -> int:
     Raises:
         ConfigError: `data.audio_per_update` does not divide over so many devices.
     """
-    if fault := _update_fault(config, devices):
-        raise ConfigError(fault)
     if config.optim.accumulate:
         return config.optim.accumulate
+    assert isinstance(config, ListedConfig)
+    if fault := _update_fault(config, devices):
+        raise ConfigError(fault)
     return round(config.data.audio_per_update / (config.data.batch_seconds * devices))
 
 
-def _update_fault(config: TrainingConfig, devices: int) -> str | None:
+def _update_fault(config: ListedConfig, devices: int) -> str | None:
     """Why `data.audio_per_update` cannot be shared out as whole batches, and what could be; None where it can."""
     data = config.data
     step = data.batch_seconds * devices
@@ -102,11 +104,20 @@ def _update_fault(config: TrainingConfig, devices: int) -> str | None:
     )
 
 
+def idle_listed(config: ListedConfig) -> list[Idle]:
+    """Settings that may do nothing beside the others, of a run on audio without labels."""
+    many = config.optim.accumulate > 0
+    return [
+        ("data.audio_per_update", many, "optim.accumulate says how many batches an update has"),
+        ("validation.data", not config.validation.every, "validation.every is 0"),
+        *idle_settings(config),
+    ]
+
+
 def idle_settings(config: TrainingConfig) -> list[Idle]:
     """Settings that may do nothing beside the others, whatever the objective."""
     optim, augment = config.optim, config.augment
     rules = [
-        ("data.audio_per_update", optim.accumulate > 0, "optim.accumulate says how many batches an update has"),
         (
             "optim.warmup_updates",
             optim.warmup != optim.warmup_updates,
@@ -117,7 +128,6 @@ def idle_settings(config: TrainingConfig) -> list[Idle]:
         ("augment.reverb_seconds", augment.reverb_prob == 0 or bool(augment.reverb), "no synthetic rooms are used"),
         ("augment.codecs", augment.codec_prob == 0, "augment.codec_prob is 0"),
         ("guard.max_spikes", config.guard.spike == "stop", "guard.spike is stop, which the first spike does"),
-        ("validation.data", not config.validation.every, "validation.every is 0"),
         ("validation.seconds", not config.validation.every, "validation.every is 0"),
         ("validation.patience", not config.validation.every, "validation.every is 0"),
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emotion2vec.corpora.options import CorpusOptions
-from emotion2vec.data.config import AugmentConfig, DataConfig
+from emotion2vec.data.config import AugmentConfig, DataConfig, SpeechConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import build, check_ranges, fault_list, option, read_override, read_yaml
 
@@ -29,15 +29,21 @@ class OptimConfig:
     eps: float = option(1e-6, "Adam's epsilon", gt=0)
     weight_decay: float = option(0.01, "decoupled weight decay, none on 1-d parameters", ge=0)
     clip_norm: float = option(0.0, "largest gradient norm; 0 leaves gradients alone", ge=0)
-    cnn_grad_scale: float = option(1.0, "factor on the CNN's gradients; 0 freezes it", ge=0)
-    cnn_lr_scale: float = option(
-        1.0, "factor on the CNN's learning rate (Adam undoes one on gradients); 0 freezes it", ge=0
-    )
 
     @property
     def warmup(self) -> int:
         """Updates of warm-up: as many as are asked for, or a tenth of a run that is no longer than these."""
         return self.warmup_updates if self.warmup_updates < self.max_updates else self.max_updates // 10
+
+
+@dataclass(kw_only=True)
+class ListedOptim(OptimConfig):
+    """The same for networks whose CNN may learn at a pace of its own."""
+
+    cnn_grad_scale: float = option(1.0, "factor on the CNN's gradients; 0 freezes it", ge=0)
+    cnn_lr_scale: float = option(
+        1.0, "factor on the CNN's learning rate (Adam undoes one on gradients); 0 freezes it", ge=0
+    )
 
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
@@ -65,7 +71,7 @@ class RunConfig:
     )
     checkpoint_activations: bool = option(False, "recompute blocks in the backward pass: less memory, more work")
     compile: bool = option(False, "compile the network with torch.compile")
-    extend: bool = option(False, "go on with a finished run to a larger optim.max_updates, on a new schedule")
+    extend: bool = option(False, "go on with the run to a larger optim.max_updates, or at other learning rates")
 
 
 @dataclass(kw_only=True)
@@ -124,9 +130,8 @@ class GuardConfig:
 
 @dataclass(kw_only=True)
 class ValidationConfig:
-    """Loss on held-out speech, with the same crops and masks every time."""
+    """Held-out speech, by which checkpoints are judged."""
 
-    data: list[str] = option([], "folders, manifests or cut files of held-out audio")
     every: int = option(0, "updates between validations; 0 never validates", ge=0)
     seconds: float = option(600.0, "held-out audio at most, kept decoded in memory, in seconds", gt=0)
     patience: int = option(
@@ -135,6 +140,13 @@ class ValidationConfig:
         "over optim.max_updates all the same",
         ge=0,
     )
+
+
+@dataclass(kw_only=True)
+class ListedValidation(ValidationConfig):
+    """Loss on held-out speech, with the same crops and masks every time."""
+
+    data: list[str] = option([], "folders, manifests or cut files of held-out audio")
 
 
 @dataclass(kw_only=True)
@@ -157,7 +169,7 @@ class ProbeConfig(CorpusOptions):
 class TrainingConfig:
     """What every run needs; an objective's configuration adds its own sections."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: SpeechConfig = field(default_factory=SpeechConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -166,6 +178,15 @@ class TrainingConfig:
     guard: GuardConfig = field(default_factory=GuardConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+
+
+@dataclass(kw_only=True)
+class ListedConfig(TrainingConfig):
+    """What every run on audio without labels needs, which lists name."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: ListedOptim = field(default_factory=ListedOptim)
+    validation: ListedValidation = field(default_factory=ListedValidation)
 
 
 Config = TypeVar("Config")

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+PEAKS: dict[tuple[torch.device, torch.dtype, int], float] = {}
+"""Peaks of devices in a dtype with so many threads, as this process measured them: folds and trials share them."""
+
+
 class Instruments:
     """Measures what a log line shows beside losses; reading them makes the host wait for the device."""
 
@@ -42,8 +46,15 @@ class Instruments:
         return share
 
     def _measure_peak(self) -> float:
-        """Operations per second of this device's products in the compute precision."""
+        """Operations per second of this device's products in the compute precision; measured anew when asked again."""
         device, dtype = self.fabric.device, compute_dtype(self.fabric)
+        key = device, dtype, torch.get_num_threads()
+        if self._peak or key not in PEAKS:
+            PEAKS[key] = max(self._peak, self._measured(device, dtype))
+        return PEAKS[key]
+
+    def _measured(self, device: torch.device, dtype: torch.dtype) -> float:
+        """The peak of products in a dtype."""
         native = dtype == torch.float32 or (dtype == torch.bfloat16 and bf16_gain(device) >= 1)
         size = 8192 if not is_host(device) else 1024 if native else 256  # what is emulated takes long
         return best_rate(device, dtype, size)

@@ -17,7 +17,7 @@ from emotion2vec.devices import is_host
 from emotion2vec.errors import TrainingError
 from emotion2vec.training.checks import batches_per_device
 from emotion2vec.training.computing import describe_computing
-from emotion2vec.training.config import TrainingConfig
+from emotion2vec.training.config import ListedConfig, TrainingConfig
 from emotion2vec.training.loggers import build_loggers
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
@@ -62,7 +62,7 @@ def train(
         TrainingError: training cannot go on.
     """
     folder = RunFolder(config)
-    about = speech.about if speech else describe_update(config, math.prod(process_grid(config.run)))
+    about = speech.about if speech else describe_update(_listing(config), math.prod(process_grid(config.run)))
     fabric = build_fabric(config.run, build_loggers(config.log, folder.path), find_unused=find_unused)
     fabric.launch()
     ranks = Ranks(fabric)
@@ -71,7 +71,7 @@ def train(
     with ExitStack() as stack:
         for note in ranks.main_only(lambda: folder.prepare(computing, stack)):
             tell(note)
-        speech = speech or Speech(_listed(config.data))
+        speech = speech or Speech(_listed(_listing(config).data))
         corpus = speech.corpus
         _report_corpus(corpus, tell)
         warned = [*warnings, *augment_warnings(config.augment)]
@@ -100,7 +100,13 @@ def _held_out(config: TrainingConfig, speech: Speech, ranks: Ranks, objective: O
     """What checkpoints are judged by, if anything."""
     if speech.hold_out is not None:
         return speech.hold_out(ranks, objective)
-    return Validation(config, ranks, objective, say) if config.validation.every else None
+    return Validation(_listing(config), ranks, objective, say) if config.validation.every else None
+
+
+def _listing(config: TrainingConfig) -> ListedConfig:
+    """The configuration of a run on audio without labels."""
+    assert isinstance(config, ListedConfig)
+    return config
 
 
 def _listed(data: DataConfig) -> TrainingCorpus:
@@ -111,10 +117,11 @@ def _listed(data: DataConfig) -> TrainingCorpus:
         min_samples=data.min_samples,
         max_bad_share=data.max_bad_share,
         workers=data.workers,
+        columns=data.columns,
     )
 
 
-def describe_update(config: TrainingConfig, devices: int) -> str:
+def describe_update(config: ListedConfig, devices: int) -> str:
     """What an update holds.
 
     Raises:

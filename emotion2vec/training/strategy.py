@@ -116,9 +116,15 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def forward_method(module: nn.Module, name: str) -> None:
-    """Let a method be called as `forward` is, also where weights are sharded and only then put together."""
+def forward_method(module: nn.Module, name: str) -> bool:
+    """Let a method be called as `forward` is, also where weights are sharded and only then put together.
+
+    Returns:
+        Whether they are.
+    """
     from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
-    if isinstance(module, FSDPModule):
+    sharded = isinstance(module, FSDPModule)
+    if sharded:
         register_fsdp_forward_method(module, name)
+    return sharded

@@ -16,7 +16,7 @@ from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.order import Stream
 from emotion2vec.seeding import keyed_seed
-from emotion2vec.training.config import TrainingConfig
+from emotion2vec.training.config import ListedConfig
 from emotion2vec.training.metrics import reduced, to_host
 from emotion2vec.training.objective import Objective, on_device, total_size
 from emotion2vec.training.ranks import Ranks
@@ -44,7 +44,7 @@ class HeldOut(Protocol):
 class Validation:
     """Held-out speech, decoded once and kept in memory, shared out over the processes."""
 
-    def __init__(self, config: TrainingConfig, ranks: Ranks, objective: Objective, say: Callable[[str], None]):
+    def __init__(self, config: ListedConfig, ranks: Ranks, objective: Objective, say: Callable[[str], None]):
         self.config = config
         self.ranks = ranks
         self.objective = objective
@@ -58,6 +58,7 @@ class Validation:
             min_samples=data.min_samples,
             max_bad_share=data.max_bad_share,
             workers=data.workers,
+            columns=data.columns,
         )
         stream = batches(
             corpus.sources,

@@ -10,8 +10,9 @@ import torch
 from extraction.helpers import DEPTH, WIDTH, speech
 
 import emotion2vec
-from emotion2vec.checkpoint import save_model
+from emotion2vec.checkpoint import load_model, save_model
 from emotion2vec.errors import AudioError, ConfigError
+from emotion2vec.extraction.encode import ready
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.features import Features
 
@@ -37,6 +38,26 @@ def test_a_model_can_be_named(model: Emotion2vec, tmp_path: Path) -> None:
     save_model(tmp_path / "model", model.config, model.state_dict())
     features = emotion2vec.extract_features(speech(5000), 16_000, model=tmp_path / "model")
     assert_same(features, model.extract_features(speech(5000), 16_000))
+
+
+def test_a_named_model_is_loaded_once_until_it_changes(
+    model: Emotion2vec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[Path] = []
+
+    def load(path: Path, device: str) -> Emotion2vec:
+        loads.append(path)
+        return load_model(path, device=device)  # type: ignore[return-value]
+
+    monkeypatch.setattr(ready, "load_model", load)
+    save_model(tmp_path / "model", model.config, model.state_dict())
+    first = emotion2vec.extract_features(speech(5000), 16_000, model=tmp_path / "model")
+    assert_same(emotion2vec.extract_features(speech(5000), 16_000, model=str(tmp_path / "model")), first)
+    assert len(loads) == 1
+    torch.manual_seed(1)
+    save_model(tmp_path / "model", model.config, Emotion2vec(model.config).state_dict())
+    other = emotion2vec.extract_features(speech(5000), 16_000, model=tmp_path / "model")
+    assert len(loads) == 2 and not np.allclose(other.utterance, first.utterance)
 
 
 def test_a_list_comes_back_in_its_order(model: Emotion2vec) -> None:

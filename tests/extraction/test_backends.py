@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 from extraction.helpers import clip, speech, tiny_model
+from tables import rows_of, scores_of
 from typer.testing import CliRunner
 
 import emotion2vec
@@ -138,8 +139,7 @@ def test_scores_and_features_in_memory_are_those_of_pytorch(
     for backend in ("torch", "onnx"):
         report = predict(corpus, model=model, output=tmp_path / f"{backend}.jsonl", backend=backend)
         assert report.backend == backend
-        lines = (tmp_path / f"{backend}.jsonl").read_text().splitlines()
-        rows[backend] = {row["id"]: row["scores"] for row in map(json.loads, lines)}
+        rows[backend] = {row["file"]: scores_of(row) for row in rows_of(tmp_path / f"{backend}.jsonl")}
     for name, scores in rows["torch"].items():
         assert rows["onnx"][name] == pytest.approx(scores, abs=1e-4)
     paths = [corpus / name for name in LENGTHS]

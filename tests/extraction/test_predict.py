@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import soundfile
 import torch
 from extraction.helpers import speech
 from networks import tiny_config
+from tables import rows_of, scores_of, stem_of
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.predict import predict
@@ -37,12 +37,13 @@ def folder(tmp_path: Path) -> Path:
 def test_whole_utterances(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
     report = predict(folder, model=classifier, output=tmp_path / "out.jsonl")
     assert report.written == 2 and report.exit_code == 1
-    rows = {row["id"]: row for row in map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())}
+    rows = {stem_of(row): row for row in rows_of(tmp_path / "out.jsonl")}
     for name in ("0", "1"):
         expected = classifier.predict(folder / f"{name}.wav")
-        assert rows[name]["scores"] == pytest.approx(expected, abs=1e-5)
+        assert scores_of(rows[name]) == pytest.approx(expected, abs=1e-5)
+        assert rows[name]["confidence"] == pytest.approx(max(expected.values()), abs=1e-5)
         assert rows[name]["label"] == max(expected, key=expected.__getitem__) and "unuse_0" not in expected
-        assert sum(rows[name]["scores"].values()) == pytest.approx(1, abs=1e-5)
+        assert sum(scores_of(rows[name]).values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_windows_over_time_as_csv_with_pictures(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
@@ -50,8 +51,8 @@ def test_windows_over_time_as_csv_with_pictures(classifier: Emotion2vec, folder:
     predict(folder / "1.wav", model=classifier, output=tmp_path / "out.csv", window=1.0, plot=tmp_path / "plots")
     with open(tmp_path / "out.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    times = [tuple(float(row[name]) for name in ("start", "end", "window")) for row in rows]
-    assert times == [(0.0, 1.0, 1.0), (1.0, 2.0, 1.0), (2.0, 2.5, 0.5)]  # the last window is what is left
+    times = [tuple(float(row[name]) for name in ("start", "end")) for row in rows]
+    assert times == [(0.0, 1.0), (1.0, 2.0), (2.0, 2.5)]  # the last window is what is left
     frames = classifier.extract_features(folder / "1.wav").frames
     assert classifier.head is not None
     for number, row in enumerate(rows):
@@ -72,27 +73,23 @@ def test_rows_keep_the_order_and_the_facts_of_the_list(classifier: Emotion2vec, 
     for name in ("out.jsonl", "out.CSV"):
         report = predict(tmp_path / "list.csv", model=classifier, output=tmp_path / name)
         assert report.written == 4 and report.exit_code == 1
-    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    facts = [tuple(row[name] for name in ("id", "start", "end", "speaker", "given_label")) for row in found]
+    found = rows_of(tmp_path / "out.jsonl")
+    facts = [tuple(row[name] for name in ("file", "start", "end", "speaker", "emotion")) for row in found]
     assert facts == [
-        ("a_0.500_1.250", 0.5, 1.25, None, None),
-        ("c_0.500_1.250", 0.5, 1.25, None, None),
-        ("d", 0.0, 0.5, "s3", "sad"),
-        ("e_0.500_1.250", 0.5, 1.25, None, None),
+        ("a.wav", 0.5, 1.25, None, None),
+        ("c.wav", 0.5, 1.25, None, None),
+        ("d.wav", 0.0, 0.5, "s3", "sad"),
+        ("e.wav", 0.5, 1.25, None, None),
     ]
     with open(tmp_path / "out.CSV", newline="") as stream:
         table = list(csv.DictReader(stream))
-    assert [row["id"] for row in table] == [row["id"] for row in found]
-    assert (table[2]["end"], table[2]["speaker"], table[2]["given_label"], table[0]["speaker"]) == (
-        "0.5",
-        "s3",
-        "sad",
-        "",
-    )
+    assert [row["file"] for row in table] == [row["file"] for row in found]
+    given = tuple(table[2][name] for name in ("end", "speaker", "emotion"))
+    assert (*given, table[0]["speaker"]) == ("0.5", "s3", "sad", "")
     predict(tmp_path, model=classifier, output=tmp_path / "windows.jsonl", window=1.3)
-    found = [json.loads(line) for line in (tmp_path / "windows.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in found] == ["a"] * 3 + ["c"] * 3 + ["d"] + ["e"] * 2
-    assert [row["window"] for row in found[:3]] == [1.3, 1.3, 0.4] and found[2]["end"] == 3.0
+    found = rows_of(tmp_path / "windows.jsonl")
+    assert [stem_of(row) for row in found] == ["a"] * 3 + ["c"] * 3 + ["d"] + ["e"] * 2
+    assert [(row["start"], row["end"]) for row in found[:3]] == [(0.0, 1.3), (1.3, 2.6), (2.6, 3.0)]
 
 
 def test_mistakes_are_refused(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
@@ -118,23 +115,19 @@ def test_a_model_without_a_head_is_named_and_old_scores_stay(model: Emotion2vec,
 def test_a_missing_package_is_named(
     classifier: Emotion2vec, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotion2vec.extraction.predict.find_spec", lambda name: None)
+    monkeypatch.setattr("emotion2vec.extraction.results.outputs.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"plot needs the package matplotlib: pip install 'emotion2vec\[plots\]'"):
         predict(folder, model=classifier, window=1.0, plot=tmp_path / "plots")
-
-
-def rows_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_classes_are_renormalized_and_doubts_said(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:
     predict(folder, model=classifier, output=tmp_path / "all.jsonl")
     predict(folder, model=classifier, output=tmp_path / "two.jsonl", classes="sad, angry", abstain=0.999)
     for row, whole in zip(rows_of(tmp_path / "two.jsonl"), rows_of(tmp_path / "all.jsonl"), strict=True):
-        kept = {label: whole["scores"][label] for label in ("sad", "angry")}
+        kept = {label: whole[f"score:{label}"] for label in ("sad", "angry")}
         expected = {label: value / sum(kept.values()) for label, value in kept.items()}
-        assert list(row["scores"]) == ["sad", "angry"]
-        assert row["scores"] == pytest.approx(expected, abs=1e-5)
+        assert list(scores_of(row)) == ["sad", "angry"]
+        assert scores_of(row) == pytest.approx(expected, abs=1e-5)
         assert row["label"] is None and whole["label"] is not None
     predict(folder, model=classifier, output=tmp_path / "two.csv", classes=["sad,angry"], abstain=0.999)
     with open(tmp_path / "two.csv", newline="") as stream:
@@ -157,11 +150,9 @@ def test_models_are_averaged_whatever_the_order_of_their_labels(
     assert (report.written, len(report.failed), report.exit_code) == (2, 1, 1)
     first, second, both = (rows_of(tmp_path / f"{name}.jsonl") for name in ("0", "1", "both"))
     for one, other, mean in zip(first, second, both, strict=True):
-        expected = {label: (one["scores"][label] + other["scores"][label]) / 2 for label in one["scores"]}
-        assert mean["scores"] == pytest.approx(expected, abs=2e-6)
-        assert {k: v for k, v in mean.items() if k not in ("scores", "label")} == {
-            k: v for k, v in one.items() if k not in ("scores", "label")
-        }
+        expected = {label: (score + scores_of(other)[label]) / 2 for label, score in scores_of(one).items()}
+        assert scores_of(mean) == pytest.approx(expected, abs=2e-6)
+        assert [mean[name] for name in ("file", "start", "end")] == [one[name] for name in ("file", "start", "end")]
 
 
 @pytest.fixture(scope="module")
@@ -179,11 +170,11 @@ def test_clips_are_adapted_to_all_of_them(classifier: Emotion2vec, many: Path, t
     report = predict(many, model=classifier, output=tmp_path / "adapted.jsonl", adapt=True)
     assert report.written == 31 and report.exit_code == 1
     plain, found = rows_of(tmp_path / "plain.jsonl"), rows_of(tmp_path / "adapted.jsonl")
-    assert [row["id"] for row in found] == [row["id"] for row in plain]
-    scores = np.array([[*row["scores"].values()] for row in found])
-    expected = adapted(np.log([[*row["scores"].values()] for row in plain]))
+    assert [row["file"] for row in found] == [row["file"] for row in plain]
+    scores = np.array([[*scores_of(row).values()] for row in found])
+    expected = adapted(np.log([[*scores_of(row).values()] for row in plain]))
     np.testing.assert_allclose(scores, expected, atol=2e-2)  # what is adapted was rounded to six digits
-    assert not np.allclose(scores, [[*row["scores"].values()] for row in plain], atol=2e-2)
+    assert not np.allclose(scores, [[*scores_of(row).values()] for row in plain], atol=2e-2)
 
 
 def test_too_few_clips_are_not_adapted_to(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from finetune.talkers import SMALL, write_model
+from tables import rows_of
 from torch.optim.swa_utils import AveragedModel
 
 from emotion2vec.checkpoint import load_model, save_model
@@ -64,7 +64,7 @@ def test_its_predictions_are_those_of_the_averaged_network(talkers: Path, tmp_pa
         averaged.update_parameters(network)
     clips = sorted(talkers.parent.glob("*.wav"))[:6]
     predict([str(clip) for clip in clips], model=tmp_path / "mean", output=tmp_path / "out.jsonl")
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    rows = rows_of(tmp_path / "out.jsonl")
     assert len(rows) == 6
     for clip, row in zip(clips, rows, strict=True):
         wave = torch.from_numpy(soundfile.read(clip, dtype="float32")[0])
@@ -73,7 +73,7 @@ def test_its_predictions_are_those_of_the_averaged_network(talkers: Path, tmp_pa
         with torch.inference_mode():
             network = averaged.module
             expected = network.scores(network(wave.unsqueeze(0), None)).softmax(dim=1)[0]
-        found = torch.tensor([row["scores"][label] for label in LABELS])
+        found = torch.tensor([row[f"score:{label}"] for label in LABELS])
         assert torch.allclose(found, expected, atol=2e-4), clip
 
 

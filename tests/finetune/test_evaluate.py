@@ -207,3 +207,30 @@ def test_the_page_of_a_run_holds_what_its_folder_does(tuned: Path, others: Path)
     assert f"| all | {counts['parts']['train']['clips']} / {counts['parts']['train']['speakers']} |" in card
     with pytest.raises(ConfigError, match=r"has no data\.json, expected a run folder"):
         write_run_report(others.parent)
+
+
+def test_a_part_of_the_split_is_tested(tuned: Path, others: Path, tmp_path: Path) -> None:
+    rows = others.read_text().splitlines()
+    parts = {"s0": "train", "s1": "dev", "s2": "test", "s3": "TEST", "s4": "test"}
+    own = [rows[0] + ",split", *(f"{row},{parts[row.split(',')[2]]}" for row in rows[1:])]
+    table = others.with_name("parts.csv")
+    table.write_text("\n".join(own) + "\n")
+    alone = others.with_name("alone.csv")
+    alone.write_text("\n".join(row for row in rows if row.split(",")[2] not in ("s0", "s1")) + "\n")
+    found = judge(tuned, table, tmp_path / "own", "split=Testing").scores
+    assert found.about.clips == 18
+    assert found.results[0].confusion == judge(tuned, alone, tmp_path / "alone").scores.results[0].confusion
+    split = others.with_name("split.csv")
+    split.write_text(
+        "\n".join(["file,fold", *(f"{row.split(',')[0]},{number % 2}" for number, row in enumerate(rows[1:]))])
+    )
+    assert judge(tuned, others, tmp_path / "fold", f"data.split={split}", "split=1").scores.about.clips == 15
+    there = r"no clip is of the part 'eval2', expected one that there is: test \(18 clips\), train \(6 clips\), valid"
+    with pytest.raises(ConfigError, match=there):
+        judge(tuned, table, tmp_path, "split=eval2")
+    with pytest.raises(
+        ConfigError, match=r"no clip is of the part 'test', and no clip has any, expected a column split"
+    ):
+        judge(tuned, others, tmp_path, "split=test")
+    plan = load_plan([f"model={tuned}", f"data.table={table}", "data.workers=0", "device=cpu", "split=test"])
+    assert evaluate(plan, silent).folder == tuned / "tests" / "parts-test"

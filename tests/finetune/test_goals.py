@@ -93,7 +93,7 @@ def test_values_are_learnt_and_predicted_in_their_own_units(valued: Path, model:
     assert facts["validation"]["CCC"] > 0.7 and "temperature" not in facts
     predict(str(valued.parent / "s0_anger_0.wav"), model=tmp_path / "run", output=tmp_path / "out.jsonl")
     row = json.loads((tmp_path / "out.jsonl").read_text())
-    assert row["label"] is None and 50 < row["scores"]["arousal"] < 120
+    assert row["label"] is None and 50 < row["score:arousal"] < 120
 
 
 def task_of(config: FinetuneConfig) -> ClassGoal:

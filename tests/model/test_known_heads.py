@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from networks import tiny_config, waveforms
+from tables import rows_of, scores_of
 
 from emotion2vec.checkpoint import load_model, save_model
 from emotion2vec.errors import CheckpointError, ConfigError
@@ -86,7 +87,7 @@ def test_the_verb_predicts_the_same(config: HeadConfig, window: float | None, tm
     model = classifier(config, standardize=True)
     soundfile.write(tmp_path / "a.wav", clip(20_000, 0), 16_000, subtype="FLOAT")
     predict(tmp_path / "a.wav", model=model, output=tmp_path / "out.jsonl", window=window)
-    rows = [json.loads(line)["scores"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    rows = [scores_of(row) for row in rows_of(tmp_path / "out.jsonl")]
     features = model.extract_features(tmp_path / "a.wav", layers=True)
     assert model.head is not None and features.layers is not None
     read = features.layers if model.head.reads_layers else features.frames  # ([L,] T, D)

@@ -19,8 +19,8 @@ from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.errors import TrainingError
 from emotion2vec.model.config import Emotion2vecConfig
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.training.checks import check_training
-from emotion2vec.training.config import TrainingConfig, load
+from emotion2vec.training.checks import check_listed
+from emotion2vec.training.config import ListedConfig, load
 from emotion2vec.training.metrics import Moments
 from emotion2vec.training.objective import Objective, ParameterGroup
 from emotion2vec.training.run import Say, train
@@ -28,7 +28,7 @@ from emotion2vec.training.trainer import FitResult, Trainer
 
 
 @dataclass(kw_only=True)
-class ClassifyConfig(TrainingConfig):
+class ClassifyConfig(ListedConfig):
     model: Emotion2vecConfig = field(default_factory=Emotion2vecConfig)
 
 
@@ -120,7 +120,7 @@ class Classify(Objective[Output, Sums]):
 def classify(speech: Path, run: Path, *more: str) -> tuple[FitResult, Classify]:
     kept = [word for word in TINY if word.partition(".")[0] in ("model", "optim", "data", "run")]
     settings = [*kept, f"data.train={speech}", f"run.dir={run}", "log.every=1", "model.dropout=0.1", *more]
-    config = load(ClassifyConfig, None, settings, check_training)
+    config = load(ClassifyConfig, None, settings, check_listed)
     built: list[Classify] = []
 
     def build(device: torch.device, say: Say) -> tuple[Classify, Heard | None]:

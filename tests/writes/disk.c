@@ -75,6 +75,8 @@ ON_HANDLE(ssize_t, writev, (int handle, const struct iovec *parts, int count), h
 ON_HANDLE(int, fsync, (int handle), handle)
 ON_HANDLE(int, fdatasync, (int handle), handle)
 ON_PATH(rename, (const char *path, const char *name), path, name)
+ON_PATH(link, (const char *path, const char *name), path, name)
+ON_PATH(renameat2, (int from, const char *path, int to, const char *name, unsigned how), from, path, to, name, how)
 ON_PATH(mkdir, (const char *path, mode_t mode), path, mode)
 
 static int makes(int flags) { return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE; }

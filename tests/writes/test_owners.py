@@ -7,15 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from extraction.helpers import tiny_model
 from signals import start_child
 
+from emotion2vec import files
+from emotion2vec.checkpoint import load_model, save_model
 from emotion2vec.cli import main
 from emotion2vec.errors import ConfigError
-from emotion2vec.files import clear, complete_folder, restore, unfinished, write_text
+from emotion2vec.files import clear, complete_folder, unfinished, write_text
 from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.owners import LONG_AGO, is_gone, this_owner
 
@@ -154,7 +159,7 @@ def test_a_folder_that_was_being_replaced_comes_back(tmp_path: Path) -> None:
         (replaced / "old").touch()
         if there:
             (tmp_path / name).mkdir()
-    restore(tmp_path / "model")
+    clear(tmp_path)
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
         "model",
         "model/old",
@@ -162,21 +167,65 @@ def test_a_folder_that_was_being_replaced_comes_back(tmp_path: Path) -> None:
     ]
 
 
-def test_a_replacement_that_fails_leaves_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_only_reads_finds_a_folder_that_was_being_replaced(tmp_path: Path) -> None:
+    replaced, other = (tmp_path / f".{name}.{dead()}.0123abcd.replaced" for name in ("model", "other"))
+    save_model(replaced, (network := tiny_model()).config, network.state_dict())
+    other.mkdir()
+    load_model(tmp_path / "model")
+    assert {path.name for path in tmp_path.iterdir()} == {"model", other.name}
+
+
+def test_a_folder_that_is_replaced_is_never_away(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    if not files._exchange(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("needs renameat2 and a file system with exchanges")
+    model, seen, done = tmp_path / "model", set(), threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            try:
+                seen.add((model / "number").read_text() != "")
+            except FileNotFoundError:
+                seen.add(False)
+
+    with complete_folder(model) as partial:
+        (partial / "number").write_text("0")
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for number in range(1, 60):
+            with complete_folder(model) as partial:
+                (partial / "number").write_text(str(number))
+    finally:
+        done.set()
+        reader.join()
+    assert seen == {True} and (model / "number").read_text() == "59"
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "other", "model"}
+
+
+@pytest.mark.parametrize("fails", ["nothing", "the new name", "the old name"])
+def test_without_exchanges_a_replacement_that_fails_leaves_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").touch()
-    replace = os.replace
+    replace, tried = os.replace, 0
 
     def fail(source: Path, target: Path) -> None:
-        if str(source).endswith(".partial"):
+        nonlocal tried
+        tried += 1
+        if tried == {"nothing": 0, "the old name": 1, "the new name": 2}[fails]:
             raise OSError(28, "No space left on device")
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space left") as error, complete_folder(tmp_path / "model") as partial:
+    monkeypatch.setattr(files, "_exchange", lambda *folders: False)
+    expected = nullcontext() if fails == "nothing" else pytest.raises(OSError, match=r"No space left.*model'$")
+    with expected, complete_folder(tmp_path / "model") as partial:
         (partial / "new").touch()
-    assert error.value.filename == str(tmp_path / "model")
-    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["model", "model/old"]
+    left = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))]
+    assert left == ["model", "model/new" if fails == "nothing" else "model/old"]
 
 
 def test_names_of_the_unfinished_fit_and_say_whose_they_are(tmp_path: Path) -> None:
@@ -185,3 +234,48 @@ def test_names_of_the_unfinished_fit_and_say_whose_they_are(tmp_path: Path) -> N
     assert f".{this_owner()}." in path.name
     clear(tmp_path)
     assert path.exists()
+
+
+WINDOWS = """
+import errno, fcntl, os, sys, types
+from pathlib import Path
+import emotion2vec.errors, emotion2vec.owners, emotion2vec.units
+
+def locking(handle, mode, size):
+    try:
+        fcntl.lockf(handle, mode, size)
+    except BlockingIOError:
+        raise PermissionError(errno.EACCES, "Permission denied") from None
+
+modes = {"LK_NBLCK": fcntl.LOCK_EX | fcntl.LOCK_NB, "LK_UNLCK": fcntl.LOCK_UN}
+sys.modules["msvcrt"] = types.SimpleNamespace(**modes, locking=locking)
+sys.modules["fcntl"] = None
+del os.pread, os.pwrite, os.register_at_fork
+sys.platform = "win32"
+from emotion2vec.errors import ConfigError
+from emotion2vec.locks import Lock, is_held, only_writer
+
+lock = Path(sys.argv[1])
+with only_writer(lock, Path("out")):
+    child = os.fork()
+    if child == 0:
+        for shared in (False, True):
+            try:
+                with only_writer(lock, Path("out"), shared=shared):
+                    os._exit(1)
+            except ConfigError as error:
+                assert str(error).startswith(f"output out: process {os.getppid()} of "), error
+        os._exit(0 if is_held(lock) else 2)
+    assert os.waitpid(child, 0)[1] == 0
+with only_writer(lock, Path("out"), shared=True):
+    pass
+assert not lock.exists() and Lock(lock).take()
+"""
+
+
+def test_locks_of_windows(tmp_path: Path, root: Path) -> None:
+    """As far as they can be tried elsewhere: without `fcntl`, and with a lock of bytes in its place."""
+    done = subprocess.run(
+        [sys.executable, "-c", WINDOWS, str(tmp_path / LOCK)], env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert done.returncode == 0

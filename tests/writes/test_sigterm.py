@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -16,26 +17,6 @@ from extraction.helpers import speech as noise
 from signals import start_child
 
 CLIPS = 60
-
-
-def run(words: list[str], folder: Path, root: Path, started: str | None = None) -> tuple[int, str]:
-    """Run a command, and send it SIGTERM as soon as there is a file that matches; its exit code and what it said."""
-    process = start_child(
-        [sys.executable, "-m", "emotion2vec", *words],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    if started is not None:
-        until = time.monotonic() + 120
-        while not any(path.stat().st_size for path in folder.glob(started)) and process.poll() is None:
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=240)
-    return process.returncode, said
 
 
 @pytest.fixture
@@ -57,21 +38,32 @@ def clips(tmp_path: Path) -> Path:
     ],
 )
 def test_what_is_done_stays_and_the_rest_follows(
-    clips: Path, root: Path, words: list[str], started: str, rest: list[str]
+    clips: Path, ask: Callable[..., Iterator[Any]], words: list[str], started: str, rest: list[str]
 ) -> None:
-    code, said = run(words, clips, root, started)
+    (first,) = ask(once=words, before=str(clips), stop=started)
+    code, said = first["code"], first["said"]
     assert code == 75 and "Traceback" not in said, said
     assert "stopped" in said
     assert not [path.name for path in (clips / "out").iterdir() if "partial" in path.name or "lock" in path.name]
     if words[0] == "predict":
         rows = (clips / "out" / "p.jsonl").read_text().splitlines()
-        assert all(json.loads(row)["scores"] for row in rows) and 0 < len(rows) < CLIPS
-    code, said = run([*words, *rest], clips, root)
+        assert all(json.loads(row)["confidence"] for row in rows) and 0 < len(rows) < CLIPS
+    (again,) = ask(once=[*words, *rest], before=str(clips), stop=None)
+    code, said = again["code"], again["said"]
     assert code == 0, said
     if words[0] == "extract":
         assert "there already" in said
 
 
 def test_before_anything_is_written(clips: Path, root: Path) -> None:
-    code, said = run(["extract", "in", "--output", "out"], clips, root, "in")
-    assert code in (75, -signal.SIGTERM) and "Traceback" not in said  # before or after Python has started
+    process = start_child(
+        [sys.executable, "-m", "emotion2vec", "extract", "in", "--output", "out"],
+        cwd=clips,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode in (75, -signal.SIGTERM) and "Traceback" not in said  # before or after Python has started

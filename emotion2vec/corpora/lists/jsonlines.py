@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.lhotse import CUT_TYPES, lhotse_row
 from emotion2vec.corpora.lists.lines import Lines
 from emotion2vec.corpora.lists.rows import Parsed, Row, channel_of, collect, facts_of, span_of, text_of
@@ -16,8 +18,9 @@ AUDIO_FIELDS = ("audio_filepath", "wav", "audio")
 """Names of the audio's path: NeMo's, then EmoBox's two."""
 
 
-def parse_json_lines(source: Path, lines: Lines) -> Parsed:
-    """Read one object a line, of any of the three kinds."""
+def parse_json_lines(source: Path, lines: Lines, names: Names | None = None) -> Parsed:
+    """Read one object a line, of any of the three kinds; names of columns are those of fields."""
+    names = names or Names()
 
     def parse(number: int, line: str) -> Row:
         record = json_object(line)
@@ -26,9 +29,21 @@ def parse_json_lines(source: Path, lines: Lines) -> Parsed:
             return lhotse_row(number, record)
         if "sources" in record:
             raise ValueError("found a Lhotse recording, expected a cut: make cuts with 'lhotse cut simple'")
-        return json_row(number, record)
+        return _named_row(number, record, names)
 
     return collect(source, lines, parse)
+
+
+def _named_row(number: int, record: Mapping[str, Any], names: Names) -> Row:
+    """The row that an object is, read under the user's names."""
+    named = names.record(record) if names.columns or names.labels else record
+    if "file" in names.columns:
+        named = {AUDIO_FIELDS[0]: named.get("file")} | {key: value for key, value in named.items() if key != "file"}
+    row = json_row(number, named)
+    if (rest := names.rest([name for name, value in record.items() if isinstance(value, str | int | float)])) is None:
+        return row
+    kept = {name: value for name, value in rest(record).items() if name not in AUDIO_FIELDS}
+    return replace(row, facts={**row.facts, "row": kept})
 
 
 def json_object(line: str) -> dict[str, Any]:

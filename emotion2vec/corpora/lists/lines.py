@@ -28,6 +28,12 @@ LEAST_LINES = 100_000
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """First line of tables from Excel, which names the character between fields."""
 
+SPREADSHEETS = {
+    b"PK\x03\x04": "an XLSX or ODS spreadsheet, or a ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an XLS spreadsheet",
+}
+"""First bytes of what is saved by mistake in place of text."""
+
 
 def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]]:
     """Read the non-empty lines of a text file, UTF-8 or, as Excel saves it, UTF-16; `.gz` is unpacked.
@@ -40,12 +46,15 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
         The lines, and a fault for each that is no UTF-8.
 
     Raises:
-        ManifestError: the file cannot be opened or unpacked, or holds far more than it takes on the disk.
+        ManifestError: the file cannot be opened or unpacked, holds far more than it takes on the disk, or is a
+            spreadsheet.
     """
     try:
         raw = _unpacked(source) if source.suffix.lower() == ".gz" else _whole(source)
     except (OSError, EOFError, zlib.error) as error:
         raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if kind := SPREADSHEETS.get(raw[:4]):
+        raise ManifestError(f"{source}: is {kind}, expected text: save it as CSV (UTF-8)")
     lines: Lines = []
     faults: list[Fault] = []
     for number, line in enumerate(split_lines(narrow(raw)), start=1):
@@ -58,6 +67,18 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
             reason = f"not UTF-8 text (byte {error.start + 1} of the line), expected UTF-8: save the list as UTF-8"
             faults.append(Fault(f"{source}:{number}", f"{reason}; as Windows-1252 it reads {other[:80]!r}"))
     return lines, faults
+
+
+def check_header(source: Path, lines: Lines, unreadable: Sequence[Fault]) -> None:
+    """See to it that the first line of a table, which names its columns, could be read.
+
+    Raises:
+        ManifestError: it is no UTF-8.
+    """
+    first = min((int(fault.where.rpartition(":")[2]) for fault in unreadable), default=None)
+    if first is not None and (not lines or first < lines[0][0]):
+        fault = next(fault for fault in unreadable if fault.where.endswith(f":{first}"))
+        raise ManifestError(f"{source}: the header is {fault.reason} (in Excel: 'CSV UTF-8')")
 
 
 def _whole(source: Path) -> bytes:
@@ -126,11 +147,13 @@ class Table:
         columns: names of the header, without spaces around them.
         records: number of each line, and its cells by column, as they are written; a row of empty cells is none.
         faults: rows that cannot be read. Records and faults together are all rows.
+        commas: whether numbers may have decimal commas, as commas stand for nothing else.
     """
 
     columns: list[str]
     records: list[tuple[int, dict[str, str]]]
     faults: list[Fault]
+    commas: bool = False
 
 
 def parse_records(source: Path, lines: Lines) -> Table:
@@ -156,7 +179,7 @@ def parse_records(source: Path, lines: Lines) -> Table:
         raise ManifestError(
             f"{source}:{header[0]}: the header names {', '.join(twice)} twice, expected each column once"
         )
-    table = Table(columns, [], [])
+    table = Table(columns, [], [], commas=delimiter != ",")
     place = 0
     while place < len(rows):
         number, line = rows[place]

@@ -126,6 +126,8 @@ class Locator:
         if len(found) == 1:
             return Located(found[0], spelling, SEARCHED)
         reason = f"{listed!r} does not exist below {self._base}"
+        if not found and self._at(spelling).is_dir():
+            return f"{listed!r} is a folder below {self._base}, expected an audio file"
         if found:
             return f"{reason}, and {len(found)} files have its stem, such as {_two(found)}: expected one"
         if stems:

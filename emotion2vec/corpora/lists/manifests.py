@@ -12,14 +12,15 @@ from pathlib import Path
 
 from emotion2vec.audio.decode import AUDIO_SUFFIXES, is_audio_file
 from emotion2vec.corpora.faults import Change, Fault, shortened
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.fairseq import is_fairseq, parse_fairseq
 from emotion2vec.corpora.lists.folders import read_folder
 from emotion2vec.corpora.lists.jsonlines import parse_json_lines
 from emotion2vec.corpora.lists.kaldi import parse_scp
-from emotion2vec.corpora.lists.lines import read_lines
+from emotion2vec.corpora.lists.lines import check_header, read_lines
 from emotion2vec.corpora.lists.locate import as_on_disk
 from emotion2vec.corpora.lists.naming import unique_ids
-from emotion2vec.corpora.lists.rows import Row, find_audio
+from emotion2vec.corpora.lists.rows import Row, collect, find_audio
 from emotion2vec.corpora.lists.tables import parse_table
 from emotion2vec.corpora.names import stem
 from emotion2vec.corpora.utterance import Listing, Utterance
@@ -27,11 +28,11 @@ from emotion2vec.errors import ManifestError
 
 ACCEPTED = (
     "an audio file, a folder, a fairseq .tsv, a Kaldi .scp, JSON lines of EmoBox, NeMo or Lhotse cuts "
-    "(.jsonl, .json, .jsonl.gz), or a .csv or .tsv table with a column 'file'"
+    "(.jsonl, .json, .jsonl.gz), a .csv or .tsv table with a column 'file', or a .txt with a path on each line"
 )
 
 
-def read_manifest(source: str | Path, *, root: Path | None = None) -> Listing:
+def read_manifest(source: str | Path, *, root: Path | None = None, names: Names | None = None) -> Listing:
     """Read any accepted list of audio; kinds are told apart by suffix, then by content.
 
     A listed path that does not exist is looked for as `emotion2vec.corpora.lists.locate` says: in other spellings,
@@ -40,8 +41,10 @@ def read_manifest(source: str | Path, *, root: Path | None = None) -> Listing:
 
     Args:
         source: one audio file; a folder, searched recursively for audio (hidden names are passed over); a fairseq
-            `.tsv`; a Kaldi `.scp`; JSON lines of EmoBox, NeMo or Lhotse cuts; or a table with a column `file`.
+            `.tsv`; a Kaldi `.scp`; JSON lines of EmoBox, NeMo or Lhotse cuts; a table with a column `file`; or a
+            `.txt` with a path on each line (with tabs in its first line, a table, as Excel writes it).
         root: folder that relative paths start from; by default the manifest's own (fairseq: its first line).
+        names: what tables and JSON lines call columns and labels.
 
     Returns:
         The usable entries, one fault for each line that cannot be used: broken, pointing nowhere, or repeating an id;
@@ -67,13 +70,13 @@ def read_manifest(source: str | Path, *, root: Path | None = None) -> Listing:
     elif is_audio_file(source):
         return Listing([Utterance(id=stem(source), audio=source, file=source.name)], [])
     else:
-        manifest = _read_list(source, root)
+        manifest = _read_list(source, root, names)
     if not manifest.utterances:
         raise ManifestError(f"{source}: no usable entry; {_summary(manifest.faults, source)}")
     return manifest
 
 
-def _read_list(source: Path, root: Path | None) -> Listing:
+def _read_list(source: Path, root: Path | None, names: Names | None) -> Listing:
     """Read a text manifest of any kind, resolve its paths and name its entries."""
     lines, unreadable = read_lines(source)
     if not lines:
@@ -85,10 +88,13 @@ def _read_list(source: Path, root: Path | None) -> Listing:
     elif suffixes[-1:] == [".tsv"] and is_fairseq(lines):
         rows, faults = parse_fairseq(source, lines)
         base = root or source.parent / lines[0][1].strip()
-    elif suffixes[-1:] in ([".csv"], [".tsv"]):
-        rows, faults = parse_table(source, lines)
+    elif suffixes[-1:] in ([".csv"], [".tsv"]) or (suffixes[-1:] == [".txt"] and "\t" in lines[0][1]):
+        check_header(source, lines, unreadable)
+        rows, faults = parse_table(source, lines, names)
+    elif suffixes[-1:] == [".txt"]:
+        rows, faults = collect(source, lines, lambda number, line: Row(line=number, path=line))
     elif suffixes[-1:] in ([".jsonl"], [".json"]) or suffixes[-2:] in ([".jsonl", ".gz"], [".json", ".gz"]):
-        rows, faults = parse_json_lines(source, lines)
+        rows, faults = parse_json_lines(source, lines, names)
     else:
         raise ManifestError(f"{source}: unknown kind of manifest {source.suffix!r}, expected {ACCEPTED}")
     entries = _entries(source, rows, base)

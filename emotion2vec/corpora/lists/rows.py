@@ -232,5 +232,12 @@ def _seconds(record: Mapping[str, Any], name: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds <= MOST_SECONDS:
-        raise ValueError(f"the field {name!r} is {value!r}, expected a number of seconds, 0 to {MOST_SECONDS:g}")
+        expected = f"expected a number of seconds, 0 to {MOST_SECONDS:g}{pointed(value)}"
+        raise ValueError(f"the field {name!r} is {value!r}, {expected}")
     return seconds
+
+
+def pointed(value: Any) -> str:
+    """How a number with a decimal comma is to be written, behind what was expected; empty for any other text."""
+    text = str(value).strip()
+    return f", with a point: {text.replace(',', '.')}" if re.fullmatch(r"[-+]?\d+,\d+", text) else ""

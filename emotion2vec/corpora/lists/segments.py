@@ -42,6 +42,7 @@ class Segment:
         channel: the channel to take, counted from 0; None if the list names none, or the same for all.
         id: its own name, if the list gives one.
         speaker: who speaks, if the list says.
+        text: what the list says of it besides.
 
     Raises:
         ValueError: a time or a channel is one that no audio has.
@@ -54,6 +55,7 @@ class Segment:
     channel: int | None = None
     id: str | None = None
     speaker: str | None = None
+    text: str | None = None
 
     def __post_init__(self) -> None:
         check_span(self.start, self.duration, self.channel)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emotion2vec.corpora.faults import SHOWN, Change
-from emotion2vec.corpora.lists.lines import Lines, Table, parse_records, read_lines
+from emotion2vec.corpora.faults import SHOWN, Change, examples
+from emotion2vec.corpora.lists.columns import Names, hint
+from emotion2vec.corpora.lists.lines import Lines, Table, check_header, parse_records, read_lines
 from emotion2vec.corpora.lists.naming import unique_ids
 from emotion2vec.corpora.lists.rows import (
     LABEL_FIELDS,
@@ -27,6 +28,7 @@ from emotion2vec.corpora.lists.rows import (
     collect,
     facts_of,
     find_audio,
+    pointed,
     span_of,
 )
 from emotion2vec.corpora.utterance import Corpus
@@ -54,7 +56,7 @@ class Extra:
     several: bool = False
 
 
-def parse_table(source: Path, lines: Lines) -> Parsed:
+def parse_table(source: Path, lines: Lines, names: Names | None = None) -> Parsed:
     """Read a comma-, semicolon- or tab-separated table whose header names at least the column `file`.
 
     Optional columns: `label`, `emotion` or `emo`; `speaker` or `spk`; `start` and `end` in seconds; `channel`; and
@@ -63,10 +65,17 @@ def parse_table(source: Path, lines: Lines) -> Parsed:
     Raises:
         ManifestError: there is no `file` column, or one of two headers.
     """
-    table = _in_lower_case(parse_records(source, lines))
+    names, found = names or Names(), parse_records(source, lines)
+    table = names.table(source, found)
     if "file" not in table.columns:
-        raise ManifestError(f"{source}: expected a header with a column 'file', found the columns {table.columns}")
+        raise ManifestError(
+            f"{source}: expected a header with a column 'file', found the columns {found.columns}"
+            f"{hint(['file'], found)}"
+        )
     rows, faults = collect(source, table.records, _row)
+    if (rest := names.rest(found.columns)) is not None:
+        cells = dict(found.records)
+        rows = [replace(row, facts={**row.facts, "row": rest(cells[row.line])}) for row in rows]
     return rows, [*table.faults, *faults]
 
 
@@ -79,12 +88,6 @@ def _row(number: int, record: Mapping[str, str]) -> Row:
     return Row(line=number, path=path, start=start, duration=duration, channel=channel, facts=facts_of(record))
 
 
-def _in_lower_case(table: Table) -> Table:
-    """The same table with columns in lower case."""
-    records = [(line, {name.lower(): cell for name, cell in cells.items()}) for line, cells in table.records]
-    return Table([name.lower() for name in table.columns], records, table.faults)
-
-
 def read_table(
     path: str | Path,
     root: str | Path | None = None,
@@ -92,6 +95,7 @@ def read_table(
     targets: Sequence[str] = (),
     conversations: bool = False,
     extra: Extra | None = None,
+    names: Names | None = None,
 ) -> Corpus:
     """Read a table of labelled clips.
 
@@ -105,6 +109,7 @@ def read_table(
         targets: columns of numbers that are to be predicted; labels may be absent then.
         conversations: `dialogue` and `turn`, a whole number, are needed; a label may be unknown.
         extra: further columns to read.
+        names: what the table calls columns and labels.
 
     Returns:
         The clips in the table's order; files that are nowhere and rows that cannot be read are named in `left_out`.
@@ -117,20 +122,23 @@ def read_table(
     path = Path(path)
     root = Path(os.path.abspath(path.parent if root is None else root))
     if not path.is_file():
-        raise ManifestError(f"table {path}: cannot be opened: no such file")
+        what = "it is a folder, expected a CSV or TSV" if path.is_dir() else "no such file"
+        raise ManifestError(f"table {path}: cannot be opened: {what}")
     lines, unreadable = read_lines(path)
-    table = _in_lower_case(parse_records(path, lines))
-    strict = _LabelledRows(path, table.columns, targets, conversations, extra or Extra())
+    check_header(path, lines, unreadable)
+    found = parse_records(path, lines)
+    table = (names or Names()).table(path, found)
+    strict = _LabelledRows(path, found, table.columns, targets, conversations, extra or Extra())
     rows = strict.read(table.records)
-    found = find_audio(rows, root)
+    there = find_audio(rows, root)
     left_out = {fault.where: fault.reason for fault in [*unreadable, *table.faults]}
-    if not found.utterances:
+    if not there.utterances:
         missing = [f"none of its {len(rows)} files exists, such as {root / rows[0].path}"] if rows else []
         reasons = [*missing, *(f"{where}: {why}" for where, why in list(left_out.items())[:SHOWN])] or [
             "it has no rows"
         ]
         raise ManifestError(f"{path}: {'; '.join(reasons)}; expected paths relative to {root}")
-    return _corpus(path, root, found, left_out)
+    return _corpus(path, root, there, left_out)
 
 
 def _corpus(path: Path, root: Path, found: Found, left_out: Mapping[str, str]) -> Corpus:
@@ -143,7 +151,16 @@ def _corpus(path: Path, root: Path, found: Found, left_out: Mapping[str, str]) -
         utterances=tuple(utterances),
         left_out={**left_out, **absent, **{fault.where: fault.reason for fault in repeated}},
         changes=tuple(Change(row.path, how, f"is {file}") for row, how, file in found.changes),
+        warnings=_lost(found),
     )
+
+
+def _lost(found: Found) -> tuple[str, ...]:
+    """What is to be said of labels of which no file exists."""
+    counts = Counter(row.facts["label"] for row, _ in found.missing if row.facts.get("label"))
+    there = {utterance.label for _, utterance in found.utterances}
+    lost = [f"{label} ({count} clips)" for label, count in sorted(counts.items()) if label not in there]
+    return (f"no file of {examples(lost)} exists, so that there is no such class",) if lost else ()
 
 
 class _LabelledRows:
@@ -154,16 +171,23 @@ class _LabelledRows:
     """
 
     def __init__(
-        self, path: Path, columns: Sequence[str], targets: Sequence[str], conversations: bool, extra: Extra
+        self,
+        path: Path,
+        table: Table,
+        columns: Sequence[str],
+        targets: Sequence[str],
+        conversations: bool,
+        extra: Extra,
     ) -> None:
         needed = [*targets, *extra.numbers, *extra.raters, *(["dialogue", "turn"] if conversations else [])]
         label = next((column for column in LABEL_FIELDS if column in columns), None)
         free = bool(targets) or extra.unlabelled
         if "file" not in columns or (label is None and not free) or {name.lower() for name in needed} - set(columns):
             wanted = ["`file`", *(f"`{name}`" for name in needed), *([] if free else ["`label` or `emotion`"])]
+            lacking = [*["file"] * ("file" not in columns), *["emotion"] * (label is None and not free)]
             raise ManifestError(
-                f"table {path}: columns are {', '.join(columns) or 'none'}; expected {' and '.join(wanted)}, and "
-                f"optionally speaker, {', '.join(OTHER_FACTS)}"
+                f"table {path}: columns are {', '.join(table.columns) or 'none'}; expected {' and '.join(wanted)}, and "
+                f"optionally speaker, {', '.join(OTHER_FACTS)}{hint(lacking, table)}"
             )
         self._path, self._targets, self._conversations, self._extra = path, targets, conversations, extra
         self._label = None if free or conversations else label
@@ -234,7 +258,7 @@ def _numbers(
             except ValueError:
                 values[name] = math.nan
             if not math.isfinite(values[name]):
-                faults.append(f"{name} is {text!r}, expected a number")
+                faults.append(f"{name} is {text!r}, expected a number{pointed(text)}")
     if not conversations:
         return values, None, faults
     turn = record.get("turn", "").strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import torch
 
 from emotion2vec.audio.frames import MIN_SAMPLES
 from emotion2vec.checkpoint import load_model
+from emotion2vec.checkpoint.opening import find
 from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.backends import choose_graph, trial_clip
@@ -71,7 +72,7 @@ def ready_model(
     """
     check_model(model)
     if isinstance(model, str | Path):
-        model = load_model(model, device=str(choose_device(device)))
+        model = opened(model, str(choose_device(device)))
     elif device is not None:
         model.to(choose_device(device))
     model = frozen(model)
@@ -83,6 +84,26 @@ def ready_model(
         dtype = torch.int8 if precision == "int8" else DTYPES[precision]
         with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
             yield Ready(model, precision, None)
+
+
+_opened: dict[Hashable, SpeechEncoder] = {}
+"""The model that was loaded last."""
+
+
+def opened(source: str | Path, device: str) -> SpeechEncoder:
+    """Load a model; the one that was loaded last is taken again as long as its files are what they were.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    path = find(source)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    facts = [(file.name, found.st_size, found.st_mtime_ns) for file in files if (found := file.stat())]
+    key = (path.resolve(), device, tuple(facts))
+    if key not in _opened:
+        _opened.clear()
+        _opened[key] = load_model(path, device=device)
+    return _opened[key]
 
 
 def _tried_precision(model: SpeechEncoder, precision: str) -> str:

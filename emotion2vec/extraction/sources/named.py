@@ -10,41 +10,41 @@ import glob
 import os
 import sys
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from emotion2vec.audio.decode import AUDIO_SUFFIXES
+from emotion2vec.audio.decode import AUDIO_SUFFIXES, is_audio_file
 from emotion2vec.audio.decode.remote import patience
 from emotion2vec.corpora.faults import Change, Fault, reason_of
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.lines import narrow, split_lines
 from emotion2vec.corpora.lists.locate import Located, Locator
 from emotion2vec.corpora.lists.manifests import read_manifest
-from emotion2vec.corpora.lists.naming import tell_apart, unique_ids
-from emotion2vec.corpora.lists.segments import Segment, read_segments
+from emotion2vec.corpora.lists.naming import tell_apart
 from emotion2vec.corpora.lists.speech import cut_at_silence
-from emotion2vec.corpora.names import normal, path_id, span_name, stem, without_suffix
+from emotion2vec.corpora.names import path_id, stem, without_suffix
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.extraction.sources.cutting import cut_by, in_time, one_per_channel
+from emotion2vec.extraction.sources.options import SourceOptions
 from emotion2vec.processors import default_workers
+from emotion2vec.settings import from_keywords
 
 VAD = "vad"
 """The name that `segments` has for stretches with speech, in place of a file's."""
+
+BY_CHANNEL = "channel"
+"""The name that `speakers` has for one speaker in each channel."""
 
 
 AnySources = str | Path | Listing | Sequence[str | Path]
 
 
 def read_sources(
-    sources: AnySources,
-    *,
-    root: Path | None = None,
-    channel: int | None = None,
-    segments: str | Path | None = None,
-    shard: str | None = None,
-    workers: int | None = None,
-    accept_damaged: bool = False,
+    sources: AnySources, *, shard: str | None = None, workers: int | None = None, **options: Any
 ) -> Listing:
     """List the audio that one source or several name.
 
@@ -52,44 +52,74 @@ def read_sources(
         sources: audio files, folders, globs (`/speech/**/*.wav`), manifests of every kind that `read_manifest` takes,
             URLs (`s3://bucket/a.wav`, also with a glob), or `-` for a list of paths and URLs on stdin, one a line (or
             separated by NUL, for names with newlines); or a manifest that was read already.
-        root: folder that relative paths in manifests and on stdin start from.
-        channel: take this channel of every file, counted from 0, unless a manifest names another.
-        segments: RTTM or Kaldi `segments` file: extract these stretches in place of whole recordings; or `vad` for the
-            stretches with speech, which decodes all audio once.
         shard: `i/n` for every n-th item from the i-th on; with `vad`, every n-th recording.
-        workers: threads that `vad` decodes with; None for one per processor, at most 8.
-        accept_damaged: take what there is of damaged files.
+        workers: threads that open files; None for one per processor, at most 8.
+        options: see `SourceOptions`. `root`: folder that relative paths in manifests and on stdin start from.
+            `channel`: take this channel of every file, counted from 0, unless a manifest names another. `segments`: see
+            `cut_by`; or `vad` for the stretches with speech, which decodes all audio once. `speakers`: `channel`, see
+            `one_per_channel`. `accept_damaged`: take what there is of damaged files. `columns`, `labels`: what tables
+            call their columns and labels, `ours=theirs`.
 
     Raises:
         ManifestError: a source cannot be read, or there is nothing to extract.
-        ConfigError: the channel is negative, no source is given, or `vad` needs a package that is missing.
+        ConfigError: an option is wrong, no source is given, or `vad` needs a package that is missing.
     """
-    if channel is not None and channel < 0:
-        raise ConfigError(f"channel is {channel}, expected 0 or more")
+    chosen: SourceOptions = from_keywords(SourceOptions, options)
+    _check(chosen)
     named: Sequence[str | Path | Listing] = (
         [sources] if isinstance(sources, str | os.PathLike | Listing) else list(sources)
     )
     if not named:
         raise ConfigError("no source is given, expected audio files, folders, manifests, URLs or -")
-    found = [_read_source(source, root) for source in named]
-    items = [item for part in found for item in part.utterances]
-    faults = [fault for part in found for fault in part.faults]
-    changes = [change for part in found for change in part.changes]
-    left_out = sum((part.left_out for part in found), Counter[str]())
-    if segments is not None and str(segments) != VAD:
-        cut = _cut(items, Path(segments))
-        items, faults, changes = cut.utterances, faults + cut.faults, changes + cut.changes
-    if not items:
-        raise ManifestError(f"nothing to extract; {'; '.join(map(str, faults[:3]))}")
-    if channel is not None:
-        items = [replace(item, channel=channel) if item.channel is None else item for item in items]
-    items = take_shard(items, shard)
-    if accept_damaged:
+    names = Names.of(chosen.columns, chosen.labels, keep=True)
+    found = _joined([_read_source(source, chosen.root, names) for source in named])
+    by_vad = isinstance(chosen.segments, str | os.PathLike) and str(chosen.segments) == VAD
+    if chosen.segments is not None and not by_vad:
+        found = _instead(found, cut_by(found.utterances, chosen.segments))
+    if not found.utterances:
+        raise ManifestError(f"nothing to extract; {'; '.join(map(str, found.faults[:3]))}")
+    items = found.utterances
+    if chosen.channel is not None:
+        items = [replace(item, channel=chosen.channel) if item.channel is None else item for item in items]
+    if chosen.accept_damaged:
         items = [replace(item, accept_damaged=True) for item in items]
-    if str(segments) == VAD:
-        items, silent = cut_at_silence(items, workers or default_workers())
-        faults += silent
-    return Listing(items, faults, changes, left_out)
+    found = replace(found, utterances=take_shard(items, shard))
+    if chosen.speakers is not None:
+        found = _instead(found, one_per_channel(found.utterances, workers or default_workers()))
+    if by_vad:
+        cut, silent = cut_at_silence(found.utterances, workers or default_workers())
+        if chosen.speakers is not None:
+            cut = in_time(cut, lambda item: str(item.audio))
+        found = _instead(found, Listing(cut, silent))
+    return found
+
+
+def _check(options: SourceOptions) -> None:
+    """Raise ConfigError for options that are wrong, whatever the sources."""
+    faults = []
+    if options.channel is not None and options.channel < 0:
+        faults.append(f"channel is {options.channel}, expected 0 or more")
+    if options.speakers not in (None, BY_CHANNEL):
+        faults.append(f"speakers is {options.speakers!r}, expected {BY_CHANNEL}")
+    if options.speakers is not None and options.channel is not None:
+        faults.append("speakers and channel are given, expected one of them")
+    if faults:
+        raise ConfigError("; ".join(faults))
+
+
+def _joined(parts: Sequence[Listing]) -> Listing:
+    """Several lists as one."""
+    return Listing(
+        [item for part in parts for item in part.utterances],
+        [fault for part in parts for fault in part.faults],
+        [change for part in parts for change in part.changes],
+        sum((part.left_out for part in parts), Counter[str]()),
+    )
+
+
+def _instead(before: Listing, made: Listing) -> Listing:
+    """A list whose utterances became others."""
+    return Listing(made.utterances, before.faults + made.faults, before.changes + made.changes, before.left_out)
 
 
 def take_shard(items: list[Utterance], shard: str | None) -> list[Utterance]:
@@ -114,7 +144,7 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
     return int(first), int(count)
 
 
-def _read_source(source: str | Path | Listing, root: Path | None) -> Listing:
+def _read_source(source: str | Path | Listing, root: Path | None, names: Names) -> Listing:
     if isinstance(source, Listing):
         return source
     text = str(source)
@@ -124,7 +154,10 @@ def _read_source(source: str | Path | Listing, root: Path | None) -> Listing:
         return Listing(list(_from_url(text)), [])
     if glob.has_magic(text) and not os.path.lexists(text):
         return _from_glob(text)
-    return read_manifest(source, root=root)
+    manifest = read_manifest(source, root=root, names=names)
+    if os.path.isdir(source) or is_audio_file(Path(source)):  # named as the user names it, not as a list does
+        return replace(manifest, utterances=[replace(item, file=str(item.audio)) for item in manifest.utterances])
+    return manifest
 
 
 def _from_list(raw: bytes, root: Path | None) -> Listing:
@@ -213,41 +246,3 @@ def _from_url(url: str) -> Iterator[Utterance]:
     for name in names:
         path = PurePosixPath(name.partition("?")[0].strip("/"))
         yield Utterance(id=without_suffix(path), audio=f"{scheme}://{name}")
-
-
-def _cut(items: list[Utterance], source: Path) -> Listing:
-    """Replace recordings by the segments of a list, which names them by their ids, or by their files' stems."""
-    by_name: dict[str, list[Utterance]] = defaultdict(list)
-    for item in items:
-        for name in {normal(item.id), normal(stem(str(item.audio)))}:
-            by_name[name].append(item)
-    segments, faults = read_segments(source, by_name)
-    cut: list[tuple[str, Utterance]] = []
-    keyed: set[str] = set()
-    changes: list[Change] = []
-    for segment in segments:
-        recordings = by_name.get(normal(segment.recording), [])
-        where = f"{source}:{segment.line}"
-        if len(recordings) != 1:
-            found = "none" if not recordings else f"{len(recordings)}, such as {recordings[0].audio}"
-            faults.append(Fault(where, f"expected one recording named {segment.recording!r}, found {found}"))
-            continue
-        cut.append((where, _stretch(recordings[0], segment)))
-        if segment.id is not None:
-            keyed.add(where)
-        if segment.channel is not None:
-            changes.append(Change(where, "channel of the list taken", f"{segment.channel} of {recordings[0].audio}"))
-    stretches, repeated = unique_ids(cut, keyed)
-    return Listing(stretches, [*faults, *repeated], changes)
-
-
-def _stretch(recording: Utterance, segment: Segment) -> Utterance:
-    """The part of a recording that a segment names."""
-    return replace(
-        recording,
-        id=segment.id or recording.id + span_name(segment.start, segment.duration),
-        start=segment.start,
-        duration=segment.duration,
-        channel=recording.channel if segment.channel is None else segment.channel,
-        speaker=segment.speaker or recording.speaker,
-    )

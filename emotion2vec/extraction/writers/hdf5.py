@@ -5,18 +5,20 @@ L: layers. T: frames. D: channels of a vector.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emotion2vec.corpora.utterance import Utterance
-from emotion2vec.disk import quoted
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
 from emotion2vec.extraction.writers.base import need_package, printable, utf8_name
 from emotion2vec.files import publish
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 class Hdf5Part:
@@ -29,7 +31,9 @@ class Hdf5Part:
     def __init__(self, partial: Path, layout: Layout, final: Path):
         import h5py
 
-        self._file = h5py.File(partial, "w", track_order=True)  # listed in the order of writing, not by name
+        self._disk = _Disk(partial, "w+")
+        with self._disk.heard():
+            self._file = h5py.File(self._disk, "w", track_order=True)  # listed in the order of writing, not by name
 
     @staticmethod
     def check(layout: Layout) -> None:
@@ -67,7 +71,7 @@ class Hdf5Part:
         import h5py
 
         shutil.copyfile(path, partial)
-        with _of_the_disk(), h5py.File(partial, "r+") as file:
+        with _Disk(partial, "r+") as disk, disk.heard(), h5py.File(disk, "r+") as file:
             for key in sorted(keys, reverse=True):  # those below others first
                 _empty(file[key])
                 if not len(file[key]):  # groups below are other items
@@ -76,14 +80,14 @@ class Hdf5Part:
 
     def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """See `Part`."""
-        with _of_the_disk():
-            group = self._file.require_group(key)  # which items below it may have made
-            try:
+        group = self._file.require_group(key)  # which items below it may have made
+        try:
+            with self._disk.heard():
                 return self._fill(group, item, arrays)
-            except Exception:
-                with suppress(Exception):  # what went wrong before says more
-                    _empty(group)
-                raise
+        except Exception:
+            with suppress(Exception):  # what went wrong before says more
+                _empty(group)
+            raise
 
     @staticmethod
     def _fill(group: Any, item: Utterance, arrays: Arrays) -> int:
@@ -107,19 +111,34 @@ class Hdf5Part:
 
     def finish(self) -> None:
         """See `Part`."""
-        with _of_the_disk():
+        with self._disk, self._disk.heard():
             self._file.close()
 
 
-@contextmanager
-def _of_the_disk() -> Iterator[None]:
-    """Let what the system says be an error of its own, which HDF5 wraps in several lines, of different types."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if (number := quoted(error)) is not None:
-            raise OSError(number, os.strerror(number)) from error
-        raise
+class _Disk(FileIO):
+    """A file for HDF5, which hears of no full disk: it would go on, and print what it cannot raise while it closes."""
+
+    _fault: OSError | None = None
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Raise the first fault of the disk after the block, before whatever followed from it."""
+        try:
+            yield
+        finally:
+            if self._fault is not None:
+                raise self._fault
+
+    def write(self, data: Buffer) -> int:
+        """Write all of it, or keep why not."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left and self._fault is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._fault = error
+        return size
 
 
 def _empty(group: Any) -> None:

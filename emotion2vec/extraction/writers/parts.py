@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.disk import naming
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
 from emotion2vec.extraction.writers.base import Output, companion
-from emotion2vec.files import publish, tidy, unfinished
+from emotion2vec.files import publish, sync, tidy, unfinished
 
 PART_BYTES = 256 * 1024 * 1024
 """A part is finished when it holds this much."""
@@ -100,10 +101,11 @@ class PartsWriter:
                 continue
             partial = unfinished(path)
             try:
-                if keys <= unwanted:
-                    remove_part(path, self._kind.companions)
-                else:
-                    self._kind.drop(path, keys & unwanted, partial)
+                with naming(path):
+                    if keys <= unwanted:
+                        remove_part(path, self._kind.companions)
+                    else:
+                        self._kind.drop(path, keys & unwanted, partial)
             except OSError as error:
                 raise ConfigError(f"output {path}: cannot be replaced: {error.strerror or error}") from error
             finally:
@@ -112,13 +114,12 @@ class PartsWriter:
 
     def write(self, item: Utterance, arrays: Arrays) -> None:
         """Add one item to the part that is open; finish the part when it is large or old enough."""
-        if self._part is None:
-            self._begin()
-        assert self._part is not None
         try:
-            self._size += self._part.add(self._kind.key(item), item, arrays)
-            if self._size >= PART_BYTES or time.monotonic() - self._opened > PART_SECONDS:
-                self._finish()
+            with naming(self._final):
+                part = self._part or self._begin()
+                self._size += part.add(self._kind.key(item), item, arrays)
+                if self._size >= PART_BYTES or time.monotonic() - self._opened > PART_SECONDS:
+                    self._finish()
         except OSError as error:
             if error.errno is None:  # what this item holds, not what the disk takes
                 raise
@@ -130,11 +131,12 @@ class PartsWriter:
         """Finish the part that is open."""
         if self._part is not None:
             try:
-                self._finish()
+                with naming(self._final):
+                    self._finish()
             except OSError as error:
                 raise ConfigError(f"output {self._final}: cannot be written: {error.strerror or error}") from error
 
-    def _begin(self) -> None:
+    def _begin(self) -> Part:
         suffix = self._kind.suffix
         while (final := self._output.folder / f"features{self._output.tag}-{self._number:05d}{suffix}").exists():
             if final in self._stale:
@@ -143,17 +145,15 @@ class PartsWriter:
         self._final, self._partial = final, unfinished(final)
         self._part = self._kind(self._partial, self._output.layout, final)
         self._size, self._opened = 0, time.monotonic()
+        return self._part
 
     def _finish(self) -> None:
         assert self._part is not None
         part, self._part = self._part, None
         try:
             part.finish()
-            for suffix in self._kind.companions:  # an index must never be that of another file
-                self._final.with_suffix(suffix).unlink(missing_ok=True)
-            publish(self._partial, self._final)
-            for suffix in self._kind.companions:
-                publish(companion(self._partial, suffix), self._final.with_suffix(suffix))
+            indexes = {companion(self._partial, end): self._final.with_suffix(end) for end in self._kind.companions}
+            _publish(self._partial, self._final, indexes)
             for path in self._stale:  # only now is there something in their place
                 if path != self._final:
                     remove_part(path, self._kind.companions)
@@ -170,6 +170,16 @@ class PartsWriter:
         for file in (self._partial, *(companion(self._partial, suffix) for suffix in self._kind.companions)):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
+
+
+def _publish(partial: Path, final: Path, indexes: Mapping[Path, Path]) -> None:
+    """Give a part and its indexes their names; an index must never be that of another file."""
+    for file in (partial, *indexes):
+        sync(file)  # a disk that is full says so before anything changes
+    for index in indexes.values():
+        index.unlink(missing_ok=True)
+    for file, name in {partial: final, **indexes}.items():
+        publish(file, name)
 
 
 def remove_part(path: Path, companions: Iterable[str]) -> None:

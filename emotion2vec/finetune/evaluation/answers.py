@@ -39,16 +39,15 @@ class Answers:
 
     Attributes:
         ids: of the clips that could be heard.
-        scores: (N, K) logarithms of probabilities, or values.
-        further: the same of the heads beside the main one, by their targets.
-        distorted: the same under each condition, in their order.
+        scores: (N, K) logarithms of probabilities, or values, of each head by its target.
+        distorted: the same under each condition, in their order. Attacks, which are made against the main head, have
+            scores of this alone, and of clips without its target they are not numbers.
         faults: clips that could not be used, and why.
     """
 
     ids: list[str] = field(default_factory=list)
-    scores: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    further: dict[str, np.ndarray] = field(default_factory=dict)
-    distorted: list[np.ndarray] = field(default_factory=list)
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+    distorted: list[dict[str, np.ndarray]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -77,10 +76,16 @@ class Examiner:
         self.values = model.head.config.task == "values"
 
     def __call__(self, opened: Cuts, truth: Mapping[str, np.ndarray]) -> Answers:
-        """Score clips; `truth` is the number of each one's class, or its values, by its id, which attacks are given."""
+        """Score clips.
+
+        Args:
+            opened: the clips.
+            truth: what attacks are given: the number of a clip's class, or its values, by its id; none of clips that
+                lack the main target.
+        """
         found = Answers(faults=[*opened.faults, *opened.too_short])
         plain: list[dict[str, np.ndarray]] = []
-        distorted: list[list[np.ndarray]] = [[] for _ in self.conditions]
+        distorted: list[list[dict[str, np.ndarray]]] = [[] for _ in self.conditions]
         for first in range(0, len(opened.cuts), TOGETHER):
             cuts, waveforms = self._heard(opened.cuts[first : first + TOGETHER], found)
             if not cuts:
@@ -90,9 +95,7 @@ class Examiner:
             for condition, rows in zip(self.conditions, distorted, strict=True):
                 rows.append(self._under(condition, cuts, waveforms, truth))
         if plain:
-            whole = {name: np.concatenate([part[name] for part in plain]) for name in plain[0]}
-            found.scores, found.further = whole.pop(MAIN), whole
-            found.distorted = [np.concatenate(rows) for rows in distorted]
+            found.scores, found.distorted = _joined(plain), [_joined(rows) for rows in distorted]
         return found
 
     def _heard(self, cuts: Sequence[Cut], found: Answers) -> tuple[list[Cut], list[np.ndarray]]:
@@ -115,13 +118,16 @@ class Examiner:
         cuts: Sequence[Cut],
         waveforms: Sequence[np.ndarray],
         truth: Mapping[str, np.ndarray],
-    ) -> np.ndarray:
-        """Scores (N, K) of clips under a condition."""
+    ) -> dict[str, np.ndarray]:
+        """Scores (N, K) of clips under a condition, by head."""
         if isinstance(condition, Attack):
-            answers = np.stack([truth[cut.id] for cut in cuts])
-            return self._scores([self._ready(one) for one in waveforms], condition, answers)[MAIN]
+            scores = np.full((len(cuts), len(self.columns)), np.nan)
+            if there := [row for row, cut in enumerate(cuts) if cut.id in truth]:
+                answers = np.stack([truth[cuts[row].id] for row in there])
+                scores[there] = self._scores([self._ready(waveforms[row]) for row in there], condition, answers)[MAIN]
+            return {MAIN: scores}
         distorted = (condition.distorted(one, cut.id, self.seed) for cut, one in zip(cuts, waveforms, strict=True))
-        return self._scores([self._ready(one) for one in distorted])[MAIN]
+        return self._scores([self._ready(one) for one in distorted])
 
     def _scores(
         self, waveforms: Sequence[np.ndarray], attack: Attack | None = None, truth: np.ndarray | None = None
@@ -161,6 +167,11 @@ class Examiner:
             return functional.cross_entropy(scores, truth, reduction="sum")
 
         return adversarial(waveforms, loss, attack.epsilon, steps=attack.steps, padding=padding)
+
+
+def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Scores (N, K) of each head from those of some clips after others."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def uncalibrated(folder: Path, scores: np.ndarray, goal: Goal, head: str = MAIN) -> tuple[np.ndarray, dict[str, Any]]:

@@ -19,6 +19,9 @@ class EvaluationPlan(RobustnessSettings):
 
     model: str = option("compact", "model with a head: what `--model` takes elsewhere")
     data: LabelledData = field(default_factory=LabelledData)
+    split: str = option(
+        "", "only clips of this part of the split that a column or data.split gives: test, or a fold; empty for all"
+    )
     known: str = option(
         "refuse", "clips that the model learnt from: refuse them, leave them out, or keep them", choices=KNOWN
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +16,26 @@ from emotion2vec.checkpoint.heard import Heard, utterance_key
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import fold_of
+from emotion2vec.corpora.prescribed import of_part
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.data.cuts import Cuts, cuts_of
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.files import check_folder_name, write_json
+from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.evaluation.answers import Answers, Examiner, uncalibrated
 from emotion2vec.finetune.evaluation.conditions import Attack, Condition, conditions_of
 from emotion2vec.finetune.evaluation.plan import EvaluationPlan
-from emotion2vec.finetune.evaluation.result import judged_corpus, scored
+from emotion2vec.finetune.evaluation.result import beside_main, judged_corpus, scored
 from emotion2vec.finetune.evaluation.settings import conditions_asked
-from emotion2vec.finetune.evaluation.tested import read_tested, read_valued
-from emotion2vec.finetune.labelled import show_labels
+from emotion2vec.finetune.evaluation.tested import joint_of, read_tested, read_valued
+from emotion2vec.finetune.labelled import show_classes
+from emotion2vec.finetune.unlabelled import main_clips
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.knowledge import MARK
 from emotion2vec.probe.outcome import Distorted, Outcome
 from emotion2vec.probe.results import ProbeResult
+from emotion2vec.tasks.metrics import format_score
 from emotion2vec.tasks.targets import Classes, Goal, Values
 
 SCORES = "scores.json"
@@ -64,29 +68,50 @@ def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Evaluated:
     model = load_model(plan.model, device=str(device))
     if model.head is None:
         raise ConfigError(f"model {plan.model} has no head, expected one that was fine-tuned on labels")
-    labels = model.head.used_labels
-    if model.head.config.task == "values":
-        corpus, chosen = read_valued(plan.data, labels), tuple(labels)
-    else:
-        corpus, chosen = read_tested(plan.data, labels)
+    corpus, chosen = _speech(plan, model)
     folder = _folder(plan, corpus)
-    show_labels(corpus, say)
+    show_classes(corpus, say)
     opened = cuts_of(corpus.utterances, min_samples=plan.data.min_samples, workers=plan.data.workers)
     corpus, opened, notes = _without_known(plan, corpus, opened, model.heard)
     for note in notes:
         say(f"warning: {note}")
     conditions = conditions_of(plan, plan.data.workers)
-    goal = Values(corpus, chosen) if model.head.config.task == "values" else Classes(corpus, chosen)
+    values = model.head.config.task == "values"
+    judged = main_clips(corpus, chosen if values else ())
+    goal = Values(judged, chosen) if values else Classes(judged, chosen)
     examiner = Examiner(model, [model.head.labels.index(name) for name in chosen], conditions, plan.seed)
-    answers = examiner(opened, {clip.id: goal.labels[i] for i, clip in enumerate(corpus.utterances)})
-    if not answers.ids:
+    truth = {clip.id: goal.labels[i] for i, clip in enumerate(judged.utterances)}
+    answers = examiner(opened, truth)
+    if not truth.keys() & set(answers.ids):
         raise ManifestError(
-            f"{corpus.name}: none of {len(corpus.utterances)} clips can be scored: "
+            f"{corpus.name}: none of {len(truth)} clips can be scored: "
             f"{examples(map(str, answers.faults)) or 'all are too short'}"
         )
-    result = _result(plan, model, (corpus, goal), (answers, conditions), notes, started)
+    result = _result(plan, model, (judged, goal), (answers, conditions), notes, started)
+    result = replace(result, further=beside_main(model, plan.model, corpus, answers, plan.seed, conditions))
+    for name, found in result.further.items():
+        say(f"{name}: {format_score(found.pooled[found.main], found.unit, found.main)} of {found.clips} clips")
     write_json(folder / SCORES, result.to_dict())
     return Evaluated(result, folder)
+
+
+def _speech(plan: EvaluationPlan, model: SpeechEncoder) -> tuple[Corpus, tuple[str, ...]]:
+    """What a model is tested on, clips with the main target first, and the labels that are told apart.
+
+    Raises:
+        ConfigError: scales are stated and the model gives no values, or as for `read_tested` and `of_part`.
+        ManifestError: as for that.
+    """
+    assert model.head is not None
+    joint, labels = joint_of(model.heads()), model.head.used_labels
+    values = model.head.config.task == "values"
+    if plan.data.ranges and not values and not joint.values:
+        raise ConfigError("data.ranges is given and the model gives no values, expected none")
+    if values:
+        corpus, chosen = read_valued(plan.data, labels, joint), tuple(labels)
+    else:
+        corpus, chosen = read_tested(plan.data, labels, joint)
+    return of_part(corpus, plan.split) if plan.split else corpus, chosen
 
 
 def _folder(plan: EvaluationPlan, corpus: Corpus) -> Path:
@@ -97,7 +122,8 @@ def _folder(plan: EvaluationPlan, corpus: Corpus) -> Path:
     """
     if not plan.output and not Path(plan.model).is_dir():
         raise ConfigError(f"output is empty and model is {plan.model}, expected a folder for the scores")
-    name = "".join(char if char.isalnum() or char in ".-" else "_" for char in corpus.name)
+    name = f"{corpus.name}-{plan.split}" if plan.split else corpus.name
+    name = "".join(char if char.isalnum() or char in ".-" else "_" for char in name)
     folder = Path(plan.output) if plan.output else Path(plan.model) / "tests" / name
     check_folder_name(folder, "output", "the scores of a test")
     if folder.is_file():
@@ -147,9 +173,10 @@ def _result(
 ) -> ProbeResult:
     (corpus, goal), (answers, conditions) = asked, found
     place = {clip.id: i for i, clip in enumerate(corpus.utterances)}
-    test = np.array([place[name] for name in answers.ids])
+    judged = np.array([name in place for name in answers.ids])
+    test = np.array([place[name] for name in answers.ids if name in place])
     fold = fold_of(corpus.utterances, "test", np.empty(0, np.int64), test)
-    scores, details = uncalibrated(Path(plan.model), answers.scores, goal)
+    scores, details = uncalibrated(Path(plan.model), answers.scores[MAIN][judged], goal)
     outcome = Outcome(
         fold=fold,
         seed=plan.seed,
@@ -158,7 +185,7 @@ def _result(
         details=details,
         statistics=goal.statistics(test, scores),
         distorted=tuple(
-            Distorted(kind=one.kind, level=one.level, scores=rows)
+            Distorted(kind=one.kind, level=one.level, scores=rows[MAIN][judged])
             for one, rows in zip(conditions, answers.distorted, strict=True)
         ),
     )
@@ -169,6 +196,6 @@ def _result(
         plan.model,
         left_out={fault.where: fault.reason for fault in answers.faults},
         warnings=[*corpus.warnings, *notes],
-        settings={"known": plan.known, "seed": plan.seed, **conditions_asked(plan)},
+        settings={"split": plan.split, "known": plan.known, "seed": plan.seed, **conditions_asked(plan)},
         minutes=(time.monotonic() - started) / 60,
     )

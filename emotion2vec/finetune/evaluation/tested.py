@@ -12,10 +12,28 @@ from emotion2vec.corpora.labels import class_name
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import LabelledData
-from emotion2vec.finetune.labelled import SHARED, read_corpora, read_labelled, renamed
+from emotion2vec.finetune.joint import JointSettings
+from emotion2vec.finetune.labelled import SHARED, read_corpora, read_speech, renamed
+from emotion2vec.finetune.scales import on_one_scale
+from emotion2vec.finetune.unlabelled import with_unlabelled
+from emotion2vec.model.heads import Head
 
 
-def read_tested(data: LabelledData, labels: Sequence[str]) -> tuple[Corpus, tuple[str, ...]]:
+def joint_of(heads: Mapping[str, Head]) -> JointSettings:
+    """The targets that a model's heads tell beside its main one."""
+    kinds: dict[str, list[str]] = {"classes": [], "values": []}
+    for target, head in heads.items():
+        kinds[head.config.task] += [f"{target}=1"] if target else []
+    return JointSettings(classes=kinds["classes"], values=kinds["values"])
+
+
+def known_label(label: str, labels: Sequence[str]) -> str:
+    """The label among a head's that is spelled so, or else the only one that means the same; empty for none."""
+    alike = [one for one in labels if class_name(one) == class_name(label)]
+    return label if label in labels else alike[0] if len(alike) == 1 else ""
+
+
+def read_tested(data: LabelledData, labels: Sequence[str], joint: JointSettings) -> tuple[Corpus, tuple[str, ...]]:
     """Read labelled speech whose labels a model knows; what it became of each label is in `mapping`.
 
     A label is that of the model which is spelled so, or, where there is none, the one that means the same;
@@ -25,6 +43,7 @@ def read_tested(data: LabelledData, labels: Sequence[str]) -> tuple[Corpus, tupl
         data: which speech; `classes` are those of the model's labels that are to be told apart, `shared` those that
             the speech has.
         labels: of the model.
+        joint: targets of its further heads; clips that have one of them and no label stand behind the others.
 
     Returns:
         The speech, and the labels to tell apart, in the model's order.
@@ -33,7 +52,7 @@ def read_tested(data: LabelledData, labels: Sequence[str]) -> tuple[Corpus, tupl
         ConfigError: names that are not there, or no clip has a label that the model knows.
         ManifestError: a corpus or table cannot be read.
     """
-    found = read_corpora(data)
+    found, notes = on_one_scale(read_corpora(data, joint), joint.columns[1], data.ranges)
     rules = renamed(data.labels, found)
     mapping = {name: _mapped(corpus, rules[name], labels) for name, corpus in found.items()}
     chosen = _chosen(data.classes, mapping, labels)
@@ -44,14 +63,17 @@ def read_tested(data: LabelledData, labels: Sequence[str]) -> tuple[Corpus, tupl
         raise ConfigError(f"no label is one of the model's ({', '.join(chosen)}); there are {have}: see data.labels")
     if len(found) == 1:
         ((name, corpus),) = found.items()
-        return _under(corpus, mapping[name], name), chosen
-    parts = [Part(name=name, corpus=corpus, labels=mapping[name]) for name, corpus in found.items()]
-    return join_corpora(parts, " + ".join(found), there), chosen
+        whole = _under(corpus, mapping[name], name)
+    else:
+        parts = [Part(name=name, corpus=corpus, labels=mapping[name]) for name, corpus in found.items()]
+        whole = join_corpora(parts, " + ".join(found), there)
+    whole = with_unlabelled(whole, found, (), joint)
+    return replace(whole, warnings=(*whole.warnings, *notes)), chosen
 
 
-def read_valued(data: LabelledData, names: Sequence[str]) -> Corpus:
+def read_valued(data: LabelledData, names: Sequence[str], joint: JointSettings) -> Corpus:
     """Read speech with the values that a model gives, in columns of their names; raises as `read_labelled`."""
-    return read_labelled(replace(data, targets=list(names)))
+    return read_speech(replace(data, targets=list(names)), joint)
 
 
 def _mapped(corpus: Corpus, rules: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
@@ -60,17 +82,11 @@ def _mapped(corpus: Corpus, rules: Mapping[str, str], labels: Sequence[str]) -> 
     Raises:
         ConfigError: a rule leads to what is no label of the model.
     """
-    meanings = Counter(map(class_name, labels))
-    by_meaning = {class_name(label): label for label in labels if meanings[class_name(label)] == 1}
-
-    def own(label: str) -> str:
-        return label if label in labels else by_meaning.get(class_name(label), "")
-
-    if wrong := [f"{label}={to}" for label, to in rules.items() if to and not own(to)]:
+    if wrong := [f"{label}={to}" for label, to in rules.items() if to and not known_label(to, labels)]:
         raise ConfigError(
             f"data.labels has {examples(wrong)}, which the model does not know; it has {', '.join(labels)}"
         )
-    return {label: own(rules.get(label, label)) for label in corpus.classes}
+    return {label: known_label(rules.get(label, label), labels) for label in corpus.classes}
 
 
 def _chosen(classes: Sequence[str], mapping: Mapping[str, Mapping[str, str]], labels: Sequence[str]) -> tuple[str, ...]:

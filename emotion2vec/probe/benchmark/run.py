@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
+from emotion2vec.disk import FULL, quoted
 from emotion2vec.errors import ConfigError, Emotion2vecError
 from emotion2vec.files import check_folder_name
 from emotion2vec.probe.benchmark.corpora import corpus_digest, read_planned
@@ -100,6 +101,7 @@ def run_benchmark(
 
     Raises:
         ConfigError: the output folder cannot be written.
+        OSError: the disk takes nothing more; the results before are there.
     """
     output = Path(plan.output)
     check_folder_name(output, "output", "a benchmark")
@@ -150,6 +152,8 @@ class _Run:
                     if is_new:
                         reports.keep_up()
             except Exception as error:  # hours of other combinations must not be lost with one
+                if quoted(error) in FULL:
+                    raise
                 known = isinstance(error, Emotion2vecError)
                 reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
                 self.result.failures.append(Failure(corpus.name, feature.label, reason))
