@@ -80,7 +80,8 @@ def say_faults(what: str, faults: Sequence[object], shown: int = 100) -> None:
         say(f"{len(faults)} {what}:")
         alike: dict[object, list[object]] = {}
         for fault in faults:
-            alike.setdefault(getattr(fault, "reason", fault), []).append(fault)
+            said = getattr(fault, "reason", None) or (getattr(fault, "kind", fault), getattr(fault, "text", None))
+            alike.setdefault(said, []).append(fault)
         groups = list(alike.values())
         for group in groups[:shown]:
             say(f"  {group[0]}" + f" (and {len(group) - 1} more that say the same)" * (len(group) > 1))

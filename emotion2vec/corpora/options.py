@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion2vec.corpora.conversations import with_turns
+from emotion2vec.corpora.lists.columns import COLUMNS_HELP, LABELS_HELP, Names
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.corpora.named.emobox import read_emobox
@@ -26,6 +27,8 @@ class CorpusOptions:
     root: Path | str | None = option(
         None, "Folder of the audio; alone: one folder per class.", flags=("--root", "--audio-root")
     )
+    columns: tuple[str, ...] = option((), COLUMNS_HELP)
+    labels: tuple[str, ...] = option((), LABELS_HELP)
 
     @property
     def faults(self) -> list[str]:
@@ -36,6 +39,8 @@ class CorpusOptions:
             faults.append(
                 f"expected one of dataset, table, emobox or root alone, found {' and '.join(given) or 'none'}"
             )
+        if self.table is None and (self.columns or self.labels):
+            faults.append("columns and labels say what a table calls things, expected table")
         if self.root is None and (self.dataset is not None or self.emobox is not None):
             faults.append(f"root is missing, expected the folder of the audio of {self.dataset or self.emobox}")
         return faults
@@ -70,7 +75,8 @@ def read_corpus(options: CorpusOptions, *, targets: Sequence[str] = (), conversa
     if options.dataset is not None:
         corpus = read_named(options.dataset, root, targets=targets, conversations=conversations)
     elif options.table is not None:
-        corpus = read_table(options.table, options.root, targets=targets, conversations=conversations)
+        names = Names.of(options.columns, options.labels)
+        corpus = read_table(options.table, options.root, targets=targets, conversations=conversations, names=names)
     elif options.emobox is not None:
         return read_emobox(options.emobox, root)
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -121,14 +122,15 @@ class Utterance:
 
     def blocks(self, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
         """Decode it block by block; see `emotion2vec.audio.samples.audio_blocks`."""
-        return audio_blocks(
-            self._source,
-            channel=self.channel,
-            start=self.start,
-            duration=self.duration,
-            accept_damaged=self.accept_damaged,
-            notes=notes,
-        )
+        with self._naming():
+            yield from audio_blocks(
+                self._source,
+                channel=self.channel,
+                start=self.start,
+                duration=self.duration,
+                accept_damaged=self.accept_damaged,
+                notes=notes,
+            )
 
     def load(self, notes: list[Note] | None = None) -> np.ndarray:
         """Decode it, as `emotion2vec.audio.samples.load_audio` does.
@@ -142,7 +144,7 @@ class Utterance:
         Raises:
             AudioError: it cannot be decoded or used, or the stretch is not inside the audio.
         """
-        try:
+        with self._naming():
             return load_audio(
                 self._source,
                 channel=self.channel,
@@ -151,6 +153,12 @@ class Utterance:
                 accept_damaged=self.accept_damaged,
                 notes=notes,
             )
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Have errors name the stretch."""
+        try:
+            yield
         except AudioError as error:
             if self.is_whole:
                 raise

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.corpora.lists.columns import COLUMNS_HELP, LABELS_HELP
 from emotion2vec.data.codecs import CODECS, lacking
 from emotion2vec.data.distortions import STRETCH_PACKAGE
 from emotion2vec.settings import option
@@ -16,6 +17,7 @@ from emotion2vec.settings import option
 class SpeechConfig:
     """How audio is read and batched, whatever says which."""
 
+    columns: list[str] = option([], "what tables call their columns, ours first: file=Datei, emotion=Gefuehl")
     min_samples: int = option(8_000, "shorter utterances are left out, in samples at 16 kHz", ge=800)
     length_step: int = option(1, "batches are cropped to a multiple of this, in samples, so that shapes recur", ge=1)
     workers: int = option(2, "processes that decode audio; 0 decodes in the training process", ge=0)
@@ -130,6 +132,8 @@ class PrepareOptions:
     output: str = option(MISSING, "Folder for the shards, new or of an interrupted preparation.", argument=True)
     root: Path | str | None = option(None, "Where relative paths of a list start.")
     resample: bool = option(False, "Copy everything as 16 kHz mono FLAC; else files stay as they are.")
+    columns: tuple[str, ...] = option((), COLUMNS_HELP)
+    labels: tuple[str, ...] = option((), LABELS_HELP)
     accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
     copy: bool = option(True, "Copy audio into tar shards, or only name the files.")
     shard_size: int = option(1000, "Utterances per shard.", ge=1)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.data.cuts import load_cuts
 from emotion2vec.data.shards import ShardSource, is_prepared
@@ -61,6 +62,7 @@ def open_corpus(
     min_samples: int,
     max_bad_share: float,
     workers: int,
+    columns: Sequence[str] = (),
 ) -> TrainingCorpus:
     """Open everything that a run trains on.
 
@@ -73,6 +75,7 @@ def open_corpus(
         min_samples: shortest utterance of a list to keep, in samples at 16 kHz.
         max_bad_share: largest share of a list's entries that may be unusable; lists of one weight count together.
         workers: threads that open headers.
+        columns: what tables call their columns, `ours=theirs`.
 
     Raises:
         ConfigError: the numbers of weights and sources differ, or a package for the storage is missing.
@@ -82,7 +85,7 @@ def open_corpus(
     if weights and len(weights) != len(train):
         raise ConfigError(f"{len(weights)} weights for {len(train)} sources, expected one each")
     weighted = list(zip(train, weights or [1.0] * len(train), strict=True))
-    corpus = TrainingCorpus([], [], [], [])
+    corpus, names = TrainingCorpus([], [], [], []), Names.of(columns)
     missing = 0
     lists: dict[float, list[str]] = {}
     for source, weight in weighted:
@@ -91,7 +94,7 @@ def open_corpus(
         else:
             lists.setdefault(weight, []).append(source)
     for weight, sources in lists.items():
-        loaded = load_cuts(sources, min_samples=min_samples, max_bad_share=max_bad_share, workers=workers)
+        loaded = load_cuts(sources, min_samples=min_samples, max_bad_share=max_bad_share, workers=workers, names=names)
         corpus.sources.append(CutSource(loaded.cuts, weight))
         corpus.faults.extend(loaded.faults)
         corpus.too_short.extend(loaded.too_short)

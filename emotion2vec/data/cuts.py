@@ -19,6 +19,7 @@ from emotion2vec.audio.decode import Note
 from emotion2vec.audio.decode.reading import DURATION_TOLERANCE, Header, read_header
 from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.corpora.faults import Change, Fault
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import AudioError, ManifestError
@@ -47,7 +48,14 @@ class LoadedCuts(NamedTuple):
     """Entries that are used otherwise than they were listed."""
 
 
-def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share: float, workers: int) -> LoadedCuts:
+def load_cuts(
+    sources: Sequence[str | Path],
+    *,
+    min_samples: int,
+    max_bad_share: float,
+    workers: int,
+    names: Names | None = None,
+) -> LoadedCuts:
     """Read manifests, open the header of every file, and keep what can be trained on.
 
     Samples that are not finite, and damage behind the header, show only in decoding: see `emotion2vec.data.batches`.
@@ -57,13 +65,14 @@ def load_cuts(sources: Sequence[str | Path], *, min_samples: int, max_bad_share:
         min_samples: shortest utterance to keep, in samples at 16 kHz; never below the 400 that make a frame.
         max_bad_share: largest share of entries, 0 to 1, that may be unusable.
         workers: threads that open headers; 0 opens them one by one.
+        names: what tables call their columns.
 
     Raises:
         ManifestError: a source cannot be read, more than `max_bad_share` of the entries are bad, or none is left.
     """
     from lhotse import CutSet
 
-    utterances, missing, changes = _read_all(sources)
+    utterances, missing, changes = _read_all(sources, names)
     found = cuts_of(utterances, min_samples=min_samples, workers=workers)
     faults, entries = [*missing, *found.faults], len(utterances) + len(missing)
     if len(faults) > max_bad_share * entries:
@@ -149,7 +158,7 @@ def load_cut(cut: Cut, *, accept_damaged: bool = False, notes: list[Note] | None
     return waveform
 
 
-def _read_all(sources: Sequence[str | Path]) -> tuple[list[Utterance], list[Fault], list[Change]]:
+def _read_all(sources: Sequence[str | Path], names: Names | None) -> tuple[list[Utterance], list[Fault], list[Change]]:
     """Read every source; an id that an earlier source used gets a number behind it."""
     if not sources:
         raise ManifestError("no source of audio given, expected at least one file, folder or manifest")
@@ -158,7 +167,7 @@ def _read_all(sources: Sequence[str | Path]) -> tuple[list[Utterance], list[Faul
     changes: list[Change] = []
     uses: Counter[str] = Counter()
     for source in sources:
-        manifest = read_manifest(source)
+        manifest = read_manifest(source, names=names)
         faults.extend(manifest.faults)
         changes.extend(manifest.changes)
         for utterance in manifest.utterances:

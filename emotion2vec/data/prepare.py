@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.data.config import PrepareOptions
@@ -54,7 +55,8 @@ def prepare(source: str | Path, output: str | Path, *, progress: bool = False, *
     if faults := _faults(chosen):
         raise ConfigError("; ".join(faults))
     folder, size = Path(output), chosen.shard_size
-    manifest = read_manifest(source, root=None if chosen.root is None else Path(chosen.root))
+    names = Names.of(chosen.columns, chosen.labels)
+    manifest = read_manifest(source, root=None if chosen.root is None else Path(chosen.root), names=names)
     utterances = _in_shard_order(manifest.utterances)
     settings = {"audio": chosen.audio, "resample": chosen.resample, "accept_damaged": chosen.accept_damaged}
     plan = _plan(utterances, **settings, shard_size=size)

@@ -10,6 +10,7 @@ from pathlib import Path
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.joining import Part, join_corpora, join_values
 from emotion2vec.corpora.labels import SYNONYMS, simple
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.folders import read_class_folders
 from emotion2vec.corpora.lists.tables import Extra, read_table
 from emotion2vec.corpora.named.registry import NAMED, dataset_names, read_named
@@ -116,7 +117,8 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
         values=values,
         unlabelled=bool(joint.targets),
     )
-    corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra)
+    names = Names.of(data.columns)
+    corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra, names=names)
     light = [clip.stretch for clip in corpus.utterances if clip.values.get(data.weight, 1.0) <= 0]
     if light:
         raise ManifestError(

@@ -71,7 +71,7 @@ class RunConfig:
     )
     checkpoint_activations: bool = option(False, "recompute blocks in the backward pass: less memory, more work")
     compile: bool = option(False, "compile the network with torch.compile")
-    extend: bool = option(False, "go on with a finished run to a larger optim.max_updates, on a new schedule")
+    extend: bool = option(False, "go on with the run to a larger optim.max_updates, or at other learning rates")
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,9 @@ from emotion2vec.files import complete_file
 from emotion2vec.training.run_folder import METRICS, PROBES, read_lines
 
 # Panels of the picture: a title, and the names of what is drawn in it, where a run has it.
+FEW = 30
+"""Points of a curve below which each is marked, and none is smoothed away or cut off."""
+
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss", ("frame_loss", "utterance_loss", "validation_frame_loss")),
     ("explained share of the targets", ("explained_share", "validation_explained_share")),
@@ -54,15 +57,16 @@ def plot_run(run: str | Path, output: str | Path | None = None) -> Path:
     figure, axes = plt.subplots(rows, 2, figsize=(10, 2.6 * rows), squeeze=False, constrained_layout=True)
     for axis, (title, found) in zip(axes.flat, panels, strict=False):
         for name, (updates, values) in found.items():
-            marker = "o" if len(values) < 30 else None
+            marker = "o" if len(values) < FEW else None
             shown = values if marker else smooth(values)
             axis.plot(updates, shown, label=name.replace("_", " "), linewidth=1.2, marker=marker, markersize=3)
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-        if title == "loss":
+        long = all(len(values) >= FEW for _, values in found.values())  # of short runs every point is shown
+        if title == "loss" and long:
             axis.set_ylim(0, 1.5 * late_maximum(found))
-        if title.startswith("explained"):
+        if title.startswith("explained") and long:
             axis.set_ylim(min(0.0, min(found.get("explained_share", ([], [0.0]))[1][-1:])), 1)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)

@@ -117,6 +117,7 @@ def _listed(data: DataConfig) -> TrainingCorpus:
         min_samples=data.min_samples,
         max_bad_share=data.max_bad_share,
         workers=data.workers,
+        columns=data.columns,
     )
 
 

@@ -30,9 +30,9 @@ from emotion2vec.files import check_folder_name, clear, complete_file, write_tex
 from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.settings import to_dict, to_yaml
 from emotion2vec.training.config import TrainingConfig, load
+from emotion2vec.training.extending import EXTENDED, extension
 from emotion2vec.training.lines import read_lines
 from emotion2vec.training.patience import validation_score
-from emotion2vec.training.schedules import learning_rate
 from emotion2vec.version import TRAINED_WITH, git_commit, versions
 
 if TYPE_CHECKING:
@@ -148,43 +148,22 @@ class RunFolder:
             raise ConfigError(f"{self.path}: holds checkpoints but no config.yaml, expected another run.dir")
         before = load(type(self.config), self.config_file)
         there, here = fixed_values(before), fixed_values(self.config)
-        notes = []
-        if self.config.run.extend and self.config.optim.max_updates > before.optim.max_updates:
-            notes = [self._extension(before)]
-            del here["optim.max_updates"]
-        changed = [
-            f"{key} is {there.get(key)!r} there and {here[key]!r} now" for key in here if there.get(key) != here[key]
-        ]
-        if changed:
-            longer = here.get("optim.max_updates", 0) > there["optim.max_updates"]
-            advice = "; run.extend=true goes on with a finished run to more updates" * longer
+        differ = [key for key in here if there.get(key) != here[key]]
+        if self.config.run.extend and differ and set(differ) <= set(EXTENDED):
+            return [extension(before, self.config, self._newest_update(), differ)]
+        if differ:
+            advice = "; run.extend=true goes on with these" * (set(differ) <= set(EXTENDED))
+            changes = "\n".join(f"  {key} is {there.get(key)!r} there and {here[key]!r} now" for key in differ)
             raise ConfigError(
                 f"run.dir {self.path} holds a run with other settings; continue with its own, or use another run.dir"
-                f"{advice}:\n" + "\n".join(f"  {change}" for change in changed)
+                f"{advice}:\n{changes}"
             )
-        return notes
+        return []
 
-    def _extension(self, before: TrainingConfig) -> str:
-        """What it means to go on with a finished run.
-
-        Raises:
-            ConfigError: it is not finished.
-        """
-        last, newest = before.optim.max_updates, newest_checkpoint(self.path)
+    def _newest_update(self) -> int:
+        newest = newest_checkpoint(self.path)
         assert newest is not None
-        update = int(newest.name.removeprefix("update_"))
-        if update < last:
-            raise ConfigError(
-                f"run.extend is on, but the run in {self.path} stands at update {update} of {last}, expected a "
-                f"finished one: finish it with optim.max_updates={last} first"
-            )
-        optim = self.config.optim
-        rates = [learning_rate(number, config) for number, config in ((last, before.optim), (last + 1, optim))]
-        return (
-            f"extending a finished run of {last} updates to {optim.max_updates}: its learning rate had come down to "
-            f"{rates[0]:.3g} and goes on at {rates[1]:.3g}, on the schedule of {optim.max_updates} updates; the result "
-            f"is not that of one run of {optim.max_updates} updates"
-        )
+        return int(newest.name.removeprefix("update_"))
 
     def newest(self) -> str | None:
         """Name of the newest complete checkpoint, None when there is none."""

@@ -58,6 +58,7 @@ class Validation:
             min_samples=data.min_samples,
             max_bad_share=data.max_bad_share,
             workers=data.workers,
+            columns=data.columns,
         )
         stream = batches(
             corpus.sources,

@@ -24,6 +24,7 @@ from emotion2vec.extraction.writers import Writer
 from emotion2vec.extraction.writers import open_writer as open_real_writer
 from emotion2vec.extraction.writers.base import write_npy
 from emotion2vec.extraction.writers.job import JobRecord
+from emotion2vec.locks import LOCK, only_writer
 
 
 def utterance(id: str) -> Utterance:
@@ -340,3 +341,21 @@ def test_what_a_job_was_made_with_must_be_all_of_what_it_is_made_with(
     else:
         with pytest.raises(ConfigError, match=difference):
             record.check()
+
+
+def test_shards_of_an_output_write_their_counts_in_turn(tmp_path: Path) -> None:
+    path, written = tmp_path / "job.json", threading.Event()
+
+    def write() -> None:
+        JobRecord(path, {"model": "a"}, "-1-of-2").write({"done": 3})
+        written.set()
+
+    with only_writer(tmp_path / f".job.json{LOCK}", path):
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert not written.wait(0.3)  # another shard is writing
+        JobRecord(path, {"model": "a"}).write()  # a job of all of it has a lock on its output, and waits for nobody
+    writer.join(10)
+    JobRecord(path, {"model": "a"}, "-0-of-2").write({"done": 2})
+    assert json.loads(path.read_text())["summary"] == {"1-of-2": {"done": 3}, "0-of-2": {"done": 2}}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["job.json"]

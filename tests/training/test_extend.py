@@ -1,4 +1,4 @@
-"""A finished run goes on to more updates when it is asked to, and never otherwise."""
+"""A run goes on on another schedule when it is asked to, and never otherwise."""
 
 from __future__ import annotations
 
@@ -21,24 +21,29 @@ def run(speech: Path, folder: Path, *more: str) -> list[str]:
 
 def test_a_finished_run_is_extended_on_request(speech: Path, tmp_path: Path) -> None:
     run(speech, tmp_path, "optim.max_updates=3")
-    with pytest.raises(ConfigError, match=r"run\.extend=true goes on with a finished run.*\n.*max_updates is 3 there"):
+    with pytest.raises(ConfigError, match=r"run\.extend=true goes on with these.*\n.*max_updates is 3 there and 6 now"):
         run(speech, tmp_path, "optim.max_updates=6")
-    for wrong in ("run.seed=9", "optim.lr=0.5"):
-        with pytest.raises(ConfigError, match=wrong.split("=")[0]):
-            run(speech, tmp_path, "optim.max_updates=6", "run.extend=true", wrong)
-    with pytest.raises(ConfigError, match="max_updates is 3 there and 2 now"):
-        run(speech, tmp_path, "optim.max_updates=2", "run.extend=true")
+    with pytest.raises(ConfigError, match=r"(?s)another run.dir:.*run.seed is 0 there and 9 now"):
+        run(speech, tmp_path, "optim.max_updates=6", "run.extend=true", "run.seed=9")
+    for nothing in ("optim.max_updates=2", "optim.lr=0.5"):
+        with pytest.raises(ConfigError, match=r"has reached update 3, expected more"):
+            run(speech, tmp_path, "optim.max_updates=3", "run.extend=true", nothing)
     said = run(speech, tmp_path, "optim.max_updates=6", "run.extend=true")
     config = load_config(tmp_path / "config.yaml").optim
     assert config.max_updates == 6
-    assert f"had come down to 0 and goes on at {learning_rate(4, config):.3g}, on the schedule of 6 updates" in said[0]
+    assert "from update 3, of a run of 3, with optim.max_updates 6 in place of 3: its learning rate had" in said[0]
+    assert f"had come to 0 and goes on at {learning_rate(4, config):.3g}; the result is not that of one run" in said[0]
     assert [line["update"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
-    assert "extending" not in run(speech, tmp_path, "optim.max_updates=6", "run.extend=true")[0]  # the same command
+    assert "going on" not in run(speech, tmp_path, "optim.max_updates=6", "run.extend=true")[0]  # the same command
 
 
-def test_a_run_that_is_not_finished_is_not_extended(speech: Path, tmp_path: Path) -> None:
+def test_an_unfinished_run_goes_on_at_another_rate(speech: Path, tmp_path: Path) -> None:
     run(speech, tmp_path, "optim.max_updates=2")
     config = (tmp_path / "config.yaml").read_text().replace("max_updates: 2", "max_updates: 4")
-    (tmp_path / "config.yaml").write_text(config)
-    with pytest.raises(ConfigError, match="stands at update 2 of 4, expected a finished one"):
-        run(speech, tmp_path, "optim.max_updates=6", "run.extend=true")
+    (tmp_path / "config.yaml").write_text(config)  # as if it had been interrupted
+    said = run(speech, tmp_path, "optim.max_updates=4", "optim.lr=1e-6", "run.extend=true")
+    assert "going on from update 2, of a run of 4, with optim.lr 1e-06 in place of" in said[0]
+    lines = metrics(tmp_path)
+    assert [line["update"] for line in lines] == [1, 2, 3, 4]
+    now = load_config(tmp_path / "config.yaml").optim
+    assert lines[2]["lr"] == pytest.approx(learning_rate(3, now), rel=1e-3) and now.lr == 1e-6

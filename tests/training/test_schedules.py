@@ -25,6 +25,7 @@ def test_learning_rate_is_warm_up_and_cosine() -> None:
     assert learning_rate(60, config) == pytest.approx(1.0)
     assert learning_rate(35, config) == pytest.approx(1 + math.cos(math.pi / 4))
     assert learning_rate(110, config) == pytest.approx(0.0)
+    assert learning_rate(160, config) == pytest.approx(0.0)  # and stays there
     short = OptimConfig(lr=2.0, warmup_updates=5_000, max_updates=20)  # warm-up of a tenth
     assert [learning_rate(n, short) for n in (1, 2, 11, 20)] == pytest.approx([1.0, 2.0, 1.0, 0.0])
     assert learning_rate(1, OptimConfig(lr=2.0, warmup_updates=1, max_updates=1)) == pytest.approx(0.0)

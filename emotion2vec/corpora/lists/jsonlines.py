@@ -36,7 +36,7 @@ def parse_json_lines(source: Path, lines: Lines, names: Names | None = None) -> 
 
 def _named_row(number: int, record: Mapping[str, Any], names: Names) -> Row:
     """The row that an object is, read under the user's names."""
-    named = {**record, **names.record(record)} if names.columns or names.labels else record
+    named = names.record(record) if names.columns or names.labels else record
     if "file" in names.columns:
         named = {AUDIO_FIELDS[0]: named.get("file")} | {key: value for key, value in named.items() if key != "file"}
     row = json_row(number, named)

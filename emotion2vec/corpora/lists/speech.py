@@ -23,7 +23,7 @@ def cut_at_silence(items: Sequence[Utterance], workers: int) -> tuple[list[Utter
         try:
             return detector.regions(item.blocks()) or Fault(item.where, "no speech was found in it")
         except Exception as error:  # whatever one file does to a decoder must not end a job of many
-            return Fault(item.where, str(error).removeprefix(f"{item.audio}: "))
+            return Fault(item.where, str(error).removeprefix(f"{item.where}: ").removeprefix(f"{item.audio}: "))
 
     cut: list[Utterance] = []
     faults: list[Fault] = []

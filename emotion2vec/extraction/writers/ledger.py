@@ -106,7 +106,7 @@ class Ledger:
         """Take in what other processes of the job noted, in files of their own, which go."""
         for path in paths:
             self._write(path.read_text(encoding="ascii").splitlines(keepends=True))
-            path.unlink(missing_ok=True)
+            path.unlink()
 
     def commit(self) -> None:
         """Write what waits for the end of the output."""

@@ -57,9 +57,13 @@ def _raise(name: str, faults: list[str]) -> None:
 
 def _located(plan: BenchmarkPlan, source: CorpusPlan | PartPlan) -> CorpusOptions:
     """Which corpus it is, paths joined to the plan's `data`."""
+    whole = isinstance(source, CorpusPlan)  # a part's labels become classes when it is joined
     paths = {name: getattr(source, name) for name in ("table", "emobox", "root")}
     return CorpusOptions(
-        dataset=source.dataset, **{name: Path(plan.data) / path for name, path in paths.items() if path}
+        dataset=source.dataset,
+        columns=tuple(f"{ours}={theirs}" for ours, theirs in source.columns.items()),
+        labels=tuple(f"{ours}={theirs}" for theirs, ours in getattr(source, "labels", {}).items()) if whole else (),
+        **{name: Path(plan.data) / path for name, path in paths.items() if path},
     )
 
 

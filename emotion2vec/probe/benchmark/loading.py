@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
     for item in overrides:
         values |= read_override(item, faults)
     values["corpora"] = _entries(values.get("corpora"), CorpusPlan, "corpora", faults)
+    values["corpora"] = tuple(_located(corpus, Path(path).parent) for corpus in values["corpora"])
     values["features"] = _entries(values.get("features"), FeaturePlan, "features", faults, short="name")
     for key, kind in (("heads", str), ("seeds", int)):
         if key in values:
@@ -67,6 +69,13 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkPlan:
     if faults:
         raise ConfigError(f"{path}: " + "; ".join(faults))
     return BenchmarkPlan(**values)
+
+
+def _located(corpus: CorpusPlan, folder: Path) -> CorpusPlan:
+    """A corpus whose tables, relative to the plan's file, are found from anywhere."""
+    table = corpus.table and os.path.abspath(folder / corpus.table)
+    parts = [replace(part, table=part.table and os.path.abspath(folder / part.table)) for part in corpus.parts]
+    return replace(corpus, table=table, parts=tuple(parts))
 
 
 def _fit_faults(corpora: Sequence[CorpusPlan], features: Sequence[FeaturePlan], usual: Sequence[str]) -> list[str]:
@@ -121,6 +130,9 @@ def _check_values(entry: Mapping[str, Any], where: str, faults: list[str]) -> No
     labels = entry.get("labels", {})
     if not isinstance(labels, dict) or not all(isinstance(to, str) for to in labels.values()):
         faults.append(f"{where}labels is {labels!r}, expected names by names, an empty one to leave a label out")
+    columns = entry.get("columns", {})
+    if not isinstance(columns, dict) or not all(isinstance(name, str) for pair in columns.items() for name in pair):
+        faults.append(f"{where}columns is {columns!r}, expected the table's names by ours, such as {{file: Datei}}")
     if entry.get("split") not in (None, "train", "valid", "test"):
         faults.append(f"{where}split is {entry['split']!r}, expected train, valid or test")
     try:

@@ -13,7 +13,10 @@ from emotion2vec.tasks.targets import task_kind
 
 @dataclass(frozen=True, kw_only=True)
 class PartPlan:
-    """One of several corpora that are joined, see `Part`; one of `dataset`, `table`, `emobox` or `root` alone."""
+    """One of several corpora that are joined, see `Part`; one of `dataset`, `table`, `emobox` or `root` alone.
+
+    `columns` are the table's names by ours, `labels` names of classes by the corpus's labels.
+    """
 
     dataset: str | None = None
     table: str | None = None
@@ -23,6 +26,7 @@ class PartPlan:
     language: str | None = None
     split: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
     only: str | None = None
 
     @property
@@ -37,7 +41,8 @@ class CorpusPlan:
 
     Exactly one of `dataset`, `table`, `emobox`, `root` alone (as in `probe`), or `parts`. `targets` and `context` are
     those of `probe`; `classes` are those that joined corpora keep, by default the ones that all of them have. `heads`
-    replace those of the whole plan, see `heads_of`.
+    replace those of the whole plan, see `heads_of`. `columns` are the table's names by ours, and `labels` our names of
+    labels by the table's.
     """
 
     dataset: str | None = None
@@ -50,6 +55,8 @@ class CorpusPlan:
     context: int = 0
     folds: str = "speaker"
     heads: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
 
     @property
@@ -84,7 +91,7 @@ class FeaturePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkPlan:
-    """Everything of a benchmark; relative paths of corpora start at `data`."""
+    """Everything of a benchmark; relative paths of corpora start at `data`, and tables were located by `load_plan`."""
 
     corpora: tuple[CorpusPlan, ...] = option(MISSING, "what to probe on: corpora, tables, or several of them joined")
     features: tuple[FeaturePlan, ...] = option(MISSING, "what to probe: names, or mappings with a layer and heads")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,3 +122,25 @@ def test_a_channel_that_is_not_finite_is_a_fault_and_not_one_that_cancels(tmp_pa
     soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     with pytest.raises(AudioError, match="1 of 16000 samples are NaN or infinite"):
         load_audio(tmp_path / "a.wav")
+
+
+def test_short_audio_of_two_channels_is_decoded_once() -> None:
+    class Counted(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            found = super().read(size)
+            self.taken += len(found)
+            return found
+
+        def readinto(self, buffer: Any, /) -> int:
+            count = super().readinto(buffer)
+            self.taken += count
+            return count
+
+    encoded = io.BytesIO()
+    samples = np.random.default_rng(0).normal(0, 0.1, (160_000, 2)).astype(np.float32)
+    soundfile.write(encoded, samples, 16_000, format="WAV", subtype="FLOAT")
+    source = Counted(encoded.getvalue())
+    np.testing.assert_allclose(load_audio(source), samples.mean(axis=1), atol=1e-6)
+    assert len(encoded.getvalue()) <= source.taken < 1.5 * len(encoded.getvalue())
