@@ -40,5 +40,5 @@ def test_what_is_no_vector_is_refused(model: Emotion2vec, tmp_path: Path) -> Non
     ):
         with pytest.raises(ConfigError, match=message):
             extract(tmp_path / "a.wav", model=model, output=tmp_path / "o.csv", format="csv", **options)
-    with pytest.raises(ConfigError, match="f.csv, but format npy is written into a folder"):
+    with pytest.raises(ConfigError, match=r"f\.csv, but format npy is written into a folder"):
         extract(tmp_path / "a.wav", model=model, output=tmp_path / "f.csv")
