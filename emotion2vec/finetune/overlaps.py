@@ -29,9 +29,10 @@ def check_overlaps(clips: Sequence[Utterance], one: Side, other: Side, *, own: b
         own: whether the split is the user's own, who may mean it so.
 
     Raises:
-        ConfigError: clips are the same for half or more of the shorter one, and the split is not the user's own.
+        ConfigError: segments are the same for half or more of the shorter one, and the split is not the user's own.
+            Whole files that several lists name are merely told of, as other copies of a recording are.
     """
-    same, less, files = _shared(clips, one[1], other[1])
+    same, less, files, twice = _shared(clips, one[1], other[1])
     sides = f"clips that {one[0]} and clips that {other[0]}"
     notes = []
     if same:
@@ -39,6 +40,8 @@ def check_overlaps(clips: Sequence[Utterance], one: Side, other: Side, *, own: b
         if not own:
             raise ConfigError(f"{text}; expected clips that do not overlap, or a split of your own (data.split)")
         notes.append(f"{text}; scores are not those of new speech")
+    if twice:
+        notes.append(f"{len(twice)} pairs of {sides} are the same file: {examples(twice)}")
     if less:
         notes.append(f"{len(less)} pairs of {sides} overlap in time: {examples(less)}")
     if files:
@@ -46,8 +49,10 @@ def check_overlaps(clips: Sequence[Utterance], one: Side, other: Side, *, own: b
     return notes
 
 
-def _shared(clips: Sequence[Utterance], rows: np.ndarray, others: np.ndarray) -> tuple[list[str], list[str], list[str]]:
-    """Pairs that are the same, pairs that overlap less, and files of which both sides have stretches."""
+def _shared(
+    clips: Sequence[Utterance], rows: np.ndarray, others: np.ndarray
+) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Pairs that are the same, pairs that overlap less, files that both sides have stretches of, and pairs of these."""
     by_file: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for side, positions in enumerate((rows, others)):
         for i in positions.tolist():
@@ -55,12 +60,16 @@ def _shared(clips: Sequence[Utterance], rows: np.ndarray, others: np.ndarray) ->
     same: list[str] = []
     less: list[str] = []
     files: list[str] = []
+    twice: list[str] = []
     for one, other in by_file.values():
         if one and other:
-            files.append(clips[one[0]].file)
             for i, j, share in _pairs(clips, one, other):
-                (same if share >= SAME else less).append(f"{clips[i].stretch} = {clips[j].stretch}")
-    return same, less, files
+                whole = clips[i].is_whole and clips[j].is_whole
+                found = twice if whole else same if share >= SAME else less
+                found.append(f"{clips[i].stretch} = {clips[j].stretch}")
+            if not all(clips[i].is_whole for i in [*one, *other]):
+                files.append(clips[one[0]].file)
+    return same, less, files, twice
 
 
 def _pairs(clips: Sequence[Utterance], one: Sequence[int], other: Sequence[int]) -> list[tuple[int, int, float]]:

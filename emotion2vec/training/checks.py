@@ -12,6 +12,7 @@ from emotion2vec.data.config import check_augment
 from emotion2vec.errors import ConfigError
 from emotion2vec.settings import check_ranges
 from emotion2vec.training.config import ListedConfig, ProbeConfig, TrainingConfig
+from emotion2vec.training.schedules import warmup
 
 Idle = tuple[str, bool, str]
 """A setting by its dotted name, whether it has no effect, and why."""
@@ -120,7 +121,7 @@ def idle_settings(config: TrainingConfig) -> list[Idle]:
     rules = [
         (
             "optim.warmup_updates",
-            optim.warmup != optim.warmup_updates,
+            warmup(optim) != optim.warmup_updates,
             "the run is no longer; a tenth of it is warm-up",
         ),
         ("augment.noise", augment.noise_prob == 0, "augment.noise_prob is 0"),

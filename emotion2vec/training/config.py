@@ -30,11 +30,6 @@ class OptimConfig:
     weight_decay: float = option(0.01, "decoupled weight decay, none on 1-d parameters", ge=0)
     clip_norm: float = option(0.0, "largest gradient norm; 0 leaves gradients alone", ge=0)
 
-    @property
-    def warmup(self) -> int:
-        """Updates of warm-up: as many as are asked for, or a tenth of a run that is no longer than these."""
-        return self.warmup_updates if self.warmup_updates < self.max_updates else self.max_updates // 10
-
 
 @dataclass(kw_only=True)
 class ListedOptim(OptimConfig):

@@ -14,6 +14,9 @@ from extraction.helpers import DEPTH, WIDTH, speech
 from emotion2vec.audio.samples import normalize
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction import extract
+from emotion2vec.extraction.encode.arrays import ArraySpec
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.reduction import Piece, Reduction
 from emotion2vec.model.encoder import Emotion2vec, Encoded
 
 SAMPLES = speech(9_123)
@@ -110,3 +113,18 @@ def test_weights_of_layers_that_are_none(model: Emotion2vec, clip: Path, tmp_pat
     (tmp_path / "w.json").write_text(content)
     with pytest.raises(ConfigError, match=r"w\.json (cannot be read as a JSON list of weights|holds)"):
         run(model, clip, layers=f"weights:{tmp_path / 'w.json'}")
+
+
+def test_a_rest_of_one_frame_is_a_vector_too(model: Emotion2vec, clip: Path, encoded: Encoded) -> None:
+    frames = encoded.frames[0].numpy()
+    found = run(model, clip, downsample=len(frames) - 1)["x.npy"]
+    np.testing.assert_allclose(found, [frames[:-1].mean(axis=0), frames[-1]], atol=1e-5)
+
+
+def test_rounding_of_equal_frames_is_no_deviation() -> None:
+    choice = FeatureChoice(granularity="utterance", pooling="mean+std")
+    layout = {"utterance": ArraySpec((2,), np.dtype(np.float32))}
+    square = np.array([[0.03 - 1e-12]])  # a little less than three times 0.1²
+    piece = Piece(3, None, np.array([[0.3]]), square, None)
+    (array,) = Reduction(choice, layout, False, iter([piece]), 3).arrays().values()
+    np.testing.assert_allclose(array.whole(), [0.1, 0.0], atol=1e-7)

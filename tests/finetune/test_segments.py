@@ -100,11 +100,12 @@ def test_stretches_on_both_sides_are_told() -> None:
         crossed == "1 pairs of clips that train and clips that choose overlap in time: a.wav from 0 s = a.wav from 3 s"
     )
     assert len(told([clip("a.wav", 0, 4, channel=0)], [clip("a.wav", 0, 4, channel=1)], own=False)) == 1  # one file
+    (whole,) = told([clip("a.wav")], [clip("a.wav", speaker="x")], own=False)  # of two lists
+    assert whole == "1 pairs of clips that train and clips that choose are the same file: a.wav = a.wav"
     for one, other in (
         (clip("a.wav", 0, 4), clip("a.wav", 2, 8)),  # half of the shorter one
         (clip("a.wav", 2, 8), clip("a.wav", 0, 4)),
         (clip("a.wav"), clip("a.wav", 5, 6)),
-        (clip("a.wav"), clip("a.wav", speaker="x")),
         (clip("a.wav", 1, 2), clip("a.wav", 0, 9, channel=1)),
     ):
         assert "are the same speech for half or more" in told([one], [other])[0]
