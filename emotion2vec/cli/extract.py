@@ -19,7 +19,7 @@ class Arguments:
 
     source: list[str] = option(MISSING, SOURCES_HELP, argument=True)
     model: str = option(DEFAULT_MODEL, MODEL_HELP)
-    output: Path = option(Path("features"), "Folder for <relative path>.npy, or a .npz file.")
+    output: Path = option(Path("features"), "Folder for <relative path>.npy, or a .npz, .csv or .xlsx file.")
     options: ExtractOptions = field(default_factory=ExtractOptions)
 
 

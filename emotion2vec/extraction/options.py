@@ -107,7 +107,7 @@ class ExtractOptions:
     """All options of `extract`; as keyword arguments they are called as the fields of the nested dataclasses are."""
 
     choice: FeatureChoice = field(default_factory=FeatureChoice)
-    format: str = option("npy", "npy, npz, safetensors, parquet, hdf5, kaldi or iemocap.")
+    format: str = option("npy", "npy, npz, safetensors, parquet, hdf5, kaldi, iemocap, csv or xlsx.")
     sources: SourceOptions = field(default_factory=SourceOptions)
     shard: str | None = option(None, "i/n: every n-th item from the i-th on, from 0/n.")
     executor: ExecutorOptions = field(default_factory=ExecutorOptions)

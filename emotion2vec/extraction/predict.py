@@ -65,7 +65,7 @@ def predict(
         source: see `read_sources`.
         model: a model with a head, or what `load_model` takes; by default the one that ships with the package. Of
             several, with the same labels, probabilities are averaged.
-        output: table, of the kind that its suffix says (`results.tables`); None for JSON lines on stdout.
+        output: table, of the kind that its suffix says (`writers.spreadsheets`); None for JSON lines on stdout.
         progress: show a progress bar if stderr is a terminal.
         options: see `PredictOptions`: `window` (in s, rounded to a multiple of 20 ms; None scores whole utterances),
             `adapt`, `abstain`, `classes`, `summary`, `excel`, `export`, `export_folder`, `plot`, `root`,

@@ -17,8 +17,8 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import PredictOptions
 from emotion2vec.extraction.results.outputs import open_results, output_faults
 from emotion2vec.extraction.results.rows import Columns, RowMaker
-from emotion2vec.extraction.results.tables import decimal_mark, open_table
 from emotion2vec.extraction.scoring import Opinion
+from emotion2vec.extraction.writers.spreadsheets import decimal_mark, open_table
 
 LABELS = ["angry", "sad"]
 MAKER = RowMaker({"": LABELS, "age": ["young", "old"], "level": ["dB"]}, abstain=0.7, values=["level"])
@@ -112,7 +112,7 @@ def test_what_a_format_cannot_hold_is_named(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ValueError, match=r"file is 'a\\tb\.wav', which a \.tsv cannot hold"):
         table.add(columns.cells(row))
     table.close()
-    monkeypatch.setattr("emotion2vec.extraction.results.tables.SHEET_ROWS", 2)
+    monkeypatch.setattr("emotion2vec.extraction.writers.spreadsheets.SHEET_ROWS", 2)
     sheet = open_table(tmp_path / "t.xlsx", ".xlsx", columns.kinds)
     sheet.add(columns.cells(row))
     with pytest.raises(ValueError, match=r"an \.xlsx holds 2 rows and is full"):
@@ -193,7 +193,7 @@ def test_outputs_that_cannot_be(options: dict[str, Any], output: str | None, mes
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion2vec.extraction.results.tables.find_spec", lambda name: None)
+    monkeypatch.setattr("emotion2vec.extraction.writers.spreadsheets.find_spec", lambda name: None)
     (fault,) = output_faults(PredictOptions(), Path("t.xlsx"))
     assert fault == "output t.xlsx needs the package openpyxl: pip install 'emotion2vec[excel]'"
 

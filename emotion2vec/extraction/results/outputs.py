@@ -15,9 +15,9 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import PredictOptions
 from emotion2vec.extraction.results.annotations.export import Exported, export_faults, exporting
 from emotion2vec.extraction.results.plots import Plots
-from emotion2vec.extraction.results.rows import Columns, RowMaker, Rows
+from emotion2vec.extraction.results.rows import Columns, RowMaker, Rows, TableRows
 from emotion2vec.extraction.results.summary import Summary
-from emotion2vec.extraction.results.tables import TableRows, open_table, suffix_faults, text_table
+from emotion2vec.extraction.writers.spreadsheets import open_table, suffix_faults, text_table
 from emotion2vec.files import check_folder_name, complete_file
 from emotion2vec.locks import LOCK, only_writer
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.scoring import Opinion
+from emotion2vec.extraction.writers.spreadsheets import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,3 +150,15 @@ class Columns:
             label, scores = row.further[name]
             cells += [label] * classes + [*scores.values()]
         return cells + [item.row.get(name) for name in self._given]
+
+
+class TableRows:
+    """Writes rows of results into a table."""
+
+    def __init__(self, table: Table, columns: Columns):
+        self._table, self._columns = table, columns
+
+    def add(self, item: Utterance, rows: Sequence[Row]) -> None:
+        """See `Rows`."""
+        for row in rows:
+            self._table.add(self._columns.cells(row))

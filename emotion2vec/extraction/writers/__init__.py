@@ -16,6 +16,7 @@ from emotion2vec.extraction.writers.kaldi import KaldiPart
 from emotion2vec.extraction.writers.npz import NpzWriter
 from emotion2vec.extraction.writers.parquet import ParquetPart
 from emotion2vec.extraction.writers.parts import PartsWriter
+from emotion2vec.extraction.writers.vectors import VectorsWriter
 from emotion2vec.files import check_folder_name
 
 __all__ = ["FORMATS", "Output", "Writer", "open_writer", "output_folder"]
@@ -28,20 +29,31 @@ _WRITERS: dict[str, Callable[[Output], Writer]] = {
     "hdf5": lambda output: PartsWriter(output, Hdf5Part),
     "kaldi": lambda output: PartsWriter(output, KaldiPart),
     "iemocap": IemocapWriter,
+    "csv": lambda output: VectorsWriter(output, ".csv"),
+    "xlsx": lambda output: VectorsWriter(output, ".xlsx"),
 }
 
 FORMATS = tuple(_WRITERS)
 """Names of the formats that can be written."""
 
 
+ONE_FILE = ("npz", "csv", "xlsx")
+"""Formats that are one file, whose name the output may be."""
+
+
+def names_a_file(output: Path, format: str) -> bool:
+    """Whether an output is the name of a format's only file, and not a folder."""
+    return format in ONE_FILE and output.suffix.lower() == f".{format}"
+
+
 def output_folder(format: str, output: Path) -> Path:
-    """The folder of an output, which for npz may be the archive's name.
+    """The folder of an output, which may be the name of a format's only file.
 
     Raises:
         ConfigError: it is called like a file, or cannot be created or written to.
     """
-    is_archive = output.suffix.lower() == ".npz"
-    if is_archive and format != "npz":
+    is_archive = names_a_file(output, format)
+    if output.suffix.lower() == ".npz" and format != "npz":
         raise ConfigError(f"output {output} is the name of an archive, but format is {format!r}, expected npz")
     if not is_archive:
         check_folder_name(output, "output", f"format {format}")
@@ -58,7 +70,7 @@ def output_folder(format: str, output: Path) -> Path:
 
 
 def open_writer(format: str, output: str | Path, layout: Layout, *, resume: bool = False, tag: str = "") -> Writer:
-    """Create the writer of a format; for npz, `output` is the archive if it ends in .npz, else its folder.
+    """Create the writer of a format; `output` is its folder, or the name of its only file if it ends like that.
 
     Raises:
         ConfigError: the output cannot be created or, to resume, cannot be read; the format cannot hold the layout; or
@@ -66,5 +78,5 @@ def open_writer(format: str, output: str | Path, layout: Layout, *, resume: bool
     """
     output = Path(output)
     folder = output_folder(format, output)
-    name = output.name if output.suffix.lower() == ".npz" else None
+    name = output.name if names_a_file(output, format) else None
     return _WRITERS[format](Output(folder, layout, resume, tag, name))

@@ -6,7 +6,7 @@ import glob
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emotion2vec.corpora.faults import Fault
@@ -16,6 +16,7 @@ from emotion2vec.extraction.encode.arrays import EncodedAudio, Layout
 from emotion2vec.extraction.writers import Writer, open_writer, output_folder
 from emotion2vec.extraction.writers.job import FailureLog
 from emotion2vec.extraction.writers.ledger import Ledger
+from emotion2vec.extraction.writers.vectors import VectorsWriter
 from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.stopping import finishing
 
@@ -27,10 +28,12 @@ class Recorded:
     Attributes:
         writer: takes features.
         ledger: takes what they were made from.
+        measures: whether items are written with the start and duration of their audio.
     """
 
     writer: Writer
     ledger: Ledger
+    measures: bool = field(default=False, kw_only=True)
 
     @property
     def in_order(self) -> bool:
@@ -39,7 +42,8 @@ class Recorded:
 
     def write(self, item: Utterance, encoded: EncodedAudio) -> None:
         """Write the features of one item, and note that they were written; see `Writer`."""
-        self.writer.write(item, encoded.features)
+        whole = replace(item, start=item.start or 0.0, duration=encoded.seconds) if self.measures else item
+        self.writer.write(whole, encoded.features)
         self.ledger.add(item)
 
 
@@ -182,7 +186,7 @@ def open_outputs(
 
     with finishing(complete, log.close, ledger.close):
         try:
-            yield Outputs(writer, ledger, log, format, layout)
+            yield Outputs(writer, ledger, log, format, layout, measures=isinstance(writer, VectorsWriter))
         except ConfigError:  # nothing more can be written
             ledger.discard()
             raise
@@ -211,4 +215,4 @@ def alone(folder: Path, output: Path, tag: str) -> Iterator[None]:
 
 def beside(output: Path, name: str) -> str:
     """Name of a file beside the features; those of an archive carry the archive's name."""
-    return f"{output.stem}.{name}" if output.suffix.lower() == ".npz" else name
+    return f"{output.stem}.{name}" if output.suffix.lower() in (".npz", ".csv", ".xlsx") else name

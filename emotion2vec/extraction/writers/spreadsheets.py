@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from emotion2vec.cells import guarded
-from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.disk import FULL
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.results.rows import Columns, Row
 from emotion2vec.extraction.writers.base import escaped, printable
 
 TEXT, PACKAGES = (".csv", ".tsv", ".jsonl"), {".xlsx": "openpyxl", ".parquet": "pyarrow"}
@@ -66,25 +64,16 @@ def suffix_faults(what: str, path: Path) -> list[str]:
     return []
 
 
-class TableRows:
-    """Writes rows of results into a table."""
-
-    def __init__(self, table: Table, columns: Columns):
-        self._table, self._columns = table, columns
-
-    def add(self, item: Utterance, rows: Sequence[Row]) -> None:
-        """See `Rows`."""
-        for row in rows:
-            self._table.add(self._columns.cells(row))
-
-
-def open_table(partial: Path, suffix: str, columns: Mapping[str, type], *, excel: bool = False) -> Table:
+def open_table(
+    partial: Path, suffix: str, columns: Mapping[str, type], *, excel: bool = False, digits: str = ".6f"
+) -> Table:
     """Open a table at a path, whatever that is called.
 
     Args:
         partial: the file, or a pipe.
         suffix: one of `SUFFIXES`, in lower case.
         columns: their names, and what the cells of each are: `float`, `int` or `str`.
+        digits: how CSV and TSV write numbers.
         excel: CSV and TSV as Excel opens them by a double click: a byte order mark, and the separator and the decimal
             mark of the user's locale.
     """
@@ -93,14 +82,16 @@ def open_table(partial: Path, suffix: str, columns: Mapping[str, type], *, excel
     if suffix == ".parquet":
         return ParquetTable(partial, columns)
     stream = open(partial, "a", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115 (close)
-    return text_table(stream, suffix, list(columns), excel=excel)
+    return text_table(stream, suffix, list(columns), excel=excel, digits=digits)
 
 
-def text_table(stream: IO[str], suffix: str, names: Sequence[str], *, excel: bool = False) -> Table:
+def text_table(
+    stream: IO[str], suffix: str, names: Sequence[str], *, excel: bool = False, digits: str = ".6f"
+) -> Table:
     """A table of one of the `TEXT` kinds on a stream, which is closed with it."""
     if suffix == ".jsonl":
         return JsonTable(stream, names)
-    return DelimitedTable(stream, names, tabs=suffix == ".tsv", excel=excel)
+    return DelimitedTable(stream, names, tabs=suffix == ".tsv", excel=excel, digits=digits)
 
 
 class _Text:
@@ -138,9 +129,9 @@ class JsonTable(_Text):
 class DelimitedTable(_Text):
     """CSV or TSV; cells are no formulas, see `emotion2vec.cells`, and TSV has no quotes."""
 
-    def __init__(self, stream: IO[str], names: Sequence[str], *, tabs: bool, excel: bool):
+    def __init__(self, stream: IO[str], names: Sequence[str], *, tabs: bool, excel: bool, digits: str):
         super().__init__(stream)
-        self._names, self._tabs = names, tabs
+        self._names, self._tabs, self._digits = names, tabs, digits
         self._comma = excel and decimal_mark() == ","
         if tabs:
             self._writer: Any = csv.writer(self, "excel-tab", quoting=csv.QUOTE_NONE, quotechar=None)
@@ -156,7 +147,8 @@ class DelimitedTable(_Text):
 
     def _cell(self, name: str, cell: Any) -> Any:
         if isinstance(cell, float):
-            text = f"{cell:.6f}".rstrip("0").rstrip(".") if cell == cell else ""
+            text = format(cell, self._digits) if cell == cell else ""
+            text = text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
             return text.replace(".", ",") if self._comma else text
         if self._tabs and isinstance(cell, str) and any(mark in cell for mark in "\t\r\n"):
             raise ValueError(f"{name} is {cell[:80]!r}, which a .tsv cannot hold: expected no tab and no end of line")
