@@ -175,4 +175,10 @@ def unread(sources: list[str]) -> set[str]:
         reader = Reader(known)
         reader.visit(tree)
         reads |= reader.reads
-    return {f"{name}.{one}" for name, facts in known.items() for one in facts.options if (name, one) not in reads}
+    of = Reader(known)  # a field that is defined anew is read where its base's is
+    return {
+        f"{name}.{one}"
+        for name, facts in known.items()
+        for one in facts.options
+        if not any((own, one) in reads for own in of.lineage(name))
+    }
