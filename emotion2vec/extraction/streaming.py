@@ -174,14 +174,19 @@ class Stream:
 
 
 def stream_features(
-    chunks: Iterable[np.ndarray | bytes], sample_rate: int, **settings: Any
+    chunks: Iterable[np.ndarray | bytes],
+    sample_rate: int,
+    *,
+    model: str | Path | SpeechEncoder = DEFAULT_MODEL,
+    **settings: Any,
 ) -> Iterator[StreamedFeatures]:
     """Extract features of live audio as it comes.
 
     Args:
         chunks: what `Stream.push` takes, of any length each; the iterator may wait for them.
         sample_rate: their rate, in Hz.
-        settings: `model`, `options`, `precision` and `device` of `Stream`.
+        model: as for `Stream`.
+        settings: `options`, `precision` and `device` of `Stream`.
 
     Yields:
         The frames of each hop, and what is left at the end.
@@ -191,17 +196,21 @@ def stream_features(
         ConfigError: as `Stream`.
         CheckpointError: as `Stream`.
     """
-    with Stream(sample_rate, **settings) as stream:
+    with Stream(sample_rate, model=model, **settings) as stream:
         for chunk in chunks:
             yield from stream.push(chunk)
         yield from stream.finish()
 
 
 async def astream_features(
-    chunks: AsyncIterable[np.ndarray | bytes], sample_rate: int, **settings: Any
+    chunks: AsyncIterable[np.ndarray | bytes],
+    sample_rate: int,
+    *,
+    model: str | Path | SpeechEncoder = DEFAULT_MODEL,
+    **settings: Any,
 ) -> AsyncIterator[StreamedFeatures]:
     """`stream_features` of a source that is awaited; what is computed runs in a thread, so that nothing else waits."""
-    stream = await asyncio.to_thread(partial(Stream, sample_rate, **settings))
+    stream = await asyncio.to_thread(partial(Stream, sample_rate, model=model, **settings))
     with stream:
         async for chunk in chunks:
             for step in await asyncio.to_thread(stream.push, chunk):
