@@ -134,22 +134,31 @@ def to_markdown(rows: Sequence[Row]) -> str:
     """The overview as Markdown tables, one for each kind of scores, each with a line that says what they are."""
     tables = []
     for group in by_metrics(rows):
-        head = _head(group)
+        head, best = _head(group), _best(group)
         lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-        lines += ["| " + " | ".join(map(_escape_markdown, _cells(row, head))) + " |" for row in group]
+        for row in group:
+            cells = ((_escape_markdown(text), bold) for text, bold in _cells(row, head, best))
+            lines.append("| " + " | ".join(f"**{text}**" if bold else text for text, bold in cells) + " |")
         tables.append("\n".join([*lines, "", _note(group)]) + "\n")
     return "\n".join(tables)
 
 
 def to_latex(rows: Sequence[Row]) -> str:
-    """The overview as LaTeX tables for booktabs, one for each kind of scores, below comments that say what they are."""
+    """The overview as LaTeX tables, one for each kind of scores, below comments that say what they are and need."""
     tables = []
     for group in by_metrics(rows):
-        head = _head(group)
+        head, best = _head(group), _best(group)
         numbers = "".join("l" if name == "95 %" else "r" for name in head[len(LEAD) :])
-        lines = [f"% {_note(group)}", rf"\begin{{tabular}}{{{'l' * len(LEAD)}{numbers}}}", r"\toprule"]
+        lines = [
+            f"% {_note(group)}",
+            r"% needs \usepackage{booktabs}",
+            rf"\begin{{tabular}}{{{'l' * len(LEAD)}{numbers}}}",
+            r"\toprule",
+        ]
         lines += [" & ".join("$p$" if name == "p" else _escape_latex(name) for name in head) + r" \\", r"\midrule"]
-        lines += [" & ".join(_escape_latex(cell) for cell in _cells(row, head)) + r" \\" for row in group]
+        for row in group:
+            cells = ((_escape_latex(text), bold) for text, bold in _cells(row, head, best))
+            lines.append(" & ".join(rf"\textbf{{{text}}}" if bold else text for text, bold in cells) + r" \\")
         tables.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n")
     return "\n".join(tables)
 
@@ -182,14 +191,25 @@ def _note(rows: Sequence[Row]) -> str:
     ) + (f" {MARK}: the model heard tested clips in pretraining, or their labels chose it." if known else "")
 
 
-def _cells(row: Row, head: Sequence[str]) -> list[str]:
-    cells = [row.corpus, row.folds, row.feature + format_marks(row), row.head]
+def _best(rows: Sequence[Row]) -> Mapping[tuple[str, str, str], float]:
+    """The highest score of each metric on each corpus and its folds, where there are several."""
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        for name in row.columns:
+            found.setdefault((row.corpus, row.folds, name), []).append(row.scores[name] or 0.0)
+    return {key: max(values) for key, values in found.items() if len(values) > 1}
+
+
+def _cells(row: Row, head: Sequence[str], best: Mapping[tuple[str, str, str], float]) -> list[tuple[str, bool]]:
+    """Texts of a row, and whether they are the best score of their metric."""
+    cells = [(text, False) for text in (row.corpus, row.folds, row.feature + format_marks(row), row.head)]
     for name in row.columns:
-        cells.append(format_score(row.scores[name], row.unit))
+        is_best = row.scores[name] is not None and best.get((row.corpus, row.folds, name)) == row.scores[name]
+        cells.append((format_score(row.scores[name], row.unit), is_best))
         if name == row.main:
-            cells.append(format_interval(row))
-    cells.append(format_p(row.against))
-    return [*cells, *format_difference(row)] if DIFFERENCE in head else cells
+            cells.append((format_interval(row), False))
+    cells.append((format_p(row.against), False))
+    return [*cells, *((text, False) for text in format_difference(row))] if DIFFERENCE in head else cells
 
 
 def format_marks(row: Row) -> str:

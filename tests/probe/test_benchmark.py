@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -283,7 +284,7 @@ def test_tables_for_papers_survive_any_name() -> None:
         main="CCC",
         unit="",
     )
-    assert to_latex([row]).splitlines()[5] == (
+    assert to_latex([row]).splitlines()[6] == (
         r"{[}A] R\&D\_1 & x\textbar{}y & $<$b$>$ 100 \% \textasciitilde{}\textasciicircum{}\textbackslash{}"
         r" (incomplete) & *h* & $-0.250$ & $-0.500$ to $0.125$ & $<$ 0.001 & $-0.125$ & $-0.500$ to $0.250$ \\"
     )
@@ -294,6 +295,10 @@ def test_tables_for_papers_survive_any_name() -> None:
         " -0.125 | -0.500 to 0.250 |"
     )
     assert header.count("|") == rule.count("|") == cells.replace(r"\|", "").count("|")
+    rows = [row, replace(row, scores={"CCC": 0.5}, against=None), replace(row, corpus="B", scores={"CCC": None})]
+    assert r"\usepackage{booktabs}" in to_latex(rows)
+    assert [line.count(r"\textbf{0.500}") for line in to_latex(rows).splitlines()[6:9]] == [0, 1, 0]
+    assert to_latex(rows).count("textbf") == 1 == to_markdown(rows).count("**0.500**")
 
 
 def test_plots_of_features_alone(tmp_path: Path) -> None:
