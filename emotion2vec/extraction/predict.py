@@ -177,14 +177,13 @@ def _with_head(model: str | Path | SpeechEncoder, options: PredictOptions) -> tu
     Raises:
         ConfigError: it has none.
     """
-    from emotion2vec.checkpoint import load_model
     from emotion2vec.devices import choose_device
-    from emotion2vec.extraction.encode.ready import check_model
+    from emotion2vec.extraction.encode.ready import check_model, opened
 
     check_model(model)
     name = f"model {model}" if isinstance(model, str | Path) else "the model"
     if isinstance(model, str | Path):
-        model = load_model(model, device=str(choose_device(options.compute.device)))
+        model = opened(model, str(choose_device(options.compute.device)))
     if model.head is None:
         raise ConfigError(f"{name} has no head, expected {EXPECTED}")
     return name, model, model.head
