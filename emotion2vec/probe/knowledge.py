@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,14 +57,17 @@ class Knowledge:
 
     def warnings(self, extractor: Extractor) -> list[str]:
         """What is to be said of a feature's scores."""
-        found = self.by(extractor) or {}
-        what = {"audio": "was trained on the audio", "labels": "was chosen by the labels"}
-        return [
-            f"{extractor.name} {text} of {found[kind]:.0%} of the tested clips, by their names and lengths: its scores "
-            f"are {MARK}"
-            for kind, text in what.items()
-            if found.get(kind)
-        ]
+        return told_of_known(extractor.name, self.by(extractor) or {})
+
+
+def told_of_known(name: str, shares: Mapping[str, float]) -> list[str]:
+    """What is to be said of scores of a model by the shares of the tested clips that it knows, see `Knowledge.by`."""
+    what = {"audio": "was trained on the audio", "labels": "was chosen by the labels"}
+    return [
+        f"{name} {text} of {shares[kind]:.0%} of the tested clips, by their names and lengths: its scores are {MARK}"
+        for kind, text in what.items()
+        if shares.get(kind)
+    ]
 
 
 def _key(clip: Utterance) -> int | None:

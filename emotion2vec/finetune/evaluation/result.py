@@ -19,7 +19,7 @@ from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.about import about
 from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.groups import groups_of
-from emotion2vec.probe.knowledge import Knowledge
+from emotion2vec.probe.knowledge import Knowledge, told_of_known
 from emotion2vec.probe.outcome import Outcome
 from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.results import ProbeResult
@@ -71,6 +71,7 @@ def scored(
     known = None
     if model.heard is not None:
         known = {kind: round(model.heard.share(kind, prepared.known.keys), 4) for kind in ("audio", "labels")}
+        warnings = [*warnings, *told_of_known(name, {"audio": known["audio"]})]  # labels: those who call know of them
     scores = HeadScores(
         feature=name,
         head=model.head.config.kind,
