@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emotion2vec.extraction.api import extract_features as extract_features
     from emotion2vec.extraction.frame import predict as predict
     from emotion2vec.extraction.streaming import Stream as Stream
+    from emotion2vec.extraction.streaming import StreamOptions as StreamOptions
     from emotion2vec.extraction.streaming import astream_features as astream_features
     from emotion2vec.extraction.streaming import stream_features as stream_features
     from emotion2vec.model.config import Emotion2vecConfig as Emotion2vecConfig
@@ -29,6 +30,7 @@ _HOMES = {
     "extract_features": "emotion2vec.extraction.api",
     "predict": "emotion2vec.extraction.frame",
     "Stream": "emotion2vec.extraction.streaming",
+    "StreamOptions": "emotion2vec.extraction.streaming",
     "astream_features": "emotion2vec.extraction.streaming",
     "stream_features": "emotion2vec.extraction.streaming",
     "load_config": "emotion2vec.pretrain.config",
