@@ -94,7 +94,7 @@ def _overview_table(combinations: Sequence[Combination], rows: Sequence[Row]) ->
 def _least(found: Sequence[Comparison | None]) -> str:
     """The least p that so few pairs can give, in words."""
     compared = [one.least_p for one in found if one is not None]
-    return f", of which so few give {max(compared):.2g} at least" if compared else ""
+    return f", of which so few give {max(compared):.3g} at least" if compared else ""
 
 
 def _difference(row: Row) -> str:

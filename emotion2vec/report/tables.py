@@ -32,7 +32,9 @@ def fold_table(result: HeadScores) -> Table:
     table.add_row("pooled", "", str(result.clips), *_numbers(result, result.pooled))
     low, high = ({name: limits[side] for name, limits in result.intervals.items()} for side in (0, 1))
     limits = zip(_numbers(result, low), _numbers(result, high), strict=True)
-    table.add_row(f"95 % over {result.intervals_over}", "", "", *(f"{low} to {high}" for low, high in limits))
+    table.add_row(
+        f"95 % of pooled, over {result.intervals_over}", "", "", *(f"{low} to {high}" for low, high in limits)
+    )
     return table
 
 
@@ -60,7 +62,7 @@ def summary_table(result: ProbeResult) -> Table:
         table.caption = (
             f"Differences of mean {rows[0].main} over folds, with 95 % by bootstrap. p: paired permutation test that "
             "swaps whole speakers (or folds), of which so few give "
-            f"{max(one.least_p for one in compared):.2g} at least; not corrected for the number of comparisons."
+            f"{max(one.least_p for one in compared):.3g} at least; not corrected for the number of comparisons."
         )
     return table
 

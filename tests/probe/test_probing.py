@@ -106,7 +106,7 @@ def test_several_features_heads_and_seeds(tones: Path) -> None:
     assert f"{first['mean']['WA']:.2f} ± {first['std']['WA']:.2f}" in shown
     assert shown.count("StandIn") == 2
     words = " ".join(shown.split())
-    assert words.count("│ best │") == 1 and "so few give 0.12 at least" in words  # 2 of 2⁴ swaps of four speakers
+    assert words.count("│ best │") == 1 and "so few give 0.125 at least" in words  # 2 of 2⁴ swaps of four speakers
     low, high = first["intervals"]["UA"]
     assert f"{low:.2f} to {high:.2f}" in words
 
