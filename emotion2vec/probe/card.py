@@ -37,7 +37,8 @@ def probed_card(name: str, clips: int, result: ProbeResult, terms: Mapping[str, 
             f"{told_of(result)} The encoder of `{scores.feature}` as it is, with a head ({scores.head}) that learned "
             f"from {clips} clips of {about.dataset}.\n",
             f"## Scores\n\nOf heads that were trained in the same way on other speakers or clips ({about.scheme}, "
-            f"{len(scores.folds)} folds), not of this one, which knows all clips:\n\n{score_table(scores)}\n{warnings}",
+            f"{len(scores.folds)} folds), not of this one, which knows all clips:\n\n{score_table(scores)}\n{warnings}"
+            "\n",
             f"## Limits\n\n{LIMITS}\n",
         ]
     )

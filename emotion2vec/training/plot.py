@@ -41,7 +41,9 @@ def plot_run(run: str | Path, output: str | Path | None = None) -> Path:
     """
     folder = Path(run)
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder, expected a run folder of `emotion2vec pretrain`")
+        raise ConfigError(
+            f"{folder}: no such folder, expected a run folder of `emotion2vec pretrain` or a JSON file of scores"
+        )
     lines, probes = read_lines(folder / METRICS), read_lines(folder / PROBES)
     if not lines:
         raise ConfigError(f"{folder / METRICS}: no metrics, expected a run folder of `emotion2vec pretrain`")
