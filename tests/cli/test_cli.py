@@ -140,7 +140,10 @@ def test_mistakes_exit_with_2_and_no_traceback(
             ["precision is 'fp8'", "chunk_seconds is 0.0", "batch_seconds is inf"],
         ),
         (["extract", "--output", "out", "--segments", "nowhere.rttm"], ["nowhere.rttm: does not exist"]),
-        (["predict", "--output", "out", "--precision", "fp8"], ["precision is 'fp8'", "ends in .jsonl or .csv"]),
+        (
+            ["predict", "--output", "out", "--precision", "fp8"],
+            ["precision is 'fp8'", "ends in .csv, .tsv, .jsonl"],
+        ),
         (["predict", "--window", "nan"], ["window is nan"]),
     ],
 )

@@ -196,7 +196,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         probe(table=table, targets=["noise"], features=["logmel"], heads=["logreg"])
     with pytest.raises(ConfigError, match="ridge needs targets"):
         probe(table=table, features=["logmel"], heads=["ridge"])
-    with pytest.raises(ManifestError, match="columns are file, speaker, height, noise; expected `file` and `arousal`"):
+    with pytest.raises(ManifestError, match="columns are file, speaker, Height, noise; expected `file` and `arousal`"):
         read_table(table, targets=["arousal"])
     with pytest.raises(ConfigError, match="dataset emodb has no values of arousal, expected one of iemocap: arousal"):
         probe(dataset="emodb", root=tmp_path, targets=["arousal"], features=["logmel"])

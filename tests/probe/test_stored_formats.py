@@ -47,7 +47,7 @@ def check(store: Path, clips: list[Utterance], model: Emotion2vec, frames: bool)
 
 
 @pytest.mark.parametrize("granularity", ["frame", "utterance", "both"])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [name for name in FORMATS if name not in ("csv", "xlsx")])  # tables for people
 def test_what_is_written_is_read(model: Emotion2vec, tmp_path: Path, format: str, granularity: str) -> None:
     names = [name for name in NAMES if format not in ("kaldi", "iemocap") or " " not in name]
     clips = write_clips(tmp_path / "in", names)

@@ -101,5 +101,5 @@ def fill(folder: Path) -> None:
     write_talkers(folder / "talkers", speakers=3, takes=1, classes=("anger", "neutral"))
     write_model(folder / "small")
     (folder / "plan.yaml").write_text(
-        "data: talkers\ncorpora: [{table: table.csv}]\nfeatures: [logmel]\nheads: [logreg]\n"
+        "data: talkers\ncorpora: [{table: talkers/table.csv}]\nfeatures: [logmel]\nheads: [logreg]\n"
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from extraction.helpers import speech
@@ -33,10 +35,12 @@ ODD = [
     "e\u0301",
 ]
 """Bytes that are no Unicode, what some take for ends of lines, and one letter in two spellings."""
+STORES = [name for name in FORMATS if name not in ("csv", "xlsx")]
+"""Formats that are read again; the others are tables for spreadsheets."""
 LAYOUT = {"frames": ArraySpec((None, 3), np.dtype(np.float32))}
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", STORES)
 def test_odd_folders_and_labels_lose_nothing(model: Emotion2vec, tmp_path: Path, format: str) -> None:
     pytest.importorskip(PACKAGES.get(format, "numpy"))
     listed = []
@@ -61,7 +65,7 @@ def test_odd_folders_and_labels_lose_nothing(model: Emotion2vec, tmp_path: Path,
         assert again.written == 0 and again.skipped == len(listed) - len(refused)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", STORES)
 @pytest.mark.parametrize("id", ["\ud800", "x" * 70_000, "a\0b", "..", "a//b"])
 def test_what_no_file_system_takes_is_refused_alone(model: Emotion2vec, tmp_path: Path, format: str, id: str) -> None:
     pytest.importorskip(PACKAGES.get(format, "numpy"))
@@ -69,6 +73,25 @@ def test_what_no_file_system_takes_is_refused_alone(model: Emotion2vec, tmp_path
     listed = [Utterance(id=name, audio=tmp_path / "a.wav", label="sad") for name in ("good", id, "fine")]
     report = extract(Listing(listed, []), model=model, output=tmp_path / "out", granularity="frame", format=format)
     assert report.written == 2 and len(report.failed) == 1
+
+
+@pytest.mark.parametrize(
+    ("format", "read"), [("csv", partial(pd.read_csv, encoding="latin-1")), ("xlsx", pd.read_excel)]
+)
+def test_tables_have_a_row_for_every_odd_name(
+    model: Emotion2vec, tmp_path: Path, format: str, read: Callable[[Path], pd.DataFrame]
+) -> None:
+    listed = []
+    for seed, name in enumerate(["plain", *ODD]):
+        path = tmp_path / "in" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(os.fsencode(path), speech(4_000, seed), 16_000)
+        listed.append(Utterance(id=name, audio=path))
+    out = tmp_path / f"out.{format}"
+    report = extract(Listing(listed, []), model=model, output=out, granularity="utterance", format=format)
+    assert report.written + len(report.failed) == len(listed) and report.written >= 6
+    rows = read(out)
+    assert len(rows) == report.written and rows["f0"].notna().all()
 
 
 class Torn(FeatureArray):
@@ -83,7 +106,7 @@ class Torn(FeatureArray):
         raise ValueError("torn")
 
 
-@pytest.mark.parametrize("format", [name for name in FORMATS if name != "iemocap"])
+@pytest.mark.parametrize("format", [name for name in STORES if name != "iemocap"])
 def test_what_failed_half_way_is_not_there(tmp_path: Path, format: str) -> None:
     pytest.importorskip(PACKAGES.get(format, "numpy"))
     items = [Utterance(id=name, audio=tmp_path / "x.wav") for name in ("a", "b", "b/c", "d")]
