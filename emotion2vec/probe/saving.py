@@ -52,6 +52,8 @@ KEPT = "logreg, ridge, linear, mlp, weighted, attention, statistics, transformer
 def check_saving(options: ProbeOptions, features: Sequence[object], heads: Sequence[HeadRecipe]) -> None:
     """Raise one ConfigError with every reason why what is asked for gives no model."""
     faults = []
+    if (folder := Path(str(options.save_model))).is_dir() and any(folder.iterdir()):
+        faults.append(f"save_model is {folder}, which holds something already, expected a new folder")
     if len(features) > 1 or len(heads) > 1:
         faults.append(f"save_model is of one feature and one head, and there are {len(features)} and {len(heads)}")
     if unfit := [head.name for head in heads if head.name in ("convolutions", "dialogue", "dialogue-frames")]:

@@ -107,3 +107,7 @@ def test_what_gives_no_model_is_refused_before_training(tmp_path: Path, model: P
     with pytest.raises(ConfigError, match=r"save_model is .*\.json, but a model is written into a folder"):
         probe(**{**asked, "save_model": tmp_path / "model.json"})
     assert not (tmp_path / "saved").exists()
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "mine.txt").write_text("x")
+    with pytest.raises(ConfigError, match="saved, which holds something already, expected a new folder"):
+        probe(**asked)
