@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.corpora.conversations import Contexts, with_turns
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import Fold, make_folds
 from emotion2vec.corpora.options import CorpusOptions, read_corpus
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.corpora.validation import selection_fold
+from emotion2vec.errors import ConfigError
 from emotion2vec.probe.audit import audit
 from emotion2vec.probe.groups import Groups, groups_of
 from emotion2vec.probe.knowledge import Knowledge
@@ -94,7 +96,13 @@ def prepare_corpus(
         ConfigError: the scheme does not fit the corpus, or tests too little.
     """
     goal = make_goal(clipset, targets)
-    folds = make_folds(clipset, scheme)
+    try:
+        folds = make_folds(clipset, scheme)
+    except ConfigError as error:
+        if not clipset.left_out:
+            raise
+        missing = f"{len(clipset.left_out)} listed files cannot be used: {examples(clipset.left_out)}"
+        raise ConfigError(f"{error}; {missing}") from error
     if select:
         folds = [selection_fold(clipset.utterances, folds)]
     contexts = None

@@ -133,6 +133,13 @@ def test_other_files_of_folders_are_counted(tones: Path, tmp_path: Path) -> None
     assert str(result.about.summary).endswith("32 done, 3 other files passed over (2 .txt, 1 .jpg)")
 
 
+def test_folds_that_cannot_be_say_what_is_missing(tones: Path, tmp_path: Path) -> None:
+    for path in tmp_path.glob("*_[123]_*.wav"):
+        path.unlink()
+    with pytest.raises(ConfigError, match=r"clips are of 1 speaker .*; 24 listed files cannot be used: high_1_0\.wav"):
+        probe(table=tones, features=["logmel"], heads=["logreg"])
+
+
 def test_no_readable_clip_at_all(tones: Path, tmp_path: Path) -> None:
     for path in tmp_path.glob("*.wav"):
         path.write_bytes(b"not audio")
