@@ -95,7 +95,7 @@ def test_a_signal_saves_the_trial_and_two_processes_share_what_is_left(
     talkers: Path, model: Path, space: Path, tmp_path: Path
 ) -> None:
     log, run = tmp_path / "log", tmp_path / "run"
-    words = [*quick(talkers, model, run, *FROZEN, "optim.max_updates=40"), "sampler=grid", "pruner=none"]
+    words = [*quick(talkers, model, run, *FROZEN, "optim.max_updates=200"), "sampler=grid", "pruner=none"]
     words = ["search", *words, f"space={space}", "trials=3"]
     first = Run(words, log, verb="finetune")
     first.wait_for(run / "trials" / "0" / "metrics.jsonl")
@@ -104,7 +104,7 @@ def test_a_signal_saves_the_trial_and_two_processes_share_what_is_left(
     assert "stopped after update" in first.said and "the same command continues" in first.said
     both = [Run(words, tmp_path / f"log{number}", verb="finetune") for number in range(2)]
     assert [one.wait() for one in both] == [[0], [0]], both[0].said + both[1].said
-    plan = plan_of(talkers, model, run, "optim.max_updates=40")
+    plan = plan_of(talkers, model, run, "optim.max_updates=200")
     rows = Study(plan, read_space(space, fixed_part(plan))).rows()
     assert sorted(row.state for row in rows) == ["done"] * 3 + ["stopped"]
     assert sorted(row.values["optim.lr"] for row in rows if row.state == "done") == RATES
