@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -38,6 +39,20 @@ BUILDERS: dict[str, Callable[[Sizes, Drawn], Head]] = {
     "cosine": lambda of, drawn: Cosine(of.pooled, of.hidden, of.outputs, drawn),
 }
 """How each of `emotion2vec.model.config.HEADS` is made."""
+
+
+@cache
+def _kinds() -> dict[type[Head], str]:
+    return {type(build(Sizes(4, 1, 4, 4, 2), torch.Generator())): kind for kind, build in BUILDERS.items()}
+
+
+def kind_of(head: Head) -> str:
+    """The name of a head's kind.
+
+    Raises:
+        KeyError: it has none.
+    """
+    return _kinds()[type(head)]
 
 
 def build_head(config: HeadConfig, width: int, layers: int, labels: Sequence[str], generator: Drawn = None) -> Head:

@@ -22,8 +22,8 @@ from emotion2vec.devices import HOST
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_text
 from emotion2vec.model.config import HeadConfig
-from emotion2vec.model.frame_heads import Attention, AttentiveStatistics, Cosine, TransformerLeg
-from emotion2vec.model.heads import FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
+from emotion2vec.model.heads import Head
+from emotion2vec.model.known_heads import kind_of
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.card import probed_card
 from emotion2vec.probe.corpus import ProbedCorpus
@@ -33,20 +33,8 @@ from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.problem import Fitted, HeadRecipe, Problem
 from emotion2vec.probe.results import ProbeResult
 
-KINDS: dict[type[Head], str] = {
-    MeanLinear: "mean",
-    MeanTwoLayers: "two",
-    LayerMix: "layers",
-    FrameMlp: "mlp",
-    Attention: "attention",
-    AttentiveStatistics: "statistics",
-    TransformerLeg: "transformer",
-    Recurrent: "gru",
-    Cosine: "cosine",
-}
-"""What model folders call the heads that recipes leave; those that are not here read what no model gives."""
-
 KEPT = "logreg, ridge, linear, mlp, weighted, attention, statistics, transformer, gru or cosine"
+"""Recipes whose heads model folders hold."""
 
 
 def check_saving(options: ProbeOptions, features: Sequence[object], heads: Sequence[HeadRecipe]) -> None:
@@ -71,9 +59,8 @@ def check_saving(options: ProbeOptions, features: Sequence[object], heads: Seque
 
 def check_held_out(corpus: ProbedCorpus) -> None:
     """Raise ConfigError when no speaker could be held out of the clips that a model learns from."""
-    if not holds_speakers_out(
-        corpus.clipset.utterances, _everything(corpus, np.arange(len(corpus.clipset.utterances)))
-    ):
+    clips = corpus.clipset.utterances
+    if not holds_speakers_out(clips, _everything(corpus, np.arange(len(clips)))):
         raise ConfigError(
             "save_model: the clips name too few speakers, or folds share them, so that nobody could be held out; "
             "expected clips of at least two speakers, of whom a fifth choose when training ends"
@@ -168,7 +155,7 @@ def _described(head: Head, recipe: HeadRecipe, options: ProbeOptions, width: int
     hidden = {"hidden": recipe.hidden} if "hidden" in {one.name for one in fields(recipe)} else {}  # type: ignore
     pooled = getattr(head, "width", width)
     return HeadConfig(
-        kind=KINDS[type(head)],
+        kind=kind_of(head),
         pooling="mean+std" if pooled == 2 * width else "mean",
         task="values" if options.targets else "classes",
         **hidden,

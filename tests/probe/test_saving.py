@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from networks import tiny_config
+from finetune.talkers import write_model
 from probe.stand_in import write_tones
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from emotion2vec.checkpoint import load_model, save_model
+from emotion2vec.checkpoint import load_model
 from emotion2vec.corpora.lists.tables import read_table
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.api import extract_features
-from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.probe import probe
 from emotion2vec.probe.heads import LogisticRegressionHead, MlpHead, SequenceHead, WeightedHead
 from emotion2vec.probe.problem import Fitted, Problem
@@ -26,10 +24,7 @@ from emotion2vec.probe.problem import Fitted, Problem
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    network = Emotion2vec(tiny_config().model)
-    save_model(tmp_path / "model", network.config, network.state_dict())
-    return tmp_path / "model"
+    return write_model(tmp_path / "model")
 
 
 def tones(tmp_path: Path) -> Path:
