@@ -46,9 +46,12 @@ def add_heads(
     encoder.head = own or heads[MAIN]
     encoder.further = torch.nn.ModuleList(head for name, head in heads.items() if name)
     encoder.to(device)
-    _standardize(new, encoder, task, config, device)
-    if own is None and (count := config.finetune.solve):
-        _solve(encoder, task, count, config, device, say)
+    solved = own is None and config.finetune.solve > 0  # which standardizes by the clips that it is solved on
+    _standardize([head for head in new if not (solved and head is encoder.head)], encoder, task, config, device)
+    if solved:
+        _solve(encoder, task, config, device, say)
+    elif config.finetune.solve:
+        say("finetune.solve has no effect: the model's own head goes on learning")
 
 
 def opposed_heads(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device) -> list[Head]:
@@ -71,17 +74,12 @@ def _standardize(
 
 
 def _solve(
-    encoder: SpeechEncoder,
-    task: Task,
-    count: int,
-    config: FinetuneConfig,
-    device: torch.device,
-    say: Callable[[str], None],
+    encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device, say: Callable[[str], None]
 ) -> None:
     """Start the new main head where a regression on whole training clips that have its target ends."""
     goal, head = task.aims[MAIN].goal, encoder.head
     assert head is not None
-    found = task.first_clips(count, normalizes=encoder.config.normalizes, crop=False)
+    found = task.first_clips(config.finetune.solve, normalizes=encoder.config.normalizes, crop=False)
     names = [name for name in found if name in goal.weights]
     most = round(min(encoder.config.max_seconds or SOLVED_SECONDS, SOLVED_SECONDS) * SAMPLE_RATE)
     vectors = read_by(encoder.eval(), [found[name][:most] for name in names], device, head)

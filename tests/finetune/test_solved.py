@@ -62,6 +62,13 @@ def test_values_by_ridge_regression(talkers: Path, model: Path, tmp_path: Path) 
     assert min(np.abs(found - one).max() for one in expected) < 0.5 < np.abs(expected[-1] - expected[-2]).max()
 
 
+def test_a_head_that_goes_on_learning_is_not_solved(talkers: Path, model: Path, tmp_path: Path) -> None:
+    finetune(quick_config(talkers, model, tmp_path / "first", *STILL), lambda text: None)
+    said: list[str] = []
+    finetune(quick_config(talkers, tmp_path / "first", tmp_path / "next", *STILL, "finetune.solve=100"), said.append)
+    assert any("finetune.solve has no effect: the model's own head goes on learning" in line for line in said)
+
+
 def test_what_cannot_be_solved(talkers: Path, model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"finetune.solve is 5 and head.kind attention, expected kind mean"):
         quick_config(talkers, model, tmp_path, "finetune.solve=5", "head.kind=attention")
