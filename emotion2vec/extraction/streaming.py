@@ -112,7 +112,7 @@ class Stream:
         self._model = ExitStack()
         ready = self._model.enter_context(ready_model(model, device, precision))
         self._state = _Stream(ready.model, DTYPES[ready.precision], options)
-        self._chunks, self._rest, self._open = 0, b"", True
+        self._heard, self._rest, self._open = 0, b"", True
 
     def push(self, chunk: np.ndarray | bytes) -> list[StreamedFeatures]:
         """Hear more, and give the steps that are complete now.
@@ -158,18 +158,18 @@ class Stream:
 
     def _samples(self, chunk: np.ndarray | bytes) -> np.ndarray:
         """A chunk as float32."""
-        self._chunks += 1
+        number, self._heard = self._heard, self._heard + 1
         if isinstance(chunk, bytes | bytearray | memoryview):
             whole = self._rest + bytes(chunk)
             self._rest = whole[len(whole) // 2 * 2 :]
             chunk = np.frombuffer(whole[: len(whole) // 2 * 2], "<i2")
         samples = np.asarray(chunk)
         if samples.ndim != 1:
-            raise AudioError(f"chunk {self._chunks - 1}: shape is {samples.shape}, expected (samples,)")
+            raise AudioError(f"chunk {number}: shape is {samples.shape}, expected (samples,)")
         if samples.dtype == np.int16:
             samples = samples / 32768
         if samples.dtype.kind != "f" or not np.isfinite(samples).all():
-            raise AudioError(f"chunk {self._chunks - 1}: expected finite floats or int16, found {samples.dtype}")
+            raise AudioError(f"chunk {number}: expected finite floats or int16, found {samples.dtype}")
         return samples.astype(np.float32)
 
 

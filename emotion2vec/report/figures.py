@@ -164,8 +164,7 @@ def _confusion(axes: Axes, matrix: np.ndarray, classes: list[str]) -> None:
 def _curves(axes: Axes, scores: HeadScores, curves: Any) -> None:
     """ROC curve of each class against the others."""
     axes.plot([0, 100], [0, 100], color="0.7", linewidth=0.6)
-    looks = zip(cycle(COLOURS), (line for _ in range(99) for line in LINES), strict=False)
-    for (label, points), (colour, line) in zip(curves.items(), looks, strict=False):
+    for (label, points), colour, line in zip(curves.items(), cycle(COLOURS), cycle(LINES), strict=False):
         x, y = 100 * np.array(points).T
         area = scores.further.get(f"AUC {label}")
         axes.plot(x, y, line, color=colour, label=f"{label} {area:.1f}" if area is not None else label)
@@ -185,7 +184,7 @@ def _calibration(axes: Axes, bins: Any) -> None:
 
 def _values(axes: Axes, points: Any) -> None:
     """Predicted against true values."""
-    for (name, pairs), colour, marker in zip(points.items(), COLOURS, "o^sdvPX", strict=False):
+    for (name, pairs), colour, marker in zip(points.items(), cycle(COLOURS), cycle("o^sdvPX"), strict=False):
         true, predicted = np.array(pairs).T
         axes.plot(true, predicted, marker, color=colour, markersize=2, alpha=0.5, markeredgewidth=0, label=name)
     ends = [min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])]
