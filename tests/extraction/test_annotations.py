@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
@@ -67,6 +68,19 @@ def test_praat_reads_textgrids(tmp_path: Path) -> None:
                 end = call(grid, "Get end time of interval", tier, place)
                 found.setdefault(name, []).append((start, end, text))
     assert found == {name: [(s, e, text) for s, e, text in marks] for name, marks in TIERS.items()}
+
+
+def test_textgrids_end_with_the_recording(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "talk.wav", np.zeros(64_000), 8_000)
+    export(tmp_path, [(str(tmp_path / "talk.wav"), "s", 0.5, 2.0, 0)], "textgrid")
+    text = (tmp_path / "talk.TextGrid").read_text()
+    assert "\nxmax = 8.000000\n" in text and "intervals: size = 3" in text
+
+
+def test_recordings_of_one_name_are_told_apart_in_rttm(tmp_path: Path) -> None:
+    export(tmp_path, [(f"{folder}/x.wav", None, 0.0, 2.0, 0) for folder in "ab"], str(tmp_path / "all.rttm"))
+    lines = (tmp_path / "all.rttm").read_text().splitlines()
+    assert [line.split(" ")[1] for line in lines] == ["a_x", "b_x"]
 
 
 def test_textgrids_have_no_gaps(tmp_path: Path) -> None:

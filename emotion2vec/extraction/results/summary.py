@@ -34,7 +34,7 @@ class Voice:
     times: np.ndarray
     sums: np.ndarray
     starts: array[float] = field(default_factory=lambda: array("d"))
-    labels: array[int] = field(default_factory=lambda: array("l"))
+    labels: array[int] = field(default_factory=lambda: array("i"))
     rows: int = 0
 
     @property

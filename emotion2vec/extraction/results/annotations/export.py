@@ -76,11 +76,10 @@ class Exported(Collected):
     def __init__(
         self, export: Sequence[str], folder: Path, labels: Sequence[str], items: Sequence[Utterance], file: AnyFile
     ):
-        super().__init__(labels)
+        super().__init__(labels, file_names(list(dict.fromkeys(item.file for item in items))))
         names, self._paths = split_export(export)
         self._formats = [FORMATS[name] for name in names]
         self._folder, self._file = folder, file
-        self._names = file_names(list(dict.fromkeys(item.file for item in items)))
         self.faults: list[Fault] = []
         for path in self._paths:
             if not _kind_of(path).many and len(self._names) > 1:
@@ -105,7 +104,7 @@ class Exported(Collected):
                     stream.writelines(kind.write(annotation) for annotation in self.annotations())
 
     def _write(self, annotation: Annotation, kind: Format) -> None:
-        path = self._folder / f"{self._names[annotation.file]}{kind.suffix}"
+        path = self._folder / f"{annotation.name}{kind.suffix}"
         try:
             write_text(path, kind.write(annotation))
         except OSError as error:

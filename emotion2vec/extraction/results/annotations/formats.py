@@ -11,6 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from xml.etree import ElementTree
 
+from emotion2vec.audio.decode.reading import read_header
+from emotion2vec.errors import AudioError
 from emotion2vec.extraction.results.annotations.tiers import Annotation, Mark, Tier
 
 SPACE = re.compile(r"\s+")
@@ -51,19 +53,31 @@ def one_word(text: str) -> str:
 
 
 def textgrid(annotation: Annotation) -> str:
-    """Praat's TextGrid in its long form: intervals from 0 to the end, empty ones where nothing is said."""
+    """Praat's TextGrid in its long form: intervals from 0 to the recording's end, empty ones where nothing is said."""
     shown = annotation.apart
-    end = f"{shown.seconds:.6f}"
+    seconds = max(shown.seconds, _length(shown.audio))
+    end = f"{seconds:.6f}"
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end}"]
     lines += ["tiers? <exists>", f"size = {len(shown.tiers)}", "item []:"]
     for number, tier in enumerate(shown.tiers, start=1):
-        intervals = _filled(tier.marks, shown.seconds)
+        intervals = _filled(tier.marks, seconds)
         lines += [f"    item [{number}]:", '        class = "IntervalTier"', f"        name = {_quoted(tier.name)}"]
         lines += ["        xmin = 0", f"        xmax = {end}", f"        intervals: size = {len(intervals)}"]
         for place, (start, stop, text) in enumerate(intervals, start=1):
             lines += [f"        intervals [{place}]:", f"            xmin = {start:.6f}"]
             lines += [f"            xmax = {stop:.6f}", f"            text = {_quoted(text)}"]
     return "\n".join(lines) + "\n"
+
+
+def _length(audio: str) -> float:
+    """Length of a file in s, by its header; 0 of what is none."""
+    if not os.path.isfile(audio):
+        return 0.0
+    try:
+        header = read_header(Path(audio), audio, accept_damaged=True, thorough=False)
+    except AudioError:
+        return 0.0
+    return header.samples / header.rate
 
 
 def _quoted(text: str) -> str:
@@ -126,7 +140,7 @@ def audacity(annotation: Annotation) -> str:
 
 def rttm(annotation: Annotation) -> str:
     """NIST's RTTM: the speaker as the name, or the label where nobody is known; the label is the subtype too."""
-    recording = one_word(Path(annotation.file).stem)
+    recording = one_word(annotation.name)
     lines = []
     for tier, mark in annotation.in_order:
         channel, label = (tier.channel or 0) + 1, one_word(mark.label)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from emotion2vec.corpora.utterance import Utterance
@@ -47,12 +47,14 @@ class Annotation:
 
     Attributes:
         file: as results name it.
+        name: a short one, which no other recording of the job has.
         audio: where it is.
         seconds: the latest end of a row.
         tiers: in the order in which speakers appear in the list.
     """
 
     file: str
+    name: str
     audio: str
     seconds: float
     tiers: list[Tier]
@@ -77,7 +79,7 @@ class Annotation:
                     free.append(mark)
             names = [tier.name, *(f"{tier.name} ({number})" for number in range(2, len(rows) + 1))]
             tiers += [Tier(name, tier.speaker, tier.channel, row) for name, row in zip(names, rows, strict=False)]
-        return Annotation(self.file, self.audio, self.seconds, tiers)
+        return replace(self, tiers=tiers)
 
 
 @dataclass
@@ -93,10 +95,12 @@ class Collected:
 
     Args:
         labels: the K labels.
+        names: of recordings, by their files.
     """
 
-    def __init__(self, labels: Sequence[str]):
+    def __init__(self, labels: Sequence[str], names: Mapping[str, str]):
         self._labels = list(labels)
+        self._names = names
         self._places = {label: place for place, label in enumerate(labels)}
         self._recordings: dict[str, tuple[str, list[float], dict[tuple[Any, Any], _Voice]]] = {}
 
@@ -118,7 +122,7 @@ class Collected:
                 times = zip(voice.numbers[0::3], voice.numbers[1::3], voice.labels, voice.numbers[2::3], strict=True)
                 marks = sorted(Mark(start, end, self._labels[place], sure) for start, end, place, sure in times)
                 tiers.append(Tier(_tier_name(speaker, channel, voices), speaker, channel, marks))
-            yield Annotation(file, audio, seconds, tiers)
+            yield Annotation(file, self._names[file], audio, seconds, tiers)
 
 
 def _tier_name(speaker: str | None, channel: int | None, voices: Collection[tuple[Any, Any]]) -> str:
