@@ -90,7 +90,6 @@ def find(source: str | Path) -> Path:
         ConfigError: a hub's client is not installed.
     """
     path, name = Path(source), str(source)
-    restore(path)
     if path.exists():
         return path
     kind, _, rest = name.partition(":")
@@ -101,6 +100,9 @@ def find(source: str | Path) -> Path:
         return shipped[name]
     if hub.is_hub_name(name):
         return hub.download(name)
+    restore(path)
+    if path.exists():
+        return path
     raise CheckpointError(
         f"{source}: no such file or folder, expected a checkpoint, hf:owner/name, ms:owner/name, or one of the names "
         f"{', '.join([*shipped, *hub.SHORT_NAMES])}"
