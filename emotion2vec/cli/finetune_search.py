@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.stopping import Terminated
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +41,11 @@ def search(
     from emotion2vec.finetune.search.run import BEST
     from emotion2vec.finetune.search.run import search as run
 
-    done = run(plan, space, say=say)
+    try:
+        done = run(plan, space, say=say)
+    except Terminated:  # between the updates of trials, which save what they have
+        say(f"stopped between trials; the same command continues from {plan.run.dir}")
+        raise
     from rich.console import Console
 
     Console().print(_table(done.rows))

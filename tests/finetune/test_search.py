@@ -101,7 +101,7 @@ def test_a_signal_saves_the_trial_and_two_processes_share_what_is_left(
     first.wait_for(run / "trials" / "0" / "metrics.jsonl")
     first.processes[0].terminate()
     assert first.wait() == [75], first.said
-    assert "stopped after update" in first.said and "the same command continues" in first.said
+    assert "the same command continues" in first.said  # from within a trial, or from between two
     both = [Run(words, tmp_path / f"log{number}", verb="finetune") for number in range(2)]
     assert [one.wait() for one in both] == [[0], [0]], both[0].said + both[1].said
     plan = plan_of(talkers, model, run, "optim.max_updates=200")
