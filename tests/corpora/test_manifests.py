@@ -359,6 +359,7 @@ def test_ids_never_leave_their_folder(write_audio, tmp_path: Path) -> None:
         ("list.doc", "x.wav", r"unknown kind of manifest '\.doc'"),
         ("list.txt", "x.wav", r"no usable entry; 1 faults.*'x\.wav' does not exist below"),
         ("list.jsonl", "", "the file is empty"),
+        ("empty.csv", "file,emotion", r"empty\.csv: no usable entry; it names nothing$"),
         ("list.csv", "file\nnowhere.wav", r"no usable entry; 1 faults.*list\.csv:2.*'nowhere\.wav' does not exist"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_list_on_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     from_stdin(monkeypatch, b"new\nline.wav\0\xff.wav\0")
     assert ids("-", root=tmp_path) == ["new\nline", os.fsdecode(b"\xff")]
     from_stdin(monkeypatch, b"\n")
-    with pytest.raises(ManifestError, match="nothing to extract"):
+    with pytest.raises(ManifestError, match="nothing to extract: "):
         read_sources("-")
 
 

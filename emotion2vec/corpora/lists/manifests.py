@@ -114,6 +114,8 @@ def _entries(source: Path, rows: list[Row], base: Path) -> Listing:
 def _summary(faults: Iterable[Fault], source: Path) -> str:
     """Why nothing could be used: the first faults, or what was looked for."""
     faults = list(faults)
+    if not faults and source.is_file():
+        return "it names nothing"
     if not faults:
         return f"looked for files ending in {', '.join(sorted(AUDIO_SUFFIXES))} in {source} and its subfolders"
     shown = "; ".join(str(fault) for fault in faults[:3])

@@ -77,7 +77,8 @@ def read_sources(
     if chosen.segments is not None and not by_vad:
         found = _instead(found, cut_by(found.utterances, chosen.segments))
     if not found.utterances:
-        raise ManifestError(f"nothing to extract; {'; '.join(map(str, found.faults[:3]))}")
+        why = "; ".join(map(str, found.faults[:3])) or "no audio is listed"
+        raise ManifestError(f"nothing to extract: {why}")
     items = found.utterances
     if chosen.channel is not None:
         items = [replace(item, channel=chosen.channel) if item.channel is None else item for item in items]
