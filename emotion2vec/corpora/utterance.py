@@ -120,17 +120,15 @@ class Utterance:
         """What is decoded."""
         return self.audio.give() if isinstance(self.audio, Held) else self.audio
 
+    @property
+    def _how(self) -> dict[str, Any]:
+        """Which of it is taken."""
+        return {name: getattr(self, name) for name in ("channel", "start", "duration", "accept_damaged")}
+
     def blocks(self, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
         """Decode it block by block; see `emotion2vec.audio.samples.audio_blocks`."""
         with self._naming():
-            yield from audio_blocks(
-                self._source,
-                channel=self.channel,
-                start=self.start,
-                duration=self.duration,
-                accept_damaged=self.accept_damaged,
-                notes=notes,
-            )
+            yield from audio_blocks(self._source, notes=notes, **self._how)
 
     def load(self, notes: list[Note] | None = None) -> np.ndarray:
         """Decode it, as `emotion2vec.audio.samples.load_audio` does.
@@ -145,14 +143,7 @@ class Utterance:
             AudioError: it cannot be decoded or used, or the stretch is not inside the audio.
         """
         with self._naming():
-            return load_audio(
-                self._source,
-                channel=self.channel,
-                start=self.start,
-                duration=self.duration,
-                accept_damaged=self.accept_damaged,
-                notes=notes,
-            )
+            return load_audio(self._source, notes=notes, **self._how)
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
