@@ -81,7 +81,7 @@ class Thawing:
             return self.parts
         if not self.every:
             return self.lowest
-        return max(self.lowest, self.parts - max(0, update - self.first - 1) // self.every)
+        return max(self.lowest, self.parts - (update - self.first - 1) // self.every)
 
 
 def freeze(parts: Sequence[Part], frozen: int, adapters: Adapters | None = None) -> None:

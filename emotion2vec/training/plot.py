@@ -10,10 +10,10 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.files import complete_file
 from emotion2vec.training.run_folder import METRICS, PROBES, read_lines
 
-# Panels of the picture: a title, and the names of what is drawn in it, where a run has it.
 FEW = 30
 """Points of a curve below which each is marked, and none is smoothed away or cut off."""
 
+# Panels of the picture: a title, and the names of what is drawn in it, where a run has it.
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss", ("frame_loss", "utterance_loss", "validation_frame_loss")),
     ("explained share of the targets", ("explained_share", "validation_explained_share")),
