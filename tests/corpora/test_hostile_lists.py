@@ -201,6 +201,56 @@ def test_a_packed_list_of_endless_lines_is_refused(content: bytes, tmp_path: Pat
         read_manifest(path)
 
 
+class Endless(io.RawIOBase):
+    """The same bytes again and again, of which nobody may ask for more than 300 MB."""
+
+    def __init__(self, content: bytes):
+        self._content = content * ((1 << 20) // len(content))
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        assert 0 < size <= 1 << 24 and self._given < 300_000_000, "it is read without end"
+        self._given += len(self._content)
+        return self._content
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"\n", "5,000,000 lines"),
+        (b"x\r", "5,000,000 lines"),
+        (b"x.wav\r\n", "5,000,000 lines"),
+        (b"x\0", "268,435,456 bytes"),
+        (b"x" * 65_536, "268,435,456 bytes"),
+    ],
+)
+def test_an_endless_list_on_stdin_is_refused(content: bytes, match: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Endless(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))  # type: ignore[type-var]
+    started = time.thread_time()
+    with pytest.raises(ManifestError, match=f"the list on stdin: has more than {match}, expected"):
+        read_sources("-")
+    assert time.thread_time() - started < 10
+
+
+def test_more_names_on_stdin_than_any_list_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x\0" * 6_000_000)))
+    with pytest.raises(ManifestError, match="the list on stdin: has more than 5,000,000 names, expected fewer"):
+        read_sources("-")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "wav.scp", "segments", "a.rttm"])
+@pytest.mark.parametrize("line", [b"\n", b"x y\r\n"])
+def test_a_list_of_more_lines_than_any_has_is_refused(name: str, line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(line * 6_000_000)
+    with pytest.raises(ManifestError, match=rf"{name}: has more than 5,000,000 lines, expected fewer"):
+        read_segments(path) if name in ("segments", "a.rttm") else read_manifest(path)
+
+
 @pytest.mark.skipif(not hasattr(os, "SEEK_HOLE"), reason="this system does not tell holes")
 @pytest.mark.parametrize("name", ["a.jsonl", "a.tsv", "segments", "a.rttm"])
 def test_a_list_of_holes_is_refused(name: str, tmp_path: Path) -> None:
