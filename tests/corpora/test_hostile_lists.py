@@ -141,13 +141,15 @@ def read(folder: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatc
     return read_manifest(path)
 
 
-def survives(name: str, count: int, folder: Path, write_audio: Callable[..., Path], monkeypatch: Any) -> None:
+def survives(
+    name: str, count: int, draw: str, folder: Path, write_audio: Callable[..., Path], monkeypatch: Any
+) -> None:
     """A list with so many bad lines gives all of its good ones, and a short fault for every other that is no more."""
     for number in range(GOOD):
         write_audio(f"g{number}.wav", seconds=1)
     write_audio("spare.wav", seconds=1)
     first, _, line = FORMATS[name]
-    bad = bad_lines(name, count, random.Random(name))
+    bad = bad_lines(name, count, random.Random(name + draw))
     content = first.encode() + in_between([line(f"g{number}.wav").encode() for number in range(GOOD)], bad)
     started = time.thread_time()
     found = read(folder, name, content, monkeypatch)
@@ -161,14 +163,18 @@ def survives(name: str, count: int, folder: Path, write_audio: Callable[..., Pat
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_good_lines_between_bad_ones_come_out(name: str, tmp_path: Path, write_audio: Any, monkeypatch: Any) -> None:
-    survives(name, 300, tmp_path, write_audio, monkeypatch)
+def test_good_lines_between_bad_ones_come_out(
+    name: str, draw: str, tmp_path: Path, write_audio: Any, monkeypatch: Any
+) -> None:
+    survives(name, 300, draw, tmp_path, write_audio, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-def test_good_lines_between_10_000_bad_ones(name: str, tmp_path: Path, write_audio: Any, monkeypatch: Any) -> None:
-    survives(name, 10_000, tmp_path, write_audio, monkeypatch)
+def test_good_lines_between_10_000_bad_ones(
+    name: str, draw: str, tmp_path: Path, write_audio: Any, monkeypatch: Any
+) -> None:
+    survives(name, 10_000, draw, tmp_path, write_audio, monkeypatch)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
