@@ -26,6 +26,7 @@ HEARD = ("data.train=talkers", "data.min_samples=4000", "data.max_samples=8000")
 PRETRAIN = ["pretrain", *TINY, *RUN, *HEARD, "validation.every=1", "validation.data=in"]
 DISTIL = ["distil", *settings(Path("small"), *RUN, *HEARD), "target.layers=[2]"]
 FINETUNE = ["finetune", *QUICK, *RUN, "validation.every=1", "data.table=talkers/table.csv", "model=small"]
+SEARCH = ["finetune", "search", *FINETUNE[1:], "space=space.yaml", "sampler=grid", "trials=2", "pruner=none"]
 UNFINISHED = {".partial", ".replaced", ".lock"}
 PROBE = ["probe", "--table", "talkers/table.csv", "--features", "logmel", "--head", "logreg"]
 TESTED = ["finetune", "evaluate", "data.table=talkers/table.csv", "model=run", "known=keep", "output=tested"]
@@ -84,6 +85,7 @@ COMMANDS = {
     "pretrain": Command(PRETRAIN),
     "distil": Command(DISTIL),
     "finetune": Command(FINETUNE),
+    "search": Command(SEARCH, needs="optuna"),
     "evaluate": Command(TESTED, once=[FINETUNE]),
     "report": Command(["finetune", "report", "run"], once=[FINETUNE]),
     "average": Command(["finetune", "average", "run", "run", "--output", "mean"], once=[FINETUNE]),
