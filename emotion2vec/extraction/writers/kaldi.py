@@ -5,7 +5,6 @@ L: layers. T: frames. D: channels of a vector.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,10 +16,10 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
 from emotion2vec.extraction.writers.base import utf8_name
-from emotion2vec.files import publish, sync, write_text
+from emotion2vec.files import publish, publish_first, sync, write_text
 
-NEW = ".new.ark"
-"""Ending of an archive while the one of before has its name."""
+INDEX, NEW = ".scp", ".new.ark"
+"""Endings of an index, and of an archive while the one of before has its name."""
 
 KALDI_HEADER = 15
 """Bytes before the numbers of a matrix: its mark, and two sizes of 4 bytes with theirs."""
@@ -34,7 +33,7 @@ class KaldiPart:
     """One Kaldi archive `.ark` of float matrices, with its index `.scp` beside it; a vector is a matrix of one row."""
 
     suffix = ".ark"
-    companions: tuple[str, ...] = (".scp",)
+    companions: tuple[str, ...] = (INDEX,)
     nested, stores_facts = False, False
 
     def __init__(self, partial: Path, layout: Layout, final: Path):
@@ -114,8 +113,9 @@ class KaldiPart:
     @staticmethod
     def settle(folder: Path, start: str) -> None:
         """See `Part`."""
-        for new in sorted(folder.glob(f"{start}{5 * '[0-9]'}{NEW}")):
-            _settle(new.with_name(new.name.removesuffix(NEW) + KaldiPart.suffix))
+        found = [(end, file) for end in (INDEX, NEW) for file in folder.glob(f"{start}{5 * '[0-9]'}{end}")]
+        for name in sorted({file.name.removesuffix(end) for end, file in found}):
+            _settle(folder / (name + KaldiPart.suffix))
 
 
 def _put_in_place(partial: Path, path: Path, index: Index) -> None:
@@ -133,14 +133,12 @@ def _put_in_place(partial: Path, path: Path, index: Index) -> None:
 def _settle(path: Path) -> None:
     """Give an archive its name where its index says that it has another one yet; one that no index names goes."""
     new = path.with_suffix(NEW)
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ValueError):
         archive, index = _read_index(path)
-        if archive.name == new.name and new.exists():
-            path.unlink(missing_ok=True)
-            try:
-                os.link(new, path)
-            except PermissionError:  # a file system without links: a moment in which the index names nothing
-                os.replace(new, path)
+        if archive.name == new.name:
+            if new.exists():
+                path.unlink(missing_ok=True)
+                publish_first(new, path)
             _write_index(path, path, index)
     new.unlink(missing_ok=True)
     sync(path.parent)
@@ -148,7 +146,7 @@ def _settle(path: Path) -> None:
 
 def _write_index(path: Path, archive: Path, index: Index) -> None:
     """Write the index of an archive, which may still have another name."""
-    write_text(path.with_suffix(".scp"), "".join(f"{key} {archive}:{place}\n" for key, place in index))
+    write_text(path.with_suffix(INDEX), "".join(f"{key} {archive}:{place}\n" for key, place in index))
 
 
 def _read_index(path: Path) -> tuple[Path, list[tuple[str, int]]]:
@@ -158,7 +156,7 @@ def _read_index(path: Path) -> tuple[Path, list[tuple[str, int]]]:
         OSError: there is no index.
         ValueError: it is none of ours.
     """
-    text = path.with_suffix(".scp").read_bytes().decode("utf-8", "surrogateescape")
+    text = path.with_suffix(INDEX).read_bytes().decode("utf-8", "surrogateescape")
     archive, index = "", []
     for line in text.removesuffix("\n").split("\n"):
         key, _, where = line.partition(" ")
