@@ -140,7 +140,7 @@ def _own_precision(model: SpeechEncoder, precision: str, backend: str) -> str:
     asked = f"precision {precision}" if backend != "onnx" else "backend onnx"
     if own is None or backend == "onnx" or precision not in ("fp32", "auto", own):
         raise ConfigError(
-            f"the model's weights are {model.dtype} and {asked} is asked for, expected a model in float32: model.float()"
+            f"the model's weights are {model.dtype} and {asked} is asked for, expected float32: model.float()"
         )
     with operators_of(model.dtype, model.device), torch.inference_mode():
         model(torch.zeros(1, 2 * MIN_SAMPLES, device=model.device))
