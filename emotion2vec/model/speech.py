@@ -283,9 +283,8 @@ class SpeechEncoder(nn.Module):
         clips = self.extract_features([source] if batch is None else batch, rate, layers=head.reads_layers)
         with torch.inference_mode():
             heard = [one.layers if head.reads_layers else one.frames for one in clips]  # ([L,] T, D) each
-            by_label = head.by_label(
-                torch.cat([head(torch.as_tensor(x)[None].to(self.device, self.dtype)) for x in heard])
-            )
+            rows = [torch.as_tensor(array)[None].to(self.device, self.dtype) for array in heard]
+            by_label = head.by_label(torch.cat([head(row) for row in rows]))
         return by_label if batch is not None else by_label[0]
 
     def predict_frame(self, source: Any, sample_rate: int | None = None, *, sampling_rate: int | None = None) -> Any:

@@ -33,10 +33,8 @@ def test_features_and_scores_are_those_of_float32(name: str, dtype: torch.dtype)
     assert 0 < distance(found, expected) < TOLERANCES[dtype]
     assert cast(torch.from_numpy(CLIP)[None]).frames.dtype == dtype
     if model.head is not None:
-        scores = model.predict(CLIP, 16_000)
-        assert all(
-            abs(value - scores[label]) < TOLERANCES[dtype] for label, value in cast.predict(CLIP, 16_000).items()
-        )
+        scores = cast.predict(CLIP, 16_000)
+        assert all(abs(value - scores[name]) < TOLERANCES[dtype] for name, value in model.predict(CLIP, 16_000).items())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -60,9 +58,8 @@ def test_casting_back_is_only_the_rounding_of_weights() -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half())
-    np.testing.assert_array_equal(
-        cast.extract_features(CLIP, 16_000).frames, model.extract_features(CLIP, 16_000).frames
-    )
+    expected = model.extract_features(CLIP, 16_000).frames
+    np.testing.assert_array_equal(cast.extract_features(CLIP, 16_000).frames, expected)
 
 
 @pytest.mark.parametrize("asked", [{"precision": "int8"}, {"precision": "fp16"}, {"backend": "onnx"}])
