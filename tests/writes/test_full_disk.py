@@ -123,7 +123,6 @@ def check(full_disk: FullDisk, name: str, stays: bool, most: int | None = None) 
         ("npy", True, 3),
         ("kaldi", True, 3),
         ("hdf5", False, 12),  # some of its errors reach nobody
-        ("finetune", False, 2),
         ("finetune", True, 2),
         ("benchmark", False, 3),
     ],
