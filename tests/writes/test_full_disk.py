@@ -140,7 +140,6 @@ def faults(command: Command, before: dict[str, str], whole: Any, answer: Any) ->
         ("npy", True, 3),
         ("kaldi", True, 3),
         ("hdf5", False, 12),  # some of its errors reach nobody
-        ("finetune", False, 2),
         ("finetune", True, 2),
         ("benchmark", False, 3),
     ],
