@@ -36,17 +36,27 @@ def plot(
         for path in draw_figures(source, output, format or "pdf"):
             typer.echo(str(path))
         return
-    from emotion2vec.extraction.results.timelines.reading import holds_tables
-    from emotion2vec.extraction.results.timelines.tables import timelines
-    from emotion2vec.training.plot import plot_run
-    from emotion2vec.training.run_folder import METRICS
+    if not _holds_results(source):
+        from emotion2vec.training.plot import plot_run
 
-    if (source / METRICS).is_file() or not holds_tables(source):
         typer.echo(str(plot_run(source, output)))
         return
+    from emotion2vec.extraction.results.timelines.tables import timelines
+
     found = timelines(source)
     for path in found.save(output or source.with_suffix(".html"), format or "png"):
         typer.echo(str(path))
     if found.faults:
         say_faults("rows that could not be drawn", found.faults)
         raise typer.Exit(1)
+
+
+def _holds_results(source: Path) -> bool:
+    """Whether a path is a table of results, or a folder with one that is no run."""
+    from emotion2vec.extraction.results.timelines.reading import is_table
+
+    if not source.is_dir():
+        return is_table(source)
+    from emotion2vec.training.run_folder import METRICS
+
+    return not (source / METRICS).is_file() and any(is_table(one) for one in source.iterdir())

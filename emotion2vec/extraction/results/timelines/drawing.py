@@ -26,6 +26,9 @@ WIDTH, RIGHT, EDGE = 9.0, 0.3, 0.12
 LANE, ROW_GAP, CURVE, TICKS, TITLE, LINE_GAP = 0.2, 0.06, 0.6, 0.22, 0.28, 0.1
 """Heights: of a lane, between rows, of the box of curves, of the ticks' texts, of a title, between lines of time."""
 
+SMALL = 0.85
+"""Size of what is written on stretches, beside that of other texts."""
+
 PAGE, LONGEST_PAGE = 10.0, 200.0
 """Height up to which recordings share a page, and the height that no page exceeds."""
 
@@ -258,10 +261,10 @@ class _Drawing:
                 continue
             left, right = float(x[first, 0]), float(x[last, 1])
             fitting = (self._labels[label], self._short[label])
-            text = next((one for one in fitting if len(one) * LETTER <= right - left), None)
+            text = next((one for one in fitting if len(one) * SMALL * LETTER <= right - left), None)
             if text is not None:
                 back = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "boxstyle": "square,pad=0.1"}
-                self._sheet.text((left + right) / 2, y, text, ha="center", fontsize=7, bbox=back, zorder=3)
+                self._sheet.text((left + right) / 2, y, text, ha="center", fontsize=8 * SMALL, bbox=back, zorder=3)
 
     def _curves(
         self, spans: np.ndarray, values: np.ndarray, scale: tuple[float, float], start: float, top: float

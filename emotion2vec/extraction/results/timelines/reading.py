@@ -44,11 +44,6 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def holds_tables(path: Path) -> bool:
-    """Whether a path is called as such a table, or is a folder with one."""
-    return any(is_table(one) for one in path.iterdir()) if path.is_dir() else is_table(path)
-
-
 def read_records(path: Path, wanted: Callable[[str], bool]) -> Records:
     """Read a table of any kind that `predict` writes.
 
