@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -52,6 +54,23 @@ def accelerator() -> str | None:
 def is_host(device: torch.device) -> bool:
     """Whether tensors there lie in the memory of the host, and its processors compute."""
     return device.type == HOST.type
+
+
+@contextmanager
+def operators_of(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Say what to do about an operator that a device lacks in another dtype than float32.
+
+    Raises:
+        ConfigError: in place of PyTorch's error of it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if dtype == torch.float32 or "not implemented" not in str(error):
+            raise
+        raise ConfigError(
+            f"the model's weights are {dtype}, in which {device} lacks an operator ({error}); expected model.float()"
+        ) from error
 
 
 @cache

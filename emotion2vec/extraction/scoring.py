@@ -72,7 +72,7 @@ class Scorer:
         self._heads = {name: heads[name] for name in labels}
         self.seconds = None if step is None else step * model.config.grid.stride / SAMPLE_RATE
         self._columns = {name: [heads[name].labels.index(label) for label in its] for name, its in labels.items()}
-        self._device = model.device
+        self._device, self._dtype = model.device, model.dtype
         self._pooled = choice.granularity == "utterance" or choice.downsample > 1
         self._all_layers = choice.layers == "all"
         self._step = step
@@ -85,7 +85,7 @@ class Scorer:
         import torch
 
         (array,) = encoded.features.values()
-        read = torch.from_numpy(array.whole()).to(self._device)
+        read = torch.from_numpy(array.whole()).to(self._device, self._dtype)
         with torch.inference_mode():
             return {name: self._by(name, head, read) for name, head in self._heads.items()}
 

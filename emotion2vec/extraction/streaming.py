@@ -272,7 +272,7 @@ class _Stream:
         head = self._model.head
         if head is None or head.reads_layers:
             return {}
-        return head.by_label(head(frames.float()))[0]
+        return head.by_label(head(frames.to(self._model.dtype)))[0]
 
     def _forget(self) -> None:
         """Let go of samples that no later step sees."""

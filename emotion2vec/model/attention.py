@@ -93,8 +93,8 @@ def _fused(qkv: Tensor, bias: Bias) -> Tensor:
     """Attend without ever holding the scores in memory; PyTorch's kernels keep their sums in float32, see `attend`."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, L, E) each
     added = bias.dense
-    if added is not None and qkv.device.type != "cpu":
-        added = added.to(qkv.dtype)
+    if added is not None and (qkv.device.type != "cpu" or qkv.dtype == torch.float64):
+        added = added.to(qkv.dtype)  # the CPU's kernel adds float32 to float64 wrongly, and says nothing
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=added).transpose(1, 2)  # (B, L, H, E)
     # A traced graph must not rely on the layout of this machine's kernel.
     return attended.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else attended

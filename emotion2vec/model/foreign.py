@@ -106,7 +106,7 @@ class ForeignEncoder(SpeechEncoder):
         rotary = self.config.settings.get("position_embeddings_type") == "rotary"
         try:
             with _rotating if rotary else nullcontext():
-                last = self.network(waveforms, attention_mask=mask).last_hidden_state
+                last = self.network(waveforms.to(self.dtype), attention_mask=mask).last_hidden_state
         finally:
             _states.reset(token)
         return [*states[:-1], last]

@@ -126,7 +126,8 @@ class Frontend(nn.Module):
 
     def cnn(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Run the CNN alone: (B, S) to (B, T, C); how long utterances are does not matter to it."""
-        x = waveforms.unsqueeze(2)  # (B, S, 1)
+        first: Any = self.layers[0]
+        x = waveforms.to(first.weight.dtype).unsqueeze(2)  # (B, S, 1)
         for layer in self.layers:
             x = layer(x)
         return x

@@ -6,6 +6,7 @@ B: utterances. S: samples. T: mel frames (10 ms). M: mel bands. F: frequency bin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,13 @@ class LogMel(nn.Module):
         """The window (400,) and the filters (M, F), which no checkpoint holds."""
         window = torch.hann_window(MEL_WINDOW, dtype=torch.float64, device="cpu").float()
         return window, torch.from_numpy(slaney_filters(self.bands)).float()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> LogMel:
+        """Go where the network goes, but stay float32 where that is cast."""
+        super()._apply(fn, recurse)
+        if self.window.dtype != torch.float32:
+            self.window, self.filters = (x.to(self.window.device) for x in self.constants())
+        return self
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute (B, T, M), T = S // 160.
@@ -88,7 +96,8 @@ class MelFrontend(nn.Module):
 
     def cnn(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Run mel bands and convolutions: (B, S) samples, of so many (B,) each, to (B, T, D)."""
-        x = self.mel(waveforms, lengths).transpose(1, 2)  # (B, M, T)
+        first: Any = self.layers[0]
+        x = self.mel(waveforms, lengths).transpose(1, 2).to(first.weight.dtype)  # (B, M, T)
         steps = None if lengths is None else lengths // MEL_HOP
         for conv in self.layers:
             assert isinstance(conv, nn.Conv1d)

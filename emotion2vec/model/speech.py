@@ -17,6 +17,7 @@ from emotion2vec.audio.decode.memory import as_batch, one_rate
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
+from emotion2vec.devices import operators_of
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.config import EncoderConfig, FurtherHead
 from emotion2vec.model.features import Features
@@ -103,6 +104,11 @@ class SpeechEncoder(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are, and what is computed in outside of autocast: inputs are cast to it."""
+        return next(self.parameters()).dtype
 
     def forward(self, waveforms: Tensor, padding: Tensor | None = None) -> Encoded:
         """Encode waveforms.
@@ -236,7 +242,8 @@ class SpeechEncoder(nn.Module):
     @torch.inference_mode()
     def _window(self, waveform: np.ndarray, window: Window, layers: bool) -> np.ndarray:
         """Encode a window (S,) of a clip, and keep the frames that it gives: (1, T, D), or of all layers (L, T, D)."""
-        encoded = self(torch.from_numpy(waveform).to(self.device).unsqueeze(0))
+        with operators_of(self.dtype, self.device):
+            encoded = self(torch.from_numpy(waveform).to(self.device).unsqueeze(0))
         kept = slice(window.skip, window.skip + window.keep)
         return np.stack([_to_numpy(layer[0, kept]) for layer in (encoded.layers if layers else [encoded.frames])])
 
@@ -276,7 +283,8 @@ class SpeechEncoder(nn.Module):
         clips = self.extract_features([source] if batch is None else batch, rate, layers=head.reads_layers)
         with torch.inference_mode():
             heard = [one.layers if head.reads_layers else one.frames for one in clips]  # ([L,] T, D) each
-            by_label = head.by_label(torch.cat([head(torch.as_tensor(x)[None].to(self.device)) for x in heard]))
+            rows = [torch.as_tensor(array)[None].to(self.device, self.dtype) for array in heard]
+            by_label = head.by_label(torch.cat([head(row) for row in rows]))
         return by_label if batch is not None else by_label[0]
 
     def predict_frame(self, source: Any, sample_rate: int | None = None, *, sampling_rate: int | None = None) -> Any:

@@ -125,8 +125,8 @@ def test_the_file_says_what_it_is(exported: Path) -> None:
 def test_the_example_needs_neither_torch_nor_this_package(
     exported: Path, native: Path, root: Path, speech: np.ndarray, tmp_path: Path
 ) -> None:
-    for name, size in (("a.wav", 30_000), ("b.wav", 16_000)):
-        soundfile.write(tmp_path / name, speech[:size], 16_000, subtype="FLOAT")
+    for name, size, rate in (("a.wav", 30_000, 16_000), ("b.wav", 44_100, 44_100)):
+        soundfile.write(tmp_path / name, np.stack([speech[:size], speech[:size]], axis=1), rate, subtype="FLOAT")
     blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'emotion2vec', 'onnx', 'scipy']))\n"
     script = tmp_path / "run.py"
     script.write_text(blocked + (root / "examples" / "run_onnx.py").read_text().replace("from __future__", "#"))
@@ -134,7 +134,7 @@ def test_the_example_needs_neither_torch_nor_this_package(
     command = [sys.executable, str(script), str(exported), "a.wav", "b.wav"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
-    scores = load_model(native).predict(speech[:16_000], 16_000)
+    scores = load_model(native).predict(tmp_path / "b.wav")
     label = max(scores, key=scores.__getitem__)
     first, second = done.stdout.splitlines()
     assert first.startswith("a.wav: 93 frames of 32 numbers, ")

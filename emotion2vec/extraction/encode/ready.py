@@ -13,7 +13,7 @@ import torch
 from emotion2vec.audio.frames import MIN_SAMPLES
 from emotion2vec.checkpoint import load_model
 from emotion2vec.checkpoint.opening import find
-from emotion2vec.devices import HOST, choose_device, is_host, warn_of_fallback
+from emotion2vec.devices import HOST, choose_device, is_host, operators_of, warn_of_fallback
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.backends import choose_graph, trial_clip
 from emotion2vec.extraction.encode.graphs import GraphNetwork
@@ -59,7 +59,8 @@ def ready_model(
     Args:
         model: what `load_model` takes, or a model, which is moved if `device` is given.
         device: see `choose_device`; None leaves a model where it is.
-        precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`.
+        precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`; of a model whose weights are bfloat16 or float16 already,
+            that is what is computed in.
         backend: `torch`, `onnx` (onnxruntime, which computes in fp32), or `auto` for the faster one.
         workload: what it is for; `auto` needs to know.
 
@@ -67,7 +68,8 @@ def ready_model(
         The model, or a second face of it, the precision, and the graph.
 
     Raises:
-        ConfigError: there is no such device, or `model` is neither a path nor a model.
+        ConfigError: there is no such device, `model` is neither a path nor a model, or the device cannot compute in the
+            type of its weights.
         CheckpointError: the model cannot be loaded.
     """
     check_model(model)
@@ -77,7 +79,10 @@ def ready_model(
         model.to(choose_device(device))
     model = frozen(model)
     with threads_within_processors() if is_host(model.device) else nullcontext():
-        precision = "fp32" if backend == "onnx" else _tried_precision(model, precision)
+        if model.dtype != torch.float32:
+            precision = _own_precision(model, precision, backend)
+        else:
+            precision = "fp32" if backend == "onnx" else _tried_precision(model, precision)
         if precision == "fp32" and (graph := choose_graph(backend, model, workload)) is not None:
             yield Ready(model, precision, graph)
             return
@@ -123,6 +128,23 @@ def _tried_precision(model: SpeechEncoder, precision: str) -> str:
         warn_of_fallback(model.device, error)
         return choose_precision(precision, model.to(HOST))
     return resolved
+
+
+def _own_precision(model: SpeechEncoder, precision: str, backend: str) -> str:
+    """The precision of a model's weights, which are no float32.
+
+    Raises:
+        ConfigError: another is asked for, or the device lacks an operator in it.
+    """
+    own = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(model.dtype)
+    asked = f"precision {precision}" if backend != "onnx" else "backend onnx"
+    if own is None or backend == "onnx" or precision not in ("fp32", "auto", own):
+        raise ConfigError(
+            f"the model's weights are {model.dtype} and {asked} is asked for, expected float32: model.float()"
+        )
+    with operators_of(model.dtype, model.device), torch.inference_mode():
+        model(torch.zeros(1, 2 * MIN_SAMPLES, device=model.device))
+    return own
 
 
 def check_model(model: object) -> None:
