@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from emotion2vec.corpora.faults import examples
-from emotion2vec.corpora.lists.lines import parse_records, read_lines
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.rows import span_of
+from emotion2vec.corpora.lists.workbooks import read_records
 from emotion2vec.corpora.names import normal, span_name, without_suffix
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
@@ -95,8 +96,8 @@ def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Co
 
     Args:
         corpora: by name. Those of which the list names nothing stay as they are.
-        path: CSV or TSV with the columns `file` or `id`, as the corpus has them (or the file's absolute path), with
-            the corpus's name and `/` in front where several corpora have it; and `split` or `fold`. Columns `start`
+        path: CSV, TSV or XLSX with the columns `file` or `id`, as the corpus has them (or the file's absolute path),
+            with the corpus's name and `/` in front where several have it; and `split` or `fold`. Columns `start`
             and `end` tell segments of a file apart; without them a file's segments go together.
 
     Raises:
@@ -152,16 +153,16 @@ class _Listed:
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
-            what = "it is a folder, expected a CSV or TSV" if self.path.is_dir() else "no such file"
+            what = "it is a folder, expected a CSV, TSV or XLSX" if self.path.is_dir() else "no such file"
             raise ManifestError(f"split {self.path}: cannot be opened: {what}")
-        lines, unreadable = read_lines(self.path)
-        table = parse_records(self.path, lines)
+        found, unreadable = read_records(self.path)
+        table = Names().table(self.path, found)
         columns = [name.lower() for name in table.columns]
         names = [name for name in ("file", "id") if name in columns]
         kinds = [name for name in ("split", "fold") if name in columns]
         if not names or len(kinds) != 1:
             raise ManifestError(
-                f"split {self.path}: columns are {', '.join(table.columns) or 'none'}; expected file or id, and one of "
+                f"split {self.path}: columns are {', '.join(found.columns) or 'none'}; expected file or id, and one of "
                 "split and fold"
             )
         if not table.records:

@@ -177,6 +177,8 @@ def _read_all(sources: Sequence[str | Path], names: Names | None) -> tuple[list[
                 name = f"{utterance.id}#{uses[utterance.id]}"
             uses[name] += 1
             utterances.append(replace(utterance, id=name))
+    if names is not None:
+        names.warn()
     return utterances, faults, changes
 
 

@@ -27,7 +27,7 @@ from emotion2vec.tasks.targets import with_values
 SHARED = "shared"
 """In place of classes: those that every corpus has."""
 
-TABLES = ("metadata.tsv", "metadata.csv")
+TABLES = ("metadata.tsv", "metadata.csv", "metadata.xlsx")
 """Tables that a folder of a corpus is looked for."""
 
 ROUNDED = 0.02
@@ -119,6 +119,7 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
     )
     names = Names.of(data.columns)
     corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra, names=names)
+    corpus = replace(corpus, warnings=(*corpus.warnings, *names.unused()))
     light = [clip.stretch for clip in corpus.utterances if clip.values.get(data.weight, 1.0) <= 0]
     if light:
         raise ManifestError(

@@ -54,7 +54,7 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
     except (OSError, EOFError, zlib.error) as error:
         raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if kind := SPREADSHEETS.get(raw[:4]):
-        raise ManifestError(f"{source}: is {kind}, expected text: save it as CSV (UTF-8)")
+        raise ManifestError(f"{source}: is {kind}, expected text: save it as CSV (UTF-8), or as XLSX under such a name")
     lines: Lines = []
     faults: list[Fault] = []
     for number, line in enumerate(split_lines(narrow(raw)), start=1):
@@ -171,14 +171,9 @@ def parse_records(source: Path, lines: Lines) -> Table:
         return Table([], [], [])
     header, *rows = lines
     try:
-        columns = [column.strip() for column in _fields(header[1], delimiter)]
+        columns = _columns(source, header[0], _fields(header[1], delimiter))
     except csv.Error as error:
         raise ManifestError(f"{source}:{header[0]}: the header cannot be read: {error}") from error
-    lower = [column.lower() for column in columns if column]
-    if twice := sorted({column for column in lower if lower.count(column) > 1}):
-        raise ManifestError(
-            f"{source}:{header[0]}: the header names {', '.join(twice)} twice, expected each column once"
-        )
     table = Table(columns, [], [], commas=delimiter != ",")
     place = 0
     while place < len(rows):
@@ -193,13 +188,47 @@ def parse_records(source: Path, lines: Lines) -> Table:
             place = last + 1
             continue
         place += 1
-        if any(field.strip() for field in fields[len(columns) :]):
-            reason = f"the row has {len(fields)} fields and the header {len(columns)}, expected a field for each column"
-            hint = "" if delimiter == "\t" else ": put text with separators in quotes"
-            table.faults.append(Fault(f"{source}:{number}", reason + hint))
-        elif any(field.strip() for field in fields):
-            table.records.append((number, dict(zip(columns, fields, strict=False))))
+        _add(table, source, number, fields, "" if delimiter == "\t" else ": put text with separators in quotes")
     return table
+
+
+def table_of(source: Path, rows: Sequence[tuple[int, Sequence[str]]], *, commas: bool) -> Table:
+    """A table whose cells are told apart already, the first row its header.
+
+    Args:
+        source: what it is read from.
+        rows: number and cells of each row.
+        commas: whether numbers may have decimal commas.
+
+    Raises:
+        ManifestError: the header names a column twice.
+    """
+    if not rows:
+        return Table([], [], [])
+    (first, header), *rest = rows
+    table = Table(_columns(source, first, header), [], [], commas)
+    for number, fields in rest:
+        _add(table, source, number, fields)
+    return table
+
+
+def _columns(source: Path, number: int, fields: Sequence[str]) -> list[str]:
+    """Names of columns; ManifestError where one is there twice."""
+    columns = [column.strip() for column in fields]
+    lower = [column.lower() for column in columns if column]
+    if twice := sorted({column for column in lower if lower.count(column) > 1}):
+        raise ManifestError(f"{source}:{number}: the header names {', '.join(twice)} twice, expected each column once")
+    return columns
+
+
+def _add(table: Table, source: Path, number: int, fields: Sequence[str], hint: str = "") -> None:
+    """Add a row to a table, or its fault."""
+    columns = table.columns
+    if any(field.strip() for field in fields[len(columns) :]):
+        reason = f"the row has {len(fields)} fields and the header {len(columns)}, expected a field for each column"
+        table.faults.append(Fault(f"{source}:{number}", reason + hint))
+    elif any(field.strip() for field in fields):
+        table.records.append((number, dict(zip(columns, fields, strict=False))))
 
 
 def _delimiter(source: Path, lines: Lines) -> tuple[str, Lines]:
