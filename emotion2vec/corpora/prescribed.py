@@ -17,6 +17,7 @@ from emotion2vec.corpora.lists.workbooks import read_records
 from emotion2vec.corpora.names import normal, span_name, without_suffix
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.units import counted
 
 PARTS = ("train", "valid", "test")
 
@@ -77,12 +78,13 @@ def of_part(corpus: Corpus, part: str) -> Corpus:
     kept = [_part(part) in names for names in given]
     if not any(kept):
         counts = Counter(name for names in given for name in names)
-        there = ", ".join(f"{name} ({count} clips)" for name, count in sorted(counts.items()))
+        there = ", ".join(f"{name} ({counted(count, 'clip')})" for name, count in sorted(counts.items()))
         expected = f"expected one that there is: {there}" if there else "and no clip has any, expected a column split"
         raise ConfigError(f"{corpus.name}: no clip is of the part {part!r}, {expected}")
     left = corpus.keep(kept, {})
     without = [clip.file for clip, names in zip(corpus.utterances, given, strict=True) if not names]
-    note = f"{len(without)} clips are of no part of the split and are left out: {examples(without)}"
+    count = counted(len(without), "clip is", "clips are")
+    note = f"{count} of no part of the split, and left out: {examples(without)}"
     return replace(left, warnings=(*left.warnings, *([note] if without else [])))
 
 
@@ -117,7 +119,8 @@ def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Co
             if given.setdefault(place, part) != part:
                 listed.faults.append(f"{name} is in {given[place]} and in {part}, expected one")
     if unknown:
-        listed.faults.append(f"{len(unknown)} clips are in no corpus: {examples(unknown)}, expected names that it has")
+        count = counted(len(unknown), "clip is", "clips are")
+        listed.faults.append(f"{count} in no corpus: {examples(unknown)}, expected names that it has")
     named = {name for name, _ in given}
     lacking = [
         clip.file

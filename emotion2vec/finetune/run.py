@@ -42,6 +42,7 @@ from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.speech import Speech
 from emotion2vec.training.trainer import FitResult
 from emotion2vec.training.warm_start import grouped
+from emotion2vec.units import counted
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _timed(config: FinetuneConfig, clips: int) -> FinetuneConfig:
 def _about(config: FinetuneConfig, task: Task) -> str:
     """What the run holds, in words."""
     data, clips = config.data, len(task.source.cuts)
-    text = f"{config.optim.max_updates} updates of {data.clips} clips of up to {data.max_seconds:g} s"
+    text = f"{counted(config.optim.max_updates, 'update')} of {data.clips} clips of up to {data.max_seconds:g} s"
     if config.optim.accumulate > 1:
         text += f" in {config.optim.accumulate} batches by length"
     if len(task.groups) > 1:
@@ -236,14 +237,14 @@ def _learning(network: TunedNetwork, thawing: Thawing) -> str:
 
 
 def _after(thawing: Thawing) -> str:
-    return f", after {thawing.first} updates of heads alone" if thawing.first and thawing.changes else ""
+    return f", after {counted(thawing.first, 'update')} of heads alone" if thawing.first and thawing.changes else ""
 
 
 def _about_aim(name: str, aim: Aim, task: Task) -> str:
     """What a further head learns, in words."""
     known = sum(cut.id in aim.goal.weights for cut in task.source.cuts)
     count = len(aim.goal.names)
-    what = f"{count} classes" if aim.goal.task == "classes" else "values"
+    what = counted(count, "class", "classes") if aim.goal.task == "classes" else "values"
     how = f"with weight {aim.weight:g}" if aim.reversal is None else f"unlearnt with λ {aim.reversal:g}"
     shown = f" ({', '.join(aim.goal.names)})" if count <= 12 else ""
     return f"{name}: {what}{shown} of {known} clips that train, {how}"

@@ -34,6 +34,7 @@ from emotion2vec.corpora.lists.rows import (
 from emotion2vec.corpora.lists.workbooks import read_records
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ManifestError
+from emotion2vec.units import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ def read_table(
     there = find_audio(rows, root)
     left_out = {fault.where: fault.reason for fault in [*unreadable, *table.faults]}
     if not there.utterances:
-        missing = [f"none of its {len(rows)} files exists, such as {root / rows[0].path}"] if rows else []
+        missing = [f"no file of its {counted(len(rows), 'row')} exists, such as {root / rows[0].path}"] if rows else []
         reasons = [*missing, *(f"{where}: {why}" for where, why in list(left_out.items())[:SHOWN])] or [
             "it has no rows"
         ]
@@ -158,7 +159,7 @@ def _lost(found: Found) -> tuple[str, ...]:
     """What is to be said of labels of which no file exists."""
     counts = Counter(row.facts["label"] for row, _ in found.missing if row.facts.get("label"))
     there = {utterance.label for _, utterance in found.utterances}
-    lost = [f"{label} ({count} clips)" for label, count in sorted(counts.items()) if label not in there]
+    lost = [f"{label} ({counted(count, 'clip')})" for label, count in sorted(counts.items()) if label not in there]
     return (f"no file of {examples(lost)} exists, so that there is no such class",) if lost else ()
 
 
@@ -206,7 +207,8 @@ class _LabelledRows:
                 faults.append(f"line {line}: {error}")
         if faults:
             rest = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-            raise ManifestError(f"{self._path}: {len(faults)} faulty lines: " + "; ".join(faults[:SHOWN] + rest))
+            count = counted(len(faults), "faulty line")
+            raise ManifestError(f"{self._path}: {count}: " + "; ".join(faults[:SHOWN] + rest))
         return _by_file(rows) if self._extra.several else rows
 
     def _row(self, line: int, record: dict[str, str]) -> Row:
