@@ -126,7 +126,8 @@ def with_turns(corpus: Corpus) -> Corpus:
         if len({corpus.utterances[i].speaker for i in turn}) > 1
     ]
     if mixed:
-        faults.append(f"{len(mixed)} turns have clips by several speakers, expected one: {examples(mixed)}")
+        count = counted(len(mixed), "turn has", "turns have")
+        faults.append(f"{count} clips by several speakers, expected one: {examples(mixed)}")
     if faults:
         raise ManifestError(f"{corpus.name}: " + "; ".join(faults))
     return corpus

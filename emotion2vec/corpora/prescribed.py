@@ -130,7 +130,9 @@ def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Co
         if (name, number) not in given
     ]
     if lacking:
-        listed.faults.append(f"{len(lacking)} clips of {examples(sorted(named))} are not named: {examples(lacking)}")
+        those = examples(sorted(named))
+        count = counted(len(lacking), f"clip of {those} is", f"clips of {those} are")
+        listed.faults.append(f"{count} not named: {examples(lacking)}")
     if listed.faults:
         raise ManifestError(f"split {path}: {'; '.join(listed.faults)}")
     return {

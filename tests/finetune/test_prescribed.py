@@ -109,7 +109,7 @@ BAD = {
     "an unknown split": ({"s0_anger_0.wav": "spare"}, "found split 'spare' on line 2, expected train, valid or test"),
     "an unknown clip": ({"other.wav": "test"}, "1 clip is in no corpus: other.wav"),
     "a clip twice": ({"./s0_anger_0.wav": "test"}, "s0_anger_0.wav is in train and in test, expected one"),
-    "a clip unnamed": ({"s0_anger_0.wav": None}, "1 clips of table are not named: s0_anger_0.wav"),
+    "a clip unnamed": ({"s0_anger_0.wav": None}, "1 clip of table is not named: s0_anger_0.wav"),
 }
 
 
