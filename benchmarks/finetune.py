@@ -117,8 +117,8 @@ def read(args: argparse.Namespace, folder: Path) -> tuple[Any, Any, Any]:
 
 def ours(args: argparse.Namespace, folder: Path, results: Connection) -> None:
     """Run our loop."""
+    from emotion2vec.finetune.fitting import fit
     from emotion2vec.finetune.kept import KeptRows
-    from emotion2vec.finetune.run import fit
     from emotion2vec.training.monitor import Monitor
 
     config, corpus, split = read(args, folder)

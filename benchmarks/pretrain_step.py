@@ -34,6 +34,7 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
     import torch
     from plain import plain_network
 
+    from emotion2vec.data.corpus import TrainingCorpus
     from emotion2vec.data.micro_batch import MicroBatch
     from emotion2vec.data.order import Position
     from emotion2vec.hardware import best_rate
@@ -43,6 +44,7 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
     from emotion2vec.training.metrics import reduced
     from emotion2vec.training.ranks import Ranks
     from emotion2vec.training.run_folder import RunFolder
+    from emotion2vec.training.speech import Speech
     from emotion2vec.training.strategy import build_fabric
     from emotion2vec.training.trainer import Trainer
 
@@ -56,7 +58,8 @@ def worker(data: Path, steps: int, threads: int, settings: list[str], profiled: 
     fabric.launch()
     torch.manual_seed(0)
     objective = Pretraining(config, Pretrainer(config).train(), fabric.device)
-    trainer = Trainer(config, fabric, Ranks(fabric), objective, [], RunFolder(config))
+    speech = Speech(TrainingCorpus([], [], [], []))  # whose batches are given below
+    trainer = Trainer(config, fabric, Ranks(fabric), objective, speech, RunFolder(config))
     waveforms = torch.from_numpy(np.load(data)["waveforms"])  # (B, S)
     batch = MicroBatch(waveforms, [str(number) for number in range(len(waveforms))], Position(0, 1, 1))
     cuda = fabric.device.type == "cuda"

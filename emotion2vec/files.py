@@ -162,7 +162,7 @@ def complete_file(path: Path) -> AbstractContextManager[Path]:
 
 def complete_first(path: Path) -> AbstractContextManager[Path]:
     """The same, but what is at `path` when the block ends stays: of several writers, the first one wins."""
-    return _partial_file(path, _publish_first)
+    return _partial_file(path, publish_first)
 
 
 @contextmanager
@@ -217,7 +217,7 @@ def publish(partial: Path, path: Path, *, sync_folder: bool = True) -> None:
         sync(path.parent)
 
 
-def _publish_first(partial: Path, path: Path) -> None:
+def publish_first(partial: Path, path: Path) -> None:
     """Give a file its name unless that is taken; the folder may have no links, and then the last writer wins."""
     sync(partial)
     try:

@@ -20,6 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("EMOTION2VEC_CACHE", str(ROOT / ".pytest_cache" / "emotion2vec"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--draw", default="", help="any text: another draw of what tests damage at random")
+
+
+@pytest.fixture(scope="session")
+def draw(request: pytest.FixtureRequest) -> str:
+    """Which draw it is of what is damaged at random."""
+    return str(request.config.getoption("draw"))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""

@@ -57,7 +57,7 @@ def _layers(source: Source) -> list[tuple[Tensor, Tensor]]:
     if head.kind not in LINEAR or head.pooling != "mean":
         raise CheckpointError(
             f"{source.path}: its head is of kind {head.kind} (pooling {head.pooling}), and the format holds linear "
-            "ones on the mean alone; expected to be native"
+            "ones on the mean alone; expected to be native, or a head that learnt with head.kind=mean head.pooling=mean"
         )
     names = ("head.hidden", "head.output") if head.kind == "two" else ("head",)
     layers = [(source.student[f"{n}.weight"].double(), source.student[f"{n}.bias"].double()) for n in names]

@@ -112,9 +112,9 @@ def _in_form(found: Source, to: str) -> Source:
         )
     if to != "native":
         found = found.without_further()
-    if to in ANY_HEAD:
-        return found
-    return two_layers(found) if isinstance(found.config, ForeignConfig) else one_layer(found)
+    if isinstance(found.config, ForeignConfig):
+        return found if to == "native" else two_layers(found)
+    return found if to in ANY_HEAD else one_layer(found)
 
 
 def _write_native(source: Source, folder: Path) -> list[str]:
@@ -143,5 +143,5 @@ WRITERS: dict[str, Callable[[Source, Path], list[str]]] = {
 FOREIGN = ("native", "huggingface")
 """Those that can hold encoders of transformers."""
 
-ANY_HEAD = ("native", "onnx-ready")
-"""Those that can hold every kind of head."""
+ANY_HEAD = ("native", "onnx-ready", "huggingface")
+"""Those that can hold every kind of head on a network of ours."""

@@ -13,6 +13,12 @@ from emotion2vec.probe.card import LIMITS, card_header, cell, score_table, told_
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.probe.scores import HeadScores
 
+_AGAIN = (
+    " Then a second model, this one, began anew and learnt from all of these clips, those held out too, for as many "
+    "updates as the first."
+)
+_FIRST = "\n\nThe scores of held-out clips are those of the first model, which did not learn from them."
+
 
 def card(config: FinetuneConfig, data: Mapping[str, Any], validation: ProbeResult, folds: ProbeResult | None) -> str:
     """Write the card, in the form of the Hugging Face Hub.
@@ -33,9 +39,9 @@ def card(config: FinetuneConfig, data: Mapping[str, Any], validation: ProbeResul
             f"{told_of(validation)} Fine-tuned from `{config.model}`: strategy {config.finetune.strategy}, head "
             f"{config.head.kind}, {config.optim.max_updates} updates of {config.data.clips} clips; all settings are in "
             "`config.yaml`.\n",
-            f"## Data\n\n{_data(data)}\n",
+            f"## Data\n\n{_data(data)}{_AGAIN * config.validation.refit}\n",
             f"## Licence\n\n{_licence(terms, data)}\n",
-            f"## Scores\n\n{_scores(held, validation, folds)}\n",
+            f"## Scores\n\n{_scores(held, validation, folds)}{_FIRST * config.validation.refit}\n",
             f"## Limits\n\n{LIMITS}\n",
         ]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
@@ -103,6 +103,9 @@ class TuneValidation(ValidationConfig):
     every: int = option(100, "updates between validations; the last update is validated too", ge=1)
     share: float = option(0.2, "share of each corpus's training speakers that is held out, at least one", gt=0, lt=1)
     seconds: float = option(3600.0, "held-out audio at most, kept decoded in memory, in s", gt=0)
+    refit: bool = option(
+        False, "train a second model, of all clips, for as many updates as the best checkpoint had; that is the run's"
+    )
 
 
 @dataclass(kw_only=True)
@@ -137,6 +140,18 @@ class FinetuneConfig(TrainingConfig):
         default_factory=lambda: CheckpointConfig(every=100, keep_last=1, keep_best="validation")
     )
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+CHOSEN = "chosen"
+"""Folder of the first model in a run with `validation.refit`."""
+
+
+def chooser(config: FinetuneConfig) -> FinetuneConfig:
+    """The run whose held-out clips choose: that of the first model, or the run itself where there is one model."""
+    if not config.validation.refit:
+        return config
+    run = replace(config.run, dir=str(Path(config.run.dir) / CHOSEN))
+    return replace(config, run=run, validation=replace(config.validation, refit=False))
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> FinetuneConfig:
@@ -174,6 +189,8 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append(f"evaluate.folds {fault}")
     if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
         faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
+    if config.validation.refit and config.run.devices * config.run.nodes > 1:
+        faults.append("validation.refit is on and run.devices is more than 1, expected one process for two models")
     if not config.evaluate.folds and not config.evaluate.final:
         faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
     if config.evaluate.shots and config.data.targets:

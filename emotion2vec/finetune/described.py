@@ -21,7 +21,7 @@ from emotion2vec.devices import choose_device
 from emotion2vec.files import write_json, write_text
 from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.card import card
-from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.config import FinetuneConfig, chooser
 from emotion2vec.finetune.evaluation.answers import Examiner, uncalibrated
 from emotion2vec.finetune.evaluation.result import beside_main, judged_corpus, scored
 from emotion2vec.finetune.splits import Split
@@ -85,13 +85,13 @@ def _counts(clips: Sequence[Utterance]) -> dict[str, int]:
 
 
 def describe_model(config: FinetuneConfig, corpus: Corpus, split: Split) -> None:
-    """Score the held-out clips by the model of a run folder, and write `validation.json` and the card.
+    """Score the held-out clips by the model that they chose, and write `validation.json` and the card.
 
     Raises:
         StorageError: the disk does not take them.
     """
     folder = Path(config.run.dir)
-    result = _validated(config, corpus, split)
+    result = _validated(chooser(config), corpus, split)
     write_json(folder / VALIDATION, result.to_dict())
     data, scores = _document(folder / DATA), _document(folder / "scores.json")
     write_text(folder / CARD, card(config, data, result, ProbeResult.from_dict(scores) if scores else None))

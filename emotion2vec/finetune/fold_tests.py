@@ -18,7 +18,7 @@ from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.aims import MAIN
-from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.config import FinetuneConfig, chooser
 from emotion2vec.finetune.evaluation.answers import Examiner, uncalibrated
 from emotion2vec.finetune.evaluation.conditions import conditions_of
 from emotion2vec.finetune.evaluation.settings import conditions_asked
@@ -151,6 +151,6 @@ def _arrays(rows: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def _chosen(job: FoldJob) -> dict[str, Any]:
     """Update and validation score of a fold's model."""
-    scores = RunFolder(job.config).scores()
+    scores = RunFolder(chooser(job.config)).scores()
     best = max(scores, key=lambda update: (scores[update], update), default=None)
     return {} if best is None else {"update": best, "validation_score": round(scores[best], 3)}

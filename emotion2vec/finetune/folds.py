@@ -22,9 +22,10 @@ from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError
 from emotion2vec.files import write_json
 from emotion2vec.finetune.aims import taught_by
-from emotion2vec.finetune.config import FinetuneConfig, load_config
+from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_of, test_fold, tested_by
 from emotion2vec.finetune.further_scores import further_scores
+from emotion2vec.finetune.result import check_same
 from emotion2vec.finetune.splits import Split, fold_split
 from emotion2vec.finetune.unlabelled import beside, main_clips
 from emotion2vec.probe.about import about
@@ -36,7 +37,6 @@ from emotion2vec.probe.scores import HeadScores, Shot
 from emotion2vec.probe.shots import shot_scores
 from emotion2vec.settings import to_dict
 from emotion2vec.tasks.metrics import format_score
-from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
 from emotion2vec.units import counted
 
@@ -45,7 +45,7 @@ WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of 
 
 
 class Fit(Protocol):
-    """Trains a model, see `emotion2vec.finetune.run.fit`."""
+    """Trains a model, see `emotion2vec.finetune.refit.learn`."""
 
     def __call__(self, config: FinetuneConfig, corpus: Corpus, split: Split) -> FitResult:
         """Train."""
@@ -88,7 +88,7 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
             if last.signal is not None:
                 return last
         else:
-            _check_same(job.config)
+            check_same(job.config)
         if not is_tested(job):
             test_fold(job, prepared)
         outcome = outcome_of(job, prepared, left_out)
@@ -160,20 +160,6 @@ def _shots(
     return shot_scores({count: [one for job, one in outcomes if job.shots == count] for count in counts}, prepared)
 
 
-def _check_same(config: FinetuneConfig) -> None:
-    """Check that a fold that is done was trained with these settings.
-
-    Raises:
-        ConfigError: it was trained with others.
-    """
-    folder = RunFolder(config)
-    if config.optim.epochs:  # which became so many updates when the clips were counted
-        before = load_config(folder.config_file).optim
-        timed = replace(config.optim, max_updates=before.max_updates)
-        folder = RunFolder(replace(config, optim=timed))
-    folder.same_run_notes()
-
-
 def _result(
     config: FinetuneConfig,
     prepared: ProbedCorpus,
@@ -206,7 +192,8 @@ def _result(
         "pooling": config.head.pooling,
         "standardize": config.finetune.standardize > 0,
         "seeds": list(seeds),
-        "selection": f"best {goal.main} of {by}, every {counted(config.validation.every, 'update')}",
+        "selection": f"best {goal.main} of {by}, every {config.validation.every} updates"
+        + ", then anew on all of training" * config.validation.refit,
     }
     device = str(choose_device(config.run.accelerator))
     described = about(prepared, left_out, warnings, settings=settings, device=device)

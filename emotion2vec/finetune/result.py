@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import StorageError
 from emotion2vec.files import complete_file, write_json
 from emotion2vec.finetune.aims import MAIN
-from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.held_out import Clip, HeldOutSpeakers, judged
 from emotion2vec.finetune.scoring import score_waveforms
 from emotion2vec.model.heads import Head
+from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.tasks.calibration import calibration_error, fit_temperature
 from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run_folder import CHECKPOINTS, RunFolder
@@ -81,6 +83,41 @@ def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, s
     facts |= calibrated.pop(MAIN, {})
     if calibrated:
         facts["further"] = calibrated
+    _write(folder, source, model, facts)
+    main = judge.aims[MAIN].goal.main
+    score = format_score(facts["validation"][main], "%" if main == "UA" else "", main)
+    say(f"the model is that of update {update}, validation {score}")
+
+
+def publish_again(folder: RunFolder, chosen: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Make the run folder a model folder of its last checkpoint, with the temperatures of the model that chose it.
+
+    Args:
+        folder: of a run whose clips all trained.
+        chosen: what `finetuned.json` says of the first model.
+        say: shows a line of text to the user.
+
+    Raises:
+        StorageError: the disk does not take it.
+    """
+    source = newest_checkpoint(folder.path)
+    assert source is not None
+    model = load_model(source)
+    told = {MAIN: chosen, **chosen.get("further", {})}
+    for name, head in model.heads().items():
+        if (temperature := told.get(name, {}).get("temperature")) is not None:
+            _flatten(head, temperature)
+    _write(folder, source, model, {**chosen, "refit": True})
+    say(f"the model is that of update {chosen['update']}, of all clips; validation scores are of the first one")
+
+
+def _write(folder: RunFolder, source: Path, model: SpeechEncoder, facts: Mapping[str, Any]) -> None:
+    """Write a model of a checkpoint, and what is said of it, into the run folder.
+
+    Raises:
+        StorageError: the disk does not take it.
+    """
+    assert model.head is not None
     try:
         write_json(folder.path / FACTS, facts)
         if (source / HEARD_FILE).is_file():
@@ -92,9 +129,26 @@ def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, s
         write_json(folder.path / CONFIG_FILE, described)
     except (OSError, SafetensorError) as error:
         raise StorageError(f"run.dir {folder.path}: the best model could not be written: {error}") from error
-    main = judge.aims[MAIN].goal.main
-    score = format_score(facts["validation"][main], "%" if main == "UA" else "", main)
-    say(f"the model is that of update {update}, validation {score}")
+
+
+def check_same(config: FinetuneConfig) -> None:
+    """Check that a run folder was trained with these settings.
+
+    Raises:
+        ConfigError: it was trained with others.
+    """
+    folder = RunFolder(config)
+    if config.optim.epochs:  # which became so many updates when the clips were counted
+        before = load_config(folder.config_file).optim
+        timed = replace(config.optim, max_updates=before.max_updates)
+        folder = RunFolder(replace(config, optim=timed))
+    folder.same_run_notes()
+
+
+def _flatten(head: Head, temperature: float) -> None:
+    """Let the last layer of a head take in a temperature."""
+    outputs = len(head.labels)
+    head.rescale(torch.zeros(outputs), torch.full((outputs,), 1 / temperature))
 
 
 def _calibrated(name: str, head: Head, rows: np.ndarray, clips: Sequence[Clip], *, wanted: bool) -> dict[str, float]:
@@ -110,7 +164,7 @@ def _calibrated(name: str, head: Head, rows: np.ndarray, clips: Sequence[Clip], 
     if not wanted:
         return {"calibration_error": before}
     temperature = fit_temperature(truth, rows)
-    head.rescale(torch.zeros(rows.shape[1]), torch.full((rows.shape[1],), 1 / temperature))
+    _flatten(head, temperature)
     after = calibration_error(truth, softmax(rows / temperature, axis=1))
     return {"temperature": temperature, "calibration_error": after, "calibration_error_before": before}
 

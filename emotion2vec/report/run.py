@@ -87,6 +87,8 @@ def _lead(folder: Path) -> str:
             f" A temperature of {facts['temperature']:.2f} takes their calibration error from "
             f"{facts['calibration_error_before']:.1f} to {facts['calibration_error']:.1f} %."
         )
+    if facts.get("refit"):
+        text += " That was a first model; this one learnt from all clips, these too, for as many updates."
     return f'<p class="lead">{escape(text)}</p>'
 
 

@@ -24,6 +24,7 @@ class Speech:
         order: plans micro-batches of them.
         pad: whether utterances of a micro-batch keep their lengths, see `Stream`.
         hold_out: makes what checkpoints are judged by, once the objective is there; None for `validation.data`.
+        last: the update after which training ends; None for `optim.max_updates`.
     """
 
     corpus: TrainingCorpus
@@ -31,3 +32,4 @@ class Speech:
     order: Order = BatchOrder
     pad: bool = False
     hold_out: Callable[[Ranks, Objective[Any, Any]], HeldOut | None] | None = None
+    last: int | None = None

@@ -93,11 +93,11 @@ class Trainer:
         self.optimization = Optimization(config, fabric, objective)
         self.checkpointing = Checkpointing(folder, ranks, objective, self.optimization, self.guard, heard)
         self.instruments = Instruments(fabric)
-        self.update = 0
-        self.position = Position()
+        self.last = speech.last or config.optim.max_updates
+        self.update, self.position = 0, Position()
 
     def fit(self) -> FitResult:
-        """Train from where the run folder stands to `optim.max_updates`, a validation too many, or SIGINT or SIGTERM.
+        """Train from where the run folder stands to the last update, a validation too many, or SIGINT or SIGTERM.
 
         Raises:
             TrainingError: a loss or gradient is not finite, the objective makes no sense any more, or the data is gone.
@@ -133,14 +133,14 @@ class Trainer:
 
     @property
     def _is_done(self) -> bool:
-        return self.update >= self.config.optim.max_updates or self.patience.is_over
+        return self.update >= self.last or self.patience.is_over
 
     def _monitor(self) -> Monitor:
         return Monitor(
             self.folder.metrics_file,
             self.config.log,
             first=self.update + 1,
-            last=self.config.optim.max_updates,
+            last=self.last,
             is_main=self.ranks.is_main,
             verb=self.objective.name,
             shown=self.objective.shown,
@@ -193,7 +193,7 @@ class Trainer:
 
         self.update, self.position = update, micro_batches[-1].position
         self.checkpointing.note(micro_batches)
-        due = update % self.config.log.every == 0 or update in (1, self.config.optim.max_updates)
+        due = update % self.config.log.every == 0 or update in (1, self.last)
         validated = self._validate(update)
         self.patience.note(validated)
         if due or validated:
@@ -206,7 +206,7 @@ class Trainer:
         self._log_probe(prober)
         if prober.due(update):
             self._probe(prober)
-        if update % self.config.checkpoint.every == 0 and update < self.config.optim.max_updates:
+        if update % self.config.checkpoint.every == 0 and update < self.last:
             self._save(saver, prober)
 
     def _fetch(

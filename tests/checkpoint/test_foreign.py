@@ -170,11 +170,10 @@ def test_a_fine_tuned_model_is_a_folder_like_any_other(kind: str, folder: Path, 
     with torch.no_grad():
         found = back(inputs).logits[0].softmax(dim=0)
     np.testing.assert_allclose(found, list(foreign.predict(CLIP, 16_000).values()), atol=1e-5)
-    for to in ("huggingface", "funasr"):
-        done = convert(tmp_path / "own", tmp_path / to, to=to)
-        assert any("multiplied out" in note for note in done.notes)
-        expected = own.predict(CLIP, 16_000)
-        assert load_model(tmp_path / to).predict(CLIP, 16_000) == pytest.approx(expected, abs=1e-5)
+    done = convert(tmp_path / "own", tmp_path / "funasr", to="funasr")
+    assert any("multiplied out" in note for note in done.notes)
+    expected = own.predict(CLIP, 16_000)
+    assert load_model(tmp_path / "funasr").predict(CLIP, 16_000) == pytest.approx(expected, abs=1e-5)
 
 
 def test_conversion_to_formats_of_ours_alone(folder: Path, tmp_path: Path) -> None:

@@ -80,11 +80,11 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def survives(whole: Path, name: str, count: int, folder: Path) -> None:
+def survives(whole: Path, name: str, count: int, draw: str, folder: Path) -> None:
     """Damage a file in so many ways: each is a model or a CheckpointError, and none takes long or much."""
     shutil.copytree(whole, folder / "all")
     file, opened = folder / "all" / name, folder / "all" / FILES[name]
-    content, rng, before = file.read_bytes(), random.Random(name), peak()
+    content, rng, before = file.read_bytes(), random.Random(name + draw), peak()
     load_model(opened)
     refused, slowest, started = 0, 0.0, time.monotonic()
     for _ in range(count):
@@ -104,14 +104,14 @@ def survives(whole: Path, name: str, count: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_changed_bytes_give_a_model_or_a_refusal(whole: Path, name: str, tmp_path: Path) -> None:
-    survives(whole, name, 25, tmp_path)
+def test_changed_bytes_give_a_model_or_a_refusal(whole: Path, name: str, draw: str, tmp_path: Path) -> None:
+    survives(whole, name, 25, draw, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_2_000_files_with_changed_bytes(whole: Path, name: str, tmp_path: Path) -> None:
-    survives(whole, name, 2000, tmp_path)
+def test_2_000_files_with_changed_bytes(whole: Path, name: str, draw: str, tmp_path: Path) -> None:
+    survives(whole, name, 2000, draw, tmp_path)
 
 
 def is_refused(path: Path, match: str = r"model\.|m\.") -> None:

@@ -15,8 +15,9 @@ import torch
 from checkpoint.archives import call, integers, program, tensor, text, write_zip
 
 from emotion2vec.checkpoint.budget import Budget
+from emotion2vec.checkpoint.mapped import MappedFile
 from emotion2vec.checkpoint.pickle.records import DamagedPickle, Name, Record, plain
-from emotion2vec.checkpoint.pickle.torchfile import read_torch_file
+from emotion2vec.checkpoint.pickle.torchfile import _Storages, read_torch_file
 from emotion2vec.checkpoint.pickle.unpickle import _Machine, read_pickle
 from emotion2vec.errors import CheckpointError
 
@@ -241,3 +242,14 @@ def test_a_zip_without_members_is_none_of_torch(tmp_path: Path) -> None:
         pass
     with pytest.raises(CheckpointError, match=r"data\.pkl is missing"):
         read_torch_file(tmp_path / "x.pt")
+
+
+def test_tensors_may_take_four_times_the_file_and_not_a_byte_more(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(100))
+    storages = _Storages(MappedFile(tmp_path / "x"), {"0": (0, 100)})
+    numbers = storages.storage("Byte", "0", 100)
+    for _ in range(4):
+        found = storages.tensor(numbers, 0, (100,), (1,))
+        assert found is not None and found.shape == (100,)
+    with pytest.raises(ValueError, match="more than 4 times those of the file"):
+        storages.tensor(numbers, 0, (1,), (1,))

@@ -115,6 +115,7 @@ def test_random_folds_are_stratified_and_own_up_to_shared_speakers() -> None:
     for fold in found:
         assert [sum(clips[i].label == label for i in fold.test) for label in "abc"] == [8, 8, 8]
     assert all(fold.shared_speakers for fold in found)
+    assert [fold.name for fold in found] == [f"random-{number}" for number in range(1, 6)]
 
 
 @pytest.mark.parametrize("scheme", ["speaker", "random"])

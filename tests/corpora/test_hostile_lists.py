@@ -141,13 +141,15 @@ def read(folder: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatc
     return read_manifest(path)
 
 
-def survives(name: str, count: int, folder: Path, write_audio: Callable[..., Path], monkeypatch: Any) -> None:
+def survives(
+    name: str, count: int, draw: str, folder: Path, write_audio: Callable[..., Path], monkeypatch: Any
+) -> None:
     """A list with so many bad lines gives all of its good ones, and a short fault for every other that is no more."""
     for number in range(GOOD):
         write_audio(f"g{number}.wav", seconds=1)
     write_audio("spare.wav", seconds=1)
     first, _, line = FORMATS[name]
-    bad = bad_lines(name, count, random.Random(name))
+    bad = bad_lines(name, count, random.Random(name + draw))
     content = first.encode() + in_between([line(f"g{number}.wav").encode() for number in range(GOOD)], bad)
     started = time.thread_time()
     found = read(folder, name, content, monkeypatch)
@@ -161,14 +163,18 @@ def survives(name: str, count: int, folder: Path, write_audio: Callable[..., Pat
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_good_lines_between_bad_ones_come_out(name: str, tmp_path: Path, write_audio: Any, monkeypatch: Any) -> None:
-    survives(name, 300, tmp_path, write_audio, monkeypatch)
+def test_good_lines_between_bad_ones_come_out(
+    name: str, draw: str, tmp_path: Path, write_audio: Any, monkeypatch: Any
+) -> None:
+    survives(name, 300, draw, tmp_path, write_audio, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-def test_good_lines_between_10_000_bad_ones(name: str, tmp_path: Path, write_audio: Any, monkeypatch: Any) -> None:
-    survives(name, 10_000, tmp_path, write_audio, monkeypatch)
+def test_good_lines_between_10_000_bad_ones(
+    name: str, draw: str, tmp_path: Path, write_audio: Any, monkeypatch: Any
+) -> None:
+    survives(name, 10_000, draw, tmp_path, write_audio, monkeypatch)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
@@ -199,6 +205,56 @@ def test_a_packed_list_of_endless_lines_is_refused(content: bytes, tmp_path: Pat
     path.write_bytes(gzip.compress(content * 200_000))
     with pytest.raises(ManifestError, match="unpacks to 200,000 lines, expected one for each packed byte at most"):
         read_manifest(path)
+
+
+class Endless(io.RawIOBase):
+    """The same bytes again and again, of which nobody may ask for more than 300 MB."""
+
+    def __init__(self, content: bytes):
+        self._content = content * ((1 << 20) // len(content))
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        assert 0 < size <= 1 << 24 and self._given < 300_000_000, "it is read without end"
+        self._given += len(self._content)
+        return self._content
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"\n", "5,000,000 lines"),
+        (b"x\r", "5,000,000 lines"),
+        (b"x.wav\r\n", "5,000,000 lines"),
+        (b"x\0", "268,435,456 bytes"),
+        (b"x" * 65_536, "268,435,456 bytes"),
+    ],
+)
+def test_an_endless_list_on_stdin_is_refused(content: bytes, match: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Endless(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))  # type: ignore[type-var]
+    started = time.thread_time()
+    with pytest.raises(ManifestError, match=f"the list on stdin: has more than {match}, expected"):
+        read_sources("-")
+    assert time.thread_time() - started < 10
+
+
+def test_more_names_on_stdin_than_any_list_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x\0" * 6_000_000)))
+    with pytest.raises(ManifestError, match="the list on stdin: has more than 5,000,000 names, expected fewer"):
+        read_sources("-")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "wav.scp", "segments", "a.rttm"])
+@pytest.mark.parametrize("line", [b"\n", b"x y\r\n"])
+def test_a_list_of_more_lines_than_any_has_is_refused(name: str, line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(line * 6_000_000)
+    with pytest.raises(ManifestError, match=rf"{name}: has more than 5,000,000 lines, expected fewer"):
+        read_segments(path) if name in ("segments", "a.rttm") else read_manifest(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "SEEK_HOLE"), reason="this system does not tell holes")

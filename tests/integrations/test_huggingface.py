@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from model.test_known_heads import CONFIGS, classifier
+from model.test_known_heads import LABELS as HEARD
 from networks import tiny_config
 from safetensors.torch import load_file
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model, save_model
 from emotion2vec.checkpoint.opening import read_source
+from emotion2vec.errors import CheckpointError
 from emotion2vec.exporting.convert import convert
+from emotion2vec.model.config import HeadConfig
 from emotion2vec.model.encoder import Emotion2vec
 
 transformers = pytest.importorskip("transformers", reason="needs transformers; `make test-interop` has it")
@@ -51,6 +56,74 @@ def clips() -> list[np.ndarray]:
 def batch(folder: Path, clips: list[np.ndarray]) -> Any:
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     return extractor(clips, sampling_rate=16_000, return_tensors="pt")
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.kind} {c.pooling}")
+def test_every_head_goes_there_and_back(
+    config: HeadConfig, standardize: bool, clips: list[np.ndarray], tmp_path: Path
+) -> None:
+    model = classifier(config, standardize=standardize)
+    save_model(tmp_path / "ours", model.config, model.state_dict(), labels=HEARD, head=config)
+    convert(tmp_path / "ours", tmp_path / "theirs", to="huggingface")
+    theirs, report = transformers.AutoModelForAudioClassification.from_pretrained(
+        tmp_path / "theirs", output_loading_info=True
+    )
+    assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    theirs.save_pretrained(tmp_path / "saved")
+    expected = [model.predict(clip, 16_000) for clip in clips]
+    with torch.no_grad():
+        rows = theirs(**batch(tmp_path / "theirs", clips)).logits.softmax(dim=1)
+    for row, wanted in zip(rows.tolist(), expected, strict=True):
+        found = dict(zip(HEARD, row, strict=True))
+        assert found.pop("unuse_0") == 0 and found == pytest.approx(wanted, abs=1e-5)
+    for folder in ("theirs", "saved"):
+        again = load_model(tmp_path / folder)
+        assert again.head is not None and again.head.config == config
+        assert again.predict(clips[0], 16_000) == pytest.approx(expected[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_weights_in_half_precision_are_computed_with(dtype: str, clips: list[np.ndarray], tmp_path: Path) -> None:
+    """As transformers keeps them in the type of the file, and gives float32 samples."""
+    config = HeadConfig(pooling="mean+std")
+    model = classifier(config, standardize=True)
+    save_model(tmp_path / "ours", model.config, model.state_dict(), labels=HEARD, head=config)
+    convert(tmp_path / "ours", tmp_path / "half", to="huggingface", dtype=dtype)
+    classify = transformers.pipeline("audio-classification", model=str(tmp_path / "half"))
+    assert classify.model.dtype == {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    scores = {answer["label"]: answer["score"] for answer in classify(clips[0], top_k=None)}
+    assert scores.pop("unuse_0") == 0
+    assert scores == pytest.approx(model.predict(clips[0], 16_000), abs=0.02)
+
+
+def test_values_stay_what_they_are(clips: list[np.ndarray], tmp_path: Path) -> None:
+    config = HeadConfig(pooling="mean+std", task="values")
+    torch.manual_seed(0)
+    model = Emotion2vec(tiny_config().model, ("arousal", "valence"), config).eval()
+    save_model(tmp_path / "ours", model.config, model.state_dict(), labels=("arousal", "valence"), head=config)
+    convert(tmp_path / "ours", tmp_path / "theirs", to="huggingface")
+    expected = model.predict(clips[0], 16_000)
+    answers = transformers.pipeline("audio-classification", model=str(tmp_path / "theirs"))(clips[0], top_k=None)
+    assert {one["label"]: one["score"] for one in answers} == pytest.approx(expected, abs=1e-5)
+    theirs = transformers.AutoModelForAudioClassification.from_pretrained(tmp_path / "theirs")
+    truth = torch.tensor([list(expected.values())]) + 2
+    with torch.no_grad():
+        loss = theirs(**batch(tmp_path / "theirs", clips[:1]), labels=truth).loss
+    assert float(loss) == pytest.approx(4, rel=1e-4)
+
+
+def test_a_head_that_the_folder_does_not_describe_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "m")
+    document = json.loads((folder / "config.json").read_text())
+    for head, message in (
+        ({"kind": "gpt"}, "head.*kind is 'gpt'"),
+        ([1], r"head is \[1\], expected a mapping"),
+        ({"kind": "gru"}, "missing head.recurrent"),
+    ):
+        (tmp_path / "m" / "config.json").write_text(json.dumps({**document, "head": head}))
+        with pytest.raises(CheckpointError, match=f"(?s){message}"):
+            load_model(tmp_path / "m")
 
 
 def test_features_are_ours(folder: Path, clips: list[np.ndarray]) -> None:

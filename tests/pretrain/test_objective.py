@@ -208,6 +208,17 @@ def test_cnn_gradients_are_scaled_and_projection_is_not() -> None:
     assert grads[0.0][0] is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "frozen"), [("cnn_lr_scale=0", True), ("cnn_grad_scale=0", True), ("lr=1e-4", False)]
+)
+def test_a_cnn_that_is_not_to_learn_has_no_gradients(setting: str, frozen: bool) -> None:
+    model = Pretrainer(tiny_config(f"optim.{setting}"))
+    assert {parameter.requires_grad for parameter in model.student.frontend.layers.parameters()} == {not frozen}
+    model(waveforms(1, 8_000), batch_masks(["a"], 24, MaskConfig(), seed=0, update=1)).frame_loss.backward()
+    assert (model.student.frontend.layers[0].weight.grad is None) == frozen
+    assert model.student.frontend.projection.weight.grad is not None
+
+
 @pytest.mark.parametrize("frontend", [False, True])
 def test_teacher_copies_and_follows_the_student(frontend: bool) -> None:
     torch.manual_seed(0)

@@ -161,6 +161,18 @@ def test_a_fold_without_a_score_in_a_resample_leaves_the_others() -> None:
     assert result is not None and result.difference > 0 and result.interval[0] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_part_without_a_score_leaves_all_others_wherever_it_stands(place: int) -> None:
+    truth = np.random.default_rng(0).standard_normal((31, 1))
+    alone = moments(truth[30:], truth[30:])
+    sums = [moments(found, sign * found) for found, sign in zip(np.split(truth[:30], 3), (1, -1, 1), strict=True)]
+    first, second = ([*found[:place], alone, *found[place:]] for found in ([sums[0]] * 3, sums))
+    named = ({(number, "abcd"[number]): one for number, one in enumerate(found)} for found in (first, second))
+    result = compare(*named, mean_concordance)  # type: ignore[misc]
+    assert result is not None
+    assert result.difference == pytest.approx(1 - np.mean([concordance_scores(one[0])["CCC"] for one in sums]))
+
+
 def test_scores_of_many_are_those_of_each() -> None:
     random = np.random.default_rng(0)
     confusions = random.integers(0, 4, (50, 3, 3))

@@ -100,6 +100,7 @@ def fill(folder: Path) -> None:
         soundfile.write(folder / "in" / f"{number}.wav", noise(4_000 + 500 * number, number), 16_000)
     write_talkers(folder / "talkers", speakers=3, takes=1, classes=("anger", "neutral"))
     write_model(folder / "small")
+    (folder / "space.yaml").write_text("optim.lr: {choices: [0.01, 0.001]}\n")
     (folder / "plan.yaml").write_text(
         "data: talkers\ncorpora: [{table: talkers/table.csv}]\nfeatures: [logmel]\nheads: [logreg]\n"
     )

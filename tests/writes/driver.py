@@ -36,7 +36,7 @@ HEAVY = ("torch", "numpy", "safetensors.torch", "soundfile", "emotion2vec.cli")
 NEVER = 1_000_000
 """The number of a call that no command comes to."""
 
-LIMIT = 300
+LIMIT = 1200
 """Seconds after which a command counts as hung, and is killed."""
 
 
@@ -152,7 +152,7 @@ def scan(asked: dict[str, Any], disk: Disk) -> Iterator[dict[str, Any]]:
         answer = {"number": number, "code": code, "said": said, "calls": calls, "left": state(folder)}
         if calls >= number:
             answer["then"], answer["then_said"] = run(asked["resume"], folder)
-        elif number == NEVER:
+        elif number == NEVER and code == 0:
             if load(folder.with_name("loaded.txt").read_text().split("\n")):
                 numbers = [NEVER]  # once more: the first use of some packages writes
                 continue

@@ -26,6 +26,7 @@ HEARD = ("data.train=talkers", "data.min_samples=4000", "data.max_samples=8000")
 PRETRAIN = ["pretrain", *TINY, *RUN, *HEARD, "validation.every=1", "validation.data=in"]
 DISTIL = ["distil", *settings(Path("small"), *RUN, *HEARD), "target.layers=[2]"]
 FINETUNE = ["finetune", *QUICK, *RUN, "validation.every=1", "data.table=talkers/table.csv", "model=small"]
+SEARCH = ["finetune", "search", *FINETUNE[1:], "space=space.yaml", "sampler=grid", "trials=2", "pruner=none"]
 UNFINISHED = {".partial", ".replaced", ".lock"}
 PROBE = ["probe", "--table", "talkers/table.csv", "--features", "logmel", "--head", "logreg"]
 TESTED = ["finetune", "evaluate", "data.table=talkers/table.csv", "model=run", "known=keep", "output=tested"]
@@ -84,6 +85,7 @@ COMMANDS = {
     "pretrain": Command(PRETRAIN),
     "distil": Command(DISTIL),
     "finetune": Command(FINETUNE),
+    "search": Command(SEARCH, needs="optuna"),
     "evaluate": Command(TESTED, once=[FINETUNE]),
     "report": Command(["finetune", "report", "run"], once=[FINETUNE]),
     "average": Command(["finetune", "average", "run", "run", "--output", "mean"], once=[FINETUNE]),
@@ -97,23 +99,38 @@ def check(full_disk: FullDisk, name: str, stays: bool, most: int | None = None) 
     request = {"verb": command.words, "resume": [*command.words, *command.more], "features": command.features}
     before, whole, *answers = full_disk(once=command.once, **request, stays=stays, most=most)
     assert whole["code"] == 0, f"{name}: {whole}"  # the disk took everything
-    for answer in answers:
-        said, left, what = answer["said"], answer["left"], f"{name}: {answer}"
-        unfinished = [path for path in map(PurePosixPath, left) if UNFINISHED & set(path.suffixes)]
-        assert all(".prepare" in path.parts for path in unfinished), what  # where what is not complete belongs
-        assert "Traceback" not in said and "Exception ignored" not in said, what
-        assert answer["code"] in (0, 2), what
-        if answer["code"] == 2:
-            *_, last = said.strip().splitlines()
-            assert last.startswith("error: ") and "No space left" in last, what
-        if command.replaces is not None:
-            assert left[command.replaces] in (before[command.replaces], whole["left"][command.replaces]), what
-        if "then" in answer:  # a call did fail; what is whole may be refused a second time
-            assert answer["then"] == 0 or "is there already" in answer["then_said"], what
-            assert answer["features"] == whole["features"], what
-            if not command.features:  # which may be in other parts
-                assert {path for path in whole["left"] if path.count("/") < 2} <= answer["end"].keys(), what
-    return sum("then" in answer for answer in answers)
+    wrong = [(fault, answer) for answer in answers for fault in faults(command, before, whole, answer)]
+    assert not wrong, "\n".join(f"{name}, call {answer['number']}: {fault}: {answer}" for fault, answer in wrong)
+    failed = sum("then" in answer for answer in answers)
+    print(f"{name}, {'from then on' if stays else 'once'}: {failed} of {whole['calls']} calls failed")
+    return failed
+
+
+def faults(command: Command, before: dict[str, str], whole: Any, answer: Any) -> Iterator[str]:
+    """What is wrong after one call that failed, given what was there before and what the whole command leaves."""
+    said, left = answer["said"], answer["left"]
+    unfinished = [path for path in map(PurePosixPath, left) if UNFINISHED & set(path.suffixes)]
+    if not all(".prepare" in path.parts for path in unfinished):  # where what is not complete belongs
+        yield f"left {unfinished}"
+    if "Traceback" in said or "Exception ignored" in said:
+        yield "a traceback"
+    if answer["code"] not in (0, 2):
+        yield f"exit code {answer['code']}"
+    elif answer["code"] == 2:
+        *_, last = said.strip().splitlines()
+        if not (last.startswith("error: ") and "No space left" in last):
+            yield f"said {last}"
+    if (old := command.replaces) and left.get(old) not in (before[old], whole["left"][old]):
+        yield f"{old} is neither the old one nor the new one"
+    if "then" in answer:  # a call did fail; what is whole may be refused a second time
+        if answer["then"] != 0 and "is there already" not in answer["then_said"]:
+            yield "does not go on"
+        elif answer["features"] != whole["features"]:
+            yield "goes on to other features"
+        elif not command.features:  # which may be in other parts
+            missing = {path for path in whole["left"] if path.count("/") < 2} - answer["end"].keys()
+            if missing:
+                yield f"goes on, but without {missing}"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +140,6 @@ def check(full_disk: FullDisk, name: str, stays: bool, most: int | None = None) 
         ("npy", True, 3),
         ("kaldi", True, 3),
         ("hdf5", False, 12),  # some of its errors reach nobody
-        ("finetune", False, 2),
         ("finetune", True, 2),
         ("benchmark", False, 3),
     ],

@@ -23,7 +23,7 @@ from emotion2vec.checkpoint.source import Source
 from emotion2vec.checkpoint.weights import plain_tensors
 from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.files import complete_folder
-from emotion2vec.model.config import Emotion2vecConfig, model_config
+from emotion2vec.model.config import Emotion2vecConfig, HeadConfig, head_config, model_config
 from emotion2vec.model.foreign_config import TYPES, ForeignConfig
 from emotion2vec.settings import to_dict
 
@@ -33,6 +33,12 @@ PICKLE_FILE = "pytorch_model.bin"
 MODEL_TYPE = "emotion2vec"
 PREFIX = "network."
 """In front of every weight: the attribute that holds our network in the Hugging Face classes."""
+LAST_LAYER = ("head.output.weight", "head.directions", "head.weight")
+"""Whose rows are the scores of a head; it has one of them."""
+HEAD = "head"
+"""Which head it is, in `config.json`, where it is not the usual one."""
+READS = "standardized"
+"""There, the shape of what the head standardizes by, where it does."""
 CODE_FILE = "emotion2vec_transformers.py"
 """What `trust_remote_code=True` imports; it holds no code of its own."""
 CODE = '''"""Makes the classes of the installed package `emotion2vec` known to transformers; no other code is here.
@@ -78,16 +84,30 @@ def read_huggingface(folder: Path) -> Source:
         raise CheckpointError(f"{folder / CONFIG_FILE}: lacks {', '.join(missing)}")
     try:
         config = model_config({name: document[name] for name in names}, str(folder / CONFIG_FILE))
+        head = _head_of(document, folder / CONFIG_FILE)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
 
     def assemble(weights: Mapping[str, Tensor]) -> Source:
         student = {name.removeprefix(PREFIX): value for name, value in weights.items()}
-        outputs = len(student["head.weight"]) if "head.weight" in student else 0
-        labels = read_labels(document, folder / CONFIG_FILE, outputs) if outputs else ()
-        return Source("huggingface", folder, [], config, student, labels=labels)
+        last = next((student[name] for name in LAST_LAYER if name in student), None)
+        labels = () if last is None else read_labels(document, folder / CONFIG_FILE, len(last))
+        return Source("huggingface", folder, [], config, student, labels=labels, head=head)
 
     return _with_weights(folder, assemble)
+
+
+def _head_of(document: Mapping[str, Any], path: Path) -> HeadConfig:
+    """Which head a folder of ours has.
+
+    Raises:
+        CheckpointError: it is no mapping.
+        ConfigError: its entries make no head.
+    """
+    head = document.get(HEAD) or {}
+    if not isinstance(head, dict):
+        raise CheckpointError(f"{path}: {HEAD} is {head!r}, expected a mapping")
+    return head_config({name: value for name, value in head.items() if name != READS}, f"{path}, {HEAD}")
 
 
 def _with_weights(folder: Path, assemble: Callable[[Mapping[str, Tensor]], Source]) -> Source:
@@ -151,13 +171,21 @@ def auto_map(*, head: bool) -> dict[str, str]:
 
 
 def config_document(source: Source) -> dict[str, Any]:
-    """What `config.json` holds: the network's dimensions under their own names, and the labels."""
+    """What `config.json` holds: the network's dimensions under their own names, the labels, and which head it is."""
     labels = source.labels
+    shift = source.student.get("head.shift")
+    head = {} if not labels or source.head == HeadConfig() else to_dict(source.head)
+    if shift is not None:
+        head = {**to_dict(source.head), READS: list(shift.shape)}
+    more: dict[str, Any] = {HEAD: head} if head else {}
+    if labels and source.head.task == "values":
+        more["problem_type"] = "regression"
     document: dict[str, Any] = {
         "architectures": ["Emotion2vecForAudioClassification" if labels else "Emotion2vecModel"],
         "auto_map": auto_map(head=bool(labels)),
         "model_type": MODEL_TYPE,
         **to_dict(source.own),
+        **more,
     }
     return document | (written_labels(labels) if labels else {})
 

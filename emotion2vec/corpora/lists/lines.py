@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.documents import LEAST_UNPACKED, MOST_UNPACKED, most_unpacked
@@ -22,8 +23,14 @@ Lines = list[tuple[int, str]]
 
 WIDE_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
+MOST_LINES, MOST_BYTES = 5_000_000, 1 << 31
+"""Lines and bytes that a list may have: an utterance takes some 2 kB in memory until its job ends."""
+
 LEAST_LINES = 100_000
 """Lines that a packed list may have, or one for each of its bytes: short ones take 200 times their bytes in memory."""
+
+MOST_JUDGED = 1 << 20
+"""Bytes of a list by which its encoding is told."""
 
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """First line of tables from Excel, which names the character between fields."""
@@ -46,8 +53,8 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
         The lines, and a fault for each that is no UTF-8.
 
     Raises:
-        ManifestError: the file cannot be opened or unpacked, holds far more than it takes on the disk, or is a
-            spreadsheet.
+        ManifestError: the file cannot be opened or unpacked, holds far more than it takes on the disk or than any list,
+            or is a spreadsheet.
     """
     try:
         raw = _unpacked(source) if source.suffix.lower() == ".gz" else _whole(source)
@@ -88,7 +95,27 @@ def _whole(source: Path) -> bytes:
         if size > LEAST_UNPACKED and hasattr(os, "SEEK_HOLE") and os.lseek(stream.fileno(), 0, os.SEEK_HOLE) < size:
             raise ManifestError(f"{source}: {size:,} bytes of which some are on no disk, expected a list without holes")
         stream.seek(0)
-        return stream.read()
+        return read_bounded(stream, str(source))
+
+
+def read_bounded(stream: IO[bytes], where: str, most: int = MOST_BYTES) -> bytes:
+    """Read a list to its end, which it may not have.
+
+    Raises:
+        ManifestError: it has more than `MOST_LINES` lines, or more bytes than `most`.
+    """
+    pieces: list[bytes] = []
+    ends = {b"\n": 0, b"\r": 0}
+    size = 0
+    while piece := stream.read(1 << 20):
+        pieces.append(piece)
+        size += len(piece)
+        ends = {end: count + piece.count(end) for end, count in ends.items()}
+        if max(ends.values()) > MOST_LINES:
+            raise ManifestError(f"{where}: has more than {MOST_LINES:,} lines, expected fewer: give it in parts")
+        if size > most:
+            raise ManifestError(f"{where}: has more than {most:,} bytes, expected a list of fewer: give it in parts")
+    return b"".join(pieces)
 
 
 def _unpacked(source: Path) -> bytes:
@@ -123,6 +150,7 @@ def narrow(raw: bytes) -> bytes:
 
 def _wide(raw: bytes) -> str | None:
     """The encoding of UTF-16 without a mark: zeros are where ASCII has them, in every fifth pair at least."""
+    raw = raw[:MOST_JUDGED]
     first, second = raw[0::2].count(0), raw[1::2].count(0)
     if len(raw) < 4 or max(first, second) * 10 < len(raw) or min(first, second) * 10 > max(first, second):
         return None

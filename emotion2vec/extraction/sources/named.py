@@ -20,7 +20,7 @@ from emotion2vec.audio.decode import AUDIO_SUFFIXES, is_audio_file
 from emotion2vec.audio.decode.remote import patience
 from emotion2vec.corpora.faults import Change, Fault, reason_of
 from emotion2vec.corpora.lists.columns import Names
-from emotion2vec.corpora.lists.lines import narrow, split_lines
+from emotion2vec.corpora.lists.lines import MOST_LINES, narrow, read_bounded, split_lines
 from emotion2vec.corpora.lists.locate import Located, Locator
 from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.lists.naming import tell_apart
@@ -39,6 +39,8 @@ VAD = "vad"
 BY_CHANNEL = "channel"
 """The name that `speakers` has for one speaker in each channel."""
 
+MOST_PIPED = 1 << 28
+"""Bytes of a list on stdin, which is paths alone and may be endless."""
 
 AnySources = str | Path | Listing | Sequence[str | Path]
 
@@ -152,7 +154,7 @@ def _read_source(source: str | Path | Listing, root: Path | None, names: Names) 
         return source
     text = str(source)
     if text == "-":
-        return _from_list(sys.stdin.buffer.read(), root)
+        return _from_list(read_bounded(sys.stdin.buffer, "the list on stdin", MOST_PIPED), root)
     if "://" in text:
         return Listing(list(_from_url(text)), [])
     if glob.has_magic(text) and not os.path.lexists(text):
@@ -167,6 +169,10 @@ def _from_list(raw: bytes, root: Path | None) -> Listing:
     """Paths and URLs, one a line; names that are no Unicode are kept as they are."""
     is_wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if not is_wide and b"\0" in raw and (raw.endswith(b"\0") or b"\n" not in raw):
+        if raw.count(b"\0") > MOST_LINES:
+            raise ManifestError(
+                f"the list on stdin: has more than {MOST_LINES:,} names, expected fewer: give it in parts"
+            )
         lines = raw.split(b"\0")
     else:
         lines = split_lines(narrow(raw))

@@ -163,11 +163,6 @@ def array_names(layout: Layout, name: str) -> dict[str, str]:
     return {key: name if len(layout) == 1 else f"{name}.{key}" for key in layout}
 
 
-def companion(partial: Path, suffix: str) -> Path:
-    """The unfinished file of what shall lie beside another file with its name and this suffix."""
-    return partial.with_name(partial.name + suffix)
-
-
 @contextmanager
 def whole_file(path: Path, root: Path) -> Iterator[IO[bytes]]:
     """Open a file that gets its name only when all of it is on disk; the name is when its folder is synced.

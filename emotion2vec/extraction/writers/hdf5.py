@@ -31,6 +31,7 @@ class Hdf5Part:
     def __init__(self, partial: Path, layout: Layout, final: Path):
         import h5py
 
+        self._partial, self._final = partial, final
         self._disk = _Disk(partial, "w+")
         with self._disk.heard():
             self._file = h5py.File(self._disk, "w", track_order=True)  # listed in the order of writing, not by name
@@ -113,6 +114,14 @@ class Hdf5Part:
         """See `Part`."""
         with self._disk, self._disk.heard():
             self._file.close()
+
+    def publish(self) -> None:
+        """See `Part`."""
+        publish(self._partial, self._final)
+
+    @staticmethod
+    def settle(folder: Path, start: str) -> None:
+        """See `Part`; a file gets its name at once."""
 
 
 class _Disk(FileIO):

@@ -6,6 +6,7 @@ L: layers. T: frames. D: channels of a vector.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,24 +15,31 @@ import numpy as np
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.writers.base import companion, utf8_name
-from emotion2vec.files import publish, write_text
+from emotion2vec.extraction.writers.base import utf8_name
+from emotion2vec.files import publish, publish_first, sync, write_text
+
+INDEX, NEW = ".scp", ".new.ark"
+"""Endings of an index, and of an archive while the one of before has its name."""
 
 KALDI_HEADER = 15
 """Bytes before the numbers of a matrix: its mark, and two sizes of 4 bytes with theirs."""
+
+
+Index = Sequence[tuple[str, int]]
+"""Keys of an archive, and where their matrices start in it."""
 
 
 class KaldiPart:
     """One Kaldi archive `.ark` of float matrices, with its index `.scp` beside it; a vector is a matrix of one row."""
 
     suffix = ".ark"
-    companions: tuple[str, ...] = (".scp",)
+    companions: tuple[str, ...] = (INDEX,)
     nested, stores_facts = False, False
 
     def __init__(self, partial: Path, layout: Layout, final: Path):
         self._stream = open(partial, "wb")  # noqa: SIM115 (closed by finish)
         self._partial, self._final = partial, final
-        self._index: list[str] = []
+        self._index: list[tuple[str, int]] = []
 
     @staticmethod
     def check(layout: Layout) -> None:
@@ -53,32 +61,27 @@ class KaldiPart:
 
     @staticmethod
     def keys(path: Path, layout: Layout) -> set[str]:
-        """See `Part`; the index, which is written before the archive gets its name, has them all."""
+        """See `Part`; the index has them all."""
         try:
-            lines = _index_lines(path)
-        except OSError:
+            return {key for key, _ in _read_index(path)[1]}
+        except (OSError, ValueError):
             return set()
-        return {line.partition(" ")[0] for line in lines}
 
     @staticmethod
     def drop(path: Path, keys: set[str], partial: Path) -> None:
-        """See `Part`; matrices are copied as they are, and there is no index while it does not fit the archive."""
-        index, file = [], path.with_suffix(".scp")
-        lines = _index_lines(path)
+        """See `Part`; matrices are copied as they are."""
+        index = []
         with open(path, "rb") as source, open(partial, "wb") as stream:
-            for line in lines:
-                key, _, place = line.partition(" ")
+            for key, place in _read_index(path)[1]:
                 if key in keys:
                     continue
-                source.seek(int(place.rpartition(":")[2]))
+                source.seek(place)
                 header = source.read(KALDI_HEADER)
                 _, rows, _, columns = struct.unpack("<bibi", header[5:])
                 stream.write(f"{key} ".encode())
-                index.append(f"{key} {path}:{stream.tell()}\n")
+                index.append((key, stream.tell()))
                 stream.write(header + source.read(4 * rows * columns))
-        file.unlink()
-        publish(partial, path)
-        write_text(file, "".join(index))
+        _put_in_place(partial, path, index)
 
     def add(self, key: str, item: Utterance, arrays: Arrays) -> int:
         """Write the key, a space, and a binary float matrix: its mark, two sizes of 4 bytes, and the rows."""
@@ -96,17 +99,67 @@ class KaldiPart:
                 self._stream.seek(start)
                 self._stream.truncate()
             raise
-        self._index.append(f"{key} {self._final}:{place}\n")
+        self._index.append((key, place))
         return 4 * rows * columns
 
     def finish(self) -> None:
         """See `Part`."""
         self._stream.close()
-        partial = companion(self._partial, ".scp")
-        partial.write_bytes("".join(self._index).encode("utf-8", "surrogateescape"))
+
+    def publish(self) -> None:
+        """See `Part`."""
+        _put_in_place(self._partial, self._final, self._index)
+
+    @staticmethod
+    def settle(folder: Path, start: str) -> None:
+        """See `Part`."""
+        found = [(end, file) for end in (INDEX, NEW) for file in folder.glob(f"{start}{5 * '[0-9]'}{end}")]
+        for name in sorted({file.name.removesuffix(end) for end, file in found}):
+            _settle(folder / (name + KaldiPart.suffix))
 
 
-def _index_lines(path: Path) -> list[str]:
-    """Lines of the index of an archive."""
-    text = path.with_suffix(".scp").read_bytes().decode("utf-8", "surrogateescape")
-    return text.removesuffix("\n").split("\n") if text else []
+def _put_in_place(partial: Path, path: Path, index: Index) -> None:
+    """Give an archive and its index their names, in place of what has them.
+
+    Wherever this ends, the index is that of an archive which is there: the new one has another name until the index
+    says so, and `_settle` gives it its own.
+    """
+    new = path.with_suffix(NEW)
+    publish(partial, new)
+    _write_index(path, new, index)
+    _settle(path)
+
+
+def _settle(path: Path) -> None:
+    """Give an archive its name where its index says that it has another one yet; one that no index names goes."""
+    new = path.with_suffix(NEW)
+    with suppress(FileNotFoundError, ValueError):
+        archive, index = _read_index(path)
+        if archive.name == new.name:
+            if new.exists():
+                path.unlink(missing_ok=True)
+                publish_first(new, path)
+            _write_index(path, path, index)
+    new.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def _write_index(path: Path, archive: Path, index: Index) -> None:
+    """Write the index of an archive, which may still have another name."""
+    write_text(path.with_suffix(INDEX), "".join(f"{key} {archive}:{place}\n" for key, place in index))
+
+
+def _read_index(path: Path) -> tuple[Path, list[tuple[str, int]]]:
+    """What the index of an archive calls it, and keys with their places.
+
+    Raises:
+        OSError: there is no index.
+        ValueError: it is none of ours.
+    """
+    text = path.with_suffix(INDEX).read_bytes().decode("utf-8", "surrogateescape")
+    archive, index = "", []
+    for line in text.removesuffix("\n").split("\n"):
+        key, _, where = line.partition(" ")
+        archive, _, place = where.rpartition(":")
+        index.append((key, int(place)))
+    return Path(archive), index

@@ -37,6 +37,7 @@ class ParquetPart:
     def __init__(self, partial: Path, layout: Layout, final: Path):
         import pyarrow.parquet
 
+        self._partial, self._final = partial, final
         self._layout = layout
         self._schema = _parquet_schema(layout)
         self._stream = open(partial, "wb")  # noqa: SIM115 (closed by finish); Arrow's own takes only names in UTF-8
@@ -109,6 +110,14 @@ class ParquetPart:
         with self._stream:
             self._flush()
             self._writer.close()
+
+    def publish(self) -> None:
+        """See `Part`."""
+        publish(self._partial, self._final)
+
+    @staticmethod
+    def settle(folder: Path, start: str) -> None:
+        """See `Part`; a file gets its name at once."""
 
     def _flush(self) -> None:
         import pyarrow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -12,8 +12,8 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.disk import naming
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import Arrays, Layout
-from emotion2vec.extraction.writers.base import Output, companion
-from emotion2vec.files import publish, sync, tidy, unfinished
+from emotion2vec.extraction.writers.base import Output
+from emotion2vec.files import tidy, unfinished
 
 PART_BYTES = 256 * 1024 * 1024
 """A part is finished when it holds this much."""
@@ -60,7 +60,14 @@ class Part(Protocol):
         """Write one item; returns its size in bytes."""
 
     def finish(self) -> None:
-        """Write what is left and close the file, and write its companions to theirs, see `companion`."""
+        """Write what is left and close the file."""
+
+    def publish(self) -> None:
+        """Give the finished file its name, in place of what has it, and what lies beside it."""
+
+    @staticmethod
+    def settle(folder: Path, start: str) -> None:
+        """End what a process that was killed had begun to publish, of files that are called so and numbered."""
 
 
 class PartsWriter:
@@ -72,6 +79,10 @@ class PartsWriter:
         kind.check(output.layout)
         self._output = output
         self._kind = kind
+        try:
+            kind.settle(output.folder, f"features{output.tag}-")
+        except OSError as error:
+            raise ConfigError(f"output {output.folder}: cannot be written: {error.strerror or error}") from error
         found = sorted(output.folder.glob(f"features{output.tag}-{5 * '[0-9]'}{kind.suffix}"))
         tidy(output.folder)
         self._parts = {path: kind.keys(path, output.layout) for path in found} if output.resume else {}
@@ -152,8 +163,7 @@ class PartsWriter:
         part, self._part = self._part, None
         try:
             part.finish()
-            indexes = {companion(self._partial, end): self._final.with_suffix(end) for end in self._kind.companions}
-            _publish(self._partial, self._final, indexes)
+            part.publish()
             for path in self._stale:  # only now is there something in their place
                 if path != self._final:
                     remove_part(path, self._kind.companions)
@@ -167,22 +177,11 @@ class PartsWriter:
             with suppress(Exception):  # what went wrong before says more
                 self._part.finish()
             self._part = None
-        for file in (self._partial, *(companion(self._partial, suffix) for suffix in self._kind.companions)):
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
-
-
-def _publish(partial: Path, final: Path, indexes: Mapping[Path, Path]) -> None:
-    """Give a part and its indexes their names; an index must never be that of another file."""
-    for file in (partial, *indexes):
-        sync(file)  # a disk that is full says so before anything changes
-    for index in indexes.values():
-        index.unlink(missing_ok=True)
-    for file, name in {partial: final, **indexes}.items():
-        publish(file, name)
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
 
 
 def remove_part(path: Path, companions: Iterable[str]) -> None:
-    """Remove a part, and what lies beside it."""
-    for file in (path, *(path.with_suffix(other) for other in companions)):
+    """Remove a part, and before it what names it."""
+    for file in (*(path.with_suffix(other) for other in companions), path):
         file.unlink(missing_ok=True)

@@ -14,9 +14,9 @@ from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.files import write_text
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.fitting import fit
 from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
-from emotion2vec.finetune.run import fit
 from emotion2vec.finetune.search.plan import SearchPlan, fixed_part
 from emotion2vec.finetune.search.space import Space, with_values
 from emotion2vec.finetune.search.study import Row, Study, Trial
@@ -119,7 +119,8 @@ def _run(study: Study, trial: Trial, base: FinetuneConfig, clips: _Clips, say: S
     if faults:
         study.failed(trial, "; ".join(faults))
         return None
-    config = replace(config, run=replace(config.run, dir=str(trial.folder)))
+    run, validation = replace(config.run, dir=str(trial.folder)), replace(config.validation, refit=False)
+    config = replace(config, run=run, validation=validation)
 
     def watch(update: int, score: float) -> None:
         if not trial.stays(update, score):

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from emotion2vec.checkpoint.formats.huggingface import MODEL_TYPE
-from emotion2vec.model.config import Emotion2vecConfig, model_config
+from emotion2vec.checkpoint.formats.huggingface import HEAD, MODEL_TYPE, READS
+from emotion2vec.model.config import Emotion2vecConfig, HeadConfig, head_config, model_config
 from emotion2vec.settings import to_dict
 
 _DIMENSIONS = [field.name for field in dataclasses.fields(Emotion2vecConfig)]
@@ -17,7 +17,8 @@ _DIMENSIONS = [field.name for field in dataclasses.fields(Emotion2vecConfig)]
 class Emotion2vecHFConfig(PretrainedConfig):
     """Dimensions of the network, as keyword arguments named like the fields of `emotion2vec.Emotion2vecConfig`.
 
-    The defaults are the base model's. Labels are given the usual way, by `id2label` or `num_labels`.
+    The defaults are the base model's. Labels are given the usual way, by `id2label` or `num_labels`; which head tells
+    them, by `head`, a mapping with the fields of `emotion2vec.model.config.HeadConfig`, where it is not the usual one.
     """
 
     model_type = MODEL_TYPE
@@ -34,6 +35,7 @@ class Emotion2vecHFConfig(PretrainedConfig):
         defaults = to_dict(Emotion2vecConfig())
         for name in _DIMENSIONS:
             setattr(self, name, kwargs.pop(name, defaults[name]))
+        self.head: dict[str, Any] | None = kwargs.pop(HEAD, None)
         super().__init__(**kwargs)
 
     @property
@@ -48,6 +50,15 @@ class Emotion2vecHFConfig(PretrainedConfig):
             ConfigError: values out of range or that do not fit each other, all listed.
         """
         return model_config({name: getattr(self, name) for name in _DIMENSIONS}, "the Hugging Face configuration")
+
+    def head_config(self) -> HeadConfig:
+        """Which head it is. ConfigError: there is no such head."""
+        values = {name: value for name, value in (self.head or {}).items() if name != READS}
+        return head_config(values, "the Hugging Face configuration, head")
+
+    def standardized(self) -> list[int] | None:
+        """Shape of what the head standardizes by; None where it does not."""
+        return (self.head or {}).get(READS)
 
     def labels(self) -> tuple[str, ...]:
         """The head's labels in its order."""

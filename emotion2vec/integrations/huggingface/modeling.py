@@ -20,7 +20,7 @@ from emotion2vec.files import write_text
 from emotion2vec.integrations.huggingface.configuration import Emotion2vecHFConfig
 from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.encoder import Emotion2vec
-from emotion2vec.model.heads import UNUSED, MeanLinear
+from emotion2vec.model.heads import UNUSED, Head, MeanLinear
 from emotion2vec.model.logmel import LogMel
 from emotion2vec.model.position import alibi_slopes
 from emotion2vec.model.speech import Encoded
@@ -124,11 +124,13 @@ class Emotion2vecModel(Emotion2vecPreTrainedModel):
 
 
 class Emotion2vecForAudioClassification(Emotion2vecPreTrainedModel):
-    """The network with a linear head over the mean of an utterance's frames."""
+    """The network with a head, by default a linear one over the mean of an utterance's frames."""
 
     def __init__(self, config: Emotion2vecHFConfig):
         super().__init__(config)
-        self.network = Emotion2vec(config.dimensions(), config.labels())
+        self.network = Emotion2vec(config.dimensions(), config.labels(), config.head_config())
+        if (shape := config.standardized()) is not None:  # which the weights bring
+            self.head.shift, self.head.scale = torch.zeros(shape), torch.ones(shape)
         unused = torch.tensor([label.startswith(UNUSED) for label in config.labels()], device="cpu")
         self.unused = unused.nonzero().flatten().tolist()
         self.post_init()
@@ -139,9 +141,9 @@ class Emotion2vecForAudioClassification(Emotion2vecPreTrainedModel):
         self.head.requires_grad_(True)
 
     @property
-    def head(self) -> MeanLinear:
+    def head(self) -> Head:
         """The head, which this class always has."""
-        assert isinstance(self.network.head, MeanLinear)
+        assert self.network.head is not None
         return self.network.head
 
     def forward(
@@ -158,19 +160,22 @@ class Emotion2vecForAudioClassification(Emotion2vecPreTrainedModel):
         Args:
             input_values: (B, S) normalized samples at 16 kHz, as the feature extractor gives.
             attention_mask: (B, S), 1 = real samples.
-            labels: (B,) numbers of the right labels; gives a cross-entropy loss.
+            labels: (B,) numbers of the right labels; gives a cross-entropy loss. Of a head of values (B, C), for the
+                mean squared error.
             output_hidden_states: give the hidden states too, see `hidden_states`.
             return_dict: False gives a tuple.
             kwargs: ignored, as transformers' own callers pass more than every model takes.
 
         Returns:
-            `logits` (B, C), −∞ for labels without a probability, with `loss` and `hidden_states` where wanted.
+            `logits` (B, C), −∞ for labels without a probability, or values as they are, with `loss` and
+            `hidden_states` where wanted.
         """
         encoded = self.encode(input_values, attention_mask)
-        logits = self.head(encoded.frames, encoded.padding)
+        logits = self.head(encoded.read_by(self.head), encoded.padding)
         if self.unused:
             logits = logits.index_fill(1, torch.tensor(self.unused, device=logits.device), float("-inf"))
-        loss = None if labels is None else F.cross_entropy(logits.float(), labels)
+        compared = F.mse_loss if self.head.config.task == "values" else F.cross_entropy
+        loss = None if labels is None else compared(logits.float(), labels)
         states = self.hidden_states(encoded, output_hidden_states)
         output = SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states)
         return output if return_dict is not False else output.to_tuple()
