@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.audio.decode.suffixes import AUDIO_SUFFIXES
-from emotion2vec.corpora.lists.lines import Table
+from emotion2vec.corpora.lists.records import Table
 from emotion2vec.corpora.lists.rows import END_FIELDS, LABEL_FIELDS, OTHER_FACTS, SPEAKER_FIELDS, START_FIELDS
 from emotion2vec.corpora.lists.spans import check_whole, span_names
 from emotion2vec.errors import ConfigError, ManifestError

@@ -9,12 +9,12 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.lists.records import Table, add_row, columns_of
 from emotion2vec.documents import LEAST_UNPACKED, MOST_UNPACKED, most_unpacked
 from emotion2vec.errors import ManifestError
 
@@ -167,23 +167,6 @@ def split_lines(raw: bytes) -> list[bytes]:
     return [line.removesuffix(b"\r") for line in raw.split(b"\n")]
 
 
-@dataclass(frozen=True)
-class Table:
-    """What a table holds.
-
-    Attributes:
-        columns: names of the header, without spaces around them.
-        records: number of each line, and its cells by column, as they are written; a row of empty cells is none.
-        faults: rows that cannot be read. Records and faults together are all rows.
-        commas: whether numbers may have decimal commas, as commas stand for nothing else.
-    """
-
-    columns: list[str]
-    records: list[tuple[int, dict[str, str]]]
-    faults: list[Fault]
-    commas: bool = False
-
-
 def parse_records(source: Path, lines: Lines) -> Table:
     """Read a comma-, semicolon- or tab-separated table; every line is a row.
 
@@ -199,7 +182,7 @@ def parse_records(source: Path, lines: Lines) -> Table:
         return Table([], [], [])
     header, *rows = lines
     try:
-        columns = _columns(source, header[0], _fields(header[1], delimiter))
+        columns = columns_of(source, header[0], _fields(header[1], delimiter))
     except csv.Error as error:
         raise ManifestError(f"{source}:{header[0]}: the header cannot be read: {error}") from error
     table = Table(columns, [], [], commas=delimiter != ",")
@@ -216,47 +199,8 @@ def parse_records(source: Path, lines: Lines) -> Table:
             place = last + 1
             continue
         place += 1
-        _add(table, source, number, fields, "" if delimiter == "\t" else ": put text with separators in quotes")
+        add_row(table, source, number, fields, "" if delimiter == "\t" else ": put text with separators in quotes")
     return table
-
-
-def table_of(source: Path, rows: Sequence[tuple[int, Sequence[str]]], *, commas: bool) -> Table:
-    """A table whose cells are told apart already, the first row its header.
-
-    Args:
-        source: what it is read from.
-        rows: number and cells of each row.
-        commas: whether numbers may have decimal commas.
-
-    Raises:
-        ManifestError: the header names a column twice.
-    """
-    if not rows:
-        return Table([], [], [])
-    (first, header), *rest = rows
-    table = Table(_columns(source, first, header), [], [], commas)
-    for number, fields in rest:
-        _add(table, source, number, fields)
-    return table
-
-
-def _columns(source: Path, number: int, fields: Sequence[str]) -> list[str]:
-    """Names of columns; ManifestError where one is there twice."""
-    columns = [column.strip() for column in fields]
-    lower = [column.lower() for column in columns if column]
-    if twice := sorted({column for column in lower if lower.count(column) > 1}):
-        raise ManifestError(f"{source}:{number}: the header names {', '.join(twice)} twice, expected each column once")
-    return columns
-
-
-def _add(table: Table, source: Path, number: int, fields: Sequence[str], hint: str = "") -> None:
-    """Add a row to a table, or its fault."""
-    columns = table.columns
-    if any(field.strip() for field in fields[len(columns) :]):
-        reason = f"the row has {len(fields)} fields and the header {len(columns)}, expected a field for each column"
-        table.faults.append(Fault(f"{source}:{number}", reason + hint))
-    elif any(field.strip() for field in fields):
-        table.records.append((number, dict(zip(columns, fields, strict=False))))
 
 
 def _delimiter(source: Path, lines: Lines) -> tuple[str, Lines]:

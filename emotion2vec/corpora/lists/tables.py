@@ -16,8 +16,8 @@ from typing import Any
 
 from emotion2vec.corpora.faults import SHOWN, Change, examples
 from emotion2vec.corpora.lists.columns import Names, hint
-from emotion2vec.corpora.lists.lines import Table
 from emotion2vec.corpora.lists.naming import unique_ids
+from emotion2vec.corpora.lists.records import Table
 from emotion2vec.corpora.lists.rows import (
     LABEL_FIELDS,
     OTHER_FACTS,

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.corpora.faults import Fault
-from emotion2vec.corpora.lists.lines import Table, check_header, parse_records, read_lines, table_of
+from emotion2vec.corpora.lists.lines import check_header, parse_records, read_lines
+from emotion2vec.corpora.lists.records import Table, table_of
 from emotion2vec.documents import check_unpacked
 from emotion2vec.errors import ManifestError
 
