@@ -9,6 +9,7 @@ from typing import Any
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.probe.scores import Document, HeadScores, given
+from emotion2vec.units import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,11 @@ class About(Document):
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
     versions: Mapping[str, str | None]
+
+    @property
+    def people(self) -> str:
+        """How many speakers there are, in words."""
+        return counted(self.speakers, "speaker") if self.speakers else "unknown speakers"
 
     @property
     def complete(self) -> bool:
