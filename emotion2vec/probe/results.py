@@ -11,6 +11,7 @@ from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.notebooks import Table
 from emotion2vec.probe.scores import Document, HeadScores, given
+from emotion2vec.units import counted
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -58,6 +59,11 @@ class About(Document):
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
     versions: Mapping[str, str | None]
+
+    @property
+    def people(self) -> str:
+        """How many speakers there are, in words."""
+        return counted(self.speakers, "speaker") if self.speakers else "unknown speakers"
 
     @property
     def complete(self) -> bool:
