@@ -33,6 +33,7 @@ from emotion2vec.finetune.unlabelled import has_main
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.class_losses import ClassLoss, class_weights
 from emotion2vec.tasks.scaling import Scaling
+from emotion2vec.units import counted
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -85,7 +86,7 @@ class Task:
         if not any(MAIN in clip.truths for clip in clips):
             raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded and judged, expected at least one")
         seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
-        say(f"validation: {len(clips)} clips, {seconds:.0f} s")
+        say(f"validation: {counted(len(clips), 'clip')}, {seconds:.0f} s")
         return clips
 
     def first_places(self, count: int) -> list[int]:

@@ -91,5 +91,5 @@ def test_a_head_that_goes_on_learning_is_not_solved(talkers: Path, model: Path, 
 def test_what_cannot_be_solved(talkers: Path, model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"finetune.solve is 5 and head.kind attention, expected kind mean"):
         quick_config(talkers, model, tmp_path, "finetune.solve=5", "head.kind=attention")
-    with pytest.raises(ConfigError, match=r"finetune.solve has 1 clips, of which none is of \w+, \w+; expected more"):
+    with pytest.raises(ConfigError, match=r"finetune.solve has 1 clip, and none of \w+, \w+; expected more"):
         finetune(quick_config(talkers, model, tmp_path, "finetune.solve=1"), lambda text: None)
