@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from emotion2vec.exporting.export import export as export
     from emotion2vec.extraction.api import extract_features as extract_features
     from emotion2vec.extraction.frame import predict as predict
+    from emotion2vec.extraction.results.timelines.tables import timelines as timelines
     from emotion2vec.extraction.streaming import Stream as Stream
     from emotion2vec.extraction.streaming import StreamOptions as StreamOptions
     from emotion2vec.extraction.streaming import astream_features as astream_features
@@ -29,6 +30,7 @@ _HOMES = {
     "load_model": "emotion2vec.checkpoint.opening",
     "extract_features": "emotion2vec.extraction.api",
     "predict": "emotion2vec.extraction.frame",
+    "timelines": "emotion2vec.extraction.results.timelines.tables",
     "Stream": "emotion2vec.extraction.streaming",
     "StreamOptions": "emotion2vec.extraction.streaming",
     "astream_features": "emotion2vec.extraction.streaming",

@@ -33,6 +33,13 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
 """Last parts of keys that mean what other tools call so."""
 
 
+def meant(name: str, known: Collection[str]) -> str:
+    """`; did you mean ...?` with those of the known names that are near, in whatever case; nothing where none is."""
+    lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(lower[other] for other in near)}?" if near else ""
+
+
 def unknown(what: str, name: str, known: Collection[str]) -> str:
     """The fault of a name that is none of those that are known, with those that are near, mean it or end like it."""
     last = name.rpartition(".")[2]

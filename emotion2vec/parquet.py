@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from emotion2vec.documents import check_unpacked
@@ -59,6 +59,56 @@ def open_parquet(stream: BinaryIO, columns: Sequence[str], texts: Sequence[str] 
             raise ValueError(f"{name} holds {kind}, expected text")
     _check_size(stream, file, {*columns, *texts}, size)
     return file
+
+
+def read_columns(stream: BinaryIO, wanted: Callable[[str], bool]) -> dict[str, list[Any]]:
+    """Read flat columns of numbers and of texts, None where a cell is empty; the package must be there.
+
+    Args:
+        stream: the file.
+        wanted: which columns, by their names.
+
+    Raises:
+        ValueError: a column is of another type, or unpacks to far more than honest data does.
+        Exception: what pyarrow raises of a file that is none.
+    """
+    import pyarrow
+    import pyarrow.parquet
+    from pyarrow import types
+
+    schema = open_parquet(stream, ()).schema_arrow
+    fields = [field for field in schema if wanted(field.name)]
+    texts = [field.name for field in fields if _holds_text(field.type)]
+    for field in fields:
+        kind = field.type
+        if field.name not in texts and not (types.is_floating(kind) or types.is_integer(kind) or types.is_null(kind)):
+            raise ValueError(f"{field.name} holds {kind}, expected numbers or text")
+    stream.seek(0)
+    file = pyarrow.parquet.ParquetFile(stream, read_dictionary=texts)
+    first = {field.name.partition(".")[0] for field in fields}
+    _check_size(stream, file, first, os.fstat(stream.fileno()).st_size)
+    table = file.read(columns=[field.name for field in fields])
+    return {name: _cells(table[name]) for name in table.column_names}
+
+
+def _holds_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    while types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _cells(column: Any) -> list[Any]:
+    """Cells of a column; one text of many rows is in memory once."""
+    found: list[Any] = []
+    for chunk in column.chunks:
+        if hasattr(chunk, "dictionary"):
+            words = [*chunk.dictionary.to_pylist(), None]
+            found += [words[-1 if place is None else place] for place in chunk.indices.to_pylist()]
+        else:
+            found += chunk.to_pylist()
+    return found
 
 
 def read_texts(file: Any, name: str, size: int) -> list[list[str]]:

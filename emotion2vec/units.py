@@ -23,3 +23,14 @@ def duration(seconds: float) -> str:
 def digits(value: float) -> str:
     """Write a number of 0 or more in whole numbers, or with two digits where it is small, so that none looks like 0."""
     return f"{value:#.2g}" if value < 9.95 else f"{value:,.0f}"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Say how many of something there are: `1 clip is`, `2 clips are`.
+
+    Args:
+        count: how many.
+        one: what one is called, and what goes with it.
+        many: what several are called; by default with an s.
+    """
+    return f"{count} {one if count == 1 else many or one + 's'}"

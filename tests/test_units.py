@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from emotion2vec.units import digits, duration
+from emotion2vec.units import counted, digits, duration
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,14 @@ def test_durations(seconds: float, said: str) -> None:
 )
 def test_no_speed_looks_like_none(value: float, written: str) -> None:
     assert digits(value) == written
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "text"),
+    [
+        (1, ("clip",), "1 clip"), (2, ("clip",), "2 clips"), (0, ("clip",), "0 clips"), (1000, ("row",), "1000 rows"),
+        (1, ("entry is", "entries are"), "1 entry is"), (3, ("entry is", "entries are"), "3 entries are"),
+    ],
+)  # fmt: skip
+def test_counts_agree_with_what_is_counted(count: int, words: tuple[str, ...], text: str) -> None:
+    assert counted(count, *words) == text

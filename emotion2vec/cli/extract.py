@@ -10,7 +10,7 @@ from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import MODEL_HELP, SOURCES_HELP, allow_fallback, conclude, say
 from emotion2vec.extraction.options import ExtractOptions
 from emotion2vec.settings import option
-from emotion2vec.units import duration
+from emotion2vec.units import counted, duration
 
 
 @dataclass(kw_only=True)
@@ -34,5 +34,6 @@ def extract(arguments: Arguments) -> None:
     skipped += f", {report.skipped} were there already" if report.skipped else ""
     computed = f" in {report.precision}" if report.precision != options.executor.precision else ""
     computed += " by onnxruntime" if report.backend == "onnx" else ""
-    say(f"{report.written} utterances ({duration(report.seconds)}) written to {arguments.output}{computed}{skipped}")
+    done = counted(report.written, "utterance")
+    say(f"{done} ({duration(report.seconds)}) written to {arguments.output}{computed}{skipped}")
     conclude(report, "the same command with --resume goes on")

@@ -10,7 +10,7 @@ from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import MODEL_HELP, SOURCES_HELP, allow_fallback, conclude, say
 from emotion2vec.extraction.options import PredictOptions
 from emotion2vec.settings import option
-from emotion2vec.units import duration
+from emotion2vec.units import counted, duration
 
 
 @dataclass(kw_only=True)
@@ -30,5 +30,5 @@ def predict(arguments: Arguments) -> None:
 
     report = run(arguments.source, arguments.model, arguments.output, arguments.options, progress=True)
     computed = " by onnxruntime" if report.backend == "onnx" else ""
-    say(f"{report.written} utterances ({duration(report.seconds)}) labelled{computed}")
+    say(f"{counted(report.written, 'utterance')} ({duration(report.seconds)}) labelled{computed}")
     conclude(report, "the rows of what was heard are complete")

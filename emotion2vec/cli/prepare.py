@@ -8,7 +8,7 @@ from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import CHANGED, say, say_faults
 from emotion2vec.data.config import PrepareOptions
 from emotion2vec.stopping import PREEMPTED, Terminated
-from emotion2vec.units import duration
+from emotion2vec.units import counted, duration
 
 
 @takes(PrepareOptions)
@@ -25,10 +25,10 @@ def prepare(options: PrepareOptions) -> None:
     except KeyboardInterrupt as error:
         say(f"stopped; the same command continues in {output}")
         raise typer.Exit(PREEMPTED if isinstance(error, Terminated) else 130) from None
-    shards = "1 shard" if report.shards == 1 else f"{report.shards} shards"
-    say(f"{report.utterances} utterances ({duration(report.seconds)}) in {shards} in {output}")
+    shards = counted(report.shards, "shard")
+    say(f"{counted(report.utterances, 'utterance')} ({duration(report.seconds)}) in {shards} in {output}")
     if report.resumed:
-        say(f"{report.resumed} shards were there already")
+        say(f"{counted(report.resumed, 'shard was', 'shards were')} there already")
     for name, counts in (("Hz", report.rates), ("channels", report.channels)):
         say(f"{name}: " + ", ".join(f"{value} ({count})" for value, count in counts.most_common()))
     if report.size:

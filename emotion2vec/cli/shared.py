@@ -11,6 +11,7 @@ import typer
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.stopping import exit_code
+from emotion2vec.units import counted
 
 if TYPE_CHECKING:
     from emotion2vec.extraction.run import ExtractionReport
@@ -63,9 +64,10 @@ def conclude_training(result: FitResult, config: TrainingConfig) -> None:
             f"continues from {config.run.dir}"
         )
         raise typer.Exit(exit_code(result.signal))
-    say(f"done: {result.update} updates, model in {config.run.dir}")
+    say(f"done: {counted(result.update, 'update')}, model in {config.run.dir}")
     if result.missing:
-        say(f"{result.missing} entries that lists name were missing or could not be read")
+        count = counted(result.missing, "entry that lists name was", "entries that lists name were")
+        say(f"{count} missing or could not be read")
         raise typer.Exit(1)
 
 

@@ -20,6 +20,7 @@ from emotion2vec.corpora.labels import class_name, folded
 from emotion2vec.corpora.names import normal
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.corpora.validation import holds_speakers_out
+from emotion2vec.units import counted
 
 Describe = Callable[[np.ndarray], dict[str, Any]]
 """Positions of utterances -> what their labels are like."""
@@ -141,7 +142,7 @@ def _repeated(clips: Sequence[Utterance], keys: Sequence[str | None], folds: Seq
     found = []
     tested = Counter(int(i) for fold in folds for i in fold.test)
     if often := [clips[i].file for i, count in sorted(tested.items()) if count > 1]:
-        found.append(f"{len(often)} clips are tested in more than one fold: {examples(often)}")
+        found.append(f"{counted(len(often), 'clip is', 'clips are')} tested in more than one fold: {examples(often)}")
     same: dict[str, list[Utterance]] = {}
     for clip, key in zip(clips, keys, strict=True):
         if key is not None:
@@ -150,7 +151,8 @@ def _repeated(clips: Sequence[Utterance], keys: Sequence[str | None], folds: Seq
         names = [" = ".join(clip.stretch for clip in group) for group in twice]
         contradicting = sum(len({clip.label for clip in group}) > 1 for group in twice)
         also = f", {contradicting} of them under different labels" if contradicting else ""
-        found.append(f"{len(twice)} recordings are listed more than once{also}: {examples(names)}")
+        count = counted(len(twice), "recording is", "recordings are")
+        found.append(f"{count} listed more than once{also}: {examples(names)}")
     return found
 
 

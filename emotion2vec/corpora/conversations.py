@@ -15,6 +15,7 @@ from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.units import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ def with_turns(corpus: Corpus) -> Corpus:
     """
     faults = []
     if lost := [clip.file for clip in corpus.utterances if clip.dialogue is None or clip.turn is None]:
-        faults.append(f"{len(lost)} clips have no dialogue or turn: {examples(lost)}")
+        faults.append(f"{counted(len(lost), 'clip has', 'clips have')} no dialogue or turn: {examples(lost)}")
     mixed = [
         f"turn {corpus.utterances[turn[0]].turn} of {name}"
         for name, turns in ({} if lost else _dialogues(corpus.utterances)).items()
@@ -125,7 +126,8 @@ def with_turns(corpus: Corpus) -> Corpus:
         if len({corpus.utterances[i].speaker for i in turn}) > 1
     ]
     if mixed:
-        faults.append(f"{len(mixed)} turns have clips by several speakers, expected one: {examples(mixed)}")
+        count = counted(len(mixed), "turn has", "turns have")
+        faults.append(f"{count} clips by several speakers, expected one: {examples(mixed)}")
     if faults:
         raise ManifestError(f"{corpus.name}: " + "; ".join(faults))
     return corpus

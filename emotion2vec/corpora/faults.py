@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+
+from emotion2vec.units import counted
 
 MOST_SHOWN = 1000
 """Characters of a name or a reason that are told; what a list holds may be of any length."""
@@ -76,6 +78,12 @@ def kind_of(reason: str) -> str:
     without_names = re.sub(r"'[^']*'|\"[^\"]*\"|\S*/\S*", "…", reason)
     clause = re.split(r"[,:;(]", without_names, maxsplit=1)[0]
     return re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "N", clause).strip(" …") or "unusable"
+
+
+def files_left_out(names: Collection[str]) -> str:
+    """What is said of files that cannot be used."""
+    are = "is" if len(names) == 1 else "are"
+    return f"{counted(len(names), 'file')} cannot be used and {are} left out: {examples(names)}"
 
 
 SHOWN = 5

@@ -14,6 +14,7 @@ from emotion2vec.corpora.prescribed import parts_of, prescribed
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.units import counted
 
 MOST_SINGLE = 12
 """Up to this many speakers or sessions, each is a fold of its own."""
@@ -210,7 +211,7 @@ def _split_fold(clips: Sequence[Utterance]) -> Fold:
 
 def _random_folds(clips: Sequence[Utterance]) -> list[Fold]:
     if len(clips) < RANDOM_FOLDS:
-        raise ConfigError(f"folds is 'random' with {len(clips)} clips, expected at least {RANDOM_FOLDS}")
+        raise ConfigError(f"folds is 'random' with {counted(len(clips), 'clip')}, expected at least {RANDOM_FOLDS}")
     random = np.random.default_rng(keyed_seed("random folds"))
     numbers = stratified_fold([clip.label for clip in clips], RANDOM_FOLDS, random)
     return _leave_one_out(clips, [f"random-{number + 1}" for number in numbers])

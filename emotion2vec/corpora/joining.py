@@ -15,6 +15,7 @@ from emotion2vec.corpora.lists.rows import collect
 from emotion2vec.corpora.names import normal, without_suffix
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.units import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,8 @@ def _warnings(part: Part, mapping: Mapping[str, str]) -> list[str]:
     counts = Counter(clip.label for clip in part.corpus.utterances if clip.label and not mapping[clip.label])
     if counts:
         each = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
-        found.append(f"{part.name}: {counts.total()} clips are left out, of classes that are not shared: {each}")
+        count = counted(counts.total(), "clip is", "clips are")
+        found.append(f"{part.name}: {count} left out, of classes that are not shared: {each}")
     return found
 
 
@@ -174,7 +176,7 @@ def _only(part: Part, path: Path) -> Corpus:
         if len(places) == 1:
             named.add(places[0])
         else:
-            absent[file] = f"{path.name} names it, and {len(places)} clips of {part.name} are called so"
+            absent[file] = f"{path.name} names it, and {counted(len(places), 'clip')} of {part.name} are called so"
     lost = {file: why for file, why in left_out.items() if file in named}
     chosen = [clip.file in named for clip in part.corpus.utterances]
     if not any(chosen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emotion2vec.corpora.conversations import with_turns
@@ -22,7 +22,7 @@ class CorpusOptions:
     """A labelled corpus: a named one, a table, one of EmoBox's, or, with `root` alone, a folder per class."""
 
     dataset: str | None = option(None, "Name of a corpus, with its folder in --root.")
-    table: Path | str | None = option(None, "CSV or TSV with columns file, emotion, speaker.")
+    table: Path | str | None = option(None, "CSV, TSV or XLSX with columns file, emotion, speaker.")
     emobox: Path | str | None = option(None, "Folder of a corpus in EmoBox's metadata.")
     root: Path | str | None = option(
         None, "Folder of the audio; alone: one folder per class.", flags=("--root", "--audio-root")
@@ -77,6 +77,7 @@ def read_corpus(options: CorpusOptions, *, targets: Sequence[str] = (), conversa
     elif options.table is not None:
         names = Names.of(options.columns, options.labels)
         corpus = read_table(options.table, options.root, targets=targets, conversations=conversations, names=names)
+        corpus = replace(corpus, warnings=(*corpus.warnings, *names.unused()))
     elif options.emobox is not None:
         return read_emobox(options.emobox, root)
     else:

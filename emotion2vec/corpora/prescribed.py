@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from emotion2vec.corpora.faults import examples
-from emotion2vec.corpora.lists.lines import parse_records, read_lines
+from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.rows import span_of
+from emotion2vec.corpora.lists.workbooks import read_records
 from emotion2vec.corpora.names import normal, span_name, without_suffix
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.units import counted
 
 PARTS = ("train", "valid", "test")
 
@@ -76,12 +78,13 @@ def of_part(corpus: Corpus, part: str) -> Corpus:
     kept = [_part(part) in names for names in given]
     if not any(kept):
         counts = Counter(name for names in given for name in names)
-        there = ", ".join(f"{name} ({count} clips)" for name, count in sorted(counts.items()))
+        there = ", ".join(f"{name} ({counted(count, 'clip')})" for name, count in sorted(counts.items()))
         expected = f"expected one that there is: {there}" if there else "and no clip has any, expected a column split"
         raise ConfigError(f"{corpus.name}: no clip is of the part {part!r}, {expected}")
     left = corpus.keep(kept, {})
     without = [clip.file for clip, names in zip(corpus.utterances, given, strict=True) if not names]
-    note = f"{len(without)} clips are of no part of the split and are left out: {examples(without)}"
+    count = counted(len(without), "clip is", "clips are")
+    note = f"{count} of no part of the split, and left out: {examples(without)}"
     return replace(left, warnings=(*left.warnings, *([note] if without else [])))
 
 
@@ -95,8 +98,8 @@ def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Co
 
     Args:
         corpora: by name. Those of which the list names nothing stay as they are.
-        path: CSV or TSV with the columns `file` or `id`, as the corpus has them (or the file's absolute path), with
-            the corpus's name and `/` in front where several corpora have it; and `split` or `fold`. Columns `start`
+        path: CSV, TSV or XLSX with the columns `file` or `id`, as the corpus has them (or the file's absolute path),
+            with the corpus's name and `/` in front where several have it; and `split` or `fold`. Columns `start`
             and `end` tell segments of a file apart; without them a file's segments go together.
 
     Raises:
@@ -116,7 +119,8 @@ def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Co
             if given.setdefault(place, part) != part:
                 listed.faults.append(f"{name} is in {given[place]} and in {part}, expected one")
     if unknown:
-        listed.faults.append(f"{len(unknown)} clips are in no corpus: {examples(unknown)}, expected names that it has")
+        count = counted(len(unknown), "clip is", "clips are")
+        listed.faults.append(f"{count} in no corpus: {examples(unknown)}, expected names that it has")
     named = {name for name, _ in given}
     lacking = [
         clip.file
@@ -126,7 +130,9 @@ def with_splits(corpora: Mapping[str, Corpus], path: str | Path) -> dict[str, Co
         if (name, number) not in given
     ]
     if lacking:
-        listed.faults.append(f"{len(lacking)} clips of {examples(sorted(named))} are not named: {examples(lacking)}")
+        those = examples(sorted(named))
+        count = counted(len(lacking), f"clip of {those} is", f"clips of {those} are")
+        listed.faults.append(f"{count} not named: {examples(lacking)}")
     if listed.faults:
         raise ManifestError(f"split {path}: {'; '.join(listed.faults)}")
     return {
@@ -152,16 +158,16 @@ class _Listed:
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
-            what = "it is a folder, expected a CSV or TSV" if self.path.is_dir() else "no such file"
+            what = "it is a folder, expected a CSV, TSV or XLSX" if self.path.is_dir() else "no such file"
             raise ManifestError(f"split {self.path}: cannot be opened: {what}")
-        lines, unreadable = read_lines(self.path)
-        table = parse_records(self.path, lines)
+        found, unreadable = read_records(self.path)
+        table = Names().table(self.path, found)
         columns = [name.lower() for name in table.columns]
         names = [name for name in ("file", "id") if name in columns]
         kinds = [name for name in ("split", "fold") if name in columns]
         if not names or len(kinds) != 1:
             raise ManifestError(
-                f"split {self.path}: columns are {', '.join(table.columns) or 'none'}; expected file or id, and one of "
+                f"split {self.path}: columns are {', '.join(found.columns) or 'none'}; expected file or id, and one of "
                 "split and fold"
             )
         if not table.records:

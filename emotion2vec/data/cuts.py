@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from emotion2vec.audio.decode import Note
+from emotion2vec.audio.decode.channels import no_channel
 from emotion2vec.audio.decode.reading import DURATION_TOLERANCE, Header, read_header
 from emotion2vec.audio.frames import MIN_SAMPLES, SAMPLE_RATE
 from emotion2vec.corpora.faults import Change, Fault
@@ -177,6 +178,8 @@ def _read_all(sources: Sequence[str | Path], names: Names | None) -> tuple[list[
                 name = f"{utterance.id}#{uses[utterance.id]}"
             uses[name] += 1
             utterances.append(replace(utterance, id=name))
+    if names is not None:
+        names.warn()
     return utterances, faults, changes
 
 
@@ -213,7 +216,7 @@ def make_cut(utterance: Utterance, header: Header | AudioError) -> Cut:
     if start >= total or end > total + DURATION_TOLERANCE:
         raise AudioError(f"the segment goes from {start:g} s to {end:g} s, but the audio has {total:g} s")
     if utterance.channel is not None and utterance.channel >= header.channels:
-        raise AudioError(f"channel {utterance.channel} asked for, but it has channels 0 to {header.channels - 1}")
+        raise AudioError(no_channel(utterance.channel, header.channels))
     channels = list(range(header.channels))
     recording = Recording(
         id=utterance.id,

@@ -57,6 +57,7 @@ def prepare(source: str | Path, output: str | Path, *, progress: bool = False, *
     folder, size = Path(output), chosen.shard_size
     names = Names.of(chosen.columns, chosen.labels)
     manifest = read_manifest(source, root=None if chosen.root is None else Path(chosen.root), names=names)
+    names.warn()
     utterances = _in_shard_order(manifest.utterances)
     settings = {"audio": chosen.audio, "resample": chosen.resample, "accept_damaged": chosen.accept_damaged}
     plan = _plan(utterances, **settings, shard_size=size)

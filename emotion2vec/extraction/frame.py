@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.corpora.lists.columns import Names
-from emotion2vec.corpora.utterance import Utterance
+from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.extraction.options import PredictOptions, check_options
 from emotion2vec.extraction.predict import faults_of, score
 from emotion2vec.extraction.results.outputs import Results
@@ -63,7 +63,10 @@ def predict(
     check_options(faults_of(chosen) + unused)
     sources = chosen.sources
     names = Names.of(sources.columns, sources.labels, keep=True)
-    found = read_sources(listed(source, sample_rate, sources.root, names), **vars(sources))
+    read = listed(source, sample_rate, sources.root, names)
+    if isinstance(read, Listing):
+        names.warn()
+    found = read_sources(read, **vars(sources))
     rows: list[Row] = []
     columns: list[Columns] = []
 

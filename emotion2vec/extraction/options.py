@@ -149,7 +149,9 @@ class PredictOptions:
         (), "Annotations too: textgrid, elan, audacity, rttm, srt or vtt, or one file by its ending; may be repeated."
     )
     export_folder: Path = option(Path("annotations"), "Where a file of each recording goes for the formats of export.")
-    plot: Path | None = option(None, "Folder for a picture of each file's scores over time.")
+    plot: Path | None = option(
+        None, "Emotions over time, a row per speaker: .html, .pdf, .svg or .png, or a folder for one of each recording."
+    )
     sources: SourceOptions = field(default_factory=SourceOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 

@@ -29,6 +29,7 @@ from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.splits import Split, fold_split, whole_split
 from emotion2vec.finetune.suspects import label_errors, write_suspects
 from emotion2vec.tasks.targets import make_goal
+from emotion2vec.units import counted
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -241,4 +242,4 @@ def _unusable(faults: Sequence[str]) -> list[str]:
     if not faults:
         return []
     more = [f"  and {len(faults) - SHOWN} more"] * (len(faults) > SHOWN)
-    return [f"{len(faults)} clips cannot be used:", *(f"  {fault}" for fault in faults[:SHOWN]), *more]
+    return [f"{counted(len(faults), 'clip')} cannot be used:", *(f"  {fault}" for fault in faults[:SHOWN]), *more]

@@ -31,13 +31,13 @@ BALANCES = ("corpus-class", "class", "corpus", "none")
 class LabelledData(SpeechConfig):
     """Labelled speech, and how it is drawn."""
 
-    table: str = option("", "CSV or TSV with columns file, emotion (or label) and speaker")
+    table: str = option("", "CSV, TSV or XLSX with columns file, emotion (or label) and speaker")
     root: str = option("", "folder that the table's paths start from; empty for the table's own")
     corpora: list[str] = option(
         [], "labelled corpora, joined: NAME=FOLDER of a known one, or NAME=TABLE or a folder with metadata.tsv"
     )
     split: str = option(
-        "", "CSV or TSV that says which clip (file or id) is of which split (train, valid, test) or fold"
+        "", "CSV, TSV or XLSX that says which clip (file or id) is of which split (train, valid, test) or fold"
     )
     classes: list[str] = option(
         [], "classes to learn; empty for all that there are; shared for those that every corpus has"

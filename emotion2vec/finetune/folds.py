@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from emotion2vec.checkpoint.opening import read_source
-from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.faults import examples, files_left_out
 from emotion2vec.corpora.shots import few_shot
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
@@ -38,6 +38,7 @@ from emotion2vec.probe.shots import shot_scores
 from emotion2vec.settings import to_dict
 from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.trainer import FitResult
+from emotion2vec.units import counted
 
 WITHOUT_SPEAKERS = "speakers are not told apart: models were chosen by clips of speakers who also train"
 """Stands beside scores of corpora whose speakers are unknown."""
@@ -79,8 +80,8 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
     jobs = _jobs(config, prepared, corpus)
     last, outcomes, left_out = FitResult(0, None), [], dict(corpus.left_out)
     for number, job in enumerate(jobs, 1):
-        few = "" if job.shots is None else f", {job.shots} clips of each class"
-        say(f"fold {job.fold.name}{few} ({number} of {len(jobs)}): {len(job.fold.test)} clips to test")
+        few = "" if job.shots is None else f", {counted(job.shots, 'clip')} of each class"
+        say(f"fold {job.fold.name}{few} ({number} of {len(jobs)}): {counted(len(job.fold.test), 'clip')} to test")
         folder = Path(job.config.run.dir)
         if not (folder / TESTED).is_file():
             last = fit(job.config, corpus, job.split)
@@ -170,7 +171,7 @@ def _result(
     base = _Base(config.model, read_source(config.model).heard)
     warnings = [*prepared.warnings, *prepared.known.warnings(base)] + [WITHOUT_SPEAKERS] * (not config.data.speakers)
     if left_out:
-        warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
+        warnings.append(files_left_out(left_out))
     trained = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "joint", "optim")}
     scores = HeadScores(
         feature=config.model,

@@ -23,11 +23,12 @@ from emotion2vec.finetune.joint import JointSettings
 from emotion2vec.finetune.scales import on_one_scale
 from emotion2vec.finetune.unlabelled import with_unlabelled
 from emotion2vec.tasks.targets import with_values
+from emotion2vec.units import counted
 
 SHARED = "shared"
 """In place of classes: those that every corpus has."""
 
-TABLES = ("metadata.tsv", "metadata.csv")
+TABLES = ("metadata.tsv", "metadata.csv", "metadata.xlsx")
 """Tables that a folder of a corpus is looked for."""
 
 ROUNDED = 0.02
@@ -119,6 +120,7 @@ def _read_table(path: Path, root: Path | None, data: LabelledData, joint: JointS
     )
     names = Names.of(data.columns)
     corpus = read_table(path, root, targets=data.targets or data.soft, extra=extra, names=names)
+    corpus = replace(corpus, warnings=(*corpus.warnings, *names.unused()))
     light = [clip.stretch for clip in corpus.utterances if clip.values.get(data.weight, 1.0) <= 0]
     if light:
         raise ManifestError(
@@ -239,7 +241,10 @@ def _one(corpus: Corpus, renamed: Mapping[str, str], classes: Sequence[str]) -> 
         [bool(clip.label and mapping[clip.label]) for clip in corpus.utterances],
         {clip.stretch: "no label" for clip in corpus.utterances if not clip.label},
     )
-    warnings = [f"{corpus.name}: {count} clips of {label} are left out" for label, count in sorted(counts.items())]
+    warnings = [
+        f"{corpus.name}: {counted(count, 'clip')} of {label} {'is' if count == 1 else 'are'} left out"
+        for label, count in sorted(counts.items())
+    ]
     named = tuple(replace(clip, label=mapping[clip.label or ""]) for clip in left.utterances)
     return replace(left, utterances=named, warnings=(*left.warnings, *warnings), mapping={corpus.name: mapping})
 
@@ -278,6 +283,7 @@ def show_classes(corpus: Corpus, say: Callable[[str], None]) -> None:
         say(f"labels of {name}: {', '.join(sorts)}")
     counts = ", ".join(f"{label} {count}" for label, count in corpus.label_counts.items())
     speakers = len({clip.speaker for clip in corpus.utterances} - {None})
-    say(f"{len(corpus.utterances)} labelled clips of {speakers} speakers" + f": {counts}" * bool(counts))
+    clips, people = counted(len(corpus.utterances), "labelled clip"), counted(speakers, "speaker")
+    say(f"{clips} of {people}" + f": {counts}" * bool(counts))
     for warning in corpus.warnings:
         say(f"warning: {warning}")

@@ -11,6 +11,7 @@ import numpy as np
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
+from emotion2vec.units import counted
 
 SAME = 0.5
 """Share of the shorter clip from which on two that overlap count as one; people who talk at once share less."""
@@ -45,7 +46,8 @@ def check_overlaps(clips: Sequence[Utterance], one: Side, other: Side, *, own: b
     if less:
         notes.append(f"{len(less)} pairs of {sides} overlap in time: {examples(less)}")
     if files:
-        notes.append(f"{sides} share {len(files)} recordings, with their room and microphone: {examples(files)}")
+        count = counted(len(files), "recording")
+        notes.append(f"{sides} share {count}, with their room and microphone: {examples(files)}")
     return notes
 
 

@@ -18,6 +18,7 @@ from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.logreg import LogisticRegressionHead
 from emotion2vec.probe.problem import HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
+from emotion2vec.units import counted
 
 
 @torch.inference_mode()
@@ -64,7 +65,7 @@ def solve(head: Head, vectors: np.ndarray, truths: np.ndarray, speakers: Sequenc
     recipe: HeadRecipe = RidgeHead() if truths.ndim == 2 else LogisticRegressionHead()
     if truths.ndim == 1 and (lacking := [name for k, name in enumerate(head.labels) if k not in truths]):
         raise ConfigError(
-            f"finetune.solve has {len(truths)} clips, of which none is of {', '.join(lacking)}; expected more, or 0"
+            f"finetune.solve has {counted(len(truths), 'clip')}, and none of {', '.join(lacking)}; expected more, or 0"
         )
     everything = np.arange(len(truths))
     problem = Problem(

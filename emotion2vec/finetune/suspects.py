@@ -29,6 +29,7 @@ from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.scoring import score_waveforms
 from emotion2vec.model.heads import pool
 from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.units import counted
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -87,7 +88,8 @@ def label_errors(
     except (ConfigError, CheckpointError) as error:
         say(f"label errors are not looked for: {error}")
         return None
-    say(f"label errors: {len(cuts)} clips ({seconds:.0f} s) go through {config.model}, for a head on {FOLDS} folds")
+    count = counted(len(cuts), "clip goes", "clips go")
+    say(f"label errors: {count} through {config.model} ({seconds:.0f} s), for a head on {FOLDS} folds")
     found = suspects_of(clips, out_of_fold(clips, features_of(model, cuts), groups))
     say(f"{len(found)} of {len(clips)} labels are probably wrong" + (", the least probable first:" if found else ""))
     for one in found[:LISTED]:

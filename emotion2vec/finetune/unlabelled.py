@@ -13,6 +13,7 @@ from emotion2vec.corpora.prescribed import PART_OF
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.finetune.aims import has_target
 from emotion2vec.finetune.joint import JointSettings
+from emotion2vec.units import counted
 
 
 def has_main(clip: Utterance, targets: Sequence[str]) -> bool:
@@ -46,7 +47,10 @@ def with_unlabelled(
         corpus,
         utterances=(*corpus.utterances, *more),
         left_out={file: why for file, why in corpus.left_out.items() if file not in files},
-        warnings=(*corpus.warnings, f"{len(more)} clips lack what the main goal learns, and learn the other targets"),
+        warnings=(
+            *corpus.warnings,
+            f"only other targets are learnt of {counted(len(more), 'clip')} without what the main goal learns",
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import yaml
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.probe.scores import HeadScores
 from emotion2vec.tasks.metrics import format_score
+from emotion2vec.units import counted
 
 LIMITS = (
     "Scores are those of speech like the one above; on other recordings, languages and speakers expect less, and test "
@@ -35,7 +36,7 @@ def probed_card(name: str, clips: int, result: ProbeResult, terms: Mapping[str, 
             card_header(terms),
             f"# {name}\n",
             f"{told_of(result)} The encoder of `{scores.feature}` as it is, with a head ({scores.head}) that learned "
-            f"from {clips} clips of {about.dataset}.\n",
+            f"from {counted(clips, 'clip')} of {about.dataset}.\n",
             f"## Scores\n\nOf heads that were trained in the same way on other speakers or clips ({about.scheme}, "
             f"{len(scores.folds)} folds), not of this one, which knows all clips:\n\n{score_table(scores)}\n{warnings}"
             "\n",

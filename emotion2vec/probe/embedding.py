@@ -20,6 +20,7 @@ from emotion2vec.probe.features.table import extract_table
 from emotion2vec.probe.scores import Document, given
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.scaling import Scaling
+from emotion2vec.units import counted
 
 UMAP_NEIGHBOURS = 15
 
@@ -98,7 +99,7 @@ def embed(
     unread = {clips[place].stretch: reason for place, reason in table.failures.items()}
     clips = tuple(clip for clip, read in zip(clips, table.usable, strict=True) if read)
     if len(clips) < 3:
-        raise ManifestError(f"{clipset.root}: {len(clips)} clips can be read, expected at least 3 to draw")
+        raise ManifestError(f"{clipset.root}: {counted(len(clips), 'clip')} can be read, expected at least 3 to draw")
     read = table.vectors[table.usable]
     vectors = Scaling.of(read).apply(read)  # (N, P)
     pca = PCA(n_components=2, random_state=0).fit(vectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,8 +14,8 @@ Item = TypeVar("Item")
 
 @contextmanager
 def progress_counter(title: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Give a function that moves a bar on by so many items; it does nothing when no bar is wanted."""
-    if not shown:
+    """Give a function that moves a bar on by so many items; silent when none is wanted, or stderr is no terminal."""
+    if not (shown and sys.stderr.isatty()):
         yield lambda count: None
         return
     from rich.console import Console

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.assets import DEFAULT_MODEL
-from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.faults import examples, files_left_out
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
@@ -30,6 +30,7 @@ from emotion2vec.probe.problem import HeadRecipe
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.probe.saving import check_held_out, check_saving, model_of, save_probed
 from emotion2vec.settings import from_keywords
+from emotion2vec.units import counted
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def judge(
                 results.append(evaluate(corpus, feature.extractor, table, head, options))
         warnings += corpus.known.warnings(feature.extractor)
     if left_out:
-        warnings.append(f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}")
+        warnings.append(files_left_out(left_out))
     settings = {name: getattr(options, name) for name in ("layer", "pooling", "standardize")}
     described = about(
         corpus,
@@ -167,10 +168,11 @@ def _check_table(clipset: Corpus, extractor: Extractor, found: FeatureTable, hea
     """Raise when a table cannot be probed: nothing was read, stored features are incomplete, or there are no layers."""
     parts = extractor.parts if isinstance(extractor, CombinedFeatures) else (extractor,)
     if any(isinstance(part, StoredFeatures) for part in parts) and found.failures:
-        missing = examples(found.failures.values())
-        raise ManifestError(f"{extractor.name}: features of {len(found.failures)} clips are missing: {missing}")
+        count = counted(len(found.failures), "clip is", "clips are")
+        raise ManifestError(f"{extractor.name}: {count} without features: {examples(found.failures.values())}")
     if not found.usable.any():
-        raise ManifestError(f"{clipset.root}: no clip can be read: {examples(found.failures.values())}")
+        failed = examples(f"{clipset.utterances[i].stretch}: {why}" for i, why in found.failures.items())
+        raise ManifestError(f"{clipset.root}: no clip can be read: {failed}")
     if head.needs == "layers" and found.layers < 2:
         raise ConfigError(f"head {head.name} weighs the layers of a network, and {extractor.name} has none")
     if head.needs == "frames" and found.frames is None:

@@ -13,6 +13,7 @@ from emotion2vec.report.exports import Row, format_difference, format_interval, 
 from emotion2vec.report.published import published_rows
 from emotion2vec.report.score_section import fold_table, judged_closer, numbers, shots_part
 from emotion2vec.tasks.significance import Comparison, format_p
+from emotion2vec.units import counted
 
 
 def corpus_section(combinations: Sequence[Combination], rows: Sequence[Row]) -> str:
@@ -35,12 +36,12 @@ def _facts(done: Combination) -> str:
     """What is predicted, from how much."""
     about = done.about
     what = f"values: {', '.join(about.targets)}" if about.targets else f"{len(about.classes or ())} classes"
-    text = f"{about.clips} clips, {about.speakers or 'unknown'} speakers; {what}"
+    text = f"{counted(about.clips, 'clip')}, {about.people}; {what}"
     if about.conversation:
         talk = about.conversation
         text += (
             f"; {talk['predicted']} of {talk['turns']} turns in {talk['dialogues']} dialogues are predicted, each from "
-            f"up to {about.context} turns before it"
+            f"up to {counted(about.context, 'turn')} before it"
         )
     return f"{text}; folds: {about.scheme} ({len(done.scores.folds)})"
 

@@ -8,6 +8,7 @@ from emotion2vec.probe.comparing import against_best, best_of
 from emotion2vec.probe.knowledge import MARK
 from emotion2vec.tasks.metrics import format_score
 from emotion2vec.tasks.significance import format_p
+from emotion2vec.units import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,8 @@ def summary_table(result: ProbeResult) -> Table:
 
     about, rows = result.about, result.results
     found = {id(row): against_best(row, rows) for row in rows}
-    table = Table(title=f"{about.dataset}, {about.scheme} folds, {about.clips} clips", title_justify="left")
+    title = f"{about.dataset}, {about.scheme} folds, {counted(about.clips, 'clip')}"
+    table = Table(title=title, title_justify="left")
     table.add_column("feature", overflow="fold")
     table.add_column("head")
     _add_metrics(table, rows[0])

@@ -21,6 +21,7 @@ from emotion2vec.report.score_section import (
     speaker_table,
     summary_table,
 )
+from emotion2vec.units import counted
 
 
 def write_test_report(folder: Path) -> Path:
@@ -46,7 +47,7 @@ def scored_part(result: ProbeResult) -> str:
 def _further(target: str, scores: HeadScores) -> str:
     """The scores of a head beside the main one."""
     return (
-        f"<details><summary>{escape(target)}: {scores.clips} clips</summary>{summary_table(scores)}"
+        f"<details><summary>{escape(target)}: {counted(scores.clips, 'clip')}</summary>{summary_table(scores)}"
         f"{judged_closer(scores, tuple(scores.by_class or ()))}{speaker_table(scores)}"
         f"{robustness_part(scores)}{shots_part(scores)}{hardest_part(scores)}</details>"
     )
@@ -55,7 +56,7 @@ def _further(target: str, scores: HeadScores) -> str:
 def _facts(about: About) -> str:
     what = f"values: {', '.join(about.targets)}" if about.targets else f"{len(about.classes or ())} classes"
     counts = ", ".join(f"{name} {count}" for name, count in (about.clips_per_class or {}).items())
-    return f"{about.dataset}: {about.clips} clips, {about.speakers or 'unknown'} speakers; {what}" + (
+    return f"{about.dataset}: {counted(about.clips, 'clip')}, {about.people}; {what}" + (
         f" ({counts})" if counts else ""
     )
 

@@ -42,11 +42,15 @@ def plot_run(run: str | Path, output: str | Path | None = None) -> Path:
     folder = Path(run)
     if not folder.is_dir():
         raise ConfigError(
-            f"{folder}: no such folder, expected a run folder of `emotion2vec pretrain` or a JSON file of scores"
+            f"{folder}: no such folder, expected a table of `emotion2vec predict` (.csv, .xlsx, ...), a JSON file of "
+            "scores, or a run folder of `emotion2vec pretrain`"
         )
     lines, probes = read_lines(folder / METRICS), read_lines(folder / PROBES)
     if not lines:
-        raise ConfigError(f"{folder / METRICS}: no metrics, expected a run folder of `emotion2vec pretrain`")
+        raise ConfigError(
+            f"{folder / METRICS}: no metrics, expected a run folder of `emotion2vec pretrain`, or a folder with a "
+            "table of `emotion2vec predict`"
+        )
     try:
         import matplotlib
     except ImportError as error:

@@ -26,7 +26,7 @@ from emotion2vec.training.speech import Speech
 from emotion2vec.training.strategy import build_fabric, process_grid
 from emotion2vec.training.trainer import FitResult, Trainer
 from emotion2vec.training.validation import HeldOut, Validation
-from emotion2vec.units import duration
+from emotion2vec.units import counted, duration
 
 Say = Callable[[str], None]
 """Shows a line of text to the user."""
@@ -150,7 +150,7 @@ def named_by_files(sources: Sequence[Source]) -> bool:
 
 
 def _report_corpus(corpus: TrainingCorpus, say: Callable[[str], None]) -> None:
-    say(f"{corpus.utterances} utterances, {duration(corpus.seconds)}")
+    say(f"{counted(corpus.utterances, 'utterance')}, {duration(corpus.seconds)}")
     if any(source.weight != 1 for source in corpus.sources):
         for source, share in zip(corpus.sources, corpus.shares, strict=True):
             say(f"  {duration(source.seconds)}, seen {source.weight:g} times per epoch: {share:.1%} of the audio")

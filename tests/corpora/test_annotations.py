@@ -101,7 +101,7 @@ def test_m3ed(tmp_path: Path) -> None:
         ("happiness", "anjia Lin", "anjia", "train"),
         ("anger", "xiaoshede Bai", "xiaoshede", "test"),
     ]
-    assert any("1 clips of M3ED are of other classes and are left out: Jealous (1)" in text for text in found.warnings)
+    assert any("1 clip of M3ED is of other classes, and left out: Jealous (1)" in text for text in found.warnings)
     assert any("lists 2 clips of M3ED, expected 24449" in text for text in found.warnings)
     (tmp_path / "annotation.json").write_text('{"anjia": {"anjia_1": {"Dialog": {"a": {}}}}}')
     with pytest.raises(ManifestError, match=r"cannot be read as M3ED's annotation: KeyError: 'Speaker'"):
@@ -139,7 +139,7 @@ def test_iemocap(tmp_path: Path) -> None:
     ]
     assert list(found.left_out) == ["Ses02F_impro01_F003"]
     assert any("lists 3 clips of IEMOCAP, expected 5531" in warning for warning in found.warnings)
-    assert any("1 clips of IEMOCAP are of other classes and are left out: fru (1)" in text for text in found.warnings)
+    assert any("1 clip of IEMOCAP is of other classes, and left out: fru (1)" in text for text in found.warnings)
 
 
 def test_meld_and_msp_podcast_and_sentiment(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def test_shared_audio_texts_and_missing_classes(tmp_path: Path) -> None:
     told = " ".join(audit_split(corpus, folds).warnings)
     for part in (
         "1 test clips are also in training, byte for byte: 2.wav",
-        "1 recordings are listed more than once, 1 of them under different labels: 0.wav = 2.wav",
-        "1 clips are tested in more than one fold: 3.wav",
+        "1 recording is listed more than once, 1 of them under different labels: 0.wav = 2.wav",
+        "1 clip is tested in more than one fold: 3.wav",
         "2 of 2 sentences",
         "fold x: training has no clip of c",
         "fold x: the test has no clip of b",

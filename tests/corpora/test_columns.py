@@ -15,6 +15,7 @@ from emotion2vec.corpora.lists.tables import Extra, read_table
 from emotion2vec.corpora.options import CorpusOptions, read_corpus
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.sources.named import read_sources
+from emotion2vec.extraction.sources.objects import listed
 
 NAMES = Names.of(["file=Datei,emotion=Gefühl", "speaker=Person,start=Beginn, end = Ende"], ["angry=Wut", "angry=Ärger"])
 ROWS = {
@@ -86,7 +87,7 @@ def test_names_that_cannot_be(folder: Path) -> None:
     table = folder / "t.csv"
     table.write_text("file,label\na.wav,x\n")
     for read in (read_manifest, read_table):
-        with pytest.raises(ManifestError, match="columns names 'datei', which it has not; it has the columns file"):
+        with pytest.raises(ManifestError, match="columns names 'Datei', which it has not; it has the columns file"):
             read(table, names=Names.of(["file=Datei"]))
     with pytest.raises(ConfigError, match="columns and labels say what a table calls things, expected table"):
         read_corpus(CorpusOptions(dataset="emodb", root="x", columns=("file=a",)))
@@ -161,3 +162,81 @@ def test_every_verb_that_reads_tables_takes_names(folder: Path, monkeypatch: pyt
     assert facts(tuned["t"].utterances) == [("a.wav", "Wut", "p"), *wanted[1:]]
     with pytest.raises(ManifestError, match=r"2 of 2 entries|none of 2 entries"):  # found, and empty
         load_cuts([table], min_samples=400, max_bad_share=1.0, workers=0, names=Names.of(columns))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "start,end", "Begin,Ende", "Beginn,Ende", "Anfang,ende", "begin,END_TIME", "onset,offset", "von,bis", "From,To",
+        "t0,t1", "tmin,tmax", "start_s,end_s", "offset,end", "inicio,fin", "debut,fin", "Startzeit,Endzeit",
+    ],
+)  # fmt: skip
+def test_segments_are_told_by_both_of_their_ends(folder: Path, header: str) -> None:
+    table, lines = folder / "t.csv", folder / "t.jsonl"
+    first, second = header.split(",")
+    table.write_text(f"{first},file,label,{second},note\n0.5,a.wav,x,1.25,n\n")
+    lines.write_text(json.dumps({first: 0.5, "audio": "a.wav", "label": "x", second: 1.25, "note": "n"}) + "\n")
+    for items in (read_table(table).utterances, read_manifest(table).utterances, read_manifest(lines).utterances):
+        assert [(item.start, item.duration) for item in items] == [(0.5, 0.75)]
+    (kept,) = read_sources(table).utterances
+    assert kept.row == {"label": "x", "note": "n"}
+    frame = pd.read_csv(table)
+    (item,) = listed(frame, None, folder, Names.of(keep=True)).utterances
+    assert (item.start, item.duration, item.row) == (0.5, 0.75, {"label": "x", "note": "n"})
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "span"),
+    [
+        ("Beginn,Dauer", "0.5,0.75", (0.5, 0.75)),
+        ("start,dauer", "0.5,0.75", (0.5, 0.75)),
+        ("start,ende,dauer", "0.5,1.25,9", (0.5, 0.75)),  # of another name, and not needed
+        ("start,beginn,end", "0.5,7,1.25", (0.5, 0.75)),  # ours come first
+        ("Beginn", "0.5", (0.5, None)),
+        ("Ende", "0.5", (0.0, 0.5)),
+        ("to", "Anna", (None, None)),  # one of two words that mean other things too
+        ("Dauer", "2", (None, None)),
+    ],
+)
+def test_which_columns_are_segments(folder: Path, header: str, row: str, span: tuple[float | None, ...]) -> None:
+    table = folder / "t.csv"
+    table.write_text(f"file,label,{header}\na.wav,x,{row}\n")
+    (clip,) = read_table(table).utterances
+    assert (clip.start, clip.duration) == span
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [("Begin,bis", "columns end=bis"), ("Beginn,to", "columns end=to"), ("von,Ende", "columns start=von")],
+)
+def test_half_a_segment_is_a_message(folder: Path, header: str, told: str) -> None:
+    table, lines = folder / "t.csv", folder / "t.jsonl"
+    table.write_text(f"file,label,{header}\na.wav,x,0.5,1.25\n")
+    for read in (read_manifest, read_table):
+        with pytest.raises(ManifestError, match=told):
+            read(table)
+    lines.write_text(json.dumps({"audio": "a.wav"} | dict.fromkeys(header.split(","), 0.5)) + "\n")
+    with pytest.raises(ManifestError, match=told):
+        read_manifest(lines)
+    (clip,) = read_table(table, names=Names.of([told.removeprefix("columns ")])).utterances
+    assert (clip.start, clip.duration) == (0.5, 0.75)
+
+
+def test_names_that_nothing_has_are_said_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = folder / "t.csv"
+    table.write_text("file,label\n" + "a.wav,Wut\nb.wav,Trauer\n")
+    read_sources(table, labels=["angry=Wut,sad=traur,happy=Freude"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "labels names 'traur', which nothing is called in what was read; did you mean Trauer?; "
+        "labels names 'Freude', which nothing is called in what was read"
+    ]
+    corpus = read_corpus(CorpusOptions(table=table, labels=("sad=Traur",)))
+    assert corpus.warnings == ("labels names 'Traur', which nothing is called in what was read; did you mean Trauer?",)
+    caplog.clear()
+    lines = folder / "t.jsonl"
+    lines.write_text('{"wav": "a.wav", "Gefuhl": "Wut"}\n')
+    read_sources(lines, columns=["emotion=Gefühl"])
+    assert "columns names 'Gefühl', which nothing is called in what was read; did you mean gefuhl?" in caplog.text
+    caplog.clear()
+    read_sources(lines, columns=["emotion=Gefuhl"], labels=["angry=Wut"])
+    assert not caplog.records

@@ -93,7 +93,7 @@ def test_pretraining_says_what_lists_lacked(
     assert run(monkeypatch, "pretrain", *words, "data.max_bad_share=0.5") == 1
     said = capsys.readouterr()
     assert "summary: 13 found, 11 done, 2 left out (1 " in said.out + said.err
-    assert "1 entries that lists name were missing" in said.err
+    assert "1 entry that lists name was missing" in said.err
 
 
 def test_shards_of_one_output_keep_their_counts(monkeypatch: pytest.MonkeyPatch, table: Path, tmp_path: Path) -> None:

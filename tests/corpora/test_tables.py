@@ -45,7 +45,7 @@ def test_the_root_can_be_elsewhere(folder: Path, tmp_path_factory: pytest.TempPa
     table = tmp_path_factory.mktemp("tables") / "t.csv"
     table.write_text("file,label\nc.opus,x\n")
     assert read_table(table, folder).utterances[0].path == folder / "c.opus"
-    with pytest.raises(ManifestError, match=r"none of its 1 files exists.*c\.opus"):
+    with pytest.raises(ManifestError, match=r"no file of its 1 row exists.*c\.opus"):
         read_table(table)
 
 
@@ -60,7 +60,7 @@ def test_all_faulty_lines_are_told_at_once(folder: Path) -> None:
 def test_a_turn_that_is_no_whole_number_is_named(turn: str, folder: Path) -> None:
     table = folder / "t.csv"
     table.write_text(f"file,label,dialogue,turn\na.wav,x,d,-3\nb.flac,x,d,{turn}\n")
-    with pytest.raises(ManifestError, match=f"1 faulty lines: line 3: turn is '{turn}', expected a whole number$"):
+    with pytest.raises(ManifestError, match=f"1 faulty line: line 3: turn is '{turn}', expected a whole number$"):
         read_table(table, conversations=True)
 
 

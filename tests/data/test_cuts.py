@@ -116,7 +116,7 @@ def test_truncated_audio_is_an_error(write_audio) -> None:
     ("segment", "fault"),
     [
         ({"channel": 1}, None),
-        ({"channel": 2}, "channel 2 asked for, but it has channels 0 to 1"),
+        ({"channel": 2}, "no such channel: 2 is asked for, and it has 0 to 1"),
         ({"start": 2.0}, "goes from 2 s to 2 s, but the audio has 2 s"),
         ({"start": 2.0, "duration": 0.05}, "goes from 2 s to 2.05 s, but the audio has 2 s"),
         ({"start": 1.9}, None),

@@ -12,7 +12,8 @@ import soundfile
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import PredictOptions
-from emotion2vec.extraction.results.annotations.export import export_faults, file_names
+from emotion2vec.extraction.results.annotations.export import export_faults
+from emotion2vec.extraction.results.names import file_names
 from emotion2vec.extraction.results.outputs import open_results
 from emotion2vec.extraction.results.rows import RowMaker
 from emotion2vec.extraction.scoring import Opinion
@@ -167,6 +168,9 @@ def test_every_recording_has_a_file_and_every_file_a_name() -> None:
         "s3://b/w.wav": "w",
     }
     assert len({*file_names(["x.wav", "/x.wav", "./x.wav", "X.wav"]).values()}) == 4
+    assert len({*file_names(["a/x.wav", "a_x.wav", "b/x.wav", "x.wav", "x (2).wav", "./x.wav"]).values()}) == 6
+    long = file_names([f"{folder}/{'é' * 150}.wav" for folder in "ab"]).values()
+    assert len({*long}) == 2 and max(len(name.encode()) for name in long) <= 204
 
 
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
@@ -187,11 +191,12 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
 
 def test_a_recording_that_cannot_be_written_leaves_the_others(tmp_path: Path) -> None:
     maker, chosen = RowMaker({"": LABELS}), PredictOptions(export=("srt",), export_folder=tmp_path)
-    items = [Utterance(id=name, audio=f"{name}.wav") for name in ("a", "x" * 300, "c")]
+    items = [Utterance(id=name, audio=f"{name}.wav") for name in ("a", "b", "c")]
+    (tmp_path / "b.srt").mkdir()
     with open_results(chosen, tmp_path / "t.csv", maker, items) as results:
         for item in items:
             for one in results.rows:
                 one.add(item, maker.rows_of(item, Opinion(1.0, None, np.array([[0.75, 0.25]]))))
-    assert sorted(path.name for path in tmp_path.glob("*.srt")) == ["a.srt", "c.srt"]
+    assert sorted(path.name for path in tmp_path.glob("*.srt") if path.is_file()) == ["a.srt", "c.srt"]
     (fault,) = results.faults
-    assert "its .srt cannot be written: File name too long" in str(fault)
+    assert "its .srt cannot be written: Is a directory" in str(fault)

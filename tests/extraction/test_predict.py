@@ -11,6 +11,7 @@ from extraction.helpers import speech
 from networks import tiny_config
 from tables import rows_of, scores_of, stem_of
 
+import emotion2vec
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.predict import predict
 from emotion2vec.model.encoder import Emotion2vec
@@ -60,6 +61,9 @@ def test_windows_over_time_as_csv_with_pictures(classifier: Emotion2vec, folder:
         (expected,) = classifier.head.by_label(classifier.head.of_pooled(pooled.unsqueeze(0)))
         assert {label: float(row[f"score:{label}"]) for label in expected} == pytest.approx(expected, abs=1e-5)
     assert (tmp_path / "plots" / "1.png").read_bytes().startswith(b"\x89PNG")
+    predict(folder, model=classifier, output=tmp_path / "out.csv", window=1.0, plot=tmp_path / "all.svg")
+    emotion2vec.timelines(tmp_path / "out.csv").save(tmp_path / "again.svg")
+    assert (tmp_path / "all.svg").read_bytes() == (tmp_path / "again.svg").read_bytes()
 
 
 def test_rows_keep_the_order_and_the_facts_of_the_list(classifier: Emotion2vec, tmp_path: Path) -> None:
@@ -98,8 +102,8 @@ def test_mistakes_are_refused(classifier: Emotion2vec, folder: Path, tmp_path: P
     for window in (float("nan"), float("inf"), -1.0):
         with pytest.raises(ConfigError, match=r"window is .*, expected at least 0\.02 s"):
             predict(folder, model=classifier, window=window)
-    with pytest.raises(ConfigError, match="plot needs a window"):
-        predict(folder, model=classifier, plot=tmp_path)
+    with pytest.raises(ConfigError, match=r"plot is .*p\.jpg, but a picture of each recording is"):
+        predict(folder, model=classifier, plot=tmp_path / "p.jpg")
 
 
 def test_a_model_without_a_head_is_named_and_old_scores_stay(model: Emotion2vec, folder: Path, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_one_channel(tmp_path: Path, model: Emotion2vec) -> None:
         expected = model.extract_features(stereo[:, channel], 16_000).frames
         np.testing.assert_allclose(np.load(tmp_path / str(channel) / "x.npy"), expected, atol=1e-5)
     report = extract(tmp_path / "x.wav", model=model, output=tmp_path / "out", channel=2)
-    assert "channel 2 asked for, but it has channels 0 to 1" in report.failed[0].reason
+    assert "no such channel: 2 is asked for, and it has 0 to 1" in report.failed[0].reason
     with pytest.raises(ConfigError, match="channel is -1"):
         read_sources(tmp_path / "x.wav", channel=-1)
 

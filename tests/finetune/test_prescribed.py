@@ -107,9 +107,9 @@ BAD = {
         "1 of 4 speakers are in more than one part of the split: s0 in test and train; expected .*data.speakers=false",
     ),
     "an unknown split": ({"s0_anger_0.wav": "spare"}, "found split 'spare' on line 2, expected train, valid or test"),
-    "an unknown clip": ({"other.wav": "test"}, "1 clips are in no corpus: other.wav"),
+    "an unknown clip": ({"other.wav": "test"}, "1 clip is in no corpus: other.wav"),
     "a clip twice": ({"./s0_anger_0.wav": "test"}, "s0_anger_0.wav is in train and in test, expected one"),
-    "a clip unnamed": ({"s0_anger_0.wav": None}, "1 clips of table are not named: s0_anger_0.wav"),
+    "a clip unnamed": ({"s0_anger_0.wav": None}, "1 clip of table is not named: s0_anger_0.wav"),
 }
 
 

@@ -94,7 +94,7 @@ def told(train: Sequence[Utterance], valid: Sequence[Utterance], *, own: bool = 
 def test_stretches_on_both_sides_are_told() -> None:
     assert told([clip("a.wav", 0, 4)], [clip("b.wav", 0, 4)], own=False) == []
     (note,) = told([clip("a.wav", 0, 4)], [clip("a.wav", 4, 8)], own=False)
-    assert "share 1 recordings, with their room and microphone: a.wav" in note
+    assert "share 1 recording, with their room and microphone: a.wav" in note
     crossed, _ = told([clip("a.wav", 0, 4), clip("a.wav", 9, 12)], [clip("a.wav", 3, 7)], own=False)
     assert (
         crossed == "1 pairs of clips that train and clips that choose overlap in time: a.wav from 0 s = a.wav from 3 s"
@@ -158,4 +158,4 @@ def test_overlaps_stop_a_split_that_is_not_the_users_own(both: tuple[Path, Path]
     check(quick_config(own, Path("m"), tmp_path / "run", *given), said.append)
     text = "\n".join(said)
     assert "warning: 6 pairs of clips that train and clips that choose are the same speech for half or more" in text
-    assert "share 1 recordings, with their room and microphone: s0.wav" in text
+    assert "share 1 recording, with their room and microphone: s0.wav" in text

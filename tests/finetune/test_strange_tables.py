@@ -101,7 +101,7 @@ def test_cells_that_are_refused_are_named_with_what_was_expected(talkers: Path, 
 
 def test_a_folder_is_no_table(talkers: Path, tmp_path: Path) -> None:
     for more, message in (
-        ([], r"table .*: it is a folder, expected a CSV or TSV"),
+        ([], r"table .*: it is a folder, expected a CSV, TSV or XLSX"),
         ([f"data.split={tmp_path}"], "split .*: it is a folder"),
     ):
         config = quick_config(talkers if more else tmp_path, Path("m"), tmp_path / "run", *more)

@@ -83,6 +83,20 @@ def test_every_head_goes_there_and_back(
         assert again.predict(clips[0], 16_000) == pytest.approx(expected[0], abs=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_weights_in_half_precision_are_computed_with(dtype: str, clips: list[np.ndarray], tmp_path: Path) -> None:
+    """As transformers keeps them in the type of the file, and gives float32 samples."""
+    config = HeadConfig(pooling="mean+std")
+    model = classifier(config, standardize=True)
+    save_model(tmp_path / "ours", model.config, model.state_dict(), labels=HEARD, head=config)
+    convert(tmp_path / "ours", tmp_path / "half", to="huggingface", dtype=dtype)
+    classify = transformers.pipeline("audio-classification", model=str(tmp_path / "half"))
+    assert classify.model.dtype == {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    scores = {answer["label"]: answer["score"] for answer in classify(clips[0], top_k=None)}
+    assert scores.pop("unuse_0") == 0
+    assert scores == pytest.approx(model.predict(clips[0], 16_000), abs=0.02)
+
+
 def test_values_stay_what_they_are(clips: list[np.ndarray], tmp_path: Path) -> None:
     config = HeadConfig(pooling="mean+std", task="values")
     torch.manual_seed(0)

@@ -99,9 +99,9 @@ def test_dialogues_that_validation_shares_with_the_test_are_told() -> None:
 
 def test_a_turn_has_one_speaker_and_every_clip_a_turn() -> None:
     clipset = talk("A:x", "B:y")
-    with pytest.raises(ManifestError, match="1 clips have no dialogue or turn: 10"):
+    with pytest.raises(ManifestError, match="1 clip has no dialogue or turn: 10"):
         with_turns(replace(clipset, utterances=(clipset.utterances[0], replace(clipset.utterances[1], turn=None))))
-    with pytest.raises(ManifestError, match="1 turns have clips by several speakers, expected one: turn 0 of d"):
+    with pytest.raises(ManifestError, match="1 turn has clips by several speakers, expected one: turn 0 of d"):
         with_turns(replace(clipset, utterances=(clipset.utterances[0], replace(clipset.utterances[1], turn=0))))
 
 

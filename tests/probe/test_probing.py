@@ -118,12 +118,16 @@ def test_several_features_heads_and_seeds(tones: Path) -> None:
     assert f"{low:.2f} to {high:.2f}" in words
 
 
-def test_bad_clips_are_named_and_left_out(tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_clips_are_named_and_left_out(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture
+) -> None:
     (tmp_path / "high_0_0.wav").write_bytes(b"not audio")
     (tmp_path / "low_2_1.wav").unlink()
-    result = probe(table=tones, features=["logmel"], heads=["logreg"])
+    result = probe(table=tones, features=["logmel"], heads=["logreg"], progress=True)
     assert {entry["file"] for entry in result.about["left_out"]} == {"high_0_0.wav", "low_2_1.wav"}
-    assert all(entry["reason"] for entry in result.about["left_out"])
+    reasons = {entry["file"]: entry["reason"] for entry in result.about["left_out"]}
+    assert reasons["high_0_0.wav"].startswith("cannot be decoded") and reasons["low_2_1.wav"]
+    assert capsys.readouterr().err == ""  # no terminal, no bar
     assert [fold["clips"] for fold in result.results[0]["folds"]] == [7, 8, 7, 8]
     assert "2 files cannot be used and are left out" in caplog.text
     assert any("left out" in warning for warning in result.about["warnings"])
@@ -165,7 +169,7 @@ def test_stored_features_must_have_every_clip_and_one_width(tones: Path, tmp_pat
     names = sorted(path.stem for path in tmp_path.glob("*.wav"))
     store = tmp_path / "features.npz"
     np.savez(store, **{name: np.ones(4, np.float32) for name in names[:-2]})
-    with pytest.raises(ManifestError, match=r"features of 2 clips are missing: no arrays for low_3_2.wav, .*low_3_3"):
+    with pytest.raises(ManifestError, match=r"2 clips are without features: no arrays for low_3_2.wav, .*low_3_3"):
         probe(table=tones, features=[str(store)], heads=["logreg"])
     np.savez(store, **{name: np.ones(4 + (name == names[3]), np.float32) for name in names})
     with pytest.raises(ManifestError, match=rf"different widths, expected one: 4 for 31: .*; 5 for 1: {names[3]}.wav"):

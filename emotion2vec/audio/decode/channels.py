@@ -66,6 +66,12 @@ class ChannelMeter:
         return int(np.argmax(self._by_channel))
 
 
+def no_channel(wanted: int, channels: int) -> str:
+    """What is said of audio with so many channels that lacks one."""
+    there = "one, which is 0" if channels == 1 else f"0 to {channels - 1}"
+    return f"no such channel: {wanted} is asked for, and it has {there}"
+
+
 def mixed(block: np.ndarray, channel: int | None) -> np.ndarray:
     """One channel of a block (S, C), or the mean of all, (S,)."""
     if channel is not None:

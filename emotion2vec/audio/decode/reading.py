@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.audio.decode.channels import ChannelMeter, mixed
+from emotion2vec.audio.decode.channels import ChannelMeter, mixed, no_channel
 from emotion2vec.audio.decode.notes import DAMAGED, LOUDER_CHANNEL, Note
 from emotion2vec.audio.decode.opening import AudioStream, Encoded, open_audio
 from emotion2vec.errors import AudioError
@@ -207,7 +207,7 @@ class Reading:
         if not isinstance(rate, numbers.Real) or not MIN_RATE <= float(rate) <= MAX_RATE:
             raise AudioError(f"{self.name}: sample rate is {rate!r}, expected {MIN_RATE} to {MAX_RATE} Hz")
         if self.channel is not None and not 0 <= self.channel < channels:
-            raise AudioError(f"{self.name}: channel {self.channel} asked for, but it has channels 0 to {channels - 1}")
+            raise AudioError(f"{self.name}: {no_channel(self.channel, channels)}")
 
     def _check_stretch(self, first: int, last: int, frames: int, rate: float) -> None:
         """Check that the samples from `first` to before `last` exist, but for a little at the end."""

@@ -104,7 +104,7 @@ FFMPEG_SUFFIXES = frozenset(
 )
 """What only ffmpeg decodes."""
 
-LIST_SUFFIXES = frozenset([".tsv", ".csv", ".scp", ".json", ".jsonl", ".gz", ".txt", ".lst", ".rttm"])
+LIST_SUFFIXES = frozenset([".tsv", ".csv", ".scp", ".json", ".jsonl", ".gz", ".txt", ".lst", ".rttm", ".xlsx", ".xlsm"])
 """What lists are called: their bytes are not looked at for sound."""
 
 AUDIO_SUFFIXES = SNDFILE_SUFFIXES | FFMPEG_SUFFIXES

@@ -12,6 +12,7 @@ from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.lhotse import CUT_TYPES, lhotse_row
 from emotion2vec.corpora.lists.lines import Lines
 from emotion2vec.corpora.lists.rows import Parsed, Row, channel_of, collect, facts_of, span_of, text_of
+from emotion2vec.corpora.lists.spans import check_whole
 from emotion2vec.documents import MOST_JSON
 
 AUDIO_FIELDS = ("audio_filepath", "wav", "audio")
@@ -36,7 +37,8 @@ def parse_json_lines(source: Path, lines: Lines, names: Names | None = None) -> 
 
 def _named_row(number: int, record: Mapping[str, Any], names: Names) -> Row:
     """The row that an object is, read under the user's names."""
-    named = names.record(record) if names.columns or names.labels else record
+    check_whole([name.lower() for name in record], names.columns)
+    named = names.record(record)
     if "file" in names.columns:
         named = {AUDIO_FIELDS[0]: named.get("file")} | {key: value for key, value in named.items() if key != "file"}
     row = json_row(number, named)

@@ -9,12 +9,12 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.lists.records import Table, add_row, columns_of
 from emotion2vec.documents import LEAST_UNPACKED, MOST_UNPACKED, most_unpacked
 from emotion2vec.errors import ManifestError
 
@@ -61,7 +61,7 @@ def read_lines(source: Path, errors: str = "strict") -> tuple[Lines, list[Fault]
     except (OSError, EOFError, zlib.error) as error:
         raise ManifestError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if kind := SPREADSHEETS.get(raw[:4]):
-        raise ManifestError(f"{source}: is {kind}, expected text: save it as CSV (UTF-8)")
+        raise ManifestError(f"{source}: is {kind}, expected text: save it as CSV (UTF-8), or as XLSX under such a name")
     lines: Lines = []
     faults: list[Fault] = []
     for number, line in enumerate(split_lines(narrow(raw)), start=1):
@@ -167,23 +167,6 @@ def split_lines(raw: bytes) -> list[bytes]:
     return [line.removesuffix(b"\r") for line in raw.split(b"\n")]
 
 
-@dataclass(frozen=True)
-class Table:
-    """What a table holds.
-
-    Attributes:
-        columns: names of the header, without spaces around them.
-        records: number of each line, and its cells by column, as they are written; a row of empty cells is none.
-        faults: rows that cannot be read. Records and faults together are all rows.
-        commas: whether numbers may have decimal commas, as commas stand for nothing else.
-    """
-
-    columns: list[str]
-    records: list[tuple[int, dict[str, str]]]
-    faults: list[Fault]
-    commas: bool = False
-
-
 def parse_records(source: Path, lines: Lines) -> Table:
     """Read a comma-, semicolon- or tab-separated table; every line is a row.
 
@@ -199,14 +182,9 @@ def parse_records(source: Path, lines: Lines) -> Table:
         return Table([], [], [])
     header, *rows = lines
     try:
-        columns = [column.strip() for column in _fields(header[1], delimiter)]
+        columns = columns_of(source, header[0], _fields(header[1], delimiter))
     except csv.Error as error:
         raise ManifestError(f"{source}:{header[0]}: the header cannot be read: {error}") from error
-    lower = [column.lower() for column in columns if column]
-    if twice := sorted({column for column in lower if lower.count(column) > 1}):
-        raise ManifestError(
-            f"{source}:{header[0]}: the header names {', '.join(twice)} twice, expected each column once"
-        )
     table = Table(columns, [], [], commas=delimiter != ",")
     place = 0
     while place < len(rows):
@@ -221,12 +199,7 @@ def parse_records(source: Path, lines: Lines) -> Table:
             place = last + 1
             continue
         place += 1
-        if any(field.strip() for field in fields[len(columns) :]):
-            reason = f"the row has {len(fields)} fields and the header {len(columns)}, expected a field for each column"
-            hint = "" if delimiter == "\t" else ": put text with separators in quotes"
-            table.faults.append(Fault(f"{source}:{number}", reason + hint))
-        elif any(field.strip() for field in fields):
-            table.records.append((number, dict(zip(columns, fields, strict=False))))
+        add_row(table, source, number, fields, "" if delimiter == "\t" else ": put text with separators in quotes")
     return table
 
 

@@ -17,18 +17,19 @@ from emotion2vec.corpora.lists.fairseq import is_fairseq, parse_fairseq
 from emotion2vec.corpora.lists.folders import read_folder
 from emotion2vec.corpora.lists.jsonlines import parse_json_lines
 from emotion2vec.corpora.lists.kaldi import parse_scp
-from emotion2vec.corpora.lists.lines import check_header, read_lines
+from emotion2vec.corpora.lists.lines import check_header, parse_records, read_lines
 from emotion2vec.corpora.lists.locate import as_on_disk
 from emotion2vec.corpora.lists.naming import unique_ids
 from emotion2vec.corpora.lists.rows import Row, collect, find_audio
 from emotion2vec.corpora.lists.tables import parse_table
+from emotion2vec.corpora.lists.workbooks import is_workbook, read_workbook
 from emotion2vec.corpora.names import stem
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ManifestError
 
 ACCEPTED = (
     "an audio file, a folder, a fairseq .tsv, a Kaldi .scp, JSON lines of EmoBox, NeMo or Lhotse cuts "
-    "(.jsonl, .json, .jsonl.gz), a .csv or .tsv table with a column 'file', or a .txt with a path on each line"
+    "(.jsonl, .json, .jsonl.gz), a .csv, .tsv or .xlsx table with a column 'file', or a .txt with a path on each line"
 )
 
 
@@ -78,6 +79,10 @@ def read_manifest(source: str | Path, *, root: Path | None = None, names: Names 
 
 def _read_list(source: Path, root: Path | None, names: Names | None) -> Listing:
     """Read a text manifest of any kind, resolve its paths and name its entries."""
+    if is_workbook(source):
+        rows, faults = parse_table(source, read_workbook(source), names)
+        entries = _entries(source, rows, root or source.parent)
+        return Listing(entries.utterances, [*faults, *entries.faults], entries.changes)
     lines, unreadable = read_lines(source)
     if not lines:
         raise ManifestError(f"{source}: the file is empty, expected {ACCEPTED}")
@@ -90,7 +95,7 @@ def _read_list(source: Path, root: Path | None, names: Names | None) -> Listing:
         base = root or source.parent / lines[0][1].strip()
     elif suffixes[-1:] in ([".csv"], [".tsv"]) or (suffixes[-1:] == [".txt"] and "\t" in lines[0][1]):
         check_header(source, lines, unreadable)
-        rows, faults = parse_table(source, lines, names)
+        rows, faults = parse_table(source, parse_records(source, lines), names)
     elif suffixes[-1:] == [".txt"]:
         rows, faults = collect(source, lines, lambda number, line: Row(line=number, path=line))
     elif suffixes[-1:] in ([".jsonl"], [".json"]) or suffixes[-2:] in ([".jsonl", ".gz"], [".json", ".gz"]):

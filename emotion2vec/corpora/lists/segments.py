@@ -13,6 +13,7 @@ from emotion2vec.corpora.lists.lines import read_lines
 from emotion2vec.corpora.lists.rows import check_span
 from emotion2vec.corpora.names import normal
 from emotion2vec.errors import ManifestError
+from emotion2vec.units import counted
 
 SPACES, WORD = r"[ \t]+", r"[^ \t]+"
 
@@ -95,7 +96,7 @@ def read_segments(source: Path, known: Container[str] = ()) -> tuple[list[Segmen
             segments.append(segment)
     if faults and not segments:
         shown = "\n".join(f"  {fault}" for fault in faults[:20])
-        raise ManifestError(f"{source}: {len(faults)} lines cannot be used:\n{shown}")
+        raise ManifestError(f"{source}: {counted(len(faults), 'line')} cannot be used:\n{shown}")
     return (_counted_from_zero(segments) if is_rttm else segments), faults
 
 

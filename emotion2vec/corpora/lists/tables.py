@@ -1,4 +1,4 @@
-"""Tables: a CSV or TSV with a column `file`, and what is known of each of its files.
+"""Tables: a CSV, TSV or XLSX with a column `file`, and what is known of each of its files.
 
 Any list of audio may be one (`parse_table`); labelled clips are read more strictly (`read_table`).
 """
@@ -16,8 +16,8 @@ from typing import Any
 
 from emotion2vec.corpora.faults import SHOWN, Change, examples
 from emotion2vec.corpora.lists.columns import Names, hint
-from emotion2vec.corpora.lists.lines import Lines, Table, check_header, parse_records, read_lines
 from emotion2vec.corpora.lists.naming import unique_ids
+from emotion2vec.corpora.lists.records import Table
 from emotion2vec.corpora.lists.rows import (
     LABEL_FIELDS,
     OTHER_FACTS,
@@ -31,8 +31,10 @@ from emotion2vec.corpora.lists.rows import (
     pointed,
     span_of,
 )
+from emotion2vec.corpora.lists.workbooks import read_records
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ManifestError
+from emotion2vec.units import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +58,8 @@ class Extra:
     several: bool = False
 
 
-def parse_table(source: Path, lines: Lines, names: Names | None = None) -> Parsed:
-    """Read a comma-, semicolon- or tab-separated table whose header names at least the column `file`.
+def parse_table(source: Path, found: Table, names: Names | None = None) -> Parsed:
+    """Read the rows of a table whose header names at least the column `file`.
 
     Optional columns: `label`, `emotion` or `emo`; `speaker` or `spk`; `start` and `end` in seconds; `channel`; and
     `OTHER_FACTS`.
@@ -65,7 +67,7 @@ def parse_table(source: Path, lines: Lines, names: Names | None = None) -> Parse
     Raises:
         ManifestError: there is no `file` column, or one of two headers.
     """
-    names, found = names or Names(), parse_records(source, lines)
+    names = names or Names()
     table = names.table(source, found)
     if "file" not in table.columns:
         raise ManifestError(
@@ -100,7 +102,7 @@ def read_table(
     """Read a table of labelled clips.
 
     Args:
-        path: CSV (comma or semicolon) or TSV with a header line: `file`, `label` or `emotion`, and optionally
+        path: CSV (comma or semicolon), TSV or XLSX with a header line: `file`, `label` or `emotion`, and optionally
             `speaker`, `gender`, `session`, `fold`, `split`, `text` (what is said, in words), `sentence` (its number or
             code, where only that is known), `intensity`, `corpus`, `language`, `dialogue` and `turn`, and, of segments
             of a file, `start` and `end` in s and `channel`; an empty cell means unknown, other columns are ignored.
@@ -122,18 +124,16 @@ def read_table(
     path = Path(path)
     root = Path(os.path.abspath(path.parent if root is None else root))
     if not path.is_file():
-        what = "it is a folder, expected a CSV or TSV" if path.is_dir() else "no such file"
+        what = "it is a folder, expected a CSV, TSV or XLSX" if path.is_dir() else "no such file"
         raise ManifestError(f"table {path}: cannot be opened: {what}")
-    lines, unreadable = read_lines(path)
-    check_header(path, lines, unreadable)
-    found = parse_records(path, lines)
+    found, unreadable = read_records(path)
     table = (names or Names()).table(path, found)
     strict = _LabelledRows(path, found, table.columns, targets, conversations, extra or Extra())
     rows = strict.read(table.records)
     there = find_audio(rows, root)
     left_out = {fault.where: fault.reason for fault in [*unreadable, *table.faults]}
     if not there.utterances:
-        missing = [f"none of its {len(rows)} files exists, such as {root / rows[0].path}"] if rows else []
+        missing = [f"no file of its {counted(len(rows), 'row')} exists, such as {root / rows[0].path}"] if rows else []
         reasons = [*missing, *(f"{where}: {why}" for where, why in list(left_out.items())[:SHOWN])] or [
             "it has no rows"
         ]
@@ -159,7 +159,7 @@ def _lost(found: Found) -> tuple[str, ...]:
     """What is to be said of labels of which no file exists."""
     counts = Counter(row.facts["label"] for row, _ in found.missing if row.facts.get("label"))
     there = {utterance.label for _, utterance in found.utterances}
-    lost = [f"{label} ({count} clips)" for label, count in sorted(counts.items()) if label not in there]
+    lost = [f"{label} ({counted(count, 'clip')})" for label, count in sorted(counts.items()) if label not in there]
     return (f"no file of {examples(lost)} exists, so that there is no such class",) if lost else ()
 
 
@@ -207,7 +207,8 @@ class _LabelledRows:
                 faults.append(f"line {line}: {error}")
         if faults:
             rest = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-            raise ManifestError(f"{self._path}: {len(faults)} faulty lines: " + "; ".join(faults[:SHOWN] + rest))
+            count = counted(len(faults), "faulty line")
+            raise ManifestError(f"{self._path}: {count}: " + "; ".join(faults[:SHOWN] + rest))
         return _by_file(rows) if self._extra.several else rows
 
     def _row(self, line: int, record: dict[str, str]) -> Row:

@@ -15,6 +15,7 @@ from emotion2vec.corpora.lists.lines import parse_records, read_lines
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.documents import MOST_ANNOTATIONS, read_bytes
 from emotion2vec.errors import ManifestError
+from emotion2vec.units import counted
 
 Row = TypeVar("Row")
 
@@ -62,7 +63,7 @@ def annotation_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
         raise ManifestError(f"{path}: columns are {found}, expected also {', '.join(missing)}")
     if table.faults:
         reasons = examples(str(fault) for fault in table.faults)
-        raise ManifestError(f"{path}: {len(table.faults)} rows cannot be read: {reasons}")
+        raise ManifestError(f"{path}: {counted(len(table.faults), 'row')} cannot be read: {reasons}")
     if not table.records:
         raise ManifestError(f"{path}: holds no rows below its header, expected one per clip")
     return [{column: cells.get(column, "").strip() for column in table.columns} for _, cells in table.records]
@@ -110,7 +111,8 @@ class KnownClasses:
         if not self._others:
             return []
         counts = examples([f"{code} ({count})" for code, count in self._others.most_common()])
-        return [f"{self._others.total()} clips of {self._title} are of other {self._kind} and are left out: {counts}"]
+        count = counted(self._others.total(), f"clip of {self._title} is", f"clips of {self._title} are")
+        return [f"{count} of other {self._kind}, and left out: {counts}"]
 
 
 def annotated_corpus(
@@ -140,7 +142,7 @@ def annotated_corpus(
     found = tuple(found_below(root, path, **facts) for _, path, facts in rows if isinstance(path, Path))
     absent = {key: path for key, path, _ in rows if isinstance(path, str)}
     if not found:
-        listed = f"{len(rows)} clips with a label" if what == "clips" else f"{len(rows)} {what}"
+        listed = f"{counted(len(rows), 'clip')} with a label" if what == "clips" else f"{len(rows)} {what}"
         raise ManifestError(
             f"root {root}: {title} lists {listed}, and audio of none was found, such as {examples(absent)}"
         )

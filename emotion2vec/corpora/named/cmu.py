@@ -19,6 +19,7 @@ from emotion2vec.corpora.named.annotations import (
 from emotion2vec.corpora.names import stem
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ManifestError
+from emotion2vec.units import counted
 
 MOSI_CLIPS = 2199
 
@@ -52,7 +53,7 @@ def reader(name: str, title: str, expected: int | None) -> Callable[[Path], Corp
             raise ManifestError(f"{path}: {len(faults)} labels are no numbers: {examples(faults)}")
         warnings = [f"{neutral} neutral clips of {title} are left out, as usual"] if neutral else []
         if expected is not None and len(listed) != expected:
-            warnings.append(f"{path} lists {len(listed)} clips of {title}, expected {expected}")
+            warnings.append(f"{path} lists {counted(len(listed), 'clip')} of {title}, expected {expected}")
         return annotated_corpus(name, title, root, rows, warnings=warnings)
 
     return read

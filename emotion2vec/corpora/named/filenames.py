@@ -16,6 +16,7 @@ from emotion2vec.corpora.lists.folders import audio_files, found_below
 from emotion2vec.corpora.names import stem, without_suffix
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
+from emotion2vec.units import counted
 
 FIELDS = ("label", "speaker", "gender", "session", "sentence", "intensity", "split")
 
@@ -78,13 +79,14 @@ def read_by_name(name: str, corpus: FileNames, root: Path) -> Corpus:
         raise ManifestError(f"root {root}: found {seen}, expected the {clips_of}, named such as {corpus.example}.wav")
     warnings = []
     if doubled:
-        warnings.append(f"{len(doubled)} clips of {corpus.title} lie below {root} twice; left out: {examples(doubled)}")
+        count = counted(len(doubled), f"clip of {corpus.title} lies", f"clips of {corpus.title} lie")
+        warnings.append(f"{count} below {root} twice; left out: {examples(doubled)}")
     if strangers:
         warnings.append(
             f"{len(strangers)} audio files below {root} are no clips of {corpus.title}; left out: {examples(strangers)}"
         )
     if corpus.clips is not None and len(found) != corpus.clips:
-        warnings.append(f"{root} holds {len(found)} clips of {corpus.title}, expected {corpus.clips}")
+        warnings.append(f"{root} holds {counted(len(found), 'clip')} of {corpus.title}, expected {corpus.clips}")
     clips = tuple(found[key] for key in sorted(found))
     return Corpus(name=name, root=root, utterances=clips, warnings=tuple(warnings))
 

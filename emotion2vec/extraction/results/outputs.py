@@ -14,9 +14,10 @@ from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import PredictOptions
 from emotion2vec.extraction.results.annotations.export import Exported, export_faults, exporting
-from emotion2vec.extraction.results.plots import Plots
 from emotion2vec.extraction.results.rows import Columns, RowMaker, Rows, TableRows
 from emotion2vec.extraction.results.summary import Summary
+from emotion2vec.extraction.results.timelines.job import Pictures, drawing
+from emotion2vec.extraction.results.timelines.pictures import SUFFIXES as PICTURES
 from emotion2vec.extraction.writers.spreadsheets import open_table, suffix_faults, text_table
 from emotion2vec.files import check_folder_name, complete_file
 from emotion2vec.locks import LOCK, only_writer
@@ -38,8 +39,6 @@ def output_faults(options: PredictOptions, output: Path | None) -> list[str]:
     if options.excel and (output is None or output.suffix.lower() not in (".csv", ".tsv")):
         faults.append("excel is about .csv and .tsv, expected such an output; Excel opens .xlsx as it is")
     faults += export_faults(options.export)
-    if options.plot is not None and options.window is None:
-        faults.append("plot needs a window, such as --window 1")
     if options.plot is not None and find_spec("matplotlib") is None:
         faults.append("plot needs the package matplotlib: pip install 'emotion2vec[plots]'")
     return faults
@@ -87,8 +86,8 @@ def open_results(
     Raises:
         ConfigError: something cannot be written, another process writes there, or values shall be annotations.
     """
-    if options.plot is not None:
-        check_folder_name(options.plot, "plot", "a picture for each input")
+    if options.plot is not None and options.plot.suffix.lower() not in PICTURES:
+        check_folder_name(options.plot, "plot", "a picture of each recording")
     if options.export and "" in maker.values:
         raise ConfigError("export is for classes, and the model predicts values")
     with ExitStack() as stack:
@@ -102,7 +101,7 @@ def open_results(
             opened.append(stack.enter_context(exporting(exported)))
             faults = exported.faults
         if options.plot is not None:
-            opened.append(Plots(options.plot))
+            opened.append(stack.enter_context(drawing(Pictures(options.plot, maker, faults))))
         yield Results(opened, faults)
 
 

@@ -75,6 +75,8 @@ def read_sources(
         raise ConfigError("no source is given, expected audio files, folders, manifests, URLs or -")
     names = Names.of(chosen.columns, chosen.labels, keep=True)
     found = _joined([_read_source(source, chosen.root, names) for source in named])
+    if not all(isinstance(source, Listing) for source in named):
+        names.warn()
     by_vad = isinstance(chosen.segments, str | os.PathLike) and str(chosen.segments) == VAD
     if chosen.segments is not None and not by_vad:
         found = _instead(found, cut_by(found.utterances, chosen.segments))

@@ -17,6 +17,7 @@ from emotion2vec.corpora.faults import Fault, reason_of
 from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.naming import unique_ids
 from emotion2vec.corpora.lists.rows import Row, channel_of, facts_of, find_audio, span_of
+from emotion2vec.corpora.lists.spans import check_whole
 from emotion2vec.corpora.utterance import Held, Listing, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 
@@ -111,6 +112,7 @@ def _rows(name: str, records: Sequence[Mapping[str, Any]], base: Path, names: Na
     for number, record in enumerate(records):
         low, rest = names.record(record), names.rest(list(record))
         try:
+            check_whole([name.lower() for name in record], names.columns)
             start, duration = span_of(low)
             facts = {**facts_of(low), "row": {} if rest is None else rest(record)}
             channel = channel_of(low)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.faults import files_left_out
 from emotion2vec.corpora.folds import Fold, fold_of
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.finetune.evaluation.answers import Answers
@@ -67,7 +67,7 @@ def scored(
     assert model.head is not None
     goal, left_out = prepared.goal, {**prepared.clipset.left_out, **left_out}
     if left_out:
-        warnings = [*warnings, f"{len(left_out)} files cannot be used and are left out: {examples(left_out)}"]
+        warnings = [*warnings, files_left_out(left_out)]
     known = None
     if model.heard is not None:
         known = {kind: round(model.heard.share(kind, prepared.known.keys), 4) for kind in ("audio", "labels")}

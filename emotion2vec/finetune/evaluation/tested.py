@@ -17,6 +17,7 @@ from emotion2vec.finetune.labelled import SHARED, read_corpora, read_speech, ren
 from emotion2vec.finetune.scales import on_one_scale
 from emotion2vec.finetune.unlabelled import with_unlabelled
 from emotion2vec.model.heads import Head
+from emotion2vec.units import counted
 
 
 def joint_of(heads: Mapping[str, Head]) -> JointSettings:
@@ -116,7 +117,7 @@ def _under(corpus: Corpus, mapping: Mapping[str, str], name: str) -> Corpus:
         {clip.stretch: "no label" for clip in corpus.utterances if not clip.label},
     )
     warnings = [
-        f"{name}: {count} clips of {label}, which is not told apart, are left out"
+        f"{name}: of {label}, which is not told apart, {counted(count, 'clip is', 'clips are')} left out"
         for label, count in sorted(counts.items())
     ]
     return replace(

@@ -91,7 +91,11 @@ def extract_table(
             count(len(chunk))
     outcomes = [found[position] for position in range(len(clips))]
     _check_widths(clips, outcomes, extractor.name)
-    return _pack(outcomes, frames)
+    named = [  # where clips are named, their paths would be there twice
+        item.removeprefix(f"{clip.audio}: ") if isinstance(item, str) else item
+        for clip, item in zip(clips, outcomes, strict=True)
+    ]
+    return _pack(named, frames)
 
 
 def check_texts(clips: Sequence[Utterance], name: str) -> None:

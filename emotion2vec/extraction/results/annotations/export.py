@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from emotion2vec.corpora.faults import Fault
-from emotion2vec.corpora.names import stem, without_suffix
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.disk import FULL
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.results.annotations.formats import FORMATS, Format
 from emotion2vec.extraction.results.annotations.tiers import Annotation, Collected
+from emotion2vec.extraction.results.names import file_names
 from emotion2vec.files import write_text
 from emotion2vec.stopping import Interrupts
 
@@ -38,22 +37,6 @@ def export_faults(export: Sequence[str]) -> list[str]:
         for path in split_export(export)[1]
         if path.suffix.lower() not in BY_SUFFIX
     ]
-
-
-def file_names(files: Sequence[str]) -> dict[str, str]:
-    """Names for what is made of recordings: their stems, or as much of their paths as tells them apart."""
-    named = {file: stem(file) or "recording" for file in files}
-    for longer in (lambda file: without_suffix(file), lambda file: file):
-        often = Counter(name.casefold() for name in named.values())
-        for file, name in named.items():
-            if often[name.casefold()] > 1:
-                named[file] = longer(file).replace("://", "/").replace("\\", "/").strip("./").replace("/", "_")
-    taken: Counter[str] = Counter()
-    for file, name in named.items():
-        taken[name.casefold()] += 1
-        count = taken[name.casefold()]
-        named[file] = name.replace("\0", "_") + (f" ({count})" if count > 1 else "")
-    return named
 
 
 class Exported(Collected):

@@ -121,11 +121,11 @@ class Collected:
             for (speaker, channel), voice in voices.items():
                 times = zip(voice.numbers[0::3], voice.numbers[1::3], voice.labels, voice.numbers[2::3], strict=True)
                 marks = sorted(Mark(start, end, self._labels[place], sure) for start, end, place, sure in times)
-                tiers.append(Tier(_tier_name(speaker, channel, voices), speaker, channel, marks))
+                tiers.append(Tier(tier_name(speaker, channel, voices), speaker, channel, marks))
             yield Annotation(file, self._names[file], audio, seconds, tiers)
 
 
-def _tier_name(speaker: str | None, channel: int | None, voices: Collection[tuple[Any, Any]]) -> str:
+def tier_name(speaker: str | None, channel: int | None, voices: Collection[tuple[Any, Any]]) -> str:
     """A name that no other voice of the recording has."""
     if speaker is None:
         return UNNAMED if channel is None else f"channel {channel}"

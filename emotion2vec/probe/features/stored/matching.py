@@ -20,6 +20,7 @@ from emotion2vec.extraction.writers.base import escaped
 from emotion2vec.extraction.writers.ledger import read_origins
 from emotion2vec.probe.features.extractor import ClipFeatures, pool
 from emotion2vec.probe.features.stored.opening import open_store
+from emotion2vec.units import counted
 
 
 class StoredFeatures:
@@ -68,7 +69,7 @@ class StoredFeatures:
             return f"{name} would be the features of {clip.where}, and of {owner} too"
         entries = self._store.entries[name]
         if len(entries) != 1:
-            return f"{name} is in {len(entries)} files, expected one"
+            return f"{name} is in {counted(len(entries), 'file')}, expected one"
         try:
             arrays = {key: np.asarray(array, np.float32) for key, array in entries[0]().items()}
         except Exception as error:  # whatever a file of features holds

@@ -1,0 +1,1 @@
+"""Pictures of recordings: who speaks when, and with which emotion."""

@@ -1,0 +1,149 @@
+"""Tables of any kind that we write, and data frames -> their columns and rows; tables of strangers are bounded."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from emotion2vec.cells import unguarded
+from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.lists.jsonlines import json_object
+from emotion2vec.corpora.lists.lines import Lines, check_header, parse_records, read_lines
+from emotion2vec.corpora.lists.rows import collect
+from emotion2vec.documents import check_unpacked
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.extraction.writers.spreadsheets import EXTRAS, PACKAGES, SHEET_ROWS, SUFFIXES
+from emotion2vec.parquet import read_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_COLUMNS = 16_384
+"""Columns that a sheet of Excel has."""
+
+
+class Records(NamedTuple):
+    """What a table holds.
+
+    Attributes:
+        columns: their names.
+        rows: where each stands, and its cells by column; a number may be a text.
+        faults: rows that cannot be read.
+    """
+
+    columns: list[str]
+    rows: Sequence[tuple[str, Mapping[str, Any]]]
+    faults: list[Fault]
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is of a kind that results are written in."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_records(path: Path, wanted: Callable[[str], bool]) -> Records:
+    """Read a table of any kind that `predict` writes.
+
+    Args:
+        path: the table.
+        wanted: which columns are needed, by their names; the others may be missing in what is read.
+
+    Raises:
+        ManifestError: it cannot be read.
+        ConfigError: a package is missing.
+    """
+    suffix = path.suffix.lower()
+    if not is_table(path):
+        raise ManifestError(f"{path}: expected a table of results, which ends in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such file, expected a table that `emotion2vec predict` wrote")
+    if (package := PACKAGES.get(suffix)) and find_spec(package) is None:
+        raise ConfigError(f"{path} needs the package {package}: pip install 'emotion2vec[{EXTRAS[suffix]}]'")
+    if suffix in PACKAGES:
+        try:
+            return _of_sheet(path) if suffix == ".xlsx" else _of_parquet(path, wanted)
+        except Exception as error:  # whatever a broken file makes a library raise
+            raise ManifestError(f"{path}: cannot be read as {suffix}: {error}") from error
+    lines, faults = read_lines(path, "surrogateescape")
+    return _of_objects(path, lines) if suffix == ".jsonl" else _of_table(path, lines, faults)
+
+
+def _of_table(path: Path, lines: Lines, faults: list[Fault]) -> Records:
+    check_header(path, lines, faults)
+    table = parse_records(path, lines)
+    rows = [
+        (f"{path}:{number}", {unguarded(name): unguarded(cell) for name, cell in cells.items()})
+        for number, cells in table.records
+    ]
+    return Records([unguarded(name) for name in table.columns], rows, [*faults, *table.faults])
+
+
+def _of_objects(path: Path, lines: Lines) -> Records:
+    rows, faults = collect(path, lines, lambda number, line: (f"{path}:{number}", json_object(line)))
+    return Records(list(dict.fromkeys(name for _, row in rows for name in row)), rows, faults)
+
+
+def _of_parquet(path: Path, wanted: Callable[[str], bool]) -> Records:
+    with path.open("rb") as stream:
+        found = read_columns(stream, wanted)
+    cells = zip(*found.values(), strict=True)
+    rows = [(f"{path}, row {number}", dict(zip(found, row, strict=True))) for number, row in enumerate(cells, 1)]
+    return Records(list(found), rows, [])
+
+
+def _of_sheet(path: Path) -> Records:
+    """The first sheet of an .xlsx.
+
+    Raises:
+        ValueError: it has more rows or columns than a sheet, or unpacks to far more than honest data does.
+        Exception: what openpyxl raises of a file that is none.
+    """
+    from openpyxl import load_workbook
+
+    with zipfile.ZipFile(path) as archive:
+        check_unpacked(sum(member.file_size for member in archive.infolist()), path.stat().st_size)
+    book = load_workbook(path, read_only=True, data_only=True)
+    try:
+        sheet = book.worksheets[0]
+        sheet.reset_dimensions()  # which a file may say as it likes
+        lines = _bounded(sheet.iter_rows(values_only=True))
+        columns = ["" if name is None else str(name).strip() for name in next(lines, ())]
+        rows = [
+            (f"{path}, row {number}", dict(zip(columns, cells, strict=False)))
+            for number, cells in enumerate(lines, 2)
+            if any(cell is not None for cell in cells)
+        ]
+    finally:
+        book.close()
+    return Records(columns, rows, [])
+
+
+def _bounded(lines: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    for number, cells in enumerate(lines):
+        if number >= SHEET_ROWS or len(cells) > MOST_COLUMNS:
+            raise ValueError(f"more than {SHEET_ROWS:,} rows or {MOST_COLUMNS:,} columns")
+        yield cells
+
+
+def read_frame(frame: pd.DataFrame) -> Records:
+    """Read a data frame, of which the index counts as columns, and timedeltas as seconds."""
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise ManifestError(f"the results are a {type(frame).__name__}, expected a data frame, or a table's path")
+    named = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    found = {str(name): frame.index.get_level_values(name).to_series(index=range(len(frame))) for name in named}
+    found |= {str(name): frame[name] for name in frame.columns}
+    cells = {}
+    for name, column in found.items():
+        if pd.api.types.is_timedelta64_dtype(column):
+            column = column.dt.total_seconds()
+        cells[name] = [None if empty else cell for cell, empty in zip(column, column.isna(), strict=True)]
+    rows = [
+        (f"row {number}", dict(zip(cells, row, strict=True)))
+        for number, row in enumerate(zip(*cells.values(), strict=True))
+    ]
+    return Records(list(cells), rows, [])
