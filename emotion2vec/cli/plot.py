@@ -48,7 +48,7 @@ def plot(
     from emotion2vec.extraction.results.timelines.tables import timelines
 
     found = timelines(source)
-    for path in found.save(output or source.with_suffix(".html"), format or "png"):
+    for path in found.save(output or source.with_suffix(f".{format or 'html'}"), format):
         typer.echo(str(path))
     if found.faults:
         say_faults("rows that could not be drawn", found.faults)
