@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.cli.log import progress_events, say
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
 
 
 def distil(
@@ -28,4 +29,4 @@ def distil(
     allow_fallback(settings.run.accelerator)
     from emotion2vec.distil.run import distil as run
 
-    conclude_training(run(settings, say=say), settings)
+    conclude_training(run(settings, say=say, on_progress=progress_events()), settings)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.cli.log import progress_events, say
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
 from emotion2vec.errors import ConfigError
 
 
@@ -45,7 +46,7 @@ def finetune(
     allow_fallback(settings.run.accelerator)
     from emotion2vec.finetune.run import finetune as run
 
-    done = run(settings, say=say)
+    done = run(settings, say=say, on_progress=progress_events())
     if done.scores is not None:
         from emotion2vec.report.tables import show
 

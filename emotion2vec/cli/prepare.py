@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
+from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.options import takes
-from emotion2vec.cli.shared import CHANGED, say, say_faults
+from emotion2vec.cli.shared import CHANGED, say_faults, say_summary
 from emotion2vec.data.config import PrepareOptions
 from emotion2vec.stopping import PREEMPTED, Terminated
 from emotion2vec.units import counted, duration
@@ -21,12 +24,17 @@ def prepare(options: PrepareOptions) -> None:
 
     output = options.output
     try:
-        report = run(**vars(options), progress=True)
+        report = run(**vars(options), progress=True, on_progress=progress_events())
     except KeyboardInterrupt as error:
         say(f"stopped; the same command continues in {output}")
         raise typer.Exit(PREEMPTED if isinstance(error, Terminated) else 130) from None
+    facts: dict[str, Any] = {"written": report.utterances, "seconds": report.seconds, "output": output}
     shards = counted(report.shards, "shard")
-    say(f"{counted(report.utterances, 'utterance')} ({duration(report.seconds)}) in {shards} in {output}")
+    say(
+        f"{counted(report.utterances, 'utterance')} ({duration(report.seconds)}) in {shards} in {output}",
+        event="done",
+        **facts,
+    )
     if report.resumed:
         say(f"{counted(report.resumed, 'shard was', 'shards were')} there already")
     for name, counts in (("Hz", report.rates), ("channels", report.channels)):
@@ -35,6 +43,6 @@ def prepare(options: PrepareOptions) -> None:
         say(f"{report.size / 1e9:.3f} GB of audio")
     say_faults(CHANGED, report.changes, shown=10)
     say_faults(f"unusable, left out and listed in {output}/faults.tsv", report.faults, shown=10)
-    say(str(report.summary))
+    say_summary(report.summary)
     if report.faults:
         raise typer.Exit(1)

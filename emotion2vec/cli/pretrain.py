@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.cli.log import progress_events, say
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
 
 
 def pretrain(
@@ -30,4 +31,4 @@ def pretrain(
     allow_fallback(settings.run.accelerator)
     from emotion2vec.pretrain.run import pretrain as run
 
-    conclude_training(run(settings, say=say), settings)
+    conclude_training(run(settings, say=say, on_progress=progress_events()), settings)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.options import takes
-from emotion2vec.cli.shared import CHANGED, allow_fallback, say, say_faults
+from emotion2vec.cli.shared import CHANGED, allow_fallback, say_faults, say_summary
 from emotion2vec.probe.options import ProbeOptions
 
 
@@ -22,7 +23,7 @@ def probe(options: ProbeOptions) -> None:
     if options.cache:
         kept = f"features are kept in {options.cache}"
     with leaving_at_once(lambda: kept):
-        result = run_probe(replace(options, progress=True))
+        result = run_probe(replace(options, progress=True, on_progress=progress_events()))
     show(result)
     if options.save_model is not None:
         say(f"model: emotion2vec predict CLIP... --model {options.save_model}")
@@ -30,6 +31,6 @@ def probe(options: ProbeOptions) -> None:
     if result.about.left_out:
         say("these scores are incomplete:")
         say_faults("clips could not be used", result.about.left_out)
-    say(str(result.about.summary))
+    say_summary(result.about.summary)
     if result.about.left_out:
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.data.config import PrepareOptions
+from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.prepare_report import FAULTS_FILE, PrepareReport, read_report
 from emotion2vec.data.prepare_workers import write_shards
 from emotion2vec.data.shard_writer import WORK_FOLDER, read_shard_summary
@@ -27,6 +29,7 @@ from emotion2vec.data.storage import is_remote
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
 from emotion2vec.files import check_folder_name, publish, write_text
 from emotion2vec.locks import LOCK, only_writer
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.settings import check_ranges, from_keywords
 
@@ -34,7 +37,14 @@ PLANNED = ("id", "audio", "start", "duration", "channel", "label", "speaker")
 """What shards hold of an utterance; the digest of a plan is made of it."""
 
 
-def prepare(source: str | Path, output: str | Path, *, progress: bool = False, **options: Any) -> PrepareReport:
+def prepare(
+    source: str | Path,
+    output: str | Path,
+    *,
+    progress: bool = False,
+    on_progress: ProgressCallback | None = None,
+    **options: Any,
+) -> PrepareReport:
     """Write a corpus that pretraining reads as a stream; the same call continues an interrupted one.
 
     Every utterance is decoded once, and what cannot be used is named and left out. Faults are also written to
@@ -44,6 +54,7 @@ def prepare(source: str | Path, output: str | Path, *, progress: bool = False, *
         source: what `read_manifest` takes: a file, a folder, or a manifest of any kind.
         output: folder for the corpus, on this machine; new, empty, or of an interrupted preparation.
         progress: show a progress bar if stderr is a terminal.
+        on_progress: called with a `Progress` now and then. What it raises ends the call, which may be made again.
         options: the other fields of `PrepareOptions`.
 
     Raises:
@@ -69,7 +80,8 @@ def prepare(source: str | Path, output: str | Path, *, progress: bool = False, *
             if _open_output(folder, plan):
                 return read_report(folder)
             shards = [utterances[first : first + size] for first in range(0, len(utterances), size)]
-            resumed = write_shards(shards, folder, chosen, progress)
+            bar = partial(PrepareProgress, len(utterances), progress, on_progress)
+            resumed = write_shards(shards, folder, chosen, bar)
             _finish(folder, plan, len(shards), manifest)
             report = read_report(folder)
         report.resumed, report.changes = resumed, manifest.changes
