@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.assets import DEFAULT_MODEL
+from emotion2vec.cli import dry_run
 from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import MODEL_HELP, SOURCES_HELP, allow_fallback, conclude
@@ -23,11 +24,14 @@ class Arguments:
     model: str = option(DEFAULT_MODEL, MODEL_HELP)
     output: Path = option(Path("features"), "Folder for <relative path>.npy, or a .npz, .csv or .xlsx file.")
     options: ExtractOptions = field(default_factory=ExtractOptions)
+    dry_run: bool = option(False, dry_run.HELP)
 
 
 @takes(Arguments, {"device": allow_fallback})
 def extract(arguments: Arguments) -> None:
     """Extract frozen features from audio. Failures are listed in the output's failed.jsonl."""
+    if arguments.dry_run:
+        return dry_run.extract(arguments.source, arguments.model, arguments.output, arguments.options)
     from emotion2vec.extraction.engine import run
 
     options = arguments.options

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion2vec.assets import DEFAULT_MODEL
+from emotion2vec.cli import dry_run
 from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import MODEL_HELP, SOURCES_HELP, allow_fallback, conclude
@@ -23,11 +24,14 @@ class Arguments:
     model: tuple[str, ...] = option((DEFAULT_MODEL,), f"With a head; of several, the mean. {MODEL_HELP}")
     output: Path | None = option(None, "Table: .csv, .tsv, .xlsx, .parquet or .jsonl; by default JSON lines on stdout.")
     options: PredictOptions = field(default_factory=PredictOptions)
+    dry_run: bool = option(False, dry_run.HELP)
 
 
 @takes(Arguments, {"device": allow_fallback})
 def predict(arguments: Arguments) -> None:
     """Label audio with a model that has a head: probabilities per utterance, or per window over time."""
+    if arguments.dry_run:
+        return dry_run.predict(arguments.source, arguments.model, arguments.output, arguments.options)
     from emotion2vec.extraction.predict import run
 
     report = run(

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import typer
 
+from emotion2vec.cli import dry_run
 from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import CHANGED, say_faults, say_summary
 from emotion2vec.data.config import PrepareOptions
+from emotion2vec.settings import option
 from emotion2vec.stopping import PREEMPTED, Terminated
 from emotion2vec.units import counted, duration
 
 
-@takes(PrepareOptions)
-def prepare(options: PrepareOptions) -> None:
+@dataclass(kw_only=True)
+class Arguments:
+    """What the verb takes."""
+
+    options: PrepareOptions
+    dry_run: bool = option(False, dry_run.HELP)
+
+
+@takes(Arguments)
+def prepare(arguments: Arguments) -> None:
     """Check audio and write it as shards, for corpora too large to scan at every start: data.train=OUTPUT.
 
     The same command continues an interrupted preparation.
     """
+    options = arguments.options
+    if arguments.dry_run:
+        return dry_run.prepare(options)
     from emotion2vec.data.prepare import prepare as run
 
     output = options.output

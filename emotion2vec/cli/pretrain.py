@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from emotion2vec.cli.dry_run import HELP as DRY
+from emotion2vec.cli.dry_run import train
 from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
 
@@ -20,6 +22,7 @@ def pretrain(
             help="YAML file, or the name of one that ships with the package: tiny, small, base, large, whisper."
         ),
     ] = "base",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY)] = False,
 ) -> None:
     """Pretrain on unlabeled speech: data.train=FOLDER_OR_MANIFEST run.dir=FOLDER are required.
 
@@ -29,6 +32,8 @@ def pretrain(
 
     settings = load_config(find_config(config), overrides or [])
     allow_fallback(settings.run.accelerator)
+    if dry_run:
+        return train("pretrain", settings)
     from emotion2vec.pretrain.run import pretrain as run
 
     conclude_training(run(settings, say=say, on_progress=progress_events()), settings)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import typer
 
+from emotion2vec.cli import dry_run
 from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.options import takes
 from emotion2vec.cli.shared import CHANGED, allow_fallback, say_faults, say_summary
 from emotion2vec.probe.options import ProbeOptions
+from emotion2vec.settings import option
 
 
-@takes(ProbeOptions, {"device": allow_fallback})
-def probe(options: ProbeOptions) -> None:
+@dataclass(kw_only=True)
+class Arguments:
+    """What the verb takes."""
+
+    options: ProbeOptions
+    dry_run: bool = option(False, dry_run.HELP)
+
+
+@takes(Arguments, {"device": allow_fallback})
+def probe(arguments: Arguments) -> None:
     """Train small heads on frozen features and score them on held-out speakers."""
+    options = arguments.options
+    if arguments.dry_run:
+        return dry_run.probe(options)
     from dataclasses import replace
 
     from emotion2vec.probe.run import run_probe

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.manifests import read_manifest
@@ -63,17 +63,8 @@ def prepare(
         StorageError: the output cannot be written.
     """
     chosen: PrepareOptions = from_keywords(PrepareOptions, {"source": source, "output": str(output), **options})
-    if faults := _faults(chosen):
-        raise ConfigError("; ".join(faults))
     folder, size = Path(output), chosen.shard_size
-    names = Names.of(chosen.columns, chosen.labels)
-    manifest = read_manifest(source, root=None if chosen.root is None else Path(chosen.root), names=names)
-    names.warn()
-    utterances = _in_shard_order(manifest.utterances)
-    settings = {"audio": chosen.audio, "resample": chosen.resample, "accept_damaged": chosen.accept_damaged}
-    plan = _plan(utterances, **settings, shard_size=size)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"output is {folder}, which is a file, expected a folder")
+    plan, utterances, manifest = read_plan(source, output, chosen)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder / LOCK, folder):
@@ -90,6 +81,37 @@ def prepare(
         raise StorageError(
             f"{error.filename or folder}: cannot be written: {error.strerror or error}; the same command continues"
         ) from error
+
+
+class Planned(NamedTuple):
+    """What is to be prepared.
+
+    Attributes:
+        plan: what decides the shards.
+        utterances: in the order of the shards.
+        listed: what the source lists.
+    """
+
+    plan: dict[str, Any]
+    utterances: list[Utterance]
+    listed: Listing
+
+
+def read_plan(source: str | Path, output: str | Path, options: PrepareOptions) -> Planned:
+    """Read the source, and see to it that the output may take it; nothing is written. Errors as for `prepare`."""
+    if faults := _faults(options):
+        raise ConfigError("; ".join(faults))
+    names = Names.of(options.columns, options.labels)
+    manifest = read_manifest(source, root=None if options.root is None else Path(options.root), names=names)
+    names.warn()
+    utterances = _in_shard_order(manifest.utterances)
+    settings = {"audio": options.audio, "resample": options.resample, "accept_damaged": options.accept_damaged}
+    plan = _plan(utterances, **settings, shard_size=options.shard_size)
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output is {folder}, which is a file, expected a folder")
+    _check_there(folder, plan)
+    return Planned(plan, utterances, manifest)
 
 
 def _faults(options: PrepareOptions) -> list[str]:
@@ -131,13 +153,13 @@ def _state(path: Path) -> tuple[int, int] | None:
     return facts.st_size, facts.st_mtime_ns
 
 
-def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
-    """Make the folders, or check that they are of the same preparation; True if that is complete.
+def _check_there(folder: Path, plan: dict[str, Any]) -> bool | None:
+    """Whether a preparation of this plan is complete in a folder; None where there is none.
 
     Raises:
         ConfigError: the folder holds something else.
     """
-    work, file = folder / WORK_FOLDER, folder / WORK_FOLDER / "plan.json"
+    file = folder / WORK_FOLDER / "plan.json"
     complete = (folder / SUMMARY_FILE).is_file()
     if complete or file.is_file():
         there = json.loads((folder / SUMMARY_FILE if complete else file).read_bytes())
@@ -147,15 +169,21 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
                 f"output {folder} was prepared from another list of audio, from files that have changed since, or with "
                 "other settings, expected the same ones to continue, or another folder"
             )
-        if not complete:
-            (folder / SHAR_FOLDER).mkdir(exist_ok=True)
         return complete
     if folder.is_dir() and any(path.name not in (WORK_FOLDER, LOCK) for path in folder.iterdir()):
         raise ConfigError(f"output {folder} holds other files, expected a new or empty folder")
-    work.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(plan))
-    (folder / SHAR_FOLDER).mkdir(exist_ok=True)
-    return False
+    return None
+
+
+def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
+    """Make the folders; True if a preparation is complete there. See `_check_there`."""
+    complete = _check_there(folder, plan)
+    if complete is None:
+        (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+        write_text(folder / WORK_FOLDER / "plan.json", json.dumps(plan))
+    if not complete:
+        (folder / SHAR_FOLDER).mkdir(exist_ok=True)
+    return bool(complete)
 
 
 def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Listing) -> None:

@@ -55,8 +55,7 @@ def train(
         warnings: what a user should know of the configuration.
         find_unused: whether an update may leave out parameters that train, the same ones on every process.
         speech: what to train on; by default what `data.train` lists.
-        on_progress: called with a `Progress` after every update, in the main process. What it raises ends the run when
-            that is saved, and is raised here; the same call goes on from there.
+        on_progress: called after every update in the main process; what it raises ends the run, saved, and is raised.
 
     Raises:
         ConfigError: settings that this machine or run folder cannot serve.
@@ -76,10 +75,9 @@ def train(
         for note in ranks.main_only(lambda: folder.prepare(computing, stack)):
             tell(note)
         speech = speech or Speech(_listed(_listing(config).data))
-        corpus = speech.corpus
-        _report_corpus(corpus, tell)
-        warned = [*warnings, *augment_warnings(config.augment)]
-        for line in [about, *(f"warning: {text}" for text in warned), computing.sentence()]:
+        _report_corpus(corpus := speech.corpus, tell)
+        warned = (f"warning: {text}" for text in (*warnings, *augment_warnings(config.augment)))
+        for line in [about, *warned, computing.sentence()]:
             tell(line)
         objective, heard = build(fabric.device, tell)
         if not named_by_files(corpus.sources):
