@@ -13,7 +13,7 @@ import soundfile
 from networks import TINY
 
 from emotion2vec.cli import main
-from emotion2vec.cli.dry_run import ENOUGH_SECONDS, EnoughError, Stopwatch
+from emotion2vec.cli.rehearsal import ENOUGH_SECONDS, EnoughError, Stopwatch
 from emotion2vec.progress import Progress
 
 
