@@ -51,7 +51,7 @@ def main() -> None:
         for adapt in (False, True):
             rows = rows_of(asked.model, known, asked.root, common, adapt)
             said = np.array([common.index(row["label"]) for row in rows])
-            true = np.array([[*map(class_name, common)].index(class_name(row["given_label"])) for row in rows])
+            true = np.array([[*map(class_name, common)].index(class_name(row["emotion"])) for row in rows])
             found = scores(confusion_matrix(true, said, len(common)))
             shown = ", ".join(f"{name} {found[name]:.1f}" for name in ("WA", "UA", "WF1"))
             print(f"{'adapted' if adapt else 'as they are':>12}: {shown} of {len(rows)} clips")

@@ -15,6 +15,9 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EI
 _NUMBER = re.compile(r"(?:errno = |\(os error )(\d+)")
 """How HDF5 and what is written in Rust quote the system in errors of their own."""
 
+_OF_SQLITE = {13: errno.ENOSPC, 10: errno.EIO, 14: errno.EIO}
+"""What SQLite calls a full disk, one that failed, and one on which no file can be opened."""
+
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
@@ -47,5 +50,7 @@ def quoted(error: BaseException) -> int | None:
             return following.errno if following.errno in FULL else None
         if found := _NUMBER.search(str(following)):
             return int(found[1])
+        if (code := getattr(following, "sqlite_errorcode", 0) & 0xFF) in _OF_SQLITE:
+            return _OF_SQLITE[code]
         following = following.__cause__ or following.__context__
     return None

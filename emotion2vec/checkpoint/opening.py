@@ -41,7 +41,9 @@ def load_model(source: str | Path = DEFAULT_MODEL, *, device: str = "cpu", use: 
     """
     if use not in USES:
         raise ConfigError(f"use is {use!r}, expected {' or '.join(USES)}")
-    return build_model(read_source(source), device=device, use=use)
+    model = build_model(read_source(source), device=device, use=use)
+    model.name = str(source)
+    return model
 
 
 def build_model(source: Source, *, device: str = "cpu", use: str = "student") -> SpeechEncoder:

@@ -28,12 +28,16 @@ def plot(
         str | None,
         typer.Option(help="Of files in a folder: pdf, svg or png, of recordings also html. [default: pdf, or png]"),
     ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(help="Of figures of scores, in inches: 3.3 is a column of a paper, 6.9 its page. [default: 3.3]"),
+    ] = None,
 ) -> None:
     """Draw emotions over time of recordings, scores as figures for a paper, or the course of a pretraining run."""
     if source.suffix.lower() == ".json":
-        from emotion2vec.report.figures import draw_figures
+        from emotion2vec.report.figures import WIDTH, draw_figures
 
-        for path in draw_figures(source, output, format or "pdf"):
+        for path in draw_figures(source, output, format or "pdf", WIDTH if width is None else width):
             typer.echo(str(path))
         return
     if not _holds_results(source):
@@ -44,7 +48,7 @@ def plot(
     from emotion2vec.extraction.results.timelines.tables import timelines
 
     found = timelines(source)
-    for path in found.save(output or source.with_suffix(".html"), format or "png"):
+    for path in found.save(output or source.with_suffix(f".{format or 'html'}"), format):
         typer.echo(str(path))
     if found.faults:
         say_faults("rows that could not be drawn", found.faults)

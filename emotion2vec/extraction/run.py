@@ -14,8 +14,10 @@ from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.extraction.writers.job import FailureLog
 from emotion2vec.extraction.writers.outputs import Plan
+from emotion2vec.notebooks import Shown, Table
 from emotion2vec.progress import Progress, ProgressCallback
 from emotion2vec.stopping import PREEMPTED, Terminated
+from emotion2vec.units import duration
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Outcome:
     notes: tuple[Note, ...] = ()
 
 
-@dataclass
-class ExtractionReport:
+@dataclass(repr=False)
+class ExtractionReport(Shown):
     """What became of a list of audio.
 
     Attributes:
@@ -68,6 +70,13 @@ class ExtractionReport:
     notes: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
     terminated: bool = False
+
+    def _said(self) -> str:
+        ended = ", stopped by SIGTERM" * self.terminated
+        return f"{self.written:,} written ({duration(self.seconds)}), {len(self.failed):,} failed{ended}"
+
+    def _table(self) -> Table:
+        return ("failed", "why"), [[fault.where, fault.reason] for fault in self.failed]
 
     @property
     def summary(self) -> Summary:

@@ -27,10 +27,11 @@ from emotion2vec.extraction.encode.ready import DTYPES, ready_model
 from emotion2vec.extraction.options import ComputeOptions, check_options
 from emotion2vec.extraction.sources.decoding import Statistics
 from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.notebooks import Shown, Table, listed
 
 
-@dataclass(frozen=True, eq=False)
-class StreamedFeatures:
+@dataclass(frozen=True, eq=False, repr=False)
+class StreamedFeatures(Shown):
     """What one step of a stream gave.
 
     Attributes:
@@ -45,6 +46,14 @@ class StreamedFeatures:
     frames: np.ndarray
     utterance: np.ndarray
     scores: dict[str, float]
+
+    def _said(self) -> str:
+        count, width = self.frames.shape[0], self.frames.shape[-1]
+        best = [f"{name} {score:.2f}" for name, score in sorted(self.scores.items(), key=lambda pair: -pair[1])]
+        return f"{count} frames, {width} channels, from {self.start:.2f} s" + f"; {listed(best, 3)}" * bool(best)
+
+    def _table(self) -> Table:
+        return ("score of", "score"), [[name, f"{score:.4f}"] for name, score in self.scores.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

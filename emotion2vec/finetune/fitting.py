@@ -206,7 +206,7 @@ def _build(
         )
     if resumed is None:
         say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
-        add_heads(encoder, task, config, device, say)
+        add_heads(encoder, task, config, device, say, rows)
     thawing = Thawing.of(encoder, config.finetune)
     encoder.to(device)
     adapters = None

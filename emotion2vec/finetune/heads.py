@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from emotion2vec.audio.frames import SAMPLE_RATE
-from emotion2vec.errors import ConfigError
+from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.goals import Goal, ValueGoal
+from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.own_head import start_head
 from emotion2vec.finetune.standard import read_by, solve
 from emotion2vec.finetune.task import Task
@@ -22,12 +25,20 @@ from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.scaling import Scaling
 
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
 SOLVED_SECONDS = 30.0
 """Start of a clip that a regression reads at most, in s."""
 
 
 def add_heads(
-    encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device, say: Callable[[str], None]
+    encoder: SpeechEncoder,
+    task: Task,
+    config: FinetuneConfig,
+    device: torch.device,
+    say: Callable[[str], None],
+    rows: KeptRows,
 ) -> None:
     """Let an encoder's own main head go on, see `start_head`, or give it a new one, and new ones beside it.
 
@@ -49,7 +60,7 @@ def add_heads(
     solved = own is None and config.finetune.solve > 0  # which standardizes by the clips that it is solved on
     _standardize([head for head in new if not (solved and head is encoder.head)], encoder, task, config, device)
     if solved:
-        _solve(encoder, task, config, device, say)
+        _solve(encoder, task, config, rows, say)
     elif config.finetune.solve:
         say("finetune.solve has no effect: the model's own head goes on learning")
 
@@ -74,19 +85,34 @@ def _standardize(
 
 
 def _solve(
-    encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device, say: Callable[[str], None]
+    encoder: SpeechEncoder, task: Task, config: FinetuneConfig, rows: KeptRows, say: Callable[[str], None]
 ) -> None:
     """Start the new main head where a regression on whole training clips that have its target ends."""
     goal, head = task.aims[MAIN].goal, encoder.head
     assert head is not None
-    found = task.first_clips(config.finetune.solve, normalizes=encoder.config.normalizes, crop=False)
-    names = [name for name in found if name in goal.weights]
-    most = round(min(encoder.config.max_seconds or SOLVED_SECONDS, SOLVED_SECONDS) * SAMPLE_RATE)
-    vectors = read_by(encoder.eval(), [found[name][:most] for name in names], device, head)
+    cuts = [task.source.cuts[place] for place in task.first_places(config.finetune.solve)]
+    cuts = [cut for cut in cuts if cut.id in goal.weights]
+    pooled = rows.pooled.setdefault((config.model, head.config.kind, head.config.pooling), {})
+    _read_clips(encoder.eval(), head, [cut for cut in cuts if cut.id not in pooled], pooled)
+    names = [cut.id for cut in cuts if cut.id in pooled]
+    if not names:
+        raise ConfigError(f"finetune.solve has {len(cuts)} clips, none of which can be decoded; expected some, or 0")
     truths = np.stack([goal.truth(name) for name in names])
     speakers = [task.utterances[name].speaker or "" for name in names]
-    solve(head, vectors, truths, speakers, config.run.seed)
+    solve(head, np.stack([pooled[name] for name in names]), truths, speakers, config.run.seed)
     say(f"the head starts from a {'ridge' if truths.ndim == 2 else 'logistic'} regression on {len(names)} clips")
+
+
+def _read_clips(encoder: SpeechEncoder, head: Head, cuts: Sequence[Cut], found: dict[str, np.ndarray]) -> None:
+    """Add what a head reads of whole clips (P) or (L, P), by their ids, of those that can be decoded."""
+    most = round(min(encoder.config.max_seconds or SOLVED_SECONDS, SOLVED_SECONDS) * SAMPLE_RATE)
+    for first in range(0, len(cuts), TOGETHER):
+        part = cuts[first : first + TOGETHER]
+        heard = zip(part, decoded(part, normalizes=encoder.config.normalizes), strict=True)
+        waveforms = {cut.id: waveform[:most] for cut, waveform in heard if not isinstance(waveform, AudioError)}
+        if waveforms:
+            vectors = read_by(encoder, [*waveforms.values()], encoder.device, head)
+            found |= dict(zip(waveforms, vectors, strict=True))
 
 
 def _new(encoder: SpeechEncoder, name: str, goal: Goal, config: FinetuneConfig, device: torch.device) -> Head:

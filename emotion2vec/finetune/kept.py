@@ -35,10 +35,12 @@ class KeptRows:
     Attributes:
         of: the model's name, and how many of its parts never learn.
         rows: (T, D) fp16 of each clip, or why there is none.
+        pooled: what heads read of whole clips (P) or (L, P) before anything learns, by model and kind of head.
     """
 
     of: tuple[str, int] = ("", 0)
     rows: dict[str, Tensor | AudioError] = field(default_factory=dict)
+    pooled: dict[tuple[str, str, str], dict[str, np.ndarray]] = field(default_factory=dict)
 
     def add(self, model: str, network: TunedNetwork, cuts: Sequence[Cut]) -> int:
         """Compute what is missing of some clips, for a network that began as `model`, and give how many those were."""

@@ -89,18 +89,21 @@ class Task:
         say(f"validation: {counted(len(clips), 'clip')}, {seconds:.0f} s")
         return clips
 
-    def first_clips(self, count: int, *, normalizes: bool, crop: bool = True) -> dict[str, np.ndarray]:
-        """Waveforms (S,) of the clips that come first in the order of draws, or of all; cropped as in training."""
-        seed, total = self.config.run.seed, len(self.source.cuts)
-        first = Draws(self.groups, keyed_seed(seed, "draws")).at(0, count) if count < total else range(total)
-        drawn = dict.fromkeys(first)
-        waveforms = {}
-        heard = decoded([self.source.cuts[place] for place in drawn], normalizes=normalizes)
-        for place, waveform in zip(drawn, heard, strict=True):
+    def first_places(self, count: int) -> list[int]:
+        """Places in the source of the clips that come first in the order of draws, each once, or of all."""
+        total = len(self.source.cuts)
+        if count >= total:
+            return list(range(total))
+        return list(dict.fromkeys(Draws(self.groups, keyed_seed(self.config.run.seed, "draws")).at(0, count)))
+
+    def first_clips(self, count: int, *, normalizes: bool) -> dict[str, np.ndarray]:
+        """Waveforms (S,) of these clips by their ids, cropped as in training; those that can be decoded."""
+        places, waveforms = self.first_places(count), {}
+        cuts = [self.source.cuts[place] for place in places]
+        for place, cut, waveform in zip(places, cuts, decoded(cuts, normalizes=normalizes), strict=True):
             if not isinstance(waveform, AudioError):
-                random = np.random.default_rng(keyed_seed(seed, "standardize", place))
-                name = self.source.cuts[place].id
-                waveforms[name] = random_crop(waveform, self.config.data.max_samples, random) if crop else waveform
+                random = np.random.default_rng(keyed_seed(self.config.run.seed, "standardize", place))
+                waveforms[cut.id] = random_crop(waveform, self.config.data.max_samples, random)
         return waveforms
 
 

@@ -20,6 +20,7 @@ from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_window
 from emotion2vec.devices import operators_of
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.config import EncoderConfig, FurtherHead
+from emotion2vec.model.described import ShownModel
 from emotion2vec.model.features import Features
 from emotion2vec.model.frozen import frozen
 from emotion2vec.model.heads import Head
@@ -85,7 +86,7 @@ class Part:
             module.train(mode)
 
 
-class SpeechEncoder(nn.Module):
+class SpeechEncoder(ShownModel, nn.Module):
     """A network from waveforms to frames, with or without a head; `Emotion2vec` is one.
 
     Attributes:
@@ -245,7 +246,8 @@ class SpeechEncoder(nn.Module):
         with operators_of(self.dtype, self.device):
             encoded = self(torch.from_numpy(waveform).to(self.device).unsqueeze(0))
         kept = slice(window.skip, window.skip + window.keep)
-        return np.stack([_to_numpy(layer[0, kept]) for layer in (encoded.layers if layers else [encoded.frames])])
+        chosen = encoded.layers if layers else [encoded.frames]
+        return np.stack([layer[0, kept].float().cpu().numpy() for layer in chosen])
 
     @overload
     def predict(
@@ -294,7 +296,3 @@ class SpeechEncoder(nn.Module):
         heard = [load_audio(clip, rate) for clip in clips]
         seconds = [samples.size / SAMPLE_RATE for samples in heard]
         return clip_table(clips, seconds, self.predict(heard, SAMPLE_RATE), self._head().config.task == "values")
-
-
-def _to_numpy(x: Tensor) -> np.ndarray:
-    return x.float().cpu().numpy()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
+from emotion2vec.notebooks import Table
 from emotion2vec.probe.scores import Document, HeadScores, given
 from emotion2vec.units import counted
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class About(Document):
     """What was probed, and how.
 
@@ -68,6 +70,9 @@ class About(Document):
         """Whether every clip could be used."""
         return not self.left_out
 
+    def _said(self) -> str:
+        return f"{self.dataset}, {self.clips} clips, {self.speakers} speakers, {self.scheme} folds"
+
     def to_dict(self) -> dict[str, Any]:
         """See `Document`."""
         classes = None if self.classes is None else list(self.classes)
@@ -109,7 +114,7 @@ class About(Document):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ProbeResult(Document):
     """Scores of every feature under every head on the same folds.
 
@@ -122,6 +127,22 @@ class ProbeResult(Document):
     about: About
     results: tuple[HeadScores, ...]
     further: Mapping[str, HeadScores] = field(default_factory=dict)
+
+    def _said(self) -> str:
+        if not self.results:
+            return f"{self.about.dataset}, no scores"
+        best, *rest = self._ranked()
+        which = f"best of {len(self.results)}: " * bool(rest)
+        return f"{self.about.dataset}, {self.about.scheme} folds, {which}{best.feature}, {best.head}, {best.score}"
+
+    def _table(self) -> Table:
+        rows = [[row.feature, row.head, row.score] for row in self._ranked()]
+        return ("feature", "head", "score of all clips, with 95 %"), rows
+
+    def _ranked(self) -> list[HeadScores]:
+        """The best first; those without a score last."""
+        found = [(-math.inf if (score := row.pooled[row.main]) is None else score, row) for row in self.results]
+        return [row for _, row in sorted(found, key=lambda pair: -pair[0])]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document: a single result stands at the top level, several under `results`."""

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from emotion2vec.notebooks import Shown, Table, listed
+from emotion2vec.tasks.metrics import format_score
+
 Scores = Mapping[str, "float | None"]
 """By the names of metrics, in percent or, of values, as they are; None where so few clips have no score."""
 
@@ -18,7 +21,7 @@ FURTHER = ("AUC", "ECE")
 """First words of the names of scores that only predictions give."""
 
 
-class Document(Mapping[str, Any]):
+class Document(Shown, Mapping[str, Any]):
     """A result that can also be read by the names that its JSON document has: `result["mean"]`."""
 
     @abstractmethod
@@ -40,7 +43,7 @@ def given(**entries: Any) -> dict[str, Any]:
     return {name: value for name, value in entries.items() if value is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FoldScores(Document):
     """One head on one fold.
 
@@ -59,6 +62,10 @@ class FoldScores(Document):
     scores: Scores
     chosen: tuple[Mapping[str, Any], ...]
     confusion: list[list[int]] | None = None
+
+    def _said(self) -> str:
+        scores = [f"{name} {'–' if value is None else format(value, '.4g')}" for name, value in self.scores.items()]
+        return f"{self.name}, {self.clips} clips: {listed(scores)}"
 
     def to_dict(self) -> dict[str, Any]:
         """See `Document`; every score stands under its own name."""
@@ -130,7 +137,7 @@ class Shot:
         return {**asdict(self), "interval": list(self.interval)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class HeadScores(Document):
     """One feature under one head, on all folds.
 
@@ -196,6 +203,22 @@ class HeadScores(Document):
     shots: tuple[Shot, ...] = ()
     minutes: float
     transductive: Mapping[str, float] | None
+
+    @property
+    def score(self) -> str:
+        """The main score of all clips, with its interval."""
+        low, high = (format_score(limit, self.unit) for limit in self.intervals[self.main])
+        return f"{format_score(self.pooled[self.main], self.unit, self.main)} ({low} to {high})"
+
+    def _said(self) -> str:
+        return f"{self.feature}, {self.head}: {self.score}, {len(self.folds)} folds, {self.clips} clips"
+
+    def _table(self) -> Table:
+        rows = [[fold.name, f"{fold.clips}", *self._cells(fold.scores)] for fold in self.folds]
+        return ("fold", "clips", *self.metrics), [["all", f"{self.clips}", *self._cells(self.pooled)], *rows]
+
+    def _cells(self, scores: Scores) -> list[str]:
+        return [format_score(scores.get(metric), self.unit) for metric in self.metrics]
 
     @property
     def is_transductive(self) -> bool:

@@ -102,7 +102,7 @@ def test_mistakes_are_refused(classifier: Emotion2vec, folder: Path, tmp_path: P
     for window in (float("nan"), float("inf"), -1.0):
         with pytest.raises(ConfigError, match=r"window is .*, expected at least 0\.02 s"):
             predict(folder, model=classifier, window=window)
-    with pytest.raises(ConfigError, match=r"plot is .*p\.jpg, but a picture of each recording is"):
+    with pytest.raises(ConfigError, match=r"plot is .*p\.jpg, expected a name that ends in \.png, \.svg"):
         predict(folder, model=classifier, plot=tmp_path / "p.jpg")
 
 

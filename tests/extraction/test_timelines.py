@@ -405,10 +405,10 @@ def test_what_is_no_result_is_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"file": ["a.wav"], "start": [0.0], "end": [1.0], "label": ["sad"]})
     with pytest.raises(ConfigError, match="format is 'gif', expected one of png, svg, pdf, html"):
         emotion2vec.timelines(frame).save(tmp_path / "out", "gif")
-    with pytest.raises(
-        ConfigError, match=r"output is .*x\.csv, but a picture of each recording is written into a folder"
-    ):
+    with pytest.raises(ConfigError, match=r"output is .*x\.csv, expected a name that ends in \.png, .*, or a folder"):
         emotion2vec.timelines(frame).save(tmp_path / "x.csv")
+    with pytest.raises(ConfigError, match=r"output is .*x\.svg and format pdf, expected one of them, or a folder"):
+        emotion2vec.timelines(frame).save(tmp_path / "x.svg", "pdf")
 
 
 def test_bad_rows_are_left_out_and_told(tmp_path: Path) -> None:

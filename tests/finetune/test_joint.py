@@ -75,7 +75,7 @@ def built(config: FinetuneConfig) -> Finetuning:
     corpus = read_labelled(config.data, config.joint)
     task = make_task(config, corpus, whole_split(config, corpus))
     encoder, device = load_model(config.model), torch.device("cpu")
-    add_heads(encoder, task, config, device, silent)
+    add_heads(encoder, task, config, device, silent, KeptRows())
     network = TunedNetwork(encoder, 0, opposed=opposed_heads(encoder, task, config, device))
     return Finetuning(config, network, task.aims, Thawing.of(encoder, config.finetune), KeptRows())
 

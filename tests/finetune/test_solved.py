@@ -14,7 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from emotion2vec.checkpoint import load_model
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.api import extract_features
+from emotion2vec.finetune import heads
 from emotion2vec.finetune.run import finetune
+from emotion2vec.finetune.standard import read_by
 
 STILL = ["finetune.strategy=frozen", "finetune.calibrate=false", "optim.max_updates=1"]
 STILL += ["optim.warmup_updates=0", "optim.lr=1e-12", "validation.every=1", "checkpoint.every=1"]
@@ -60,6 +62,23 @@ def test_values_by_ridge_regression(talkers: Path, model: Path, tmp_path: Path) 
     fits = [Ridge(alpha=p * sum(trained)).fit(scaled[trained], values[trained]) for p in (1e-3, 1e-2, 1e-1, 1, 10)]
     expected = [fit.predict(scaled) for fit in fits]
     assert min(np.abs(found - one).max() for one in expected) < 0.5 < np.abs(expected[-1] - expected[-2]).max()
+
+
+def test_folds_share_what_the_encoder_says(
+    talkers: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+
+    def read(encoder: object, waveforms: list[np.ndarray], *more: object) -> np.ndarray:
+        heard.append(len(waveforms))
+        return read_by(encoder, waveforms, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(heads, "read_by", read)
+    more = [*STILL, "finetune.solve=100", "evaluate.folds=speaker:4", "evaluate.final=false"]
+    found = finetune(quick_config(talkers, model, tmp_path / "together", *more), lambda text: None).scores
+    clips = len(talkers.read_text().splitlines()) - 1
+    assert found is not None and 12 < sum(heard) <= clips  # and not 12 for each of four folds
+    assert found.results[0].clips == clips
 
 
 def test_a_head_that_goes_on_learning_is_not_solved(talkers: Path, model: Path, tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def test_turns_of_a_recording(
     ]
     Path("turns.rttm").write_text("\n".join(lines) + "\n")
     words = ("predict", "recordings", "--segments", "turns.rttm", "--output", "emotions.csv", "--summary", "sum.csv")
-    assert run(monkeypatch, *words, "--export", "textgrid", "--export", "srt", "--export", "rttm") == 0
+    exported = ("--export", "textgrid", "--export", "srt", "--export", "rttm", "--plot", "pictures")
+    assert run(monkeypatch, *words, *exported) == 0
+    assert [path.name for path in Path("pictures").iterdir()] == ["Interview 1.png"]  # of the recording, not of turns
     check_turns(rows_of(Path("emotions.csv")), turns, samples[0], model)
     summary = rows_of(Path("sum.csv"))
     shares = [[float(v or 0) for k, v in row.items() if k.startswith("share:")] for row in summary]

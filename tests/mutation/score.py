@@ -111,6 +111,7 @@ def drawn(name: str, area: dict[str, Any], seed: int) -> list[Fault]:
                 Fault(name, str(path.relative_to(ROOT)), line, operator, occurrence, lines[line - 1][:column])
                 for occurrence, (line, column) in enumerate(places)
                 if not any(first <= (line, column) < last for first, last in hints)
+                and "@overload" not in lines[line - 1]
             ]
     random.Random(f"{seed} {name}").shuffle(found)
     by_line = {(fault.path, fault.line): fault for fault in reversed(found)}

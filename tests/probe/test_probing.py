@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,6 +44,12 @@ def test_one_feature_and_head_stand_at_the_top_of_the_json(tones: Path, tmp_path
     assert found["settings"]["seeds"] == [0]
     assert {"torch", "numpy", "sklearn", "emotion2vec"} <= set(found["versions"])
     assert list(output.parent.iterdir()) == [output]
+
+
+def test_a_result_says_how_long_its_head_took(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 190.0])
+    monkeypatch.setattr("emotion2vec.probe.evaluation.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert probe(table=tones, features=[StandIn()], heads=["logreg"]).results[0]["minutes"] == 1.5
 
 
 def test_pooled_scores_are_those_of_all_predictions(tones: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from sklearn.metrics import (
@@ -57,6 +59,49 @@ def test_many_matrices_at_once_have_the_ua_of_each() -> None:
     assert found.shape == (3, 2)
     for place in np.ndindex(3, 2):
         assert found[place] == pytest.approx(metrics.scores(matrices[place])["UA"])
+
+
+SMALL = [
+    *(np.array(cells).reshape(2, 2) for cells in product(range(3), repeat=4)),
+    *(np.array(cells).reshape(3, 3) for cells in product(range(2), repeat=9)),
+]
+"""All confusion matrices of two classes with up to two clips a cell, and of three with up to one."""
+
+
+def test_every_small_matrix_by_the_definitions() -> None:
+    """Of single clips, of classes that are never right, never predicted, or not there."""
+    for matrix in (one for one in SMALL if one.any()):
+        cells, classes = matrix.tolist(), range(len(matrix))
+        clips = [sum(cells[k]) for k in classes]
+        heard = [sum(row[k] for row in cells) for k in classes]
+        recalls = [cells[k][k] / clips[k] for k in classes if clips[k]]
+        f1 = {k: 2 * cells[k][k] / (clips[k] + heard[k]) for k in classes if clips[k] + heard[k]}
+        expected = {
+            "WA": 100 * sum(cells[k][k] for k in classes) / sum(clips),
+            "UA": 100 * sum(recalls) / len(recalls),
+            "WF1": 100 * sum(clips[k] * one for k, one in f1.items()) / sum(clips),
+            "MF1": 100 * sum(f1.values()) / len(f1),
+        }
+        assert metrics.scores(matrix) == pytest.approx(expected), cells
+        assert metrics.unweighted_accuracy(matrix) == pytest.approx(expected["UA"]), cells
+        for k, found in enumerate(metrics.class_scores(matrix)):
+            parts = {"precision": heard[k], "recall": clips[k]}
+            of = {name: 100 * cells[k][k] / count if count else None for name, count in parts.items()}
+            of |= {"F1": 100 * f1[k] if k in f1 else None, "clips": clips[k]}
+            assert found == pytest.approx(of), cells
+
+
+@pytest.mark.parametrize("clips", [2, 3, 9])
+def test_agreement_of_few_clips_by_the_formulas(clips: int) -> None:
+    for seed in range(20):
+        x, y = np.random.default_rng(seed).normal(seed % 3, 1, (2, clips))
+        found = metrics.concordance_scores(metrics.moments(x[:, None], y[:, None])[0])
+        covariance = float(np.cov(x, y, ddof=0)[0, 1])
+        assert found == pytest.approx({
+            "CCC": 2 * covariance / (np.var(x) + np.var(y) + (x.mean() - y.mean()) ** 2),
+            "Pearson": np.corrcoef(x, y)[0, 1],
+            "MAE": np.mean(np.abs(x - y)),
+        })  # fmt: skip
 
 
 def test_scores_of_each_class_are_scikit_learns() -> None:

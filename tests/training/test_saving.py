@@ -72,6 +72,24 @@ def test_stopped_after_an_update_whose_checkpoint_failed(
     assert names(tmp_path) == ([] if failures == 2 else ["update_00000002"])
 
 
+@pytest.mark.parametrize(("every", "tried"), [(2, [2, 4, 5]), (5, [5]), (1, [1, 2, 3, 4, 5])])
+def test_every_checkpoint_is_written_once(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, tried: list[int]
+) -> None:
+    """The last one too, whether it is due by its number or not; on a full disk it is not tried in vain."""
+    seen: list[int] = []
+
+    def full(self: RunFolder, state: TrainingState, *rest: Any) -> Path:
+        seen.append(state.values["update"])
+        raise CheckpointError("disk full")
+
+    monkeypatch.setattr(RunFolder, "save", full)
+    settings = [f"checkpoint.every={every}", "optim.max_updates=5"]
+    with pytest.raises(CheckpointError, match="disk full"):
+        pretrain(load_config(None, overrides(speech, tmp_path, *settings)), say=lambda text: None)
+    assert seen == tried
+
+
 def test_a_run_that_is_done_writes_nothing_again(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(None, overrides(speech, tmp_path, "optim.max_updates=2"))
     pretrain(config, say=lambda text: None)

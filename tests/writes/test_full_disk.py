@@ -28,6 +28,8 @@ DISTIL = ["distil", *settings(Path("small"), *RUN, *HEARD), "target.layers=[2]"]
 FINETUNE = ["finetune", *QUICK, *RUN, "validation.every=1", "data.table=talkers/table.csv", "model=small"]
 SEARCH = ["finetune", "search", *FINETUNE[1:], "space=space.yaml", "sampler=grid", "trials=2", "pruner=none"]
 UNFINISHED = {".partial", ".replaced", ".lock"}
+FULL = ("No space left", "study.db: cannot be written: Input/output error")
+"""What is said of a full disk; SQLite does not say which calls failed for what reason."""
 PROBE = ["probe", "--table", "talkers/table.csv", "--features", "logmel", "--head", "logreg"]
 TESTED = ["finetune", "evaluate", "data.table=talkers/table.csv", "model=run", "known=keep", "output=tested"]
 
@@ -110,6 +112,7 @@ def faults(command: Command, before: dict[str, str], whole: Any, answer: Any) ->
     """What is wrong after one call that failed, given what was there before and what the whole command leaves."""
     said, left = answer["said"], answer["left"]
     unfinished = [path for path in map(PurePosixPath, left) if UNFINISHED & set(path.suffixes)]
+    unfinished = [path for path in unfinished if str(path) not in whole["left"]]
     if not all(".prepare" in path.parts for path in unfinished):  # where what is not complete belongs
         yield f"left {unfinished}"
     if "Traceback" in said or "Exception ignored" in said:
@@ -118,7 +121,7 @@ def faults(command: Command, before: dict[str, str], whole: Any, answer: Any) ->
         yield f"exit code {answer['code']}"
     elif answer["code"] == 2:
         *_, last = said.strip().splitlines()
-        if not (last.startswith("error: ") and "No space left" in last):
+        if not (last.startswith("error: ") and any(reason in last for reason in FULL)):
             yield f"said {last}"
     if (old := command.replaces) and left.get(old) not in (before[old], whole["left"][old]):
         yield f"{old} is neither the old one nor the new one"

@@ -17,7 +17,7 @@ from emotion2vec.extraction.results.annotations.export import Exported, export_f
 from emotion2vec.extraction.results.rows import Columns, RowMaker, Rows, TableRows
 from emotion2vec.extraction.results.summary import Summary
 from emotion2vec.extraction.results.timelines.job import Pictures, drawing
-from emotion2vec.extraction.results.timelines.pictures import SUFFIXES as PICTURES
+from emotion2vec.extraction.results.timelines.pictures import check_output
 from emotion2vec.extraction.writers.spreadsheets import open_table, suffix_faults, text_table
 from emotion2vec.files import check_folder_name, complete_file
 from emotion2vec.locks import LOCK, only_writer
@@ -86,8 +86,8 @@ def open_results(
     Raises:
         ConfigError: something cannot be written, another process writes there, or values shall be annotations.
     """
-    if options.plot is not None and options.plot.suffix.lower() not in PICTURES:
-        check_folder_name(options.plot, "plot", "a picture of each recording")
+    if options.plot is not None:
+        check_output(options.plot, "plot")
     if options.export and "" in maker.values:
         raise ConfigError("export is for classes, and the model predicts values")
     with ExitStack() as stack:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.scoring import Opinion
-from emotion2vec.extraction.writers.spreadsheets import Table
+from emotion2vec.extraction.writers.spreadsheets import Table as Sheet
+from emotion2vec.notebooks import Shown, Table, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +30,8 @@ Labels = Mapping[str, Sequence[str]]
 """Labels of each head, by its target; the main one's is empty."""
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, repr=False)
+class Row(Shown):
     """One clip or window, scored.
 
     Attributes:
@@ -50,6 +51,16 @@ class Row:
     confidence: float | None
     scores: Mapping[str, float]
     further: Mapping[str, tuple[str | None, Mapping[str, float]]] = field(default_factory=dict)
+
+    def _said(self) -> str:
+        speaker = f", {self.item.speaker}" * bool(self.item.speaker)
+        place = f"{self.item.file} {self.start:.2f} to {self.end:.2f} s{speaker}"
+        if self.confidence is None:
+            return f"{place}: {listed([f'{name} {value:.2f}' for name, value in self.scores.items()])}"
+        return f"{place}: {self.label or 'no label'}, {self.confidence:.2f}"
+
+    def _table(self) -> Table:
+        return ("score of", "score"), [[name, f"{value:.4f}"] for name, value in self.scores.items()]
 
 
 class Rows(Protocol):
@@ -155,7 +166,7 @@ class Columns:
 class TableRows:
     """Writes rows of results into a table."""
 
-    def __init__(self, table: Table, columns: Columns):
+    def __init__(self, table: Sheet, columns: Columns):
         self._table, self._columns = table, columns
 
     def add(self, item: Utterance, rows: Sequence[Row]) -> None:

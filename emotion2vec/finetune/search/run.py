@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import torch
 
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.errors import ConfigError, TrainingError
+from emotion2vec.disk import quoted
+from emotion2vec.errors import ConfigError, Emotion2vecError, TrainingError
 from emotion2vec.files import write_text
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.fitting import fit
@@ -19,7 +22,7 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.search.plan import SearchPlan, fixed_part
 from emotion2vec.finetune.search.space import Space, with_values
-from emotion2vec.finetune.search.study import Row, Study, Trial
+from emotion2vec.finetune.search.study import STUDY, Row, Study, Trial
 from emotion2vec.finetune.splits import Split, whole_split
 from emotion2vec.settings import to_yaml
 from emotion2vec.training.run import Say
@@ -60,29 +63,47 @@ def search(plan: SearchPlan, space: Space, say: Callable[[str], None] = print) -
     Raises:
         ConfigError: Optuna is missing, another search is in `run.dir`, or as for `emotion2vec.finetune.run.finetune`.
         TrainingError: no trial could be trained to its end.
+        OSError: the disk does not take the record of the search, or what a trial writes.
     """
     base = fixed_part(plan)
     corpus = read_labelled(base.data, base.joint)
     show_labels(corpus, say)
-    study, tell = Study(plan, space), say
-    clips = _Clips(corpus, whole_split(base, corpus))
-    say(_judged_by(clips.split))
-    while trial := study.next():
-        say(f"trial {trial.number} of {plan.trials}: {shown(trial.values)}")
-        try:
-            result = _run(study, trial, base, clips, tell)
-        finally:
-            trial.leave()
-        if result is not None and result.signal is not None:
-            study.stopped(trial)
-            return Searched(study.rows(), study.best(), result)
-        _report(study, trial, base, say)
-        tell = _silent  # what one trial has said of data and model holds for all
-    rows, best = study.rows(), study.best()
-    if best is None and not any(row.state == "running" for row in rows):
-        reasons = [row.why for row in rows if row.why]
-        raise TrainingError(f"none of {len(rows)} trials came to its end; the last one failed: {''.join(reasons[-1:])}")
-    return Searched(rows, best)
+    with _naming_study(Path(plan.run.dir) / STUDY):
+        study, tell = Study(plan, space), say
+        clips = _Clips(corpus, whole_split(base, corpus))
+        say(_judged_by(clips.split))
+        while trial := study.next():
+            say(f"trial {trial.number} of {plan.trials}: {shown(trial.values)}")
+            try:
+                result = _run(study, trial, base, clips, tell)
+            finally:
+                trial.leave()
+            if result is not None and result.signal is not None:
+                study.stopped(trial)
+                return Searched(study.rows(), study.best(), result)
+            _report(study, trial, base, say)
+            tell = _silent  # what one trial has said of data and model holds for all
+        rows, best = study.rows(), study.best()
+        if best is None and not any(row.state == "running" for row in rows):
+            reasons = [row.why for row in rows if row.why]
+            raise TrainingError(
+                f"none of {len(rows)} trials came to its end; the last one failed: {''.join(reasons[-1:])}"
+            )
+        return Searched(rows, best)
+
+
+@contextmanager
+def _naming_study(path: Path) -> Iterator[None]:
+    """Have faults of the disk that Optuna's database quotes be OSErrors that name it; all others stay as they are."""
+    try:
+        yield
+    except (OSError, Emotion2vecError):
+        raise
+    except Exception as error:
+        number = quoted(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def shown(values: Mapping[str, Any]) -> str:
@@ -134,8 +155,8 @@ def _run(study: Study, trial: Trial, base: FinetuneConfig, clips: _Clips, say: S
         study.pruned(trial)
         return None
     except (TrainingError, ConfigError, torch.OutOfMemoryError) as error:
-        if isinstance(error, ConfigError) and study.best() is None:
-            raise  # not these settings, but all of them
+        if quoted(error) or (isinstance(error, ConfigError) and study.best() is None):
+            raise  # not these settings, but the disk, or all of them
         study.failed(trial, str(error).partition("\n")[0])
         return None
     if result.signal is None:

@@ -10,12 +10,13 @@ from typing import Any
 
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.files import write_json
+from emotion2vec.notebooks import Shown, Table
 from emotion2vec.probe.embedding import Embedding
 from emotion2vec.probe.results import About, ProbeResult
 from emotion2vec.probe.scores import Document, HeadScores
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Combination(Document):
     """One corpus, feature and head that are done.
 
@@ -34,6 +35,9 @@ class Combination(Document):
     scores: HeadScores
     request: Mapping[str, Any]
     embedding: Embedding
+
+    def _said(self) -> str:
+        return f"{self.title}, {self.feature}, {self.scores.head}: {self.scores.score}"
 
     @property
     def task(self) -> str:
@@ -82,12 +86,19 @@ class Failure:
     reason: str
 
 
-@dataclass
-class BenchmarkResult:
+@dataclass(repr=False)
+class BenchmarkResult(Shown):
     """What became of a benchmark."""
 
     combinations: list[Combination] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+
+    def _said(self) -> str:
+        return f"{len(self.combinations)} combinations done, {len(self.failures)} failed"
+
+    def _table(self) -> Table:
+        rows = [[done.title, done.feature, done.scores.head, done.scores.score] for done in self.combinations]
+        return ("corpus", "feature", "head", "score of all clips, with 95 %"), rows
 
     @property
     def incomplete(self) -> int:

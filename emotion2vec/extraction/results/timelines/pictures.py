@@ -18,7 +18,7 @@ from emotion2vec.extraction.results.annotations.formats import on_one_line
 from emotion2vec.extraction.results.timelines.canvas import FONT, check_matplotlib, style
 from emotion2vec.extraction.results.timelines.drawing import LONGEST_PAGE, PAGE, Page, pages_of
 from emotion2vec.extraction.results.timelines.tracks import Timeline
-from emotion2vec.files import check_folder_name, write_bytes
+from emotion2vec.files import OF_FILES, write_bytes
 from emotion2vec.units import duration
 
 logger = logging.getLogger(__name__)
@@ -85,12 +85,12 @@ class Timelines(Sequence[Timeline]):
         rest = len(self) - len(page.layouts)
         return inline_svg(page) + f"<p>… and {rest} more recordings</p>" * bool(rest)
 
-    def save(self, output: str | Path, kind: str = "png") -> list[Path]:
+    def save(self, output: str | Path, kind: str | None = None) -> list[Path]:
         """Draw all recordings.
 
         Args:
             output: a file that ends in .png, .svg, .pdf or .html and shows all of them, or a folder for a file of each.
-            kind: of files in a folder: png, svg, pdf or html.
+            kind: of files in a folder: png, which it is by default, svg, pdf or html.
 
         Returns:
             The files.
@@ -109,16 +109,37 @@ class Timelines(Sequence[Timeline]):
             found.append(path)
         return found
 
-    def files(self, output: Path, kind: str = "png") -> Iterator[tuple[Path, Timelines]]:
+    def files(self, output: Path, kind: str | None = None) -> Iterator[tuple[Path, Timelines]]:
         """The files that `save` writes, and what they show; raises as it does of names."""
-        if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        check_output(output, "output")
+        if kind not in (None, *KINDS):
+            raise ConfigError(f"format is {kind!r}, expected one of {', '.join(KINDS)}")
+        if is_picture(output):
+            if kind is not None and output.suffix.lower()[: 1 + len(kind)] != f".{kind}":
+                raise ConfigError(f"output is {output} and format {kind}, expected one of them, or a folder")
             yield output, self
             return
-        if kind not in KINDS:
-            raise ConfigError(f"format is {kind!r}, expected one of {', '.join(KINDS)}")
-        check_folder_name(output, "output", "a picture of each recording")
         for place, one in enumerate(self):
-            yield output / f"{one.name}.{kind}", self[place : place + 1]
+            yield output / f"{one.name}.{kind or KINDS[0]}", self[place : place + 1]
+
+
+def is_picture(output: Path) -> bool:
+    """Whether a path names a file with a picture, and no folder."""
+    return output.suffix.lower() in SUFFIXES and not output.is_dir()
+
+
+def check_output(output: Path, what: str) -> None:
+    """See to it that a path names a file with a picture, or a folder for several.
+
+    Args:
+        output: the path.
+        what: the argument, for the message.
+
+    Raises:
+        ConfigError: it has the suffix of another file.
+    """
+    if output.suffix.lower() in OF_FILES - {*SUFFIXES} and not output.is_dir():
+        raise ConfigError(f"{what} is {output}, expected a name that ends in {', '.join(SUFFIXES[:-1])}, or a folder")
 
 
 def picture(timelines: Timelines, path: Path) -> bytes:

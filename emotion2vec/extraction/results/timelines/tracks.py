@@ -14,6 +14,8 @@ import numpy as np
 
 from emotion2vec.extraction.results.annotations.tiers import tier_name
 from emotion2vec.extraction.results.names import file_names
+from emotion2vec.notebooks import Shown, Table
+from emotion2vec.units import duration
 
 NONE = -1
 """Place of the label that a stretch has not."""
@@ -43,8 +45,8 @@ class Said(NamedTuple):
     values: Sequence[float] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Track:
+@dataclass(frozen=True, eq=False, repr=False)
+class Track(Shown):
     """What is said of one speaker of a recording, in the order of time.
 
     Attributes:
@@ -61,9 +63,12 @@ class Track:
     confidence: np.ndarray
     values: np.ndarray
 
+    def _said(self) -> str:
+        return f"{self.name}, {len(self.spans):,} stretches from {self.spans.min():.2f} to {self.spans.max():.2f} s"
 
-@dataclass(frozen=True, eq=False)
-class Timeline:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Timeline(Shown):
     """What is said of one recording.
 
     Attributes:
@@ -79,6 +84,14 @@ class Timeline:
     labels: tuple[str, ...]
     values: Mapping[str, tuple[str, ...]]
     tracks: tuple[Track, ...]
+
+    def _said(self) -> str:
+        return f"{self.file}, {duration(self.end)}, {len(self.tracks)} speakers"
+
+    def _table(self) -> Table:
+        times = [duration(float(np.diff(track.spans).sum())) for track in self.tracks]
+        rows = [[track.name, f"{len(track.spans):,}", spoken] for track, spoken in zip(self.tracks, times, strict=True)]
+        return ("speaker", "stretches", "time"), rows
 
     @property
     def end(self) -> float:
