@@ -110,7 +110,7 @@ def prepare(options: Any) -> None:
     from emotion2vec.data.prepare import prepare as run
     from emotion2vec.data.prepare import read_plan
 
-    utterances = read_plan(options.source, options.output, options).utterances
+    utterances = read_plan(options).utterances
     check_place(Path(options.output), "output")
     watch, seconds = Stopwatch(), audio_seconds(utterances)
     with elsewhere() as folder:

@@ -63,8 +63,8 @@ def prepare(
         StorageError: the output cannot be written.
     """
     chosen: PrepareOptions = from_keywords(PrepareOptions, {"source": source, "output": str(output), **options})
-    folder, size = Path(output), chosen.shard_size
-    plan, utterances, manifest = read_plan(source, output, chosen)
+    folder, size = Path(chosen.output), chosen.shard_size
+    plan, utterances, manifest = read_plan(chosen)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder / LOCK, folder):
@@ -97,17 +97,17 @@ class Planned(NamedTuple):
     listed: Listing
 
 
-def read_plan(source: str | Path, output: str | Path, options: PrepareOptions) -> Planned:
+def read_plan(options: PrepareOptions) -> Planned:
     """Read the source, and see to it that the output may take it; nothing is written. Errors as for `prepare`."""
     if faults := _faults(options):
         raise ConfigError("; ".join(faults))
     names = Names.of(options.columns, options.labels)
-    manifest = read_manifest(source, root=None if options.root is None else Path(options.root), names=names)
+    manifest = read_manifest(options.source, root=None if options.root is None else Path(options.root), names=names)
     names.warn()
     utterances = _in_shard_order(manifest.utterances)
     settings = {"audio": options.audio, "resample": options.resample, "accept_damaged": options.accept_damaged}
     plan = _plan(utterances, **settings, shard_size=options.shard_size)
-    folder = Path(output)
+    folder = Path(options.output)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output is {folder}, which is a file, expected a folder")
     _check_there(folder, plan)
