@@ -10,8 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
-LEAVES = ("errors", "documents", "parquet", "expressions", "cells", "version", "seeding", "units", "assets", "guesses")
-LEAVES += ("notebooks", "settings", "owners", "stopping", "disk", "files", "lines", "locks")
+LEAVES = ("errors", "documents", "parquet", "expressions", "cells", "version", "seeding", "units", "progress", "assets")
+LEAVES += ("guesses", "notebooks", "settings", "owners", "stopping", "disk", "files", "lines", "locks")
 LEAVES += ("devices", "processors", "hardware")
 ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
 ORDER += ("distil", "extraction", "probe", "finetune", "report", "__init__", "cli", "__main__", "integrations")

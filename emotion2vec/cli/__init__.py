@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from contextlib import nullcontext
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -20,6 +22,7 @@ from emotion2vec.cli.finetune_report import report
 from emotion2vec.cli.finetune_search import search
 from emotion2vec.cli.info import info
 from emotion2vec.cli.keys import commands, with_keys
+from emotion2vec.cli.log import asks_json, json_log, say, says_json, with_log
 from emotion2vec.cli.plot import plot
 from emotion2vec.cli.predict import predict
 from emotion2vec.cli.prepare import prepare
@@ -30,6 +33,9 @@ from emotion2vec.disk import FULL
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.stopping import PREEMPTED, Terminated, raising_terminated
 from emotion2vec.version import __version__
+
+CommandError: Any = typer.BadParameter.__mro__[2]
+"""What a command line raises that cannot be read: Click's, which Typer may carry within itself."""
 
 app = typer.Typer(
     name="emotion2vec",
@@ -60,11 +66,13 @@ def _under_finetune() -> dict[str, Any]:
     return commands(search=(search, keys), average=(average, None), evaluate=(evaluate, tested), report=(report, None))
 
 
-app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(pretrain)
-app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(distil)
-app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(finetune)
+app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(with_log(pretrain))
+app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log(distil))
+app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(with_log(finetune))
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
-for verb in (plot, prepare, extract, predict, probe, visualize, info, convert, export):
+for verb in (prepare, extract, predict, probe):
+    app.command()(with_log(verb))
+for verb in (plot, visualize, info, convert, export):
     app.command()(verb)
 
 
@@ -73,9 +81,16 @@ def main() -> None:
 
     So do faults of the disk; SIGTERM is exit code 75, when what was done is on disk.
     """
+    with json_log() if asks_json(sys.argv[1:]) else nullcontext():
+        _run()
+
+
+def _run() -> None:
     try:
         with raising_terminated():
-            app(prog_name="emotion2vec")
+            sys.exit(app(prog_name="emotion2vec", standalone_mode=not says_json()) or 0)
+    except CommandError as error:  # text shows it in a box
+        _leave(f"error: {error.format_message()}", error.exit_code)  # type: ignore[attr-defined]
     except Emotion2vecError as error:
         _leave(f"error: {error}", 2)
     except OSError as error:
@@ -88,11 +103,16 @@ def main() -> None:
         _leave("stopped by SIGTERM", PREEMPTED)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
+    except Exception as error:
+        if not says_json():
+            raise
+        say(f"{type(error).__name__}: {error}", level="error", event="error", traceback=traceback.format_exc())
+        sys.exit(1)
 
 
 def _leave(text: str, code: int) -> NoReturn:
     """Say why, and exit."""
-    typer.echo(text, err=True)
+    say(text, level="error", event="error", exit_code=code)
     try:
         sys.stdout.flush()
     except OSError:  # nobody takes it: Python would complain once more at its end

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import FALLBACK, allow_fallback, find_config, say
+from emotion2vec.cli.log import say
+from emotion2vec.cli.shared import FALLBACK, allow_fallback, find_config
 
 
 def benchmark(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import say
+from emotion2vec.cli.log import say
 
 
 def convert(

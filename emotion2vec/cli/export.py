@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import MODEL_HELP, say
+from emotion2vec.cli.log import say
+from emotion2vec.cli.shared import MODEL_HELP
 
 
 def export(

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.cli.dry_run import HELP as DRY
+from emotion2vec.cli.dry_run import train
+from emotion2vec.cli.log import progress_events, say
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
 from emotion2vec.errors import ConfigError
 
 
@@ -25,6 +28,7 @@ def finetune(
     no_speakers: Annotated[
         bool, typer.Option("--no-speakers", help="Accept clips whose speakers are unknown; every score is marked.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY)] = False,
 ) -> None:
     """Adapt a model to your labels: data.table=FILE (or data.corpora) and run.dir=FOLDER are required.
 
@@ -43,9 +47,11 @@ def finetune(
             raise typer.Exit(1)
         return
     allow_fallback(settings.run.accelerator)
+    if dry_run:
+        return train("finetune", settings)
     from emotion2vec.finetune.run import finetune as run
 
-    done = run(settings, say=say)
+    done = run(settings, say=say, on_progress=progress_events())
     if done.scores is not None:
         from emotion2vec.report.tables import show
 

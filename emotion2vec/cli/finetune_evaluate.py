@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import MODEL_HELP, allow_fallback, say, say_faults
+from emotion2vec.cli.log import say
+from emotion2vec.cli.shared import MODEL_HELP, allow_fallback, say_faults
 
 
 def evaluate(

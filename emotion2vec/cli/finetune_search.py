@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.cli.log import say
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
 from emotion2vec.stopping import Terminated
 
 if TYPE_CHECKING:

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config, say
+from emotion2vec.cli.dry_run import HELP as DRY
+from emotion2vec.cli.dry_run import train
+from emotion2vec.cli.log import progress_events, say
+from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
 
 
 def pretrain(
@@ -19,6 +22,7 @@ def pretrain(
             help="YAML file, or the name of one that ships with the package: tiny, small, base, large, whisper."
         ),
     ] = "base",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY)] = False,
 ) -> None:
     """Pretrain on unlabeled speech: data.train=FOLDER_OR_MANIFEST run.dir=FOLDER are required.
 
@@ -28,6 +32,8 @@ def pretrain(
 
     settings = load_config(find_config(config), overrides or [])
     allow_fallback(settings.run.accelerator)
+    if dry_run:
+        return train("pretrain", settings)
     from emotion2vec.pretrain.run import pretrain as run
 
-    conclude_training(run(settings, say=say), settings)
+    conclude_training(run(settings, say=say, on_progress=progress_events()), settings)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from emotion2vec.cli.log import say, says_json
 from emotion2vec.errors import ConfigError
 from emotion2vec.stopping import exit_code
 from emotion2vec.units import counted
 
 if TYPE_CHECKING:
+    from emotion2vec.corpora.summary import Summary
     from emotion2vec.extraction.run import ExtractionReport
     from emotion2vec.training.config import TrainingConfig
     from emotion2vec.training.trainer import FitResult
@@ -61,24 +63,27 @@ def conclude_training(result: FitResult, config: TrainingConfig) -> None:
     if result.signal is not None:
         say(
             f"stopped after update {result.update} of {config.optim.max_updates} and saved; the same command "
-            f"continues from {config.run.dir}"
+            f"continues from {config.run.dir}",
+            event="stopped",
+            updates=result.update,
+            output=config.run.dir,
         )
         raise typer.Exit(exit_code(result.signal))
-    say(f"done: {counted(result.update, 'update')}, model in {config.run.dir}")
+    done = counted(result.update, "update")
+    say(f"done: {done}, model in {config.run.dir}", event="done", updates=result.update, output=config.run.dir)
     if result.missing:
         count = counted(result.missing, "entry that lists name was", "entries that lists name were")
         say(f"{count} missing or could not be read")
         raise typer.Exit(1)
 
 
-def say(text: str) -> None:
-    """Print a message to stderr."""
-    typer.echo(text, err=True)
-
-
 def say_faults(what: str, faults: Sequence[object], shown: int = 100) -> None:
     """Print how many faults there are, and the first of them; those that say the same are one line."""
-    if faults:
+    if faults and says_json():
+        for fault in faults:
+            facts = {name: getattr(fault, name) for name in ("where", "reason", "kind", "text") if hasattr(fault, name)}
+            say(str(fault), level="warning", event="changed" if what == CHANGED else "failed", **facts)
+    elif faults:
         say(f"{len(faults)} {what}:")
         alike: dict[object, list[object]] = {}
         for fault in faults:
@@ -91,6 +96,11 @@ def say_faults(what: str, faults: Sequence[object], shown: int = 100) -> None:
             say(f"  and {sum(map(len, groups[shown:]))} more")
 
 
+def say_summary(summary: Summary) -> None:
+    """Print the counts of all inputs."""
+    say(str(summary), event="summary", **summary.to_dict())
+
+
 def conclude(report: ExtractionReport, rest: str) -> NoReturn:
     """Print what was done to inputs and what failed, and exit with the report's code.
 
@@ -100,7 +110,7 @@ def conclude(report: ExtractionReport, rest: str) -> NoReturn:
     """
     say_faults(CHANGED, report.changes, shown=10)
     say_faults("failed", report.failed)
-    say(str(report.summary))
+    say_summary(report.summary)
     if report.terminated:
         say(f"stopped by SIGTERM; {rest}")
     raise typer.Exit(report.exit_code)

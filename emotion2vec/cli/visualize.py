@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from emotion2vec.cli.log import say
 from emotion2vec.cli.options import takes
-from emotion2vec.cli.shared import CHANGED, allow_fallback, say, say_faults
+from emotion2vec.cli.shared import CHANGED, allow_fallback, say_faults
 from emotion2vec.report.options import PlotOptions
 
 

@@ -12,13 +12,15 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emotion2vec.corpora.lists.columns import Names
 from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.data.config import PrepareOptions
+from emotion2vec.data.prepare_progress import PrepareProgress
 from emotion2vec.data.prepare_report import FAULTS_FILE, PrepareReport, read_report
 from emotion2vec.data.prepare_workers import write_shards
 from emotion2vec.data.shard_writer import WORK_FOLDER, read_shard_summary
@@ -27,6 +29,7 @@ from emotion2vec.data.storage import is_remote
 from emotion2vec.errors import ConfigError, ManifestError, StorageError
 from emotion2vec.files import check_folder_name, publish, write_text
 from emotion2vec.locks import LOCK, only_writer
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.settings import check_ranges, from_keywords
 
@@ -34,7 +37,14 @@ PLANNED = ("id", "audio", "start", "duration", "channel", "label", "speaker")
 """What shards hold of an utterance; the digest of a plan is made of it."""
 
 
-def prepare(source: str | Path, output: str | Path, *, progress: bool = False, **options: Any) -> PrepareReport:
+def prepare(
+    source: str | Path,
+    output: str | Path,
+    *,
+    progress: bool = False,
+    on_progress: ProgressCallback | None = None,
+    **options: Any,
+) -> PrepareReport:
     """Write a corpus that pretraining reads as a stream; the same call continues an interrupted one.
 
     Every utterance is decoded once, and what cannot be used is named and left out. Faults are also written to
@@ -44,6 +54,7 @@ def prepare(source: str | Path, output: str | Path, *, progress: bool = False, *
         source: what `read_manifest` takes: a file, a folder, or a manifest of any kind.
         output: folder for the corpus, on this machine; new, empty, or of an interrupted preparation.
         progress: show a progress bar if stderr is a terminal.
+        on_progress: called with a `Progress` now and then. What it raises ends the call, which may be made again.
         options: the other fields of `PrepareOptions`.
 
     Raises:
@@ -52,24 +63,16 @@ def prepare(source: str | Path, output: str | Path, *, progress: bool = False, *
         StorageError: the output cannot be written.
     """
     chosen: PrepareOptions = from_keywords(PrepareOptions, {"source": source, "output": str(output), **options})
-    if faults := _faults(chosen):
-        raise ConfigError("; ".join(faults))
-    folder, size = Path(output), chosen.shard_size
-    names = Names.of(chosen.columns, chosen.labels)
-    manifest = read_manifest(source, root=None if chosen.root is None else Path(chosen.root), names=names)
-    names.warn()
-    utterances = _in_shard_order(manifest.utterances)
-    settings = {"audio": chosen.audio, "resample": chosen.resample, "accept_damaged": chosen.accept_damaged}
-    plan = _plan(utterances, **settings, shard_size=size)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"output is {folder}, which is a file, expected a folder")
+    folder, size = Path(chosen.output), chosen.shard_size
+    plan, utterances, manifest = read_plan(chosen)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder / LOCK, folder):
             if _open_output(folder, plan):
                 return read_report(folder)
             shards = [utterances[first : first + size] for first in range(0, len(utterances), size)]
-            resumed = write_shards(shards, folder, chosen, progress)
+            bar = partial(PrepareProgress, len(utterances), progress, on_progress)
+            resumed = write_shards(shards, folder, chosen, bar)
             _finish(folder, plan, len(shards), manifest)
             report = read_report(folder)
         report.resumed, report.changes = resumed, manifest.changes
@@ -78,6 +81,37 @@ def prepare(source: str | Path, output: str | Path, *, progress: bool = False, *
         raise StorageError(
             f"{error.filename or folder}: cannot be written: {error.strerror or error}; the same command continues"
         ) from error
+
+
+class Planned(NamedTuple):
+    """What is to be prepared.
+
+    Attributes:
+        plan: what decides the shards.
+        utterances: in the order of the shards.
+        listed: what the source lists.
+    """
+
+    plan: dict[str, Any]
+    utterances: list[Utterance]
+    listed: Listing
+
+
+def read_plan(options: PrepareOptions) -> Planned:
+    """Read the source, and see to it that the output may take it; nothing is written. Errors as for `prepare`."""
+    if faults := _faults(options):
+        raise ConfigError("; ".join(faults))
+    names = Names.of(options.columns, options.labels)
+    manifest = read_manifest(options.source, root=None if options.root is None else Path(options.root), names=names)
+    names.warn()
+    utterances = _in_shard_order(manifest.utterances)
+    settings = {"audio": options.audio, "resample": options.resample, "accept_damaged": options.accept_damaged}
+    plan = _plan(utterances, **settings, shard_size=options.shard_size)
+    folder = Path(options.output)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output is {folder}, which is a file, expected a folder")
+    _check_there(folder, plan)
+    return Planned(plan, utterances, manifest)
 
 
 def _faults(options: PrepareOptions) -> list[str]:
@@ -119,13 +153,13 @@ def _state(path: Path) -> tuple[int, int] | None:
     return facts.st_size, facts.st_mtime_ns
 
 
-def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
-    """Make the folders, or check that they are of the same preparation; True if that is complete.
+def _check_there(folder: Path, plan: dict[str, Any]) -> bool | None:
+    """Whether a preparation of this plan is complete in a folder; None where there is none.
 
     Raises:
         ConfigError: the folder holds something else.
     """
-    work, file = folder / WORK_FOLDER, folder / WORK_FOLDER / "plan.json"
+    file = folder / WORK_FOLDER / "plan.json"
     complete = (folder / SUMMARY_FILE).is_file()
     if complete or file.is_file():
         there = json.loads((folder / SUMMARY_FILE if complete else file).read_bytes())
@@ -135,15 +169,21 @@ def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
                 f"output {folder} was prepared from another list of audio, from files that have changed since, or with "
                 "other settings, expected the same ones to continue, or another folder"
             )
-        if not complete:
-            (folder / SHAR_FOLDER).mkdir(exist_ok=True)
         return complete
     if folder.is_dir() and any(path.name not in (WORK_FOLDER, LOCK) for path in folder.iterdir()):
         raise ConfigError(f"output {folder} holds other files, expected a new or empty folder")
-    work.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(plan))
-    (folder / SHAR_FOLDER).mkdir(exist_ok=True)
-    return False
+    return None
+
+
+def _open_output(folder: Path, plan: dict[str, Any]) -> bool:
+    """Make the folders; True if a preparation is complete there. See `_check_there`."""
+    complete = _check_there(folder, plan)
+    if complete is None:
+        (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+        write_text(folder / WORK_FOLDER / "plan.json", json.dumps(plan))
+    if not complete:
+        (folder / SHAR_FOLDER).mkdir(exist_ok=True)
+    return bool(complete)
 
 
 def _finish(folder: Path, plan: dict[str, Any], shards: int, listed: Listing) -> None:

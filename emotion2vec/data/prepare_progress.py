@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+import time
 
+from emotion2vec.progress import Progress, ProgressCallback
 from emotion2vec.units import ESTIMATED_FROM, duration
 
 
 class PrepareProgress:
-    """Shows utterances, their audio and faults on stderr; silent where that is no terminal."""
+    """Shows utterances, their audio and faults on stderr, where that is a terminal, and calls a program back."""
 
-    def __init__(self, total: int, shown: bool) -> None:
+    def __init__(self, total: int, shown: bool, on_progress: ProgressCallback | None = None) -> None:
         self.bar = None
+        self._total, self._on_progress, self._started = total, on_progress, time.monotonic()
         if not (shown and sys.stderr.isatty()):
             return
         from rich import progress
@@ -31,6 +34,9 @@ class PrepareProgress:
 
     def show(self, processed: int, seconds: float, faults: int) -> None:
         """Show how many utterances were looked at, and the audio and the faults of the shards that are complete."""
+        if self._on_progress is not None:
+            elapsed = time.monotonic() - self._started
+            self._on_progress(Progress(processed, self._total, faults, seconds, elapsed))
         if self.bar is not None:
             shown = f"{faults} unusable" if faults else ""
             self.bar.update(self.task, completed=processed, audio=duration(seconds), faults=shown)

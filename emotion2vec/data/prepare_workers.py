@@ -22,7 +22,12 @@ from emotion2vec.data.workers import outlive_signals, signals_held
 from emotion2vec.errors import StorageError
 
 
-def write_shards(shards: Sequence[Sequence[Utterance]], folder: Path, options: PrepareOptions, progress: bool) -> int:
+def write_shards(
+    shards: Sequence[Sequence[Utterance]],
+    folder: Path,
+    options: PrepareOptions,
+    progress: Callable[[], PrepareProgress],
+) -> int:
     """Write the shards that are not there yet; returns how many were.
 
     Raises:
@@ -47,7 +52,7 @@ def write_shards(shards: Sequence[Sequence[Utterance]], folder: Path, options: P
     with signals_held():  # until they can tell who sent them
         futures = [pool.submit(_write_in_worker, number, shards[number], folder, options) for number in todo]
     try:
-        with closing(PrepareProgress(sum(map(len, shards)), progress)) as bar:
+        with closing(progress()) as bar:
             _collect(futures, done, lambda: bar.show(processed.value, done.seconds, len(done.faults)))
     except BrokenProcessPool as error:
         raise StorageError(

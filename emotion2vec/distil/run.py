@@ -13,6 +13,7 @@ from emotion2vec.distil.config import DistilConfig, from_teacher, student_depth,
 from emotion2vec.distil.network import Distiller
 from emotion2vec.distil.objective import Distillation
 from emotion2vec.distil.teacher import Teacher
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.run import Say, train
 from emotion2vec.training.run_folder import RunFolder
@@ -23,12 +24,16 @@ from emotion2vec.training.warm_start import Origin, take_weights
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-def distil(config: DistilConfig, say: Callable[[str], None] = print) -> FitResult:
+def distil(
+    config: DistilConfig, say: Callable[[str], None] = print, on_progress: ProgressCallback | None = None
+) -> FitResult:
     """Distil, from the start or from where `run.dir` was interrupted.
 
     Args:
         config: a checked configuration (`emotion2vec.distil.checks.load_config`).
         say: shows a line of text to the user.
+        on_progress: called with a `Progress` after every update. What it raises ends the run when that is saved, and is
+            raised here; the same call goes on from there.
 
     Raises:
         ConfigError: settings that this machine or run folder cannot serve.
@@ -42,7 +47,8 @@ def distil(config: DistilConfig, say: Callable[[str], None] = print) -> FitResul
         return build_distillation(config, device, say)
 
     # Layerdrop leaves blocks out of an update.
-    return train(config, build, say, warnings=without_effect(config), find_unused=config.model.layerdrop > 0)
+    known, drops = without_effect(config), config.model.layerdrop > 0
+    return train(config, build, say, warnings=known, find_unused=drops, on_progress=on_progress)
 
 
 def build_distillation(config: DistilConfig, device: torch.device, say: Say) -> tuple[Distillation, Heard | None]:

@@ -5,8 +5,10 @@ What needs torch is imported when options and sources are known to be right: a m
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,13 @@ from emotion2vec.corpora.utterance import Listing
 from emotion2vec.extraction.encode.choices import read_layers
 from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.extraction.options import ExtractOptions, check_options
-from emotion2vec.extraction.progress import ProgressCallback, progress_bar
+from emotion2vec.extraction.progress import shown_progress
 from emotion2vec.extraction.run import ExtractionReport, Job
 from emotion2vec.extraction.sources.named import AnySources, read_sources
 from emotion2vec.extraction.writers import output_folder
 from emotion2vec.extraction.writers.job import JobRecord
 from emotion2vec.extraction.writers.outputs import alone, beside, open_outputs
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ def extract(
     *,
     model: str | Path | SpeechEncoder = DEFAULT_MODEL,
     output: str | Path,
-    progress: bool | ProgressCallback = False,
+    progress: bool = False,
+    on_progress: ProgressCallback | None = None,
     **options: Any,
 ) -> ExtractionReport:
     """Extract features of everything that the sources list, and write them.
@@ -46,7 +50,9 @@ def extract(
         source: see `read_sources`: files, folders, globs, manifests, URLs, `-`; one or a list.
         model: a model, or what `load_model` takes; by default the one that ships with the package.
         output: folder; for the format npz it may be the archive's name.
-        progress: show a progress bar if stderr is a terminal, or call this after each item.
+        progress: show a progress bar if stderr is a terminal.
+        on_progress: called with a `Progress` after each item, in this thread. What it raises ends the job and is raised
+            here; what was written by then is kept, and `resume` does the rest.
         options: see `ExtractOptions`. Which features: `granularity`, `layers`, `features`, `pooling`, `downsample`,
             `downsample_by`, `dtype`. On disk: `format`, `resume`. Sources: `root`, `channel`, `segments`,
             `accept_damaged`, `shard`. Computing: `precision`, `backend`, `device`, `chunk_seconds`, `chunk_overlap`,
@@ -57,7 +63,9 @@ def extract(
         ManifestError: the sources cannot be read or have no usable entry.
         CheckpointError: the model cannot be loaded.
     """
-    return run(source, model, output, from_keywords(ExtractOptions, options), progress=progress)
+    return run(
+        source, model, output, from_keywords(ExtractOptions, options), progress=progress, on_progress=on_progress
+    )
 
 
 def run(
@@ -66,7 +74,8 @@ def run(
     output: str | Path,
     options: ExtractOptions,
     *,
-    progress: bool | ProgressCallback = False,
+    progress: bool = False,
+    on_progress: ProgressCallback | None = None,
 ) -> ExtractionReport:
     """Do what `extract` does, with its options in one object."""
     check_options(options.faults())
@@ -76,11 +85,17 @@ def run(
 
     workload = Workload.of(options.choice, [item.duration for item in found.utterances])
     with executor_for(model, options.executor, workload) as executor:
-        return _carry_out(executor, found, options, Path(output), progress)
+        return _carry_out(
+            executor, found, options, Path(output), partial(shown_progress, bar=progress, on_progress=on_progress)
+        )
 
 
 def _carry_out(
-    executor: Executor, found: Listing, options: ExtractOptions, output: Path, progress: bool | ProgressCallback
+    executor: Executor,
+    found: Listing,
+    options: ExtractOptions,
+    output: Path,
+    shown: Callable[[int], AbstractContextManager[ProgressCallback | None]],
 ) -> ExtractionReport:
     """Extract what was found, and write it with the record of the job."""
     from emotion2vec.extraction.encode.encoder import Encoder
@@ -104,7 +119,7 @@ def _carry_out(
             job.begin(found)
             plan = outputs.plan(found.utterances, resume)
             job.leave(plan)
-            with progress_bar(len(plan.todo)) if progress is True else nullcontext(progress or None) as callback:
+            with shown(len(plan.todo)) as callback:
                 job.run(executor.outcomes(plan.todo, encoder, outputs, folder), plan.todo, callback)
         record.write(job.report.summary.to_dict())
     return job.report

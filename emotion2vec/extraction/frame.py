@@ -17,6 +17,7 @@ from emotion2vec.extraction.results.rows import Columns, Row, RowMaker
 from emotion2vec.extraction.sources.named import read_sources
 from emotion2vec.extraction.sources.objects import listed
 from emotion2vec.model.table import INDEX, check_pandas, segmented_index
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def predict(
     *,
     model: str | Path | SpeechEncoder | Sequence[str | Path | SpeechEncoder] = DEFAULT_MODEL,
     progress: bool = False,
+    on_progress: ProgressCallback | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Score everything that a source holds, a row for each clip, turn or window.
@@ -45,6 +47,7 @@ def predict(
         sample_rate: of samples in memory, in Hz.
         model: a model with a head, or several, see `emotion2vec.extraction.predict.predict`.
         progress: show a progress bar if stderr is a terminal.
+        on_progress: called with a `Progress` after each clip; what it raises ends the call and is raised here.
         options: see `PredictOptions`: `window`, `adapt`, `abstain`, `classes`, `root`, `channel`, `segments`,
             `columns`, `labels`, `accept_damaged`, `precision`, `backend`, `device`.
 
@@ -75,7 +78,7 @@ def predict(
         columns.append(Columns(maker, items))
         yield Results([_Kept(rows)])
 
-    report = score(found, model, chosen, opened, progress=progress)
+    report = score(found, model, chosen, opened, progress=progress, on_progress=on_progress)
     frame = frame_of(rows, columns[0])
     frame.attrs["failed"] = [str(fault) for fault in report.failed]
     return frame

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.extraction.options import BatchOptions, PredictOptions, check_options
-from emotion2vec.extraction.progress import progress_bar
+from emotion2vec.extraction.progress import shown_progress
 from emotion2vec.extraction.results.outputs import Results, open_results, output_faults
 from emotion2vec.extraction.results.rows import RowMaker, Rows
 from emotion2vec.extraction.run import ExtractionReport, Job
@@ -37,6 +37,7 @@ from emotion2vec.extraction.scoring import (
     together,
 )
 from emotion2vec.extraction.sources.named import AnySources, read_sources
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.settings import from_keywords
 from emotion2vec.tasks.adaptation import LEAST_CLIPS
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
     AnyModel = str | Path | SpeechEncoder
     AnyModels = AnyModel | Sequence[AnyModel]
+
+Shown = Callable[[int], AbstractContextManager[ProgressCallback | None]]
+"""Gives what is to be called after each of so many items."""
 
 EXPECTED = f"a model that was fine-tuned on labels, such as {DEFAULT_MODEL} or what `emotion2vec finetune` leaves"
 """What `predict` needs."""
@@ -57,6 +61,7 @@ def predict(
     model: AnyModels = DEFAULT_MODEL,
     output: Path | None = None,
     progress: bool = False,
+    on_progress: ProgressCallback | None = None,
     **options: Any,
 ) -> ExtractionReport:
     """Score everything that the sources list, one row per utterance or per window, in the order of the sources.
@@ -67,6 +72,8 @@ def predict(
             several, with the same labels, probabilities are averaged.
         output: table, of the kind that its suffix says (`writers.spreadsheets`); None for JSON lines on stdout.
         progress: show a progress bar if stderr is a terminal.
+        on_progress: called with a `Progress` after each clip; several models hear every clip in turn. What it raises
+            ends the job and is raised here; the rows of what was heard are complete.
         options: see `PredictOptions`: `window` (in s, rounded to a multiple of 20 ms; None scores whole utterances),
             `adapt`, `abstain`, `classes`, `summary`, `excel`, `export`, `export_folder`, `plot`, `root`,
             `channel`, `segments`, `accept_damaged`, `columns`, `labels`, `precision`, `backend`, `device`.
@@ -76,7 +83,9 @@ def predict(
         ManifestError: the sources cannot be read.
         CheckpointError: the model cannot be loaded.
     """
-    return run(source, model, output, from_keywords(PredictOptions, options), progress=progress)
+    return run(
+        source, model, output, from_keywords(PredictOptions, options), progress=progress, on_progress=on_progress
+    )
 
 
 def run(
@@ -86,11 +95,13 @@ def run(
     options: PredictOptions,
     *,
     progress: bool = False,
+    on_progress: ProgressCallback | None = None,
 ) -> ExtractionReport:
     """Do what `predict` does, with its options in one object."""
     check_options(faults_of(options) + output_faults(options, output))
     found = read_sources(source, **vars(options.sources))
-    return score(found, model, options, partial(open_results, options, output), progress=progress)
+    opened = partial(open_results, options, output)
+    return score(found, model, options, opened, progress=progress, on_progress=on_progress)
 
 
 def score(
@@ -100,6 +111,7 @@ def score(
     opened: Callable[[RowMaker, Sequence[Utterance]], AbstractContextManager[Results]],
     *,
     progress: bool = False,
+    on_progress: ProgressCallback | None = None,
 ) -> ExtractionReport:
     """Score all that was found, and give the rows to what is opened for them; see `predict` for errors."""
     models = [model] if isinstance(model, str | Path) or not isinstance(model, Sequence) else list(model)
@@ -116,12 +128,13 @@ def score(
     further = further_labels(heads)
     of_values = [name for name in further if heads[0][name].config.task == "values"]
     maker = RowMaker({"": labels, **further}, options.abstain, [""] * values + of_values)
+    shown = partial(shown_progress, bar=progress, on_progress=on_progress)
     with opened(maker, found.utterances) as results:
         take = _Writing(maker, results.rows)
         if len(loaded) == 1 and not options.adapt:
-            report = _hear(loaded[0][1], maker.labels, found, options, take, progress)
+            report = _hear(loaded[0][1], maker.labels, found, options, take, shown)
         else:
-            report = _together([one for _, one, _ in loaded], maker.labels, found, options, take, progress)
+            report = _together([one for _, one, _ in loaded], maker.labels, found, options, take, shown)
     report.failed += results.faults
     return report
 
@@ -132,11 +145,11 @@ def _together(
     found: Listing,
     options: PredictOptions,
     take: Taker,
-    progress: bool,
+    shown: Shown,
 ) -> ExtractionReport:
     """Let models hear all items, and pass on what they think together, adapted to the items if that is asked for."""
     held = [Held() for _ in models]
-    reports = [_hear(one, labels, found, options, kept, progress) for one, kept in zip(models, held, strict=True)]
+    reports = [_hear(one, labels, found, options, kept, shown) for one, kept in zip(models, held, strict=True)]
     opinions = together([one.found for one in held], labels[""], adapt=options.adapt)
     heard = [item for item in found.utterances if id(item) in opinions]
     faults = [fault for item in heard if (fault := _write(take, item, opinions[id(item)])) is not None]
@@ -195,7 +208,7 @@ def _hear(
     found: Listing,
     options: PredictOptions,
     take: Taker,
-    progress: bool,
+    shown: Shown,
 ) -> ExtractionReport:
     """Let a model hear all items, and pass on what its heads think of them, in labels by their targets."""
     from emotion2vec.extraction.encode.encoder import Encoder
@@ -212,7 +225,7 @@ def _hear(
         opinions = Opinions(Scorer(executor.model, choice, step, labels), take)
         job = Job(report_of(executor))
         job.begin(found)
-        with progress_bar(len(found.utterances)) if progress else nullcontext() as callback:
+        with shown(len(found.utterances)) as callback:
             job.run(executor.outcomes(found.utterances, encoder, opinions, None), found.utterances, callback)
     return job.report
 

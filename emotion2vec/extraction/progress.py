@@ -1,40 +1,13 @@
-"""How far an extraction is: a snapshot for callbacks, and a progress bar on the terminal."""
+"""How far an extraction is: a progress bar on the terminal, a callback, or both."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
+from emotion2vec.progress import Progress, ProgressCallback
 from emotion2vec.units import ESTIMATED_FROM, digits, duration
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where an extraction stands.
-
-    Attributes:
-        done: utterances that are finished, failed ones included.
-        total: utterances to do.
-        failed: utterances that failed.
-        seconds: audio extracted so far, in s.
-        elapsed: time since the first utterance was asked for, in s.
-    """
-
-    done: int
-    total: int
-    failed: int
-    seconds: float
-    elapsed: float
-
-    @property
-    def speed(self) -> float:
-        """Seconds of audio extracted per second: times real time."""
-        return self.seconds / self.elapsed if self.elapsed > 0 else 0.0
-
-
-ProgressCallback = Callable[[Progress], None]
 
 
 @contextmanager
@@ -64,3 +37,16 @@ def progress_bar(total: int) -> Iterator[ProgressCallback]:
             bar.update(task, completed=progress.done, audio=audio, failed=failed)
 
         yield show
+
+
+@contextmanager
+def shown_progress(total: int, bar: bool, on_progress: ProgressCallback | None) -> Iterator[ProgressCallback | None]:
+    """What to call after each of so many items: the bar where it is wanted, and what a program gave."""
+    with progress_bar(total) if bar else nullcontext() as show:
+        calls = [call for call in (show, on_progress) if call is not None]
+
+        def both(progress: Progress) -> None:
+            for call in calls:
+                call(progress)
+
+        yield both if calls else None

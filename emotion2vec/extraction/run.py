@@ -12,10 +12,10 @@ from emotion2vec.audio.decode import Note
 from emotion2vec.corpora.faults import Change, Fault
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.corpora.utterance import Listing, Utterance
-from emotion2vec.extraction.progress import Progress, ProgressCallback
 from emotion2vec.extraction.writers.job import FailureLog
 from emotion2vec.extraction.writers.outputs import Plan
 from emotion2vec.notebooks import Shown, Table
+from emotion2vec.progress import Progress, ProgressCallback
 from emotion2vec.stopping import PREEMPTED, Terminated
 from emotion2vec.units import duration
 

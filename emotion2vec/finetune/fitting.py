@@ -32,6 +32,7 @@ from emotion2vec.finetune.strategy import Thawing
 from emotion2vec.finetune.task import Task, make_task
 from emotion2vec.finetune.watching import Watch, watched
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.run import Say, train
@@ -49,6 +50,7 @@ def fit(
     say: Callable[[str], None],
     rows: KeptRows,
     watch: Watch | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> FitResult:
     """Train one model; errors as for `emotion2vec.finetune.run.finetune`.
 
@@ -59,6 +61,7 @@ def fit(
         say: shows a line of text to the user.
         rows: what frozen blocks said of clips in earlier runs, and from now on in this one.
         watch: called with the update and the score of every validation; what it raises ends the training.
+        on_progress: called with a `Progress` after every update, see `emotion2vec.training.run.train`.
     """
     task = make_task(config, corpus, split)
     config = _timed(config, len(task.source.cuts))
@@ -67,7 +70,7 @@ def fit(
     speech = replace(_speech(config, task), hold_out=partial(_hold_out, task, config, say, judges))
     if watch is not None:
         speech = watched(speech, watch)
-    result = _train(config, task, rows, speech, say)
+    result = _train(config, task, rows, speech, say, on_progress)
     if result.is_main and result.signal is None:
         (judge,) = judges
         publish(RunFolder(config), judge, config, say)
@@ -75,7 +78,14 @@ def fit(
 
 
 def fit_all(
-    config: FinetuneConfig, corpus: Corpus, clips: np.ndarray, *, say: Say, rows: KeptRows, last: int
+    config: FinetuneConfig,
+    corpus: Corpus,
+    clips: np.ndarray,
+    *,
+    say: Say,
+    rows: KeptRows,
+    last: int,
+    on_progress: ProgressCallback | None = None,
 ) -> FitResult:
     """Train one model on clips none of which chooses; it is not published. Errors as for `fit`.
 
@@ -86,11 +96,12 @@ def fit_all(
         say: shows a line of text to the user.
         rows: as for `fit`.
         last: the update after which training ends.
+        on_progress: as for `fit`.
     """
     task = make_task(config, corpus, Split(clips, clips[:0], ()))
     config = _timed(config, len(task.source.cuts))
     speech = replace(_speech(config, task), hold_out=_nobody, last=min(last, config.optim.max_updates))
-    return _train(config, task, rows, speech, say)
+    return _train(config, task, rows, speech, say, on_progress)
 
 
 def _speech(config: FinetuneConfig, task: Task) -> Speech:
@@ -98,7 +109,14 @@ def _speech(config: FinetuneConfig, task: Task) -> Speech:
     return Speech(task.found, about=_about(config, task), order=order, pad=True)
 
 
-def _train(config: FinetuneConfig, task: Task, rows: KeptRows, speech: Speech, say: Say) -> FitResult:
+def _train(
+    config: FinetuneConfig,
+    task: Task,
+    rows: KeptRows,
+    speech: Speech,
+    say: Say,
+    on_progress: ProgressCallback | None,
+) -> FitResult:
     return train(
         config,
         partial(_build, task, config, rows),
@@ -106,6 +124,7 @@ def _train(config: FinetuneConfig, task: Task, rows: KeptRows, speech: Speech, s
         warnings=without_effect(config),
         find_unused=config.finetune.strategy.startswith("gradual") or config.finetune.head_first > 0,
         speech=speech,
+        on_progress=on_progress,
     )
 
 

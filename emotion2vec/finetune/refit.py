@@ -22,26 +22,34 @@ from emotion2vec.finetune.fitting import fit, fit_all
 from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.result import FACTS, check_same, publish_again
 from emotion2vec.finetune.splits import Split
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
 
 
 def learn(
-    config: FinetuneConfig, corpus: Corpus, split: Split, *, say: Callable[[str], None], rows: KeptRows
+    config: FinetuneConfig,
+    corpus: Corpus,
+    split: Split,
+    *,
+    say: Callable[[str], None],
+    rows: KeptRows,
+    on_progress: ProgressCallback | None = None,
 ) -> FitResult:
     """Train one model, or two one after the other where the configuration says so; see `fitting.fit`."""
     if not config.validation.refit:
-        return fit(config, corpus, split, say=say, rows=rows)
+        return fit(config, corpus, split, say=say, rows=rows, on_progress=on_progress)
     first = chooser(config)
     if not _is_chosen(first):
         say("a first model says how long to learn")
-        result = fit(first, corpus, split, say=say, rows=rows)
+        result = fit(first, corpus, split, say=say, rows=rows, on_progress=on_progress)
         if result.signal is not None:
             return result
     chosen: dict[str, Any] = json.loads((Path(first.run.dir) / FACTS).read_text(encoding="utf-8"))
     clips = np.union1d(split.train, split.valid)
     say(f"now all {len(clips)} clips teach, for {chosen['update']} updates")
-    result = fit_all(config, corpus, clips, say=say, rows=rows, last=chosen["update"])
+    last = chosen["update"]
+    result = fit_all(config, corpus, clips, say=say, rows=rows, last=last, on_progress=on_progress)
     if result.signal is None:
         publish_again(RunFolder(config), chosen, say)
     return result

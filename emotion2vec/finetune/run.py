@@ -14,6 +14,7 @@ from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.refit import learn
 from emotion2vec.finetune.splits import whole_split
 from emotion2vec.probe.results import ProbeResult
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.trainer import FitResult
 
 
@@ -30,7 +31,9 @@ class Finished:
     scores: ProbeResult | None = None
 
 
-def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Finished:
+def finetune(
+    config: FinetuneConfig, say: Callable[[str], None] = print, on_progress: ProgressCallback | None = None
+) -> Finished:
     """Fine-tune, from `model` or from where `run.dir` was interrupted; the best checkpoint becomes the folder's model.
 
     With `evaluate.folds` a model is trained and tested for every fold before.
@@ -38,6 +41,8 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     Args:
         config: a checked configuration (`emotion2vec.finetune.config.load_config`).
         say: shows a line of text to the user.
+        on_progress: called with a `Progress` after every update of each model, the updates of each counted from 1.
+            What it raises ends the run when that is saved, and is raised here; the same call goes on from there.
 
     Raises:
         ConfigError: settings that this machine, run folder or data cannot serve.
@@ -51,7 +56,7 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
     split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
     scores, rows = None, KeptRows()
     if config.evaluate.folds:
-        done = cross_validate(config, corpus, partial(learn, say=say, rows=rows), say)
+        done = cross_validate(config, corpus, partial(learn, say=say, rows=rows, on_progress=on_progress), say)
         if isinstance(done, FitResult):
             return Finished(done)
         scores = done.scores
@@ -59,7 +64,7 @@ def finetune(config: FinetuneConfig, say: Callable[[str], None] = print) -> Fini
             describe_data(config, corpus, None)
             return Finished(done.last, scores)
     assert split is not None
-    result = learn(config, corpus, split, say=say, rows=rows)
+    result = learn(config, corpus, split, say=say, rows=rows, on_progress=on_progress)
     if result.is_main:
         describe_data(config, corpus, split)
         if result.signal is None:

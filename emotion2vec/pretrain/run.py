@@ -12,18 +12,23 @@ from emotion2vec.pretrain.config import PretrainConfig, without_effect
 from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.objective import Pretraining
 from emotion2vec.pretrain.warm_start import warm_start
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.run import Say, train
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
 
 
-def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitResult:
+def pretrain(
+    config: PretrainConfig, say: Callable[[str], None] = print, on_progress: ProgressCallback | None = None
+) -> FitResult:
     """Pretrain, from scratch, from `init.from`, or from where `run.dir` was interrupted.
 
     Args:
         config: a checked configuration (`emotion2vec.pretrain.config.load_config`).
         say: shows a line of text to the user.
+        on_progress: called with a `Progress` after every update. What it raises ends the run when that is saved, and is
+            raised here; the same call goes on from there.
 
     Raises:
         ConfigError: settings that this machine or run folder cannot serve.
@@ -38,7 +43,8 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None] = print) -> FitR
         return Pretraining(config, pretrainer, device), heard
 
     # Layerdrop leaves blocks out of an update.
-    return train(config, build, say, warnings=without_effect(config), find_unused=config.model.layerdrop > 0)
+    known, drops = without_effect(config), config.model.layerdrop > 0
+    return train(config, build, say, warnings=known, find_unused=drops, on_progress=on_progress)
 
 
 def build_pretrainer(config: PretrainConfig, say: Callable[[str], None] = print) -> tuple[Pretrainer, Heard | None]:

@@ -56,7 +56,7 @@ def evaluate(
     def train_on(device: str) -> tuple[Any, list[Outcome]]:
         data = head.prepare(table, device)
         found = run_parallel([partial(head.fit, data, problem) for _, problem in problems], device)
-        shown = track(found, f"head {head.name}", len(problems), options.progress)
+        shown = track(found, f"head {head.name}", len(problems), options.progress, options.on_progress)
         return data, [
             Outcome(
                 fold=fold,

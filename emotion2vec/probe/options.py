@@ -8,6 +8,7 @@ from typing import Any
 
 from emotion2vec.corpora.options import CorpusOptions
 from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.settings import option
 
 
@@ -43,6 +44,7 @@ class ProbeOptions:
         save_model: folder for the model of the one feature with the one head, trained once more on the clips of all
             folds, which `predict` takes (see `save_probed`).
         progress: show progress bars on stderr.
+        on_progress: called with a `Progress` while features are made and heads trained, of each of these in turn.
     """
 
     corpus: CorpusOptions = field(default_factory=CorpusOptions)
@@ -83,3 +85,4 @@ class ProbeOptions:
     )
     clips: Corpus | None = None
     progress: bool = False
+    on_progress: ProgressCallback | None = None

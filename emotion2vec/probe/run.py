@@ -118,6 +118,7 @@ class FeatureTables:
                 frames=head.needs == "frames",
                 cache=self._options.cache,
                 progress=self._options.progress,
+                on_progress=self._options.on_progress,
             )
         table = self._tables[head.needs]
         _check_table(self._clipset, extractor, table, head)

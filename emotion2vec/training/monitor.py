@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emotion2vec.lines import Lines
+from emotion2vec.progress import Progress as Standing
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.config import LogConfig
 from emotion2vec.training.metrics import short
 from emotion2vec.units import ESTIMATED_FROM, digits
@@ -41,6 +43,7 @@ class Monitor:
         is_main: bool,
         verb: str,
         shown: Mapping[str, str],
+        on_progress: ProgressCallback | None = None,
     ):
         """Open the file, and show the bar where there is a terminal.
 
@@ -52,7 +55,11 @@ class Monitor:
             is_main: whether this process speaks.
             verb: what is done, for the bar.
             shown: metrics that are shown, each with its format.
+            on_progress: called after every update in the main process; what it raises is kept in `raised`.
         """
+        self.raised: BaseException | None = None
+        self._on_progress, self._skipped, self._metrics = on_progress, 0, dict[str, float]()
+        self._started = time.monotonic()
         self.last = last
         self.shown = shown
         self.is_main = is_main
@@ -96,6 +103,7 @@ class Monitor:
         """Record one update's numbers; a disk that cannot take them is named and does not stop the run."""
         if self._file is None:
             return
+        self._metrics = dict(metrics)
         line = {"update": update} | {name: _number(value) for name, value in metrics.items()}
         try:
             self._file.add(json.dumps(line) + "\n")
@@ -115,6 +123,7 @@ class Monitor:
             return
         now = time.monotonic()
         self._audio += seconds
+        self._tell(update, now - self._started)
         self._recent.append((now, self._audio))
         while len(self._recent) > 2 and self._recent[1][0] < now - SPEED_SECONDS:
             self._recent.popleft()
@@ -129,6 +138,20 @@ class Monitor:
         elif now >= self._last_line + SILENT_SECONDS:
             self.say(f"update {update}/{self.last}  {speed}")
             self._last_line = now
+
+    def _tell(self, update: int, elapsed: float) -> None:
+        """Call back, and keep what that raises until the run has saved what it did."""
+        if self._on_progress is not None and self.raised is None:
+            try:
+                self._on_progress(Standing(update, self.last, self._skipped, self._audio, elapsed, self._metrics))
+            except BaseException as error:
+                self.raised = error
+
+    def skip(self, faults: Sequence[object]) -> None:
+        """Say which utterances of an update could not be used."""
+        self._skipped += len(faults)
+        for fault in faults:
+            self.say(f"skipped: {fault}")
 
     def end(self, update: int, reason: str) -> None:
         """Say why a run ends with an update that is not the last one."""

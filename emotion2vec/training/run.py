@@ -15,6 +15,7 @@ from emotion2vec.data.corpus import TrainingCorpus, open_corpus
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.devices import is_host
 from emotion2vec.errors import TrainingError
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.checks import batches_per_device
 from emotion2vec.training.computing import describe_computing
 from emotion2vec.training.config import ListedConfig, TrainingConfig
@@ -43,6 +44,7 @@ def train(
     warnings: Sequence[str] = (),
     find_unused: bool = False,
     speech: Speech | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> FitResult:
     """Train, from the start or from where `run.dir` was interrupted.
 
@@ -53,6 +55,7 @@ def train(
         warnings: what a user should know of the configuration.
         find_unused: whether an update may leave out parameters that train, the same ones on every process.
         speech: what to train on; by default what `data.train` lists.
+        on_progress: called after every update in the main process; what it raises ends the run, saved, and is raised.
 
     Raises:
         ConfigError: settings that this machine or run folder cannot serve.
@@ -72,10 +75,9 @@ def train(
         for note in ranks.main_only(lambda: folder.prepare(computing, stack)):
             tell(note)
         speech = speech or Speech(_listed(_listing(config).data))
-        corpus = speech.corpus
-        _report_corpus(corpus, tell)
-        warned = [*warnings, *augment_warnings(config.augment)]
-        for line in [about, *(f"warning: {text}" for text in warned), computing.sentence()]:
+        _report_corpus(corpus := speech.corpus, tell)
+        warned = (f"warning: {text}" for text in (*warnings, *augment_warnings(config.augment)))
+        for line in [about, *warned, computing.sentence()]:
             tell(line)
         objective, heard = build(fabric.device, tell)
         if not named_by_files(corpus.sources):
@@ -83,7 +85,7 @@ def train(
         objective.prepare(corpus.sources, ranks, tell)
         validation = _held_out(config, speech, ranks, objective, tell)
         try:
-            result = Trainer(config, fabric, ranks, objective, speech, folder, validation, heard).fit()
+            result = Trainer(config, fabric, ranks, objective, speech, folder, validation, heard).fit(on_progress)
         except NotImplementedError as error:
             if is_host(fabric.device):
                 raise

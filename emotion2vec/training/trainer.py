@@ -19,6 +19,7 @@ from emotion2vec.data.batches import batches
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.order import Position, Stream
 from emotion2vec.errors import Emotion2vecError
+from emotion2vec.progress import ProgressCallback
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.stopping import Interrupts
 from emotion2vec.training.checkpointing import Checkpointing
@@ -96,7 +97,7 @@ class Trainer:
         self.last = speech.last or config.optim.max_updates
         self.update, self.position = 0, Position()
 
-    def fit(self) -> FitResult:
+    def fit(self, on_progress: ProgressCallback | None = None) -> FitResult:
         """Train from where the run folder stands to the last update, a validation too many, or SIGINT or SIGTERM.
 
         Raises:
@@ -109,7 +110,7 @@ class Trainer:
         self.patience = Patience.after(self.config.validation.patience, scores.values())
         with (
             Interrupts() as interrupts,
-            self._monitor() as monitor,
+            self._monitor(on_progress) as monitor,
             Saver(background=self.config.checkpoint.background, say=monitor.say) as saver,
         ):
             prober = Prober(self.config.probe, self.folder.probes_file, monitor.say)
@@ -118,7 +119,7 @@ class Trainer:
                 monitor.say(f"resumed after update {self.update} from {self.folder.path}")
             try:
                 stopped = None
-                while not self._is_done and not (stopped := self._signal(interrupts)):
+                while not self._is_done and not (stopped := self._signal(interrupts, monitor)):
                     self._run_update(data, monitor, saver, prober)
                 self._save(saver, prober, last=True)
                 if self._is_done:
@@ -129,13 +130,15 @@ class Trainer:
                 data.close()
                 prober.stop()
         self.fabric.barrier()  # no process leaves before the last checkpoint is complete
+        if monitor.raised is not None:
+            raise monitor.raised
         return FitResult(self.update, stopped, self.ranks.is_main)
 
     @property
     def _is_done(self) -> bool:
         return self.update >= self.last or self.patience.is_over
 
-    def _monitor(self) -> Monitor:
+    def _monitor(self, on_progress: ProgressCallback | None) -> Monitor:
         return Monitor(
             self.folder.metrics_file,
             self.config.log,
@@ -144,17 +147,17 @@ class Trainer:
             is_main=self.ranks.is_main,
             verb=self.objective.name,
             shown=self.objective.shown,
+            on_progress=on_progress,
         )
 
-    def _signal(self, interrupts: Interrupts) -> int | None:
-        """The signal that any process caught, the same answer on all of them; SIGTERM before SIGINT."""
-        noted = [interrupts.caught == number for number in (signal.SIGTERM, signal.SIGINT)]
-        terminated, interrupted = self.ranks.sum(noted)
+    def _signal(self, interrupts: Interrupts, monitor: Monitor) -> int | None:
+        """The signal that any process caught, the same on all of them; what a callback raises is like SIGINT."""
+        stops = interrupts.caught == signal.SIGINT or monitor.raised is not None
+        terminated, interrupted = self.ranks.sum([interrupts.caught == signal.SIGTERM, stops])
         return int(signal.SIGTERM) if terminated else int(signal.SIGINT) if interrupted else None
 
     def _batches(self, interrupts: Interrupts) -> Generator[MicroBatch, None, None]:
-        data, ranks = self.config.data, self.ranks
-        seed = self.config.run.seed
+        data, ranks, seed = self.config.data, self.ranks, self.config.run.seed
         return batches(
             self.speech.corpus.sources,
             data,
@@ -180,8 +183,7 @@ class Trainer:
         update, started = self.update + 1, time.perf_counter()
         micro_batches, size = self._fetch(data, saver, prober)
         waited = time.perf_counter() - started
-        for fault in [fault for batch in micro_batches for fault in batch.skipped]:
-            monitor.say(f"skipped: {fault}")
+        monitor.skip([fault for batch in micro_batches for fault in batch.skipped])
 
         if update == 1:
             self.objective.begin(micro_batches, self.fabric, self.ranks)
@@ -278,9 +280,8 @@ class Trainer:
         return self.optimization.facts(update) | {"spikes": self.guard.spikes} | changed
 
     def _validate(self, update: int) -> dict[str, float]:
-        if self.validation is None or not self.validation.due(update):
-            return {}
-        return self.validation.losses(self.optimization.network, self.fabric)
+        judge = self.validation
+        return judge.losses(self.optimization.network, self.fabric) if judge and judge.due(update) else {}
 
     def _probe(self, prober: Prober) -> None:
         weights = model_tensors(self.objective, keep=self.ranks.is_main)
@@ -289,8 +290,7 @@ class Trainer:
 
     def _log_probe(self, prober: Prober, *, wait: bool = False) -> None:
         """Log the scores of a probe that has finished since, under the update that it probed."""
-        found = prober.poll(wait=wait)
-        if found is not None:
+        if (found := prober.poll(wait=wait)) is not None:
             probed, scores = found
             if self.config.checkpoint.keep_best == "probe":  # that checkpoint was written before its probe chose
                 self.folder.note_labels(probed, prober.chosen_by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,38 @@ def test_twenty_strange_members_are_named(tmp_path: Path) -> None:
         read_torch_file(write_zip(tmp_path / "model.pt", program(b"N"), extra=strange))
     lines = str(raised.value).splitlines()
     assert lines[1:] == [f"  'model/odd {number}' is no part of a checkpoint" for number in range(20)]
+
+
+LONG = "1" * 200
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("name", "what", "times"),
+    [
+        ("data/", "is compressed or encrypted", 1),
+        ("odd ", "is no part of a checkpoint", 1),
+        ("data/", "is there twice", 2),
+    ],
+)
+def test_names_of_members_are_cut_after_100_letters(tmp_path: Path, name: str, what: str, times: int) -> None:
+    member, path = f"model/{name}{LONG}", tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if times == 1 else zipfile.ZIP_STORED) as archive:
+        archive.writestr("model/data.pkl", program(b"N"))
+        for _ in range(times):
+            archive.writestr(member, bytes(999))
+    with pytest.raises(CheckpointError) as raised:
+        read_torch_file(path)
+    assert f"  {member[:100]!a} {what}" in str(raised.value).splitlines()
+
+
+def test_where_a_member_is_damaged_is_said_by_100_letters(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "model.pt", program(b"N"), extra={f"model/data/{LONG}": bytes(4)})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(f"model/data/{LONG}".encode(), f"model/data/{LONG[:-1]}2".encode(), 1))
+    with pytest.raises(CheckpointError) as raised:
+        read_torch_file(path)
+    assert str(raised.value).endswith(f"the zip archive is damaged at {f'model/data/{LONG}'[:100]!a}")
 
 
 def test_a_file_of_the_old_format_ends_with_its_last_number(tmp_path: Path) -> None:

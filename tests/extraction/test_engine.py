@@ -23,8 +23,8 @@ from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import CheckpointError, ConfigError, ManifestError
 from emotion2vec.extraction import ExtractionReport, extract
 from emotion2vec.extraction.encode.choices import Layers
-from emotion2vec.extraction.progress import Progress
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.progress import Progress
 
 Corpus = Callable[[Sequence[str]], Path]
 NAMES = ["a.wav", "b.wav", "deep/d.wav", "deep/er/c.wav", "e.wav"]
@@ -312,7 +312,7 @@ def test_an_interrupt_keeps_what_is_finished(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(folder, model=model, output=out, format=format, progress=interrupt)
+        extract(folder, model=model, output=out, format=format, on_progress=interrupt)
     assert threading.active_count() == threads
     if format == "npy":
         arrays = [np.load(out / name) for name in files_below(out)]
@@ -336,7 +336,7 @@ from emotion2vec.extraction import extract
 def report(progress):
     print(progress.done, flush=True)
     time.sleep(0.05)
-extract({str(folder)!r}, model={str(tmp_path / "model")!r}, output={str(out)!r}, format={format!r}, progress=report)
+extract({str(folder)!r}, model={str(tmp_path / "model")!r}, output={str(out)!r}, format={format!r}, on_progress=report)
 """
     with start_child([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
         assert job.stdout is not None and job.stderr is not None
@@ -362,7 +362,7 @@ def test_progress_counts_files_and_seconds(model: Emotion2vec, write_corpus: Cor
     (folder / "bad.wav").write_bytes(b"")
     seen: list[Progress] = []
     started = time.monotonic()
-    report = extract(folder, model=model, output=tmp_path / "out", progress=seen.append)
+    report = extract(folder, model=model, output=tmp_path / "out", on_progress=seen.append)
     assert [progress.done for progress in seen] == [1, 2, 3, 4, 5, 6]
     assert {progress.total for progress in seen} == {6}
     assert seen[-1].failed == 1 and seen[-1].seconds == pytest.approx(report.seconds)

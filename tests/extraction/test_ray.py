@@ -29,7 +29,6 @@ from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.encode.encoder import Encoder
 from emotion2vec.extraction.options import ExecutorOptions
-from emotion2vec.extraction.progress import Progress
 from emotion2vec.extraction.ray import executor as ray_executor
 from emotion2vec.extraction.ray import worker as ray_worker
 from emotion2vec.extraction.ray.executor import RayExecutor, Shares, share_out
@@ -39,6 +38,7 @@ from emotion2vec.extraction.sources.decoding import Hearing
 from emotion2vec.extraction.writers import Writer, ledger, open_writer
 from emotion2vec.extraction.writers.outputs import open_outputs
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.progress import Progress
 
 Corpus = Callable[[Sequence[str]], Path]
 CHUNKING = Chunking(2, 1)
@@ -272,7 +272,7 @@ def test_real_speech_gives_the_same_files_bit_for_bit(
     seen: list[Progress] = []
     reports: list[ExtractionReport] = []
     for engine in ("local", "ray"):
-        reports.append(extract(folder, model=model, output=tmp_path / engine, engine=engine, progress=seen.append))
+        reports.append(extract(folder, model=model, output=tmp_path / engine, engine=engine, on_progress=seen.append))
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     assert len(contents(tmp_path / "ray")) == 46 + 2
     assert (reports[1].written, reports[1].exit_code, reports[1].failed) == (46, 1, reports[0].failed)
@@ -340,7 +340,7 @@ def test_a_killed_process_loses_nothing(cluster: None, model: Emotion2vec, tmp_p
             for process in killed:
                 os.kill(process, signal.SIGKILL)
 
-    report = extract(folder, model=model, output=out, engine="ray", actors=1, progress=kill_once)
+    report = extract(folder, model=model, output=out, engine="ray", actors=1, on_progress=kill_once)
     assert len(killed) == 1
     assert (report.written, report.failed) == (120, [])
     extract(folder, model=model, output=tmp_path / "local")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,43 @@ def test_the_best_of_a_grid_is_found_and_trials_are_plain_runs(
     assert all(plain[name].equal(value) for name, value in trial.items()) and plain.keys() == trial.keys()
     assert not (done.best.folder / "checkpoints").exists()
     assert len(search(plan, read_space(space, fixed_part(plan)), silent).rows) == 3
+
+
+def test_a_full_disk_ends_a_search_and_fails_no_trial(
+    talkers: Path, model: Path, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(talkers, model, tmp_path / "search", "optim.max_updates=4", "trials=2")
+    choices, tried = read_space(space, fixed_part(plan), finite=True), []
+
+    def full(*given: Any, **more: Any) -> FitResult:
+        tried.append(1)
+        if len(tried) == 2:
+            raise ConfigError("run/x: cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+        return fit(*given, **more)
+
+    fit = running.fit
+    monkeypatch.setattr(running, "fit", full)
+    with pytest.raises(ConfigError, match="run/x: cannot be written"):
+        search(plan, choices, silent)
+    states = [row.state for row in search(plan, choices, silent).rows]
+    assert len(tried) == 3 and sorted(states) == ["done", "done", "stopped"]
+
+
+@pytest.mark.parametrize(("code", "number"), [(sqlite3.SQLITE_FULL, errno.ENOSPC), (sqlite3.SQLITE_IOERR, errno.EIO)])
+def test_a_full_disk_under_the_record_is_named(
+    talkers: Path, model: Path, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, number: int
+) -> None:
+    plan = plan_of(talkers, model, tmp_path / "search")
+
+    def full(self: Study) -> Trial:
+        fault = sqlite3.OperationalError("database or disk is full")
+        fault.sqlite_errorcode = code
+        raise RuntimeError("an exception is raised during the commit") from fault
+
+    monkeypatch.setattr(Study, "next", full)
+    with pytest.raises(OSError, match=r"search/study\.db") as raised:
+        search(plan, read_space(space, fixed_part(plan), finite=True), silent)
+    assert raised.value.errno == number
 
 
 def test_a_killed_search_goes_on_with_the_trial_it_was_in(

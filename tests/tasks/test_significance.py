@@ -14,7 +14,7 @@ from emotion2vec.tasks.metrics import (
     scores,
     unweighted_accuracy,
 )
-from emotion2vec.tasks.significance import Comparison, bootstrap_intervals, compare
+from emotion2vec.tasks.significance import Comparison, bootstrap_intervals, compare, format_p, least_p
 
 Statistics = dict[tuple[object, str], np.ndarray]
 
@@ -171,6 +171,20 @@ def test_a_part_without_a_score_leaves_all_others_wherever_it_stands(place: int)
     result = compare(*named, mean_concordance)  # type: ignore[misc]
     assert result is not None
     assert result.difference == pytest.approx(1 - np.mean([concordance_scores(one[0])["CCC"] for one in sums]))
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [(0.0001, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (0.0994, "0.099"), (0.1, "0.10"), (1.0, "1.00")],
+)
+def test_p_has_as_many_digits_as_it_deserves(p: float, shown: str) -> None:
+    assert format_p(Comparison(1.0, (0.5, 1.5), p, 0.0001)) == shown
+    assert format_p(None) == ""
+
+
+@pytest.mark.parametrize(("speakers", "least"), [(2, 0.5), (14, 2 / 2**14), (15, 1 / 10_001), (400, 1 / 10_001)])
+def test_the_least_p_of_so_many_speakers(speakers: int, least: float) -> None:
+    assert least_p(speakers) == pytest.approx(least)
 
 
 def test_scores_of_many_are_those_of_each() -> None:

@@ -58,7 +58,8 @@ def choose_graph(backend: str, model: SpeechEncoder, workload: Workload) -> Grap
     """
     if backend == "onnx":
         return _asked_for(exportable(model))
-    if backend == "torch" or not workload.last_block or not is_host(model.device) or missing_packages():
+    is_short = workload.seconds + workload.unknown < OPEN_SECONDS  # looked at first: it is often so, and costs nothing
+    if backend == "torch" or is_short or not workload.last_block or not is_host(model.device) or missing_packages():
         return None
     if not isinstance(model, Emotion2vec):
         return None
@@ -85,8 +86,6 @@ def _asked_for(model: Emotion2vec) -> GraphNetwork:
 
 def _if_it_pays(model: Emotion2vec, workload: Workload) -> Path | None:
     """The graph of a model where it is faster than PyTorch; built only where the job is long enough for that."""
-    if workload.seconds + workload.unknown < OPEN_SECONDS:
-        return None
     products = product_gain(model.config.width, model.config.ffn_width)
     if products < PRODUCT_GAIN:
         return None

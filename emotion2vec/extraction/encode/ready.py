@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +20,7 @@ from emotion2vec.extraction.encode.backends import choose_graph, trial_clip
 from emotion2vec.extraction.encode.graphs import GraphNetwork
 from emotion2vec.extraction.encode.workload import Workload
 from emotion2vec.hardware import best_precision, describe_precision, multiplies, remembered, time_candidates
-from emotion2vec.model.cpu.packing import INT8_GAIN, can_pack, int8_product_gain, packed
+from emotion2vec.model.cpu.packing import INT8_GAIN, can_pack, int8_product_gain, pack, packed
 from emotion2vec.model.fingerprint import dimensions_hash
 from emotion2vec.model.frozen import frozen
 from emotion2vec.model.speech import SpeechEncoder
@@ -77,7 +78,8 @@ def ready_model(
         model = opened(model, str(choose_device(device)))
     elif device is not None:
         model.to(choose_device(device))
-    model = frozen(model)
+    owner, model = model, frozen(model)
+    is_kept = any(owner is one for one in _opened.values())
     with threads_within_processors() if is_host(model.device) else nullcontext():
         if model.dtype != torch.float32:
             precision = _own_precision(model, precision, backend)
@@ -87,12 +89,23 @@ def ready_model(
             yield Ready(model, precision, graph)
             return
         dtype = torch.int8 if precision == "int8" else DTYPES[precision]
-        with packed(model, dtype) if can_pack(model.device, dtype) else nullcontext():
+        if not can_pack(model.device, dtype):
             yield Ready(model, precision, None)
+        elif is_kept:
+            yield Ready(_packed_for_good(owner, dtype), precision, None)
+        else:
+            with packed(model, dtype):
+                yield Ready(model, precision, None)
 
 
 _opened: dict[Hashable, SpeechEncoder] = {}
 """The model that was loaded last."""
+
+_packed: list[tuple[SpeechEncoder, torch.dtype, SpeechEncoder]] = []
+"""That model, what its weights were packed for last, and the face of it that has them packed."""
+
+_opening = threading.RLock()
+"""Held while a model is loaded or packed, so that threads that ask for the same one have it done once."""
 
 
 def opened(source: str | Path, device: str) -> SpeechEncoder:
@@ -105,10 +118,24 @@ def opened(source: str | Path, device: str) -> SpeechEncoder:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     facts = [(file.name, found.st_size, found.st_mtime_ns) for file in files if (found := file.stat())]
     key = (path.resolve(), device, tuple(facts))
-    if key not in _opened:
-        _opened.clear()
-        _opened[key] = load_model(path, device=device)
-    return _opened[key]
+    with _opening:
+        if key not in _opened:
+            _opened.clear()
+            _packed.clear()
+            _opened[key] = load_model(path, device=device)
+        return _opened[key]
+
+
+def _packed_for_good(model: SpeechEncoder, dtype: torch.dtype) -> SpeechEncoder:
+    """A face of the model that was loaded last with its weights packed, which nobody else changes: packed once."""
+    with _opening:
+        for known, packed_for, face in _packed:
+            if known is model and packed_for == dtype:
+                return face
+        face = frozen(model)
+        pack(face, dtype)
+        _packed[:] = [(model, dtype, face)]
+        return face
 
 
 def _tried_precision(model: SpeechEncoder, precision: str) -> str:

@@ -46,11 +46,11 @@ def names_a_file(output: Path, format: str) -> bool:
     return format in ONE_FILE and output.suffix.lower() == f".{format}"
 
 
-def output_folder(format: str, output: Path) -> Path:
-    """The folder of an output, which may be the name of a format's only file.
+def check_output(format: str, output: Path) -> Path:
+    """The folder of an output, which may be the name of a format's only file; nothing is made.
 
     Raises:
-        ConfigError: it is called like a file, or cannot be created or written to.
+        ConfigError: it is called like a file, or is one.
     """
     is_archive = names_a_file(output, format)
     if output.suffix.lower() == ".npz" and format != "npz":
@@ -60,6 +60,16 @@ def output_folder(format: str, output: Path) -> Path:
     folder = output.parent if is_archive else output
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output {output}: {folder} is no folder, expected one or a free name")
+    return folder
+
+
+def output_folder(format: str, output: Path) -> Path:
+    """The same, made where it was not there.
+
+    Raises:
+        ConfigError: it is called like a file, or cannot be created or written to.
+    """
+    folder = check_output(format, output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

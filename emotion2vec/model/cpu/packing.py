@@ -213,11 +213,15 @@ def packed(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 
     A change of the weights in between would not be seen. Memory: one more copy of the weights in `dtype`.
     """
-    packable = [module for module in model.modules() if isinstance(module, Packable)]
     try:
-        for module in packable:
-            module.pack(dtype)
+        pack(model, dtype)
         yield
     finally:
-        for module in packable:
-            module.pack(None)
+        pack(model, None)
+
+
+def pack(model: nn.Module, dtype: torch.dtype | None) -> None:
+    """Pack the weights of a network on a CPU for as long as it is there; None forgets the layouts. See `packed`."""
+    for module in model.modules():
+        if isinstance(module, Packable):
+            module.pack(dtype)

@@ -19,6 +19,7 @@ from emotion2vec.errors import ManifestError
 from emotion2vec.probe.features.cache import FeatureCache
 from emotion2vec.probe.features.extractor import ClipFeatures, Extractor
 from emotion2vec.probe.progress import progress_counter
+from emotion2vec.progress import ProgressCallback
 
 CHUNK = 256
 """Clips between two writes to the cache: what an interrupt loses at most."""
@@ -55,6 +56,7 @@ def extract_table(
     frames: bool,
     cache: str | Path | None = None,
     progress: bool = False,
+    on_progress: ProgressCallback | None = None,
 ) -> FeatureTable:
     """Extract the features of all clips, or take from the cache what is there.
 
@@ -66,6 +68,7 @@ def extract_table(
             their files (and stretches of them) or texts, whatever they are called and wherever they lie, and whatever
             other clips were extracted with them.
         progress: show a progress bar.
+        on_progress: called after each few clips.
 
     Raises:
         ManifestError: clips have vectors of different widths, or a text is read and clips have none.
@@ -79,7 +82,7 @@ def extract_table(
         known = store.read({key for key in keys if key is not None})
         found = {position: known[key] for position, key in enumerate(keys) if key in known}
     missing = [position for position in range(len(clips)) if position not in found]
-    with progress_counter(f"features {extractor.name}", len(clips), progress and bool(missing)) as count:
+    with progress_counter(f"features {extractor.name}", len(clips), progress and bool(missing), on_progress) as count:
         count(len(found))
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
