@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from emotion2vec.corpora.lists.manifests import read_manifest
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import PredictOptions
+from emotion2vec.extraction.results.annotations.export import Exported
 from emotion2vec.extraction.results.outputs import open_results, output_faults
 from emotion2vec.extraction.results.rows import Columns, RowMaker
+from emotion2vec.extraction.results.summary import Summary
+from emotion2vec.extraction.results.timelines.job import Pictures
 from emotion2vec.extraction.scoring import Opinion
 from emotion2vec.extraction.writers.spreadsheets import decimal_mark, open_table
 
@@ -202,3 +206,22 @@ def test_a_full_disk_ends_the_job(tmp_path: Path) -> None:
     table = open_table(Path("/dev/full"), ".jsonl", {"a": str})
     with pytest.raises(ConfigError, match="nothing more can be written: No space left"):
         table.add(["x"])
+
+
+@pytest.mark.parametrize("part", ["annotations", "pictures", "summary"])
+def test_what_fails_beside_the_table_does_not_cost_it(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner, name = {
+        "annotations": (Exported, "write"),
+        "pictures": (Pictures, "write"),
+        "summary": (Summary, "rows"),
+    }[part]
+    monkeypatch.setattr(owner, name, fail)
+    more = {"export": ("srt",), "export_folder": tmp_path / "a", "plot": tmp_path / "p", "summary": tmp_path / "s.csv"}
+    with pytest.raises((OSError, ConfigError), match="No space left"):
+        write(tmp_path / "t.csv", **more)
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 5

@@ -90,10 +90,8 @@ def open_results(
         check_output(options.plot, "plot")
     if options.export and "" in maker.values:
         raise ConfigError("export is for classes, and the model predicts values")
-    with ExitStack() as stack:
-        opened: list[Rows] = [stack.enter_context(_table(output, Columns(maker, items), options.excel))]
-        if options.summary is not None:
-            opened.append(stack.enter_context(_summary(summary_path(options.summary, output), maker)))
+    with ExitStack() as stack:  # what was opened last is complete first: whatever fails then, the table is there
+        opened: list[Rows] = []
         faults: list[Fault] = []
         if options.export:
             check_folder_name(options.export_folder, "export_folder", "a file for each recording")
@@ -102,6 +100,9 @@ def open_results(
             faults = exported.faults
         if options.plot is not None:
             opened.append(stack.enter_context(drawing(Pictures(options.plot, maker, faults))))
+        if options.summary is not None:
+            opened.append(stack.enter_context(_summary(summary_path(options.summary, output), maker)))
+        opened.append(stack.enter_context(_table(output, Columns(maker, items), options.excel)))
         yield Results(opened, faults)
 
 
