@@ -20,6 +20,14 @@ def duration(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 99.95 else f"{hours:,.0f} h"
 
 
+def data_size(count: float) -> str:
+    """Say how many bytes something takes: `812 bytes`, `3.4 kB`, `235 MB`, `12 GB`, `1,800 TB`."""
+    for unit, one in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.9995 * one:
+            return f"{digits(count / one)} {unit}"
+    return counted(round(count), "byte")
+
+
 def digits(value: float) -> str:
     """Write a number of 0 or more in whole numbers, or with two digits where it is small, so that none looks like 0."""
     return f"{value:#.2g}" if value < 9.95 else f"{value:,.0f}"

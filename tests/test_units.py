@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from emotion2vec.units import counted, digits, duration
+from emotion2vec.units import counted, data_size, digits, duration
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,17 @@ from emotion2vec.units import counted, digits, duration
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 bytes"), (1, "1 byte"), (812, "812 bytes"), (999.6, "1.0 kB"), (3_370, "3.4 kB"), (235e6, "235 MB"),
+        (0.9999e9, "1.0 GB"), (12e9, "12 GB"), (1.8e15, "1,800 TB"),
+    ],
+)  # fmt: skip
+def test_amounts_of_data(count: float, said: str) -> None:
+    assert data_size(count) == said
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emotion2vec.cli.log import say
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.progress import Progress
-from emotion2vec.units import counted, duration
+from emotion2vec.units import counted, data_size, duration
 
 if TYPE_CHECKING:
     from emotion2vec.corpora.utterance import Utterance
@@ -141,7 +141,7 @@ def tell(
     say(what, event="inputs", total=total)
     for name, value in facts.items():
         say(f"{name}: {value}", event=name)
-    amount = "" if size is None else f", about {size / 1e9:.3g} GB"
+    amount = "" if size is None else f", about {data_size(size)}"
     where = "stdout" if output is None else str(output)
     say(f"output: {where}{amount}", event="output", output=where, bytes=None if size is None else round(size))
     if seconds is None:

@@ -194,7 +194,7 @@ def test_the_mean_of_loud_integer_channels_does_not_overflow() -> None:
 @pytest.mark.parametrize("channel", [-1, 2])
 def test_a_channel_that_is_not_there_is_refused(channel: int) -> None:
     for source, rate in ((np.zeros((2, 800), np.float32), RATE), (encoded(np.zeros((2, 800))), None)):
-        with pytest.raises(AudioError, match=f"channel {channel} asked for.*0 to 1"):
+        with pytest.raises(AudioError, match=f"channel: {channel} is asked for.*0 to 1"):
             load_audio(source, rate, channel=channel)
 
 

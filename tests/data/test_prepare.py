@@ -213,7 +213,7 @@ def test_a_killed_preparation_leaves_no_process_and_continues(
     ):
         time.sleep(0.01)
     child.send_signal(number)  # to the main process alone
-    _, errors = child.communicate(timeout=60)  # ends when no worker holds the pipe any more
+    _, errors = child.communicate(timeout=180)  # ends when no worker holds the pipe any more
     assert child.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in errors
     assert not (tmp_path / "out" / "shards.json").exists()

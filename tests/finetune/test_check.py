@@ -67,7 +67,7 @@ def test_labels_that_were_changed_are_found(tmp_path: Path) -> None:
         file: (label, file.split("_")[1]) for file, label in wrong.items()
     }
     text = "\n".join(said)
-    assert f"label errors: 72 clips (39 s) go through {model}, for a head on 5 folds" in text
+    assert f"label errors: 72 clips go through {model} (39 s), for a head on 5 folds" in text
     assert "3 of 72 labels are probably wrong, the least probable first:" in text
     assert any(line.startswith("  s1_anger_0.wav: given sadness, likely anger (score 0.") for line in said)
     assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from sklearn.metrics import balanced_accuracy_score
 from emotion2vec.checkpoint import load_model
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
-from emotion2vec.finetune import folds, run
+from emotion2vec.finetune import folds, refit
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.run import finetune
 from emotion2vec.finetune.splits import Split
@@ -86,13 +86,13 @@ def test_labels_of_a_test_teach_its_model_nothing(talkers: Path, model: Path, va
 def test_the_test_above_sees_a_leak(
     talkers: Path, model: Path, validated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit: Callable[..., FitResult] = run.fit
+    fit: Callable[..., FitResult] = refit.fit
 
     def leaky(config: FinetuneConfig, corpus: Corpus, split: Split, **how: object) -> FitResult:
         everybody = np.arange(len(corpus.utterances))
         return fit(config, corpus, Split(np.setdiff1d(everybody, split.valid), split.valid, split.held), **how)
 
-    monkeypatch.setattr(run, "fit", leaky)
+    monkeypatch.setattr(refit, "fit", leaky)
     with pytest.raises(AssertionError):
         test_labels_of_a_test_teach_its_model_nothing(talkers, model, validated, tmp_path)
 
@@ -101,13 +101,13 @@ def test_finished_folds_are_taken_as_they_are(
     talkers: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = quick_config(talkers, model, tmp_path, *QUICKER, "evaluate.final=false")
-    fit, trained = run.fit, []
+    fit, trained = refit.fit, []
 
     def interrupted(config: FinetuneConfig, corpus: Corpus, split: Split, **how: object) -> FitResult:
         trained.append(Path(config.run.dir).name)
         return FitResult(1, 15) if len(trained) == 3 else fit(config, corpus, split, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run, "fit", interrupted)
+    monkeypatch.setattr(refit, "fit", interrupted)
     assert finetune(config, silent).result.signal == 15 and not (tmp_path / "scores.json").exists()
     assert finetune(config, silent).scores is not None
     assert trained == ["01_s0", "02_s1", "03_s2", "03_s2", "04_s3"]

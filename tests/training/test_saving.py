@@ -17,7 +17,6 @@ from emotion2vec.errors import CheckpointError
 from emotion2vec.pretrain.config import load_config
 from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.run import pretrain
-from emotion2vec.stopping import Interrupts
 from emotion2vec.training.run_folder import RunFolder, TrainingState
 from emotion2vec.training.saver import Saver
 from emotion2vec.training.trainer import Trainer
@@ -29,8 +28,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     after: list[int | None] = [None]
     asked = Trainer._signal
 
-    def signalled(self: Trainer, interrupts: Interrupts) -> int | None:
-        return int(signal.SIGTERM) if self.update == after[0] else asked(self, interrupts)
+    def signalled(self: Trainer, *given: Any) -> int | None:
+        return int(signal.SIGTERM) if self.update == after[0] else asked(self, *given)
 
     monkeypatch.setattr(Trainer, "_signal", signalled)
     return lambda update: after.__setitem__(0, update)

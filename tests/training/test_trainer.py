@@ -140,7 +140,7 @@ def test_not_finite_stops_before_the_optimizer_moves(
     monkeypatch.setattr(Pretrainer, "forward", poisoned)
     trainers: list[Trainer] = []
     fit = Trainer.fit
-    monkeypatch.setattr(Trainer, "fit", lambda self: trainers.append(self) or fit(self))
+    monkeypatch.setattr(Trainer, "fit", lambda self, *given: trainers.append(self) or fit(self, *given))
     with pytest.raises(TrainingError, match=r"update 1: .* (nan|inf).*clip"):
         pretrain(load_config(None, overrides(speech, tmp_path)))
     state = trainers[0].objective.network.state_dict()
