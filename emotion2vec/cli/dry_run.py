@@ -68,14 +68,24 @@ def predict(source: Any, model: Any, output: Path | None, options: Any) -> None:
     """What `predict` would do; raises what it would raise."""
     from emotion2vec.extraction.options import check_options
     from emotion2vec.extraction.predict import faults_of, run
-    from emotion2vec.extraction.results.outputs import output_faults
+    from emotion2vec.extraction.results.outputs import output_faults, summary_path
+    from emotion2vec.extraction.results.timelines import pictures
     from emotion2vec.extraction.sources.named import read_sources
     from emotion2vec.extraction.sources.options import SourceOptions
+    from emotion2vec.files import check_folder_name
 
     check_options(faults_of(options) + output_faults(options, output))
     found = read_sources(source, **vars(options.sources))
-    if output is not None:
-        check_place(output, "output")
+    if options.plot is not None:
+        pictures.check_output(options.plot, "plot")
+    if options.export:
+        check_folder_name(options.export_folder, "export_folder", "a file for each recording")
+    summary = None if options.summary is None else summary_path(options.summary, output)
+    places = {"output": output, "summary": summary, "plot": options.plot}
+    places |= {"export_folder": options.export_folder} if options.export else {}
+    for what, place in places.items():
+        if place is not None:
+            check_place(place, what)
     compute = replace(options.compute, backend="torch")
     tried = replace(options, sources=SourceOptions(), compute=compute, summary=None, export=(), plot=None)
     watch, seconds = Stopwatch(), audio_seconds(found.utterances)
@@ -148,7 +158,12 @@ def train(verb: str, config: Any) -> None:
     newest = newest_checkpoint(there.path)
     before = 0
     if newest is not None:
-        there.same_run_notes()
+        if verb == "finetune":
+            from emotion2vec.finetune.result import check_same
+
+            check_same(config)
+        else:
+            there.same_run_notes()
         before = int(newest.name.removeprefix("update_"))
     watch = Stopwatch()
     with elsewhere() as folder:

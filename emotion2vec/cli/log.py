@@ -67,6 +67,12 @@ class JsonStderr(io.TextIOBase):
             self._line(line)
         return len(text)
 
+    def fileno(self) -> int:
+        """The descriptor, which is the pipe; an error where there is none."""
+        if self._out is None:
+            raise io.UnsupportedOperation("fileno")
+        return 2
+
     def isatty(self) -> bool:
         """It is none."""
         return False
@@ -83,7 +89,7 @@ class JsonStderr(io.TextIOBase):
             self._pump.join(timeout=1)  # a process that is still there may hold the pipe
 
     def _line(self, line: str) -> None:
-        text = CONTROLS.sub("", line).rstrip()
+        text = CONTROLS.sub("", line.rstrip().rpartition("\r")[2]).rstrip()  # what a terminal would show in the end
         if text.startswith(FIRST):  # of a process of ours
             self._put(text)
         elif text.strip():

@@ -48,7 +48,10 @@ def plot(
     from emotion2vec.extraction.results.timelines.tables import timelines
 
     found = timelines(source)
-    for path in found.save(output or source.with_suffix(f".{format or 'html'}"), format):
+    named = source.resolve() if source.is_dir() else source
+    name = named.name if source.is_dir() else named.stem
+    beside = named.with_name(f"{name}.{format or 'html'}")
+    for path in found.save(output or beside, format):
         typer.echo(str(path))
     if found.faults:
         say_faults("rows that could not be drawn", found.faults)

@@ -39,27 +39,30 @@ class Stopwatch:
     def __init__(self) -> None:
         self.first: tuple[Progress, float] | None = None
         self.last: tuple[Progress, float] | None = None
+        self._before = 0
 
     def __call__(self, progress: Progress) -> None:
-        """Note where the job stands."""
+        """Note where the job stands; a second model or fold counts from 1 again."""
         now = time.monotonic()
+        if self.last is not None and progress.done < self.last[0].done:
+            self._before += self.last[0].done
         self.first, self.last = self.first or (progress, now), (progress, now)
-        if now - self.first[1] >= ENOUGH_SECONDS and progress.done > self.first[0].done:
+        if now - self.first[1] >= ENOUGH_SECONDS and self.done > self.first[0].done:
             raise EnoughError
 
     @property
     def done(self) -> int:
         """How many items were done."""
-        return self.last[0].done if self.last else 0
+        return self._before + self.last[0].done if self.last else 0
 
     def each(self) -> float | None:
         """Seconds for an item, without the first ones where enough follow; None where nothing was done."""
         if self.first is None or self.last is None or not self.done:
             return None
         (before, begun), (after, ended) = self.first, self.last
-        if ended - begun >= ENOUGH_SECONDS:
-            return (ended - begun) / (after.done - before.done)
-        return after.elapsed / after.done
+        if ended - begun >= ENOUGH_SECONDS and self.done > before.done:
+            return (ended - begun) / (self.done - before.done)
+        return after.elapsed / after.done if after.done else None
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from emotion2vec.extraction.scoring import (
     together,
 )
 from emotion2vec.extraction.sources.named import AnySources, read_sources
-from emotion2vec.progress import ProgressCallback
+from emotion2vec.progress import Progress, ProgressCallback
 from emotion2vec.settings import from_keywords
 from emotion2vec.tasks.adaptation import LEAST_CLIPS
 
@@ -104,6 +104,24 @@ def run(
     return score(found, model, options, opened, progress=progress, on_progress=on_progress)
 
 
+class _RaisedError(KeyboardInterrupt):
+    """A callback raised its cause: what is open is completed as after Ctrl-C."""
+
+
+def _stopping(on_progress: ProgressCallback | None) -> ProgressCallback | None:
+    """A callback whose errors complete what is open."""
+    if on_progress is None:
+        return None
+
+    def call(progress: Progress) -> None:
+        try:
+            on_progress(progress)
+        except Exception as error:
+            raise _RaisedError from error
+
+    return call
+
+
 def score(
     found: Listing,
     model: AnyModels,
@@ -128,13 +146,17 @@ def score(
     further = further_labels(heads)
     of_values = [name for name in further if heads[0][name].config.task == "values"]
     maker = RowMaker({"": labels, **further}, options.abstain, [""] * values + of_values)
-    shown = partial(shown_progress, bar=progress, on_progress=on_progress)
-    with opened(maker, found.utterances) as results:
-        take = _Writing(maker, results.rows)
-        if len(loaded) == 1 and not options.adapt:
-            report = _hear(loaded[0][1], maker.labels, found, options, take, shown)
-        else:
-            report = _together([one for _, one, _ in loaded], maker.labels, found, options, take, shown)
+    shown = partial(shown_progress, bar=progress, on_progress=_stopping(on_progress))
+    try:
+        with opened(maker, found.utterances) as results:
+            take = _Writing(maker, results.rows)
+            if len(loaded) == 1 and not options.adapt:
+                report = _hear(loaded[0][1], maker.labels, found, options, take, shown)
+            else:
+                report = _together([one for _, one, _ in loaded], maker.labels, found, options, take, shown)
+    except _RaisedError as stopped:
+        assert stopped.__cause__ is not None
+        raise stopped.__cause__ from None
     report.failed += results.faults
     return report
 

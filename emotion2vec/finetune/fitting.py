@@ -100,13 +100,14 @@ def fit_all(
     """
     task = make_task(config, corpus, Split(clips, clips[:0], ()))
     config = _timed(config, len(task.source.cuts))
-    speech = replace(_speech(config, task), hold_out=_nobody, last=min(last, config.optim.max_updates))
+    last = min(last, config.optim.max_updates)
+    speech = replace(_speech(config, task), about=_about(config, task, last), hold_out=_nobody, last=last)
     return _train(config, task, rows, speech, say, on_progress)
 
 
 def _speech(config: FinetuneConfig, task: Task) -> Speech:
     order = partial(DrawnOrder, groups=task.groups, clips=config.data.clips)
-    return Speech(task.found, about=_about(config, task), order=order, pad=True)
+    return Speech(task.found, about=_about(config, task, config.optim.max_updates), order=order, pad=True)
 
 
 def _train(
@@ -161,15 +162,15 @@ def _timed(config: FinetuneConfig, clips: int) -> FinetuneConfig:
     return replace(config, optim=replace(optim, max_updates=updates))
 
 
-def _about(config: FinetuneConfig, task: Task) -> str:
+def _about(config: FinetuneConfig, task: Task, updates: int) -> str:
     """What the run holds, in words."""
     data, clips = config.data, len(task.source.cuts)
-    text = f"{config.optim.max_updates} updates of {data.clips} clips of up to {data.max_seconds:g} s"
+    text = f"{updates} updates of {data.clips} clips of up to {data.max_seconds:g} s"
     if config.optim.accumulate > 1:
         text += f" in {config.optim.accumulate} batches by length"
     if len(task.groups) > 1:
         text += f", drawn evenly from {len(task.groups)} groups by {data.balance}"
-    return f"{text}: {config.optim.max_updates * data.clips / clips:.1f} times as many clips as there are"
+    return f"{text}: {updates * data.clips / clips:.1f} times as many clips as there are"
 
 
 def _hold_out(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.described import describe_data, describe_model
 from emotion2vec.finetune.folds import cross_validate
@@ -15,6 +17,7 @@ from emotion2vec.finetune.refit import learn
 from emotion2vec.finetune.splits import whole_split
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.progress import ProgressCallback
+from emotion2vec.training.strategy import process_grid
 from emotion2vec.training.trainer import FitResult
 
 
@@ -51,6 +54,7 @@ def finetune(
         StorageError: the run folder cannot be written, or the data is out of reach.
         TrainingError: training cannot go on.
     """
+    _check_alone(config)
     corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
     split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
@@ -70,3 +74,16 @@ def finetune(
         if result.signal is None:
             describe_model(config, corpus, split)
     return Finished(result, scores)
+
+
+def _check_alone(config: FinetuneConfig) -> None:
+    """Check that one process trains several models, however it was started.
+
+    Raises:
+        ConfigError: there are more.
+    """
+    processes = math.prod(process_grid(config.run))
+    several = {"evaluate.folds": bool(config.evaluate.folds), "validation.refit": config.validation.refit}
+    if processes > 1 and any(several.values()):
+        names = " and ".join(name for name, wanted in several.items() if wanted)
+        raise ConfigError(f"{names} trains several models, and {processes} processes were started, expected one")

@@ -48,6 +48,7 @@ MAIN_SCORES = ("UA", "CCC")
 PROBES = "probes.jsonl"
 # Settings that may differ between a run and its continuation, because they do not change what is computed.
 _FREE_SECTIONS = ("log", "checkpoint", "guard", "validation", "probe", "evaluate")
+_FIXED_KEYS = ("validation.refit",)  # of these sections, since it decides what learns
 _FREE_KEYS = (
     "run.dir",
     "run.devices",
@@ -275,5 +276,6 @@ def fixed_values(config: TrainingConfig) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for section, values in to_dict(config).items():
         named = values.items() if isinstance(values, dict) else [("", values)]
-        found |= {f"{section}.{key}".rstrip("."): value for key, value in named if section not in _FREE_SECTIONS}
-    return {key: value for key, value in found.items() if key not in _FREE_KEYS}
+        found |= {f"{section}.{key}".rstrip("."): value for key, value in named}
+    free = {key for key in found if key.partition(".")[0] in _FREE_SECTIONS} - set(_FIXED_KEYS)
+    return {key: value for key, value in found.items() if key not in free and key not in _FREE_KEYS}

@@ -109,6 +109,40 @@ def test_mistakes_are_the_errors_of_the_real_run(
     assert dry == capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("more", [["--plot", "p.csv"], ["--export", "srt", "--export-folder", "t.csv"]])
+def test_what_stands_beside_a_table_is_looked_at_too(
+    more: list[str], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "clips", "--output", "rows.csv", *more]
+    assert run(monkeypatch, *words, "--dry-run") == 2
+    dry = capsys.readouterr().err.splitlines()[-1]
+    assert run(monkeypatch, *words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert more[-1] in dry and more[-1] in said
+
+
+def test_a_finished_run_by_passes_is_no_other_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [word for word in VERBS["finetune"] if not word.startswith(("optim.epochs", "optim.max_updates"))]
+    assert run(monkeypatch, *words, "optim.epochs=1") == 0
+    assert run(monkeypatch, *words, "optim.epochs=1", "--dry-run") == 0
+
+
+def test_several_passes_are_counted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several models and folds, each of which counts from 1."""
+    now, step = [0.0], ENOUGH_SECONDS / 5.5
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    watch = Stopwatch()
+    for _ in range(3):
+        for done in (1, 2):
+            watch(Progress(done, 2, 0, 1.0, 1.0))
+            now[0] += step
+    assert watch.done == 6
+    now[0] += ENOUGH_SECONDS
+    with pytest.raises(EnoughError):
+        watch(Progress(1, 2, 0, 1.0, 1.0))
+    assert watch.done == 7 and watch.each() == pytest.approx((ENOUGH_SECONDS + 6 * step) / 6)
+
+
 def test_a_second_is_measured_after_what_came_first(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])

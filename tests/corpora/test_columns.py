@@ -167,7 +167,7 @@ def test_every_verb_that_reads_tables_takes_names(folder: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     "header",
     [
-        "start,end", "Begin,Ende", "Beginn,Ende", "Anfang,ende", "begin,END_TIME", "onset,offset", "von,bis", "From,To",
+        "start,end", "Begin,Ende", "Beginn,Ende", "Anfang,ende", "begin,END_TIME", "onset,offset", "von,bis",
         "t0,t1", "tmin,tmax", "start_s,end_s", "offset,end", "inicio,fin", "debut,fin", "Startzeit,Endzeit",
     ],
 )  # fmt: skip
@@ -195,6 +195,7 @@ def test_segments_are_told_by_both_of_their_ends(folder: Path, header: str) -> N
         ("Beginn", "0.5", (0.5, None)),
         ("Ende", "0.5", (0.0, 0.5)),
         ("to", "Anna", (None, None)),  # one of two words that mean other things too
+        ("from,to", "Anna,Bob", (None, None)),
         ("Dauer", "2", (None, None)),
     ],
 )

@@ -15,6 +15,7 @@ import emotion2vec
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.predict import predict
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.progress import Progress
 from emotion2vec.tasks.adaptation import adapted
 
 LABELS = ("angry", "neutral", "unuse_0", "sad")
@@ -45,6 +46,20 @@ def test_whole_utterances(classifier: Emotion2vec, folder: Path, tmp_path: Path)
         assert rows[name]["confidence"] == pytest.approx(max(expected.values()), abs=1e-5)
         assert rows[name]["label"] == max(expected, key=expected.__getitem__) and "unuse_0" not in expected
         assert sum(scores_of(rows[name]).values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_was_heard_stays_when_a_callback_stops_the_job(
+    classifier: Emotion2vec, folder: Path, tmp_path: Path
+) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done > progress.failed:
+            raise ValueError("enough")
+
+    more = {"summary": tmp_path / "s.csv", "export": ("srt",), "export_folder": tmp_path / "a"}
+    with pytest.raises(ValueError, match="enough"):
+        predict(folder, model=classifier, output=tmp_path / "out.jsonl", on_progress=stop, **more)
+    assert len(rows_of(tmp_path / "out.jsonl")) >= 1
+    assert (tmp_path / "s.csv").is_file() and len(list((tmp_path / "a").iterdir())) >= 1
 
 
 def test_windows_over_time_as_csv_with_pictures(classifier: Emotion2vec, folder: Path, tmp_path: Path) -> None:

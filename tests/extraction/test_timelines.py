@@ -440,6 +440,14 @@ def test_the_verb_draws_tables_and_says_where(
     assert run(str(table)) == 0 and capsys.readouterr().out == f"{tmp_path / 't.html'}\n"
     assert run(str(tmp_path), "--output", str(tmp_path / "p"), "--format", "svg") == 0
     assert capsys.readouterr().out == f"{tmp_path / 'p' / 'talk.svg'}\n" and drawn(tmp_path / "p" / "talk.svg").boxes
+    (tmp_path / "~$t.xlsx").write_bytes(b"open in a spreadsheet")
+    for name in ("v.1", "v.2"):
+        (tmp_path / name).mkdir()
+        write_csv(tmp_path / name / "t.csv", TURNS)
+    monkeypatch.chdir(tmp_path / "v.1")
+    assert [run(str(one)) for one in (tmp_path, Path("."), Path("../v.2"))] == [0, 0, 0]
+    places = [tmp_path.parent / f"{tmp_path.name}.html", tmp_path / "v.1.html", tmp_path / "v.2.html"]
+    assert capsys.readouterr().out.splitlines() == list(map(str, places)) and all(map(Path.is_file, places))
     with table.open("a") as stream:
         stream.write("talk.wav,x,2,anna,sad,1,0,0,1\n")
     assert run(str(table)) == 1

@@ -94,6 +94,26 @@ def test_folds_have_two_models_each_and_say_so(talkers: Path, model: Path, tmp_p
     assert not any("teach" in line for line in said)
 
 
+@pytest.mark.parametrize("before", ["true", "false"])
+def test_it_is_not_turned_on_or_off_in_a_run_that_is_there(
+    before: str, talkers: Path, model: Path, tmp_path: Path
+) -> None:
+    """Checkpoints of one know clips that the other holds out."""
+    finetune(quick_config(talkers, model, tmp_path, f"validation.refit={before}"), silent)
+    other = {"true": "false", "false": "true"}[before]
+    with pytest.raises(ConfigError, match=r"validation\.refit is (True|False) there and (True|False) now"):
+        finetune(quick_config(talkers, model, tmp_path, f"validation.refit={other}"), silent)
+
+
+def test_processes_that_were_started_together_are_refused(
+    talkers: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("LOCAL_WORLD_SIZE", "2"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"validation\.refit trains several models, and 2 processes were started"):
+        finetune(quick_config(talkers, model, tmp_path, *REFIT), silent)
+
+
 def test_one_process_trains_two_models() -> None:
     with pytest.raises(ConfigError, match=r"validation\.refit is on and run\.devices is more than 1"):
         load_config(None, ["data.table=t.csv", "validation.refit=true", "run.devices=2"])

@@ -20,12 +20,16 @@ THEIRS = {
 """Names in lower case that mean nothing else in a list of audio, most likely first."""
 
 PAIRS = (
-    "onset offset, from to, von bis, t0 t1, t_start t_end, début fin, debut fin, de à, inicio fin, inizio fine, da a, "
-    "desde hasta, início fim, od do, från till, van tot"
+    "onset offset, von bis, t0 t1, t_start t_end, début fin, debut fin, inicio fin, inizio fine, "
+    "desde hasta, início fim, från till"
 )
 """Starts and ends that may mean other things, unless both are there."""
 
+HINTS = "from to, de à, da a, od do, van tot"
+"""Those that are often people or languages: never taken, and named where a segment lacks one end."""
+
 _PAIRS = [(start, end) for start, end in map(str.split, PAIRS.split(","))]
+_LIKELY = _PAIRS + [(start, end) for start, end in map(str.split, HINTS.split(","))]
 
 
 @lru_cache(maxsize=1024)
@@ -62,7 +66,9 @@ def check_whole(columns: Collection[str], said: Collection[str] = ()) -> None:
     known |= set(span_names(columns, frozenset(said)).values())
     for missed, other, place in (("end", "start", 1), ("start", "end", 0)):
         if other in known and missed not in known and "duration" not in known:
-            likely = next((pair[place] for pair in _PAIRS if pair[place] in columns and pair[place] not in known), None)
+            likely = next(
+                (pair[place] for pair in _LIKELY if pair[place] in columns and pair[place] not in known), None
+            )
             if likely is not None:
                 raise ValueError(
                     f"a column says where segments {other}, and none where they {missed}; if that is {likely!r}, say "

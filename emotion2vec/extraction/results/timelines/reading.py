@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,7 @@ from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.lists.jsonlines import json_object
 from emotion2vec.corpora.lists.lines import Lines, check_header, parse_records, read_lines
 from emotion2vec.corpora.lists.rows import collect
-from emotion2vec.documents import check_unpacked
+from emotion2vec.corpora.lists.workbooks import check_size
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.writers.spreadsheets import EXTRAS, PACKAGES, SHEET_ROWS, SUFFIXES
 from emotion2vec.parquet import read_columns
@@ -98,13 +97,12 @@ def _of_sheet(path: Path) -> Records:
     """The first sheet of an .xlsx.
 
     Raises:
-        ValueError: it has more rows or columns than a sheet, or unpacks to far more than honest data does.
+        ValueError: it has more rows or columns than a sheet, or takes far more than honest data does.
         Exception: what openpyxl raises of a file that is none.
     """
     from openpyxl import load_workbook
 
-    with zipfile.ZipFile(path) as archive:
-        check_unpacked(sum(member.file_size for member in archive.infolist()), path.stat().st_size)
+    check_size(path)
     book = load_workbook(path, read_only=True, data_only=True)
     try:
         sheet = book.worksheets[0]

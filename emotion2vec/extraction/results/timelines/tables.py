@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion2vec.corpora.faults import SHOWN, Fault, reason_of
+from emotion2vec.corpora.faults import SHOWN, Fault, examples, reason_of
 from emotion2vec.corpora.lists.columns import DECIMAL_COMMA
 from emotion2vec.corpora.lists.rows import END_FIELDS, LABEL_FIELDS, SPEAKER_FIELDS, START_FIELDS, check_span
 from emotion2vec.errors import ManifestError
@@ -38,9 +38,9 @@ def timelines(results: str | Path | pd.DataFrame) -> Timelines:
 
     Args:
         results: a table that `emotion2vec predict` wrote, of any kind that it writes; a folder of such tables, of which
-            the first that tells of a recording counts; or a data frame as `emotion2vec.predict` gives it. It has
-            `file`, `start` and `end` in s and, as far as it says them, `speaker`, `channel`, `label`, `confidence`,
-            `score:...` and values of further heads.
+            the first that tells of a recording counts, and what is none is passed over; or a data frame as
+            `emotion2vec.predict` gives it. It has `file`, `start` and `end` in s and, as far as it says them,
+            `speaker`, `channel`, `label`, `confidence`, `score:...` and values of further heads.
 
     Raises:
         ManifestError: it is none, cannot be read, or has no row that can be drawn.
@@ -51,10 +51,17 @@ def timelines(results: str | Path | pd.DataFrame) -> Timelines:
     path = Path(results)
     if not path.is_dir():
         return _joined([_Table(str(path), read_records(path, is_told))])
-    inside = sorted(one for one in path.iterdir() if one.is_file() and is_table(one))
-    tables = [_Table(str(one), read_records(one, is_told)) for one in inside]
+    tables, unread = [], []
+    for one in sorted(one for one in path.iterdir() if one.is_file() and is_table(one)):
+        try:
+            tables.append(_Table(str(one), read_records(one, is_told)))
+        except ManifestError as error:  # of another program, or open in one
+            unread.append(str(error))
     if not (told := [table for table in tables if not table.missing]):
-        raise ManifestError(f"{path}: holds no table of results, expected one with the columns file, start and end")
+        wanted = "expected one with the columns file, start and end"
+        raise ManifestError(
+            f"{path}: holds no table of results, {wanted}" + (f": {examples(unread)}" if unread else "")
+        )
     return _joined(told)
 
 
