@@ -394,7 +394,7 @@ def test_what_is_no_result_is_named(tmp_path: Path) -> None:
     assert "it has no rows" in refused(tmp_path / "t.csv", "file,start,end,label\n")
     assert "expected a table of results, which ends in .csv" in refused(tmp_path / "t.txt", "x")
     for name in ("t.xlsx", "t.parquet"):
-        assert f"{name}: cannot be read as" in refused(tmp_path / name, b"PK\x03\x04 nothing")
+        assert f"{name}: cannot be read" in refused(tmp_path / name, b"PK\x03\x04 nothing")
     with pytest.raises(ManifestError, match="no such file, expected a table"):
         emotion2vec.timelines(tmp_path / "none.csv")
     with pytest.raises(ManifestError, match="holds no table of results"):

@@ -53,7 +53,7 @@ def read_workbook(source: Path) -> Table:
     except ImportError as error:
         raise ManifestError(f"{source}: .xlsx needs openpyxl: pip install 'emotion2vec[excel]'") from error
     try:
-        check_size(source)
+        _check_size(source)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles that are missing, and the like
             book = openpyxl.load_workbook(source, read_only=True, data_only=True, keep_links=False)
@@ -86,7 +86,7 @@ def read_records(source: Path) -> tuple[Table, list[Fault]]:
     return parse_records(source, lines), unreadable
 
 
-def check_size(source: Path) -> None:
+def _check_size(source: Path) -> None:
     """See to it that a workbook takes no more when it is read than honest ones do.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,17 +11,15 @@ from emotion2vec.cells import unguarded
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.lists.jsonlines import json_object
 from emotion2vec.corpora.lists.lines import Lines, check_header, parse_records, read_lines
+from emotion2vec.corpora.lists.records import Table
 from emotion2vec.corpora.lists.rows import collect
-from emotion2vec.corpora.lists.workbooks import check_size
+from emotion2vec.corpora.lists.workbooks import read_workbook
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.extraction.writers.spreadsheets import EXTRAS, PACKAGES, SHEET_ROWS, SUFFIXES
+from emotion2vec.extraction.writers.spreadsheets import EXTRAS, PACKAGES, SUFFIXES
 from emotion2vec.parquet import read_columns
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MOST_COLUMNS = 16_384
-"""Columns that a sheet of Excel has."""
 
 
 class Records(NamedTuple):
@@ -61,23 +59,28 @@ def read_records(path: Path, wanted: Callable[[str], bool]) -> Records:
         raise ManifestError(f"{path}: no such file, expected a table that `emotion2vec predict` wrote")
     if (package := PACKAGES.get(suffix)) and find_spec(package) is None:
         raise ConfigError(f"{path} needs the package {package}: pip install 'emotion2vec[{EXTRAS[suffix]}]'")
-    if suffix in PACKAGES:
+    if suffix == ".xlsx":
+        return _of_table(path, read_workbook(path))
+    if suffix == ".parquet":
         try:
-            return _of_sheet(path) if suffix == ".xlsx" else _of_parquet(path, wanted)
+            return _of_parquet(path, wanted)
         except Exception as error:  # whatever a broken file makes a library raise
             raise ManifestError(f"{path}: cannot be read as {suffix}: {error}") from error
     lines, faults = read_lines(path, "surrogateescape")
-    return _of_objects(path, lines) if suffix == ".jsonl" else _of_table(path, lines, faults)
-
-
-def _of_table(path: Path, lines: Lines, faults: list[Fault]) -> Records:
+    if suffix == ".jsonl":
+        return _of_objects(path, lines)
     check_header(path, lines, faults)
-    table = parse_records(path, lines)
+    found = _of_table(path, parse_records(path, lines), unguarded)
+    return found._replace(faults=[*faults, *found.faults])
+
+
+def _of_table(path: Path, table: Table, shown: Callable[[str], str] = str) -> Records:
+    """Columns and rows of a table of texts, as they are shown."""
     rows = [
-        (f"{path}:{number}", {unguarded(name): unguarded(cell) for name, cell in cells.items()})
+        (f"{path}:{number}", {shown(name): shown(cell) for name, cell in cells.items()})
         for number, cells in table.records
     ]
-    return Records([unguarded(name) for name in table.columns], rows, [*faults, *table.faults])
+    return Records([shown(name) for name in table.columns], rows, table.faults)
 
 
 def _of_objects(path: Path, lines: Lines) -> Records:
@@ -91,39 +94,6 @@ def _of_parquet(path: Path, wanted: Callable[[str], bool]) -> Records:
     cells = zip(*found.values(), strict=True)
     rows = [(f"{path}, row {number}", dict(zip(found, row, strict=True))) for number, row in enumerate(cells, 1)]
     return Records(list(found), rows, [])
-
-
-def _of_sheet(path: Path) -> Records:
-    """The first sheet of an .xlsx.
-
-    Raises:
-        ValueError: it has more rows or columns than a sheet, or takes far more than honest data does.
-        Exception: what openpyxl raises of a file that is none.
-    """
-    from openpyxl import load_workbook
-
-    check_size(path)
-    book = load_workbook(path, read_only=True, data_only=True)
-    try:
-        sheet = book.worksheets[0]
-        sheet.reset_dimensions()  # which a file may say as it likes
-        lines = _bounded(sheet.iter_rows(values_only=True))
-        columns = ["" if name is None else str(name).strip() for name in next(lines, ())]
-        rows = [
-            (f"{path}, row {number}", dict(zip(columns, cells, strict=False)))
-            for number, cells in enumerate(lines, 2)
-            if any(cell is not None for cell in cells)
-        ]
-    finally:
-        book.close()
-    return Records(columns, rows, [])
-
-
-def _bounded(lines: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    for number, cells in enumerate(lines):
-        if number >= SHEET_ROWS or len(cells) > MOST_COLUMNS:
-            raise ValueError(f"more than {SHEET_ROWS:,} rows or {MOST_COLUMNS:,} columns")
-        yield cells
 
 
 def read_frame(frame: pd.DataFrame) -> Records:
