@@ -15,14 +15,15 @@ from emotion2vec.cli.log import say
 from emotion2vec.cli.rehearsal import (
     EnoughError,
     Stopwatch,
-    audio_seconds,
     check_place,
     elsewhere,
     environment,
     files_in_words,
     models_in_words,
+    rehearse,
     size_of,
     tell,
+    whole,
 )
 from emotion2vec.progress import Progress
 from emotion2vec.units import counted, duration
@@ -43,22 +44,16 @@ def extract(source: Any, model: Any, output: Path, options: Any) -> None:
     check_place(check_output(options.format, output), "output")
     executor = replace(options.executor, engine="local", backend="torch", ray_address=None, actors=None)
     tried = replace(options, sources=SourceOptions(), shard=None, resume=False, executor=executor)
-    watch, seconds = Stopwatch(), audio_seconds(found.utterances)
-    with elsewhere() as folder:
-        target = folder / output.name if names_a_file(output, options.format) else folder
-        try:
-            run(found, model, target, tried, on_progress=watch)
-        finally:
-            size = size_of(folder) if folder.exists() else 0
+    name = output.name if names_a_file(output, options.format) else ""
+    watch, size = rehearse(lambda folder, watch: run(found, model, folder / name, tried, on_progress=watch))
     total = len(found.utterances)
-    bytes_ = size / watch.done * total if watch.done else None
     tell(
         "extract",
         watch,
-        what=files_in_words(found.utterances, seconds),
+        what=files_in_words(found.utterances),
         total=total,
         output=output,
-        size=bytes_,
+        size=whole(size, watch, total),
         model=models_in_words(model),
         format=options.format,
     )
@@ -88,22 +83,16 @@ def predict(source: Any, model: Any, output: Path | None, options: Any) -> None:
             check_place(place, what)
     compute = replace(options.compute, backend="torch")
     tried = replace(options, sources=SourceOptions(), compute=compute, summary=None, export=(), plot=None)
-    watch, seconds = Stopwatch(), audio_seconds(found.utterances)
-    with elsewhere() as folder:
-        folder.mkdir()
-        target = folder / ("rows.jsonl" if output is None else f"rows{output.suffix}")
-        try:
-            run(found, model, target, tried, on_progress=watch)
-        finally:
-            size = size_of(folder)
+    name = "rows.jsonl" if output is None else f"rows{output.suffix}"
+    watch, size = rehearse(lambda folder, watch: run(found, model, folder / name, tried, on_progress=watch))
     total = len(found.utterances) * (1 if isinstance(model, str | Path) else len(model))
     tell(
         "predict",
         watch,
-        what=files_in_words(found.utterances, seconds),
+        what=files_in_words(found.utterances),
         total=total,
         output=output,
-        size=size / watch.done * total if watch.done else None,
+        size=whole(size, watch, total),
         model=models_in_words(model),
     )
 
@@ -122,20 +111,15 @@ def prepare(options: Any) -> None:
 
     utterances = read_plan(options).utterances
     check_place(Path(options.output), "output")
-    watch, seconds = Stopwatch(), audio_seconds(utterances)
-    with elsewhere() as folder:
-        try:
-            run(**{**vars(options), "output": str(folder)}, on_progress=watch)
-        finally:
-            size = size_of(folder) if folder.exists() else 0
+    watch, size = rehearse(lambda folder, watch: run(**{**vars(options), "output": str(folder)}, on_progress=watch))
     total = len(utterances)
     tell(
         "prepare",
         watch,
-        what=files_in_words(utterances, seconds),
+        what=files_in_words(utterances),
         total=total,
         output=options.output,
-        size=size / watch.done * total if watch.done else None,
+        size=whole(size, watch, total),
     )
 
 

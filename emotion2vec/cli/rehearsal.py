@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,17 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def rehearse(job: Callable[[Path, Stopwatch], object]) -> tuple[Stopwatch, int]:
+    """Let a job work for a second, in a folder that it may make; what was measured, and the bytes that it wrote."""
+    watch = Stopwatch()
+    with elsewhere() as folder:
+        try:
+            job(folder, watch)
+        finally:
+            size = size_of(folder)
+    return watch, size
+
+
 def check_place(path: Path, what: str) -> None:
     """See to it that something can be written at a path, as far as can be told without writing.
 
@@ -154,8 +165,14 @@ def tell(
         say(f"time: {measured}", event="time", seconds=seconds, measured=watch.done)
 
 
-def files_in_words(items: Sequence[Utterance], seconds: float | None) -> str:
+def whole(size: int, watch: Stopwatch, total: int) -> float | None:
+    """Bytes of all items, by those of the ones that were done; None where none was."""
+    return size / watch.done * total if watch.done else None
+
+
+def files_in_words(items: Sequence[Utterance]) -> str:
     """How many there are, and how long they are."""
+    seconds = audio_seconds(items)
     audio = "of unknown length" if seconds is None else f"about {duration(seconds)} of audio"
     return f"inputs: {counted(len(items), 'utterance')}, {audio}"
 
