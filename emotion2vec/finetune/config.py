@@ -187,10 +187,8 @@ def check_config(config: FinetuneConfig) -> list[str]:
         faults.append(f"finetune.solve is {tuned.solve} and head.kind {config.head.kind}, expected kind mean")
     if config.evaluate.folds and (fault := scheme_fault(config.evaluate.folds)):
         faults.append(f"evaluate.folds {fault}")
-    if config.evaluate.folds and config.run.devices * config.run.nodes > 1:
-        faults.append("evaluate.folds is on and run.devices is more than 1, expected one process for cross-validation")
-    if config.validation.refit and config.run.devices * config.run.nodes > 1:
-        faults.append("validation.refit is on and run.devices is more than 1, expected one process for two models")
+    if fault := alone_fault(config, config.run.devices * config.run.nodes):
+        faults.append(fault)
     if not config.evaluate.folds and not config.evaluate.final:
         faults.append("evaluate.final is off and evaluate.folds empty, which leaves nothing to do")
     if config.evaluate.shots and config.data.targets:
@@ -198,6 +196,15 @@ def check_config(config: FinetuneConfig) -> list[str]:
     if len(set(config.evaluate.shots)) < len(config.evaluate.shots):
         faults.append(f"evaluate.shots is {config.evaluate.shots}, expected each number once")
     return faults + check_robustness(config.evaluate, "evaluate.")
+
+
+def alone_fault(config: FinetuneConfig, processes: int) -> str:
+    """What is wrong with so many processes: one trains several models after one another; empty for nothing."""
+    asked = [("evaluate.folds", bool(config.evaluate.folds)), ("validation.refit", config.validation.refit)]
+    several = " and ".join(name for name, wanted in asked if wanted)
+    if not several or processes == 1:
+        return ""
+    return f"{several} trains several models, one after another: expected one process (run.devices=1), not {processes}"
 
 
 def check_labelled(data: LabelledData) -> list[str]:

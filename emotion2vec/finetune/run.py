@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from emotion2vec.errors import ConfigError
-from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.config import FinetuneConfig, alone_fault
 from emotion2vec.finetune.described import describe_data, describe_model
 from emotion2vec.finetune.folds import cross_validate
 from emotion2vec.finetune.kept import KeptRows
@@ -54,7 +54,8 @@ def finetune(
         StorageError: the run folder cannot be written, or the data is out of reach.
         TrainingError: training cannot go on.
     """
-    _check_alone(config)
+    if fault := alone_fault(config, math.prod(process_grid(config.run))):  # torchrun may have started more
+        raise ConfigError(fault)
     corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
     split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
@@ -74,16 +75,3 @@ def finetune(
         if result.signal is None:
             describe_model(config, corpus, split)
     return Finished(result, scores)
-
-
-def _check_alone(config: FinetuneConfig) -> None:
-    """Check that one process trains several models, however it was started.
-
-    Raises:
-        ConfigError: there are more.
-    """
-    processes = math.prod(process_grid(config.run))
-    several = {"evaluate.folds": bool(config.evaluate.folds), "validation.refit": config.validation.refit}
-    if processes > 1 and any(several.values()):
-        names = " and ".join(name for name, wanted in several.items() if wanted)
-        raise ConfigError(f"{names} trains several models, and {processes} processes were started, expected one")
