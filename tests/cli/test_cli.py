@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from command import run
 from networks import TINY, tiny_config
 
 from emotion2vec.checkpoint import save_model
@@ -35,13 +36,6 @@ def speech(tmp_path: Path) -> Path:
     for name in ("a.wav", "sub/b.flac"):
         soundfile.write(folder / name, 0.1 * rng.normal(size=(8_000, 2)), 8_000)
     return folder
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["emotion2vec", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return int(stopped.value.code or 0)
 
 
 def test_extract(

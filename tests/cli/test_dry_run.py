@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from command import run
 from networks import TINY
 
-from emotion2vec.cli import main
 from emotion2vec.cli.rehearsal import ENOUGH_SECONDS, EnoughError, Stopwatch
 from emotion2vec.progress import Progress
 
@@ -53,13 +52,6 @@ VERBS = {
 def everything(folder: Path) -> dict[str, tuple[int, int]]:
     """All that lies below a folder, and when it changed."""
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in [folder, *folder.rglob("*")]}
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["emotion2vec", *words])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return int(stopped.value.code or 0)
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

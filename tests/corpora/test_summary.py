@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from command import run
 from networks import TINY, tiny_config
 
 from emotion2vec.checkpoint import save_model
-from emotion2vec.cli import main
 from emotion2vec.corpora.faults import Fault, kind_of
 from emotion2vec.corpora.summary import Summary
 from emotion2vec.data.prepare import prepare
@@ -38,13 +37,6 @@ def table(tmp_path: Path) -> Path:
 def save_labelled(folder: Path) -> None:
     network = Emotion2vec(tiny_config().model, labels=("low", "high"))
     save_model(folder, network.config, network.state_dict(), labels=("low", "high"))
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["emotion2vec", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 def test_every_verb_ends_with_its_counts(

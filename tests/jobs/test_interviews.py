@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from command import run
 from jobs.recordings import Clip, Turn, emodb, talk
 
 from emotion2vec.checkpoint import load_model
-from emotion2vec.cli import main
 from emotion2vec.model.speech import SpeechEncoder
 
 
@@ -28,13 +27,6 @@ def clips(shared: Path) -> list[Clip]:
 @pytest.fixture(scope="module")
 def model() -> SpeechEncoder:
     return load_model("compact")
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["emotion2vec", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return int(stopped.value.code or 0)
 
 
 def rows_of(path: Path, delimiter: str = ",", encoding: str = "utf-8") -> list[dict[str, str]]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import run
 from jobs.recordings import Clip, emodb
 from sklearn.metrics import recall_score
 
 from emotion2vec.checkpoint import load_model
-from emotion2vec.cli import main
 
 CLASSES = ("anger", "neutral", "sadness")
 
@@ -35,13 +34,6 @@ def table(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{clip.path}\t{clip.emotion.title()}\tp{clip.speaker}" for clip in clips]
     path.write_text("\n".join(["Recording\tFeeling\tParticipant", *rows]) + "\n")
     return path
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["emotion2vec", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return int(stopped.value.code or 0)
 
 
 def test_scores_figures_and_a_classifier(
