@@ -87,7 +87,7 @@ def test_annotations_of_pyannote(talk: Path) -> None:
     soundfile.write(talk.parent / "other.wav", speech(16_000), 16_000)
     with pytest.raises(ConfigError, match="segments has no uri, and there are 2 recordings"):
         read_sources(talk.parent, segments=annotation)
-    with pytest.raises(ConfigError, match="segments is a int, expected a file, vad, or annotations of pyannote"):
+    with pytest.raises(ConfigError, match="segments is a int, expected a file, vad, annotations of pyannote, a funct"):
         read_sources(talk, segments=7)
 
 

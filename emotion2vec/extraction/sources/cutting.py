@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -127,14 +127,20 @@ def _of_pyannote(segments: Any, items: Sequence[Utterance]) -> Iterable[tuple[st
     for name, annotation in named:
         if not hasattr(annotation, "itertracks"):
             raise ConfigError(
-                f"segments is a {type(annotation).__name__}, expected a file, vad, or annotations of pyannote"
+                f"segments is a {type(annotation).__name__}, expected a file, vad, annotations of pyannote, a function "
+                "or a command with {}"
             )
         if name is None and len(recordings) > 1:
             raise ConfigError(f"segments has no uri, and there are {len(recordings)} recordings: expected its name")
         recording = stem(next(iter(recordings))) if name is None else str(name)
-        for number, (span, _, label) in enumerate(annotation.itertracks(yield_label=True), start=1):
-            where = f"segments of {recording}:{number}"
-            yield where, Segment(number, recording, float(span.start), float(span.duration), speaker=str(label))
+        for turn in turns_of(annotation, recording):
+            yield f"segments of {recording}:{turn.line}", turn
+
+
+def turns_of(annotation: Any, recording: str) -> Iterator[Segment]:
+    """Turns of one annotation of pyannote, counted from 1."""
+    for number, (span, _, label) in enumerate(annotation.itertracks(yield_label=True), start=1):
+        yield Segment(number, recording, float(span.start), float(span.duration), speaker=str(label))
 
 
 def stretch_of(recording: Utterance, segment: Segment) -> Utterance:

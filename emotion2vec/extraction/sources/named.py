@@ -29,6 +29,7 @@ from emotion2vec.corpora.names import path_id, stem, without_suffix
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.sources.cutting import cut_by, in_time, one_per_channel
+from emotion2vec.extraction.sources.diarizers import diarized, is_diarizer
 from emotion2vec.extraction.sources.options import SourceOptions
 from emotion2vec.processors import default_workers
 from emotion2vec.settings import from_keywords
@@ -58,9 +59,9 @@ def read_sources(
         workers: threads that open files; None for one per processor, at most 8.
         options: see `SourceOptions`. `root`: folder that relative paths in manifests and on stdin start from.
             `channel`: take this channel of every file, counted from 0, unless a manifest names another. `segments`: see
-            `cut_by`; or `vad` for the stretches with speech, which decodes all audio once. `speakers`: `channel`, see
-            `one_per_channel`. `accept_damaged`: take what there is of damaged files. `columns`, `labels`: what tables
-            call their columns and labels, `ours=theirs`.
+            `cut_by`, or `diarized` for a function or command; or `vad` for the stretches with speech, which decodes all
+            audio once. `speakers`: `channel`, see `one_per_channel`. `accept_damaged`: take what there is of damaged
+            files. `columns`, `labels`: what tables call their columns and labels, `ours=theirs`.
 
     Raises:
         ManifestError: a source cannot be read, or there is nothing to extract.
@@ -79,7 +80,8 @@ def read_sources(
         names.warn()
     by_vad = isinstance(chosen.segments, str | os.PathLike) and str(chosen.segments) == VAD
     if chosen.segments is not None and not by_vad:
-        found = _instead(found, cut_by(found.utterances, chosen.segments))
+        cut = diarized if is_diarizer(chosen.segments) else cut_by
+        found = _instead(found, cut(found.utterances, chosen.segments))
     if not found.utterances:
         why = "; ".join(map(str, found.faults[:3])) or "no audio is listed"
         raise ManifestError(f"nothing to extract: {why}")

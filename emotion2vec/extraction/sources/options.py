@@ -18,7 +18,8 @@ class SourceOptions:
     channel: int | None = option(None, "Channel from 0, in place of the mean of all.")
     segments: str | Path | Any | None = option(
         None,
-        "Cut recordings: RTTM, Kaldi segments, TextGrid or .eaf, a folder of those; or vad, by speech.",
+        "Cut recordings: RTTM, Kaldi segments, TextGrid or .eaf, a folder of those; vad, by speech; or a "
+        "command that writes RTTM, such as 'diarize {}'.",
     )
     speakers: str | None = option(None, "channel: each channel of a recording is a speaker of its own.")
     accept_damaged: bool = option(False, "Take what there is of damaged files, and warn of each.")
