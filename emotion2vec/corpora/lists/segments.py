@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emotion2vec.corpora.faults import Fault, reason_of
-from emotion2vec.corpora.lists.lines import read_lines
+from emotion2vec.corpora.lists.lines import Lines, read_lines
 from emotion2vec.corpora.lists.rows import check_span
 from emotion2vec.corpora.names import normal
 from emotion2vec.errors import ManifestError
@@ -83,6 +83,19 @@ def read_segments(source: Path, known: Container[str] = ()) -> tuple[list[Segmen
         raise ManifestError(f"{source}: does not exist, expected an RTTM or a Kaldi segments file")
     lines, faults = read_lines(source)
     is_rttm = source.suffix.lower() == ".rttm"
+    segments, broken = parse_segments(str(source), lines, is_rttm=is_rttm, known=known)
+    faults += broken
+    if faults and not segments:
+        shown = "\n".join(f"  {fault}" for fault in faults[:20])
+        raise ManifestError(f"{source}: {counted(len(faults), 'line')} cannot be used:\n{shown}")
+    return segments, faults
+
+
+def parse_segments(
+    source: str, lines: Lines, *, is_rttm: bool = True, known: Container[str] = ()
+) -> tuple[list[Segment], list[Fault]]:
+    """The segments in lines of `source`, and a fault for each line that is none; see `read_segments`."""
+    faults: list[Fault] = []
     segments: list[Segment] = []
     for number, line in lines:
         try:
@@ -94,9 +107,6 @@ def read_segments(source: Path, known: Container[str] = ()) -> tuple[list[Segmen
             continue
         if segment is not None:
             segments.append(segment)
-    if faults and not segments:
-        shown = "\n".join(f"  {fault}" for fault in faults[:20])
-        raise ManifestError(f"{source}: {counted(len(faults), 'line')} cannot be used:\n{shown}")
     return (_counted_from_zero(segments) if is_rttm else segments), faults
 
 

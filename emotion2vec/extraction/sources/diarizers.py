@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from emotion2vec.audio.decode.process import Program
 from emotion2vec.corpora.faults import Fault, reason_of
+from emotion2vec.corpora.lists.lines import split_lines
 from emotion2vec.corpora.lists.naming import unique_ids
-from emotion2vec.corpora.lists.segments import Segment, read_segments
+from emotion2vec.corpora.lists.segments import Segment, parse_segments
 from emotion2vec.corpora.names import stem
 from emotion2vec.corpora.utterance import Held, Listing, Utterance
 from emotion2vec.errors import ConfigError
@@ -40,7 +40,7 @@ def is_diarizer(segments: Any) -> bool:
     return callable(segments)
 
 
-def diarized(items: Sequence[Utterance], diarizer: str | Callable[[str], Any]) -> Listing:
+def diarized(items: Sequence[Utterance], diarizer: str | os.PathLike[str] | Callable[[str], Any]) -> Listing:
     """Replace recordings by their turns.
 
     A recording that fails, or in which nobody speaks, is a fault, and the others go on.
@@ -54,7 +54,10 @@ def diarized(items: Sequence[Utterance], diarizer: str | Callable[[str], Any]) -
     Raises:
         ConfigError: there is no such program.
     """
-    ask = _by_command(diarizer) if isinstance(diarizer, str) else lambda path: _by_function(diarizer, path)
+    if isinstance(diarizer, str | os.PathLike):
+        ask = _by_command(os.fspath(diarizer))
+    else:
+        ask = partial(_by_function, diarizer)
     cut: list[tuple[str, Utterance]] = []
     faults: list[Fault] = []
     for item in {str(item.audio): item for item in items}.values():
@@ -96,10 +99,8 @@ def _by_command(command: str) -> Callable[[str], Said]:
         if program.timed_out or code:
             why = "takes too long" if program.timed_out else f"ends with exit code {code}"
             raise ValueError(f"the diarizer {why}" + (f": {messages[-1]}" if messages else ""))
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "said.rttm"
-            file.write_bytes(said)
-            return read_segments(file) if said.strip() else ([], [])
+        lines = [(number, line.decode(errors="replace")) for number, line in enumerate(split_lines(said), start=1)]
+        return parse_segments(path, [(number, line) for number, line in lines if line.strip()])
 
     return ask
 

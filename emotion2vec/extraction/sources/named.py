@@ -80,8 +80,8 @@ def read_sources(
         names.warn()
     by_vad = isinstance(chosen.segments, str | os.PathLike) and str(chosen.segments) == VAD
     if chosen.segments is not None and not by_vad:
-        cut = diarized if is_diarizer(chosen.segments) else cut_by
-        found = _instead(found, cut(found.utterances, chosen.segments))
+        divide = diarized if is_diarizer(chosen.segments) else cut_by
+        found = _instead(found, divide(found.utterances, chosen.segments))
     if not found.utterances:
         why = "; ".join(map(str, found.faults[:3])) or "no audio is listed"
         raise ManifestError(f"nothing to extract: {why}")
