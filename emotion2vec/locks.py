@@ -37,7 +37,8 @@ _held: set[int] = set()
 class Lock:
     """A lock file of this process, from when it is taken until it is let go or the process ends.
 
-    Processes that it forks do not hold it; inside a process it keeps nobody out.
+    Processes that it forks do not hold it; inside a process it keeps nobody out, and whatever else there opens and
+    closes the file lets it go: it is for files that nothing else uses.
     """
 
     def __init__(self, path: Path):

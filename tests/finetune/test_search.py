@@ -6,6 +6,8 @@ import errno
 import json
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from emotion2vec.finetune.search.plan import SearchPlan, fixed_part, load_plan
 from emotion2vec.finetune.search.run import Searched, search
 from emotion2vec.finetune.search.space import Choices, Range, Space, read_space
 from emotion2vec.finetune.search.study import Study, Trial
+from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.training.trainer import FitResult
 
 pytest.importorskip("optuna")
@@ -167,6 +170,29 @@ def test_a_trial_that_ends_while_another_process_looks_is_not_taken_up(
     assert following is not None and following.values != trial.values
     assert [(row.number, row.state) for row in other.rows()] == [(0, "done"), (1, "running")]
     following.leave()
+
+
+def test_a_trial_whose_training_has_ended_is_not_taken_up_before_it_is_told(
+    talkers: Path, model: Path, space: Path, tmp_path: Path
+) -> None:
+    plan = plan_of(talkers, model, tmp_path, "trials=2")
+    trial = Study(plan, read_space(space, fixed_part(plan))).next()
+    assert trial is not None
+    with only_writer(trial.folder / LOCK, trial.folder):  # as a training does
+        pass
+    with ProcessPoolExecutor(1, get_context("spawn")) as another:
+        following = another.submit(_next_trial, plan, space).result()
+    trial.leave()
+    assert following == (1, False)
+
+
+def _next_trial(plan: SearchPlan, space: Path) -> tuple[int, bool]:
+    """Number of the next trial of a search in this process, and whether it takes up the first one."""
+    study = Study(plan, read_space(space, fixed_part(plan)))
+    trial = study.next()
+    assert trial is not None
+    trial.leave()
+    return trial.number, any(row.state == "stopped" for row in study.rows())
 
 
 def as_told(curves: dict[float, list[float]]) -> Callable[..., FitResult]:

@@ -64,7 +64,8 @@ class Trial:
         self.folder = folder
         self._asked = asked
         self._seen: set[int] = set()
-        self._lock = Lock(folder / ".lock")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(_lock_of(folder))
         self._lock.take()
 
     def stays(self, update: int, score: float) -> bool:
@@ -214,7 +215,7 @@ class Study:
         left = [
             trial.number
             for trial in self._running()
-            if not is_held(self._folder(trial.user_attrs.get(FOLDER, trial.number)) / ".lock")
+            if not is_held(_lock_of(self._folder(trial.user_attrs.get(FOLDER, trial.number))))
         ]
         # A process tells how its trial ended and then leaves it, which may have been between the two looks at it.
         still = {trial.number for trial in self._running()}
@@ -267,6 +268,11 @@ class Study:
         if isinstance(one.low, int):
             return kinds.IntDistribution(one.low, int(high), log=one.log, step=int(one.step or 1))
         return kinds.FloatDistribution(one.low, high, log=one.log, step=one.step)
+
+
+def _lock_of(folder: Path) -> Path:
+    """The lock file of a trial, beside its run folder, whose own lock goes when its training ends."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _values(one: Range | Choices) -> tuple[Any, ...]:
