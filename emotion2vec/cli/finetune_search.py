@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from emotion2vec.finetune.search.plan import SearchPlan
     from emotion2vec.finetune.search.space import Choices, Range
-    from emotion2vec.finetune.search.study import Row
+    from emotion2vec.finetune.search.trial import Row
 
 
 def search(

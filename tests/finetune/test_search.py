@@ -24,7 +24,8 @@ from emotion2vec.finetune.search import study as studies
 from emotion2vec.finetune.search.plan import SearchPlan, fixed_part, load_plan
 from emotion2vec.finetune.search.run import Searched, search
 from emotion2vec.finetune.search.space import Choices, Range, Space, read_space
-from emotion2vec.finetune.search.study import Study, Trial
+from emotion2vec.finetune.search.study import Study
+from emotion2vec.finetune.search.trial import Trial
 from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.training.trainer import FitResult
 

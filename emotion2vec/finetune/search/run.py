@@ -22,7 +22,8 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.search.plan import SearchPlan, fixed_part
 from emotion2vec.finetune.search.space import Space, with_values
-from emotion2vec.finetune.search.study import STUDY, Row, Study, Trial
+from emotion2vec.finetune.search.study import STUDY, Study
+from emotion2vec.finetune.search.trial import Row, Trial
 from emotion2vec.finetune.splits import Split, whole_split
 from emotion2vec.settings import to_yaml
 from emotion2vec.training.run import Say

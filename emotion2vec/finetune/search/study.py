@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,8 @@ import numpy as np
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.search.plan import SearchPlan, fixed_part
 from emotion2vec.finetune.search.space import Choices, Range, Space
-from emotion2vec.locks import Lock, is_held, locked
+from emotion2vec.finetune.search.trial import WHY, Row, Trial, lock_of
+from emotion2vec.locks import is_held, locked
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.settings import dotted
 from emotion2vec.training.run_folder import fixed_values
@@ -24,64 +24,8 @@ if TYPE_CHECKING:
 
 STUDY = "study.db"
 TRIALS = "trials"
-FOLDER, AFTER, WHY = "folder", "after", "why"
-"""What trials say of themselves: whose folder they train in, which stopped trial they take up, why they failed."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A trial as it is told of.
-
-    Attributes:
-        number: of the trial.
-        state: `done`, `pruned`, `failed`, `stopped` (another one takes it up) or `running`.
-        value: its best validation score, or the last one where it is not done; None before any.
-        values: its settings, by key.
-        folder: its run folder.
-        why: it failed; else empty.
-    """
-
-    number: int
-    state: str
-    value: float | None
-    values: dict[str, Any]
-    folder: Path
-    why: str = ""
-
-
-class Trial:
-    """A trial that this process runs.
-
-    Attributes:
-        number: of the trial.
-        values: its settings, by key.
-        folder: its run folder.
-    """
-
-    def __init__(self, asked: optuna.Trial, folder: Path):
-        self.number = asked.number
-        self.values = asked.params
-        self.folder = folder
-        self._asked = asked
-        self._seen: set[int] = set()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(_lock_of(folder))
-        self._lock.take()
-
-    def stays(self, update: int, score: float) -> bool:
-        """Note a validation; whether the trial is worth going on with."""
-        if update not in self._seen:  # what a trial that is taken up had logged after its checkpoint comes again
-            self._asked.report(score, update)
-            self._seen.add(update)
-        return not self._asked.should_prune()
-
-    def fails(self, why: str) -> None:
-        """Note why it cannot go on."""
-        self._asked.set_user_attr(WHY, why)
-
-    def leave(self) -> None:
-        """Let others see that nobody runs it any more."""
-        self._lock.let_go()
+FOLDER, AFTER = "folder", "after"
+"""What trials say of themselves: whose folder they train in, which stopped trial they take up."""
 
 
 class Study:
@@ -215,7 +159,7 @@ class Study:
         left = [
             trial.number
             for trial in self._running()
-            if not is_held(_lock_of(self._folder(trial.user_attrs.get(FOLDER, trial.number))))
+            if not is_held(lock_of(self._folder(trial.user_attrs.get(FOLDER, trial.number))))
         ]
         # A process tells how its trial ended and then leaves it, which may have been between the two looks at it.
         still = {trial.number for trial in self._running()}
@@ -268,11 +212,6 @@ class Study:
         if isinstance(one.low, int):
             return kinds.IntDistribution(one.low, int(high), log=one.log, step=int(one.step or 1))
         return kinds.FloatDistribution(one.low, high, log=one.log, step=one.step)
-
-
-def _lock_of(folder: Path) -> Path:
-    """The lock file of a trial, beside its run folder, whose own lock goes when its training ends."""
-    return folder.with_name(f".{folder.name}.lock")
 
 
 def _values(one: Range | Choices) -> tuple[Any, ...]:
