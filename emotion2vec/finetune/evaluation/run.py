@@ -30,6 +30,8 @@ from emotion2vec.finetune.evaluation.result import beside_main, judged_corpus, s
 from emotion2vec.finetune.evaluation.settings import conditions_asked
 from emotion2vec.finetune.evaluation.tested import joint_of, read_tested, read_valued
 from emotion2vec.finetune.labelled import show_classes
+from emotion2vec.finetune.learnt_scales import as_learnt
+from emotion2vec.finetune.result import FACTS
 from emotion2vec.finetune.unlabelled import main_clips
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.knowledge import MARK
@@ -111,6 +113,8 @@ def _speech(plan: EvaluationPlan, model: SpeechEncoder) -> tuple[Corpus, tuple[s
         corpus, chosen = read_valued(plan.data, labels, joint), tuple(labels)
     else:
         corpus, chosen = read_tested(plan.data, labels, joint)
+    names = [*(labels if values else ()), *joint.columns[1]]
+    corpus = as_learnt(Path(plan.model) / FACTS, corpus, names, plan.data.ranges)
     return of_part(corpus, plan.split) if plan.split else corpus, chosen
 
 
