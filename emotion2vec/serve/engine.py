@@ -68,7 +68,7 @@ class Room:
             RequestError: there is no room.
         """
         engine = self._engine
-        if engine.held_bytes + count > engine.limits.queue_mb * 1e6:
+        if not engine.holds(count):
             raise engine.busy()
         engine.held_bytes += count
         self.held += count
@@ -157,6 +157,10 @@ class Engine:
             self._requests -= 1
             self.held_bytes -= room.held
             self.metrics.waiting.set(self._requests)
+
+    def holds(self, count: int) -> bool:
+        """Whether there is room for so many bytes more."""
+        return self.held_bytes + count <= self.limits.queue_mb * 1e6
 
     def busy(self) -> RequestError:
         """What is said where there is no room."""
