@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -18,9 +19,7 @@ def pretrain(
     ] = None,
     config: Annotated[
         str,
-        typer.Option(
-            help="YAML file, or the name of one that ships with the package: tiny, small, base, large, whisper."
-        ),
+        typer.Option(help="YAML file, or the name of one that ships: tiny, small, base, large, whisper, clusters."),
     ] = "base",
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY)] = False,
 ) -> None:
@@ -28,12 +27,12 @@ def pretrain(
 
     The same command continues an interrupted run.
     """
-    from emotion2vec.pretrain.config import load_config
+    from emotion2vec.clusters.config import load_config
 
     settings = load_config(find_config(config), overrides or [])
     allow_fallback(settings.run.accelerator)
+    home = {"emotion2vec": "pretrain", "clusters": "clusters"}[settings.objective]
     if dry_run:
-        return train("pretrain", settings)
-    from emotion2vec.pretrain.run import pretrain as run
-
+        return train("pretrain", settings, home)
+    run = import_module(f"emotion2vec.{home}.run").pretrain
     conclude_training(run(settings, say=say, on_progress=progress_events()), settings)

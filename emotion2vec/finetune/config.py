@@ -168,7 +168,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config)
     faults += check_labelled(config.data) + check_joint(config.joint)
-    faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate)
+    faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate, config.head.kind)
     tuned = config.finetune
     if not STRATEGIES.fullmatch(tuned.strategy):
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")

@@ -51,10 +51,14 @@ class LossConfig:
     )
 
 
+OBJECTIVES = ("emotion2vec", "clusters")
+
+
 @dataclass(kw_only=True)
 class PretrainConfig(ListedConfig):
     """Everything that decides a pretraining run."""
 
+    objective: str = option("emotion2vec", "what is learnt; clusters has settings of its own", choices=OBJECTIVES[:1])
     model: Emotion2vecConfig = field(default_factory=Emotion2vecConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
