@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from emotion2vec.cli.dry_run import HELP as DRY
 from emotion2vec.cli.dry_run import train
 from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
+
+if TYPE_CHECKING:
+    from emotion2vec.pretrain.config import PretrainingConfig
 
 
 def pretrain(
@@ -29,7 +32,7 @@ def pretrain(
     """
     from emotion2vec.clusters.config import load_config
 
-    settings = load_config(find_config(config), overrides or [])
+    settings: PretrainingConfig = load_config(find_config(config), overrides or [])
     allow_fallback(settings.run.accelerator)
     home = {"emotion2vec": "pretrain", "clusters": "clusters"}[settings.objective]
     if dry_run:

@@ -9,11 +9,11 @@ from pathlib import Path
 from emotion2vec.clusters.settings import ClusterSettings, HiddenSettings, check_clusters
 from emotion2vec.data.config import MOVING, AugmentConfig
 from emotion2vec.model.config import Emotion2vecConfig, check_model
-from emotion2vec.pretrain.config import OBJECTIVES, PretrainConfig
+from emotion2vec.pretrain.config import PretrainConfig, PretrainingConfig
 from emotion2vec.pretrain.config import load_config as load_pretrain
 from emotion2vec.settings import option, read_override, read_yaml
 from emotion2vec.training.checks import check_listed, idle_listed, told
-from emotion2vec.training.config import InitConfig, ListedConfig, load
+from emotion2vec.training.config import InitConfig, load
 
 
 @dataclass(kw_only=True)
@@ -32,10 +32,9 @@ class FoundClusters(ClusterSettings):
 
 
 @dataclass(kw_only=True)
-class ClusterConfig(ListedConfig):
-    """Everything that decides pretraining on clusters."""
+class ClusterConfig(PretrainingConfig):
+    """Everything that decides pretraining on clusters, with `objective: clusters`."""
 
-    objective: str = option("clusters", "what is learnt", choices=OBJECTIVES[1:])
     model: Emotion2vecConfig = field(default_factory=Emotion2vecConfig)
     clusters: FoundClusters = field(default_factory=FoundClusters)
     hidden: HiddenSettings = field(default_factory=HiddenSettings)

@@ -154,7 +154,7 @@ def _start(rows: np.ndarray, scale: Scale, starts: int, seed: int) -> np.ndarray
 def _mini_batches(
     frames: FrameSource, sources: Sequence[Source], settings: ClusterSettings, seed: int
 ) -> Iterator[np.ndarray]:
-    """Frames (L, N, D) of clips in an order of each pass's own, at least `settings.batch` at a time but the last."""
+    """Mini-batches (L, N, D), in each pass's own order: `settings.batch` frames and up to a clip more, or the rest."""
     parts: list[np.ndarray] = []
     for number in range(settings.passes):
         for waveform in _clips(sources, settings.hours, seed, number):
@@ -164,8 +164,9 @@ def _mini_batches(
             if sum(part.shape[1] for part in parts) >= settings.batch:
                 yield np.concatenate(parts, axis=1)
                 parts = []
-    if parts:
-        yield np.concatenate(parts, axis=1)
+        if parts:
+            yield np.concatenate(parts, axis=1)
+            parts = []
 
 
 def _clips(sources: Sequence[Source], hours: float, seed: int, number: int) -> Iterator[np.ndarray]:

@@ -55,10 +55,18 @@ OBJECTIVES = ("emotion2vec", "clusters")
 
 
 @dataclass(kw_only=True)
-class PretrainConfig(ListedConfig):
+class PretrainingConfig(ListedConfig):
+    """What every pretraining needs, whatever its objective."""
+
+    objective: str = option(
+        "emotion2vec", "what is learnt; clusters (of frames) has settings of its own", choices=OBJECTIVES
+    )
+
+
+@dataclass(kw_only=True)
+class PretrainConfig(PretrainingConfig):
     """Everything that decides a pretraining run."""
 
-    objective: str = option("emotion2vec", "what is learnt; clusters has settings of its own", choices=OBJECTIVES[:1])
     model: Emotion2vecConfig = field(default_factory=Emotion2vecConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
