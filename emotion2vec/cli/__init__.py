@@ -67,7 +67,8 @@ def _under_finetune() -> dict[str, Any]:
     return commands(search=(search, keys), average=(average, None), evaluate=(evaluate, tested), report=(report, None))
 
 
-app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(with_log(pretrain))
+_of_clusters = {"Keys with objective: clusters": ("emotion2vec.clusters.config", "ClusterConfig")}
+app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig", further=_of_clusters))(with_log(pretrain))
 app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log(distil))
 app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(with_log(finetune))
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)

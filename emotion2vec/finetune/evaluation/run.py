@@ -38,7 +38,7 @@ from emotion2vec.probe.knowledge import MARK
 from emotion2vec.probe.outcome import Distorted, Outcome
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.tasks.metrics import format_score
-from emotion2vec.tasks.targets import Classes, Goal, Values
+from emotion2vec.tasks.targets import Classes, Goal, make_goal
 
 SCORES = "scores.json"
 """In the folder of a test."""
@@ -80,7 +80,7 @@ def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Evaluated:
     conditions = conditions_of(plan, plan.data.workers)
     values = model.head.config.task == "values"
     judged = main_clips(corpus, chosen if values else ())
-    goal = Values(judged, chosen) if values else Classes(judged, chosen)
+    goal = make_goal(judged, chosen) if values else Classes(judged, chosen)
     examiner = Examiner(model, [model.head.labels.index(name) for name in chosen], conditions, plan.seed)
     truth = {clip.id: goal.labels[i] for i, clip in enumerate(judged.utterances)}
     answers = examiner(opened, truth)
