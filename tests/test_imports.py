@@ -18,6 +18,7 @@ ORDER += (
     "distil",
     "clusters",
     "extraction",
+    "serve",
     "probe",
     "finetune",
     "report",
@@ -31,7 +32,7 @@ ORDER += (
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
 BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil", "clusters"}}
-BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
+BRIDGED |= {name: BRIDGED["extraction"] for name in ("probe", "report", "serve")}
 """Parts that meet only through a checkpoint on disk."""
 
 LIGHT = ["errors", "seeding", "assets", "units", "settings", "files", "audio.samples", "pretrain.config", "cli"]
