@@ -66,6 +66,8 @@ def fit(
     task = make_task(config, corpus, split)
     config = _timed(config, len(task.source.cuts))
     _say_split(config, corpus, split, say)
+    for note in task.notes:
+        say(f"warning: {note}")
     judges: list[HeldOutSpeakers] = []
     speech = replace(_speech(config, task), hold_out=partial(_hold_out, task, config, say, judges))
     if watch is not None:
@@ -241,7 +243,7 @@ def _about_aim(name: str, aim: Aim, task: Task) -> str:
     """What a further head learns, in words."""
     known = sum(cut.id in aim.goal.weights for cut in task.source.cuts)
     count = len(aim.goal.names)
-    what = f"{count} classes" if aim.goal.task == "classes" else "values"
+    what = {"classes": f"{count} classes", "values": "values"}.get(aim.goal.task, f"{count - 1} symbols")
     how = f"with weight {aim.weight:g}" if aim.reversal is None else f"unlearnt with λ {aim.reversal:g}"
     shown = f" ({', '.join(aim.goal.names)})" if count <= 12 else ""
     return f"{name}: {what}{shown} of {known} clips that train, {how}"
