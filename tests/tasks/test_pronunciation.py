@@ -27,9 +27,9 @@ def test_vowels_alone_are_kept() -> None:
 
 
 def test_every_phoneme_of_arpabet_is_a_vowel_or_not() -> None:
-    vowels = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
-    others = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()
-    assert [is_vowel(name) for name in vowels + others] == [True] * 15 + [False] * 24
+    vowels = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
+    others = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
+    assert all(map(is_vowel, vowels.split())) and not any(map(is_vowel, others.split()))
 
 
 def test_given_phonemes_and_characters() -> None:

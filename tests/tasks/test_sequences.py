@@ -19,7 +19,9 @@ def likelihood(logits: torch.Tensor, reference: list[int]) -> float:
     """Of all paths (T,) that become the reference, the probabilities added up."""
     shares = logits.double().softmax(1).tolist()
     paths = itertools.product(range(len(shares[0])), repeat=len(shares))
-    return sum(math.prod(row[s] for row, s in zip(shares, path)) for path in paths if collapsed(path) == reference)
+    return sum(
+        math.prod(row[s] for row, s in zip(shares, path, strict=True)) for path in paths if collapsed(path) == reference
+    )
 
 
 @pytest.mark.parametrize("reference", [[1, 2], [1, 1], [2], [1, 2, 1]])
@@ -38,7 +40,7 @@ def test_a_clip_with_too_few_frames_teaches_nothing() -> None:
     rows = torch.tensor([[1, 2, 1, 2], [1, ENDED, ENDED, ENDED]])
     losses = ctc_losses(logits, rows)
     losses.sum().backward()
-    assert float(losses[0]) == 0 and float(losses[1]) > 0 and logits.grad is not None
+    assert losses[0].item() == 0 and losses[1].item() > 0 and logits.grad is not None
     assert not logits.grad[0].any() and logits.grad[1].isfinite().all() and logits.grad[1].any()
 
 
@@ -57,7 +59,9 @@ def test_distances_and_rates_are_those_of_torchmetrics() -> None:
     found, references = words[:30], words[30:]
     for one, other in zip(found, references, strict=True):
         assert edit_distance(one, other) == int(their_distance([one], [other], reduction="sum"))
-    assert error_rate(zip(found, references)) == pytest.approx(100 * float(CharErrorRate()(found, references)))
+    assert error_rate(zip(found, references, strict=True)) == pytest.approx(
+        100 * float(CharErrorRate()(found, references))
+    )
     assert edit_distance("", "abc") == edit_distance("abc", "") == 3
 
 
