@@ -50,8 +50,8 @@ def recognized_cuts(model: SpeechEncoder, cuts: Sequence[Cut]) -> dict[str, list
         return found
     for first in range(0, len(cuts), TOGETHER):
         part = cuts[first : first + TOGETHER]
-        heard = dict(zip(part, decoded(part, normalizes=model.config.normalizes), strict=True))
-        sound = {cut.id: waveform for cut, waveform in heard.items() if not isinstance(waveform, AudioError)}
+        heard = zip(part, decoded(part, normalizes=model.config.normalizes), strict=True)
+        sound = {cut.id: waveform for cut, waveform in heard if not isinstance(waveform, AudioError)}
         found |= dict(zip(sound, recognized(model, [*sound.values()]), strict=True))
     return found
 
