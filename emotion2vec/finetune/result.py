@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -30,6 +30,7 @@ from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.tasks.calibration import calibration_error, fit_temperature
 from emotion2vec.tasks.metrics import format_score
+from emotion2vec.training.run import Say
 from emotion2vec.training.run_folder import CHECKPOINTS, RunFolder
 
 FACTS = "finetuned.json"
@@ -51,7 +52,9 @@ def _checkpoint(folder: RunFolder, update: int) -> Path:
     return folder.path / CHECKPOINTS / f"update_{update:08d}"
 
 
-def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, say: Callable[[str], None]) -> None:
+def publish(
+    folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, scales: Mapping[str, Any], say: Say
+) -> None:
     """Make the run folder a model folder, whose model is the best one, calibrated on what chose it.
 
     What is said of it is kept in `finetuned.json` beside it; the description of the model comes last.
@@ -60,6 +63,7 @@ def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, s
         folder: of the run, with checkpoints.
         judge: the held-out clips.
         config: of the run.
+        scales: of the values that it learnt, see `emotion2vec.finetune.learnt_scales`.
         say: shows a line of text to the user.
 
     Raises:
@@ -81,6 +85,8 @@ def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, s
     facts |= calibrated.pop(MAIN, {})
     if calibrated:
         facts["further"] = calibrated
+    if scales:
+        facts["scales"] = scales
     _write(folder, source, model, facts)
     main = judge.aims[MAIN].goal.main
     score = format_score(facts["validation"][main], "%" if main == "UA" else "", main)
@@ -93,7 +99,7 @@ def _said(model: SpeechEncoder, waveforms: Tensor, padding: Tensor | None) -> di
     return {name: head(encoded.read_by(head), encoded.padding) for name, head in model.heads(symbols=True).items()}
 
 
-def publish_again(folder: RunFolder, chosen: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def publish_again(folder: RunFolder, chosen: Mapping[str, Any], say: Say) -> None:
     """Make the run folder a model folder of its last checkpoint, with the temperatures of the model that chose it.
 
     Args:
