@@ -14,18 +14,31 @@ LEAVES = ("errors", "documents", "parquet", "expressions", "cells", "version", "
 LEAVES += ("guesses", "notebooks", "settings", "owners", "stopping", "disk", "files", "lines", "locks")
 LEAVES += ("devices", "processors", "hardware")
 ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
-ORDER += ("distil", "extraction", "probe", "finetune", "report", "__init__", "cli", "__main__", "integrations")
+ORDER += (
+    "distil",
+    "clusters",
+    "extraction",
+    "serve",
+    "probe",
+    "finetune",
+    "report",
+    "__init__",
+    "cli",
+    "__main__",
+    "integrations",
+)
 """The parts of the package: each imports from those before it."""
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil"}}
-BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil", "clusters"}}
+BRIDGED |= {name: BRIDGED["extraction"] for name in ("probe", "report", "serve")}
 """Parts that meet only through a checkpoint on disk."""
 
 LIGHT = ["errors", "seeding", "assets", "units", "settings", "files", "audio.samples", "pretrain.config", "cli"]
 LIGHT += [
     "distil.config",
+    "clusters.config",
     "probe.options",
     "probe.benchmark.plan",
     "report.options",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.clusters.settings import ClusterSettings
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import SpeechConfig
 from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
@@ -15,6 +16,7 @@ from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.finetune.learnt import FREEZES, STRATEGIES, HeadSettings, LoraConfig, StrategyConfig
 from emotion2vec.finetune.losses import LossSettings, check_losses, idle_losses
 from emotion2vec.finetune.spoken.settings import PhonemeSettings, check_phonemes
+from emotion2vec.finetune.stages.settings import RetrainSettings, Stages, StageSettings, check_stages, idle_stages
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
 from emotion2vec.training.config import (
@@ -136,12 +138,20 @@ class FinetuneConfig(TrainingConfig):
     loss: LossSettings = field(default_factory=LossSettings)
     joint: JointSettings = field(default_factory=JointSettings)
     phonemes: PhonemeSettings = field(default_factory=PhonemeSettings)
+    gmp: StageSettings = field(default_factory=StageSettings)
+    clusters: ClusterSettings = field(default_factory=ClusterSettings)
+    retrain: RetrainSettings = field(default_factory=RetrainSettings)
     optim: TuneOptim = field(default_factory=TuneOptim)
     validation: TuneValidation = field(default_factory=TuneValidation)
     checkpoint: CheckpointConfig = field(
         default_factory=lambda: CheckpointConfig(every=100, keep_last=1, keep_best="validation")
     )
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    @property
+    def stages(self) -> Stages:
+        """The sections of training in stages."""
+        return Stages(self.gmp, self.clusters, self.retrain)
 
 
 CHOSEN = "chosen"
@@ -171,7 +181,8 @@ def check_config(config: FinetuneConfig) -> list[str]:
     faults = check_training(config)
     faults += check_labelled(config.data) + check_joint(config.joint)
     faults += check_phonemes(config.phonemes, config.joint.targets, config.augment)
-    faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate)
+    faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate, config.head.kind)
+    faults += check_stages(config.stages, refit=config.validation.refit, shots=config.evaluate.shots)
     tuned = config.finetune
     if not STRATEGIES.fullmatch(tuned.strategy):
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
@@ -204,6 +215,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
 def alone_fault(config: FinetuneConfig, processes: int) -> str:
     """What is wrong with so many processes: one trains several models after one another; empty for nothing."""
     asked = [("evaluate.folds", bool(config.evaluate.folds)), ("validation.refit", config.validation.refit)]
+    asked.append(("gmp.enabled", config.gmp.enabled))
     several = " and ".join(name for name, wanted in asked if wanted)
     if not several or processes == 1:
         return ""
@@ -276,5 +288,6 @@ def without_effect(config: FinetuneConfig) -> list[str]:
     ]
     plain = config.finetune.strategy != "lora"
     rules += [(f"lora.{name}", plain, "finetune.strategy is not lora") for name in vars(config.lora)]
+    rules += idle_stages(config.stages, frozen=frozen)
     rules += idle_losses(loss, values=bool(config.data.targets))
     return told(config, [*rules, *idle_settings(config)])

@@ -33,6 +33,7 @@ from emotion2vec.finetune.splits import Split
 from emotion2vec.finetune.spoken.settings import PHONEMES
 from emotion2vec.finetune.spoken.targets import spoken_aim
 from emotion2vec.finetune.unlabelled import has_main
+from emotion2vec.model.frame_heads import SHARPNESS
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.class_losses import ClassLoss, class_weights
 from emotion2vec.tasks.scaling import Scaling
@@ -181,6 +182,7 @@ def _classes(
             focal=settings.focal,
             adjustment=settings.adjustment,
             shares=tuple((found / found.sum()).tolist()),
+            margin=SHARPNESS * settings.margin,
         ),
     )
 

@@ -14,10 +14,10 @@ from emotion2vec.settings import build, check_ranges, fault_list, option
 FRONTENDS = ("waveform", "logmel")
 POSITIONS = ("convolution", "sinusoid")
 NORMS = ("post", "pre")
-HEADS = (
-    *("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru", "cosine"),
-    "fused",
-)
+FRAME_HEADS = ("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru", "fused")
+ANGLES = ("cosine", "attentive-cosine")
+"""Heads that tell classes apart by angles, which a margin is for."""
+HEADS = (*FRAME_HEADS, *ANGLES)
 SYMBOLS = "symbols"
 """Task, and kind, of a head that names a symbol of each frame; never the main head of a model."""
 POOLINGS = ("mean", "mean+std")
