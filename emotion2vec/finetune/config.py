@@ -64,6 +64,9 @@ class LabelledData(SpeechConfig):
     balance: str = option(
         "corpus-class", "what is drawn equally often: each class of each corpus, ...", choices=BALANCES
     )
+    shares: list[str] = option(
+        [], "share of the draws that a corpus gets, such as mine=0.5, whatever it has; the others get the rest"
+    )
     clips: int = option(16, "clips of an update, of all devices together", ge=1)
     max_seconds: float = option(10.0, "longer clips are cropped at random to this in training, in s", gt=0.1)
     min_samples: int = option(1_600, "shorter clips are left out, in samples at 16 kHz", ge=800)
@@ -223,6 +226,11 @@ def check_labelled(data: LabelledData) -> list[str]:
     faults += [
         f"data.ranges has {text!r}, expected LOW..HIGH or NAME=LOW..HIGH" for text in data.ranges if not scale(text)
     ]
+    faults += [
+        f"data.shares has {text!r}, expected NAME=SHARE, above 0 and below 1" for text in data.shares if not part(text)
+    ]
+    if data.shares and "corpus" not in data.balance:
+        faults.append(f"data.shares are of corpora and data.balance is {data.balance}, expected corpus-class or corpus")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
     return faults
@@ -235,6 +243,16 @@ def scale(text: str) -> tuple[str, float, float] | None:
     if found is None or float(found[2]) >= float(found[3]):
         return None
     return (found[1] or "").strip(), float(found[2]), float(found[3])
+
+
+def part(text: str) -> tuple[str, float] | None:
+    """Name and share of NAME=SHARE, above 0 and below 1; None where it is none."""
+    name, number = pair(text)
+    try:
+        share = float(number)
+    except ValueError:
+        return None
+    return (name, share) if name and 0 < share < 1 else None
 
 
 def pair(text: str) -> tuple[str, str]:
