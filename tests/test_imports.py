@@ -14,12 +14,23 @@ LEAVES = ("errors", "documents", "parquet", "expressions", "cells", "version", "
 LEAVES += ("guesses", "notebooks", "settings", "owners", "stopping", "disk", "files", "lines", "locks")
 LEAVES += ("devices", "processors", "hardware")
 ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
-ORDER += ("distil", "extraction", "probe", "finetune", "report", "__init__", "cli", "__main__", "integrations")
+ORDER += (
+    "distil",
+    "extraction",
+    "probe",
+    "finetune",
+    "iterate",
+    "report",
+    "__init__",
+    "cli",
+    "__main__",
+    "integrations",
+)
 """The parts of the package: each imports from those before it."""
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil"}}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "iterate", "distil"}}
 BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
 """Parts that meet only through a checkpoint on disk."""
 

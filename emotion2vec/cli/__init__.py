@@ -21,6 +21,7 @@ from emotion2vec.cli.finetune_evaluate import evaluate
 from emotion2vec.cli.finetune_report import report
 from emotion2vec.cli.finetune_search import search
 from emotion2vec.cli.info import info
+from emotion2vec.cli.iterate import iterate
 from emotion2vec.cli.keys import commands, with_keys
 from emotion2vec.cli.log import asks_json, json_log, say, says_json, with_log
 from emotion2vec.cli.plot import plot
@@ -69,6 +70,7 @@ def _under_finetune() -> dict[str, Any]:
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(with_log(pretrain))
 app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log(distil))
 app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(with_log(finetune))
+app.command(cls=with_keys("emotion2vec.iterate.config", "IteratePlan"))(with_log(iterate))
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
 for verb in (prepare, extract, predict, probe):
     app.command()(with_log(verb))
