@@ -24,6 +24,7 @@ from emotion2vec.finetune.config import FinetuneConfig, without_effect
 from emotion2vec.finetune.heads import add_heads, opposed_heads
 from emotion2vec.finetune.held_out import HeldOutSpeakers
 from emotion2vec.finetune.kept import KeptRows
+from emotion2vec.finetune.learnt_scales import learnt_scales
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
 from emotion2vec.finetune.result import publish, withdraw
@@ -73,7 +74,7 @@ def fit(
     result = _train(config, task, rows, speech, say, on_progress)
     if result.is_main and result.signal is None:
         (judge,) = judges
-        publish(RunFolder(config), judge, config, say)
+        publish(RunFolder(config), judge, config, learnt_scales(config, corpus), say)
     return result
 
 

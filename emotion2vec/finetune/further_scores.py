@@ -23,7 +23,7 @@ from emotion2vec.probe.outcome import Distorted, Outcome
 from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.scores import HeadScores
 from emotion2vec.probe.shots import shot_scores
-from emotion2vec.tasks.targets import Classes, Goal, Values
+from emotion2vec.tasks.targets import Classes, Goal, make_goal
 
 IMPOSSIBLE = -100.0
 """Logarithm of the probability of a class that a fold's model does not know."""
@@ -120,7 +120,7 @@ def _corpus_of(
 
 
 def _goal(corpus: Corpus, target: str, names: Sequence[str], values: bool) -> Goal:
-    return Values(corpus, parts_of(target)) if values else Classes(corpus, names)
+    return make_goal(corpus, parts_of(target)) if values else Classes(corpus, names)
 
 
 def _outcome(own: ProbedCorpus, test: Tested, target: str) -> Outcome | None:

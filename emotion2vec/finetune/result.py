@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.tasks.calibration import calibration_error, fit_temperature
 from emotion2vec.tasks.metrics import format_score
+from emotion2vec.training.run import Say
 from emotion2vec.training.run_folder import CHECKPOINTS, RunFolder
 
 FACTS = "finetuned.json"
@@ -49,7 +50,9 @@ def _checkpoint(folder: RunFolder, update: int) -> Path:
     return folder.path / CHECKPOINTS / f"update_{update:08d}"
 
 
-def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, say: Callable[[str], None]) -> None:
+def publish(
+    folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, scales: Mapping[str, Any], say: Say
+) -> None:
     """Make the run folder a model folder, whose model is the best one, calibrated on what chose it.
 
     What is said of it is kept in `finetuned.json` beside it; the description of the model comes last.
@@ -58,6 +61,7 @@ def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, s
         folder: of the run, with checkpoints.
         judge: the held-out clips.
         config: of the run.
+        scales: of the values that it learnt, see `emotion2vec.finetune.learnt_scales`.
         say: shows a line of text to the user.
 
     Raises:
@@ -83,13 +87,15 @@ def publish(folder: RunFolder, judge: HeldOutSpeakers, config: FinetuneConfig, s
     facts |= calibrated.pop(MAIN, {})
     if calibrated:
         facts["further"] = calibrated
+    if scales:
+        facts["scales"] = scales
     _write(folder, source, model, facts)
     main = judge.aims[MAIN].goal.main
     score = format_score(facts["validation"][main], "%" if main == "UA" else "", main)
     say(f"the model is that of update {update}, validation {score}")
 
 
-def publish_again(folder: RunFolder, chosen: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def publish_again(folder: RunFolder, chosen: Mapping[str, Any], say: Say) -> None:
     """Make the run folder a model folder of its last checkpoint, with the temperatures of the model that chose it.
 
     Args:

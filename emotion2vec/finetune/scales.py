@@ -13,6 +13,9 @@ from emotion2vec.finetune.config import scale
 
 Range = tuple[float, float]
 
+UNIT = (0.0, 1.0)
+"""What values of several scales are brought to."""
+
 NEAR = 1e-6
 """How far, as a share of its scale, a value may lie beyond it."""
 
@@ -45,7 +48,7 @@ def on_one_scale(
         if len(known) < len(own) and (known or not _alike(having, value)):
             raise ConfigError(_unstated(having, value, [name for name in own if name not in known]))
         if len(set(known.values())) > 1:
-            corpora |= {name: _scaled(corpus, value, known[name]) for name, corpus in having.items()}
+            corpora |= {name: rescaled(corpus, value, known[name], UNIT) for name, corpus in having.items()}
             each = ", ".join(f"{low:g}..{high:g} of {name}" for name, (low, high) in known.items())
             notes.append(f"{value} is brought to 0..1, which predictions are in too: {each}")
     return corpora, notes
@@ -112,12 +115,29 @@ def _check_inside(corpora: Mapping[str, Corpus], target: str, known: Mapping[str
         raise ManifestError("; ".join(faults) + "; expected data.ranges that hold all values")
 
 
-def _scaled(corpus: Corpus, target: str, limits: Range) -> Corpus:
-    """The corpus with a value brought from its scale to 0..1."""
-    low, high = limits
+def scale_of(value: str, corpora: Sequence[str], values: Sequence[str], ranges: Sequence[str]) -> Range | None:
+    """The scale that a value is on after `on_one_scale`, as far as it is stated.
+
+    Args:
+        value: which one.
+        corpora: names of those that have it.
+        values: names of all.
+        ranges: what `data.ranges` says of scales.
+    """
+    stated = _stated(ranges, corpora, values)
+    known = {stated.get((name, value)) for name in corpora}
+    if None in known or not known:
+        return None
+    return known.pop() if len(known) == 1 else UNIT
+
+
+def rescaled(corpus: Corpus, value: str, before: Range, after: Range) -> Corpus:
+    """The corpus with a value brought from one scale to another."""
+    (low, high), (least, most) = before, after
+    factor = (most - least) / (high - low)
     clips = [
-        replace(clip, values={**clip.values, target: (clip.values[target] - low) / (high - low)})
-        if target in clip.values
+        replace(clip, values={**clip.values, value: least + factor * (clip.values[value] - low)})
+        if value in clip.values
         else clip
         for clip in corpus.utterances
     ]

@@ -109,7 +109,7 @@ def prepare_corpus(
     if context:
         contexts = Contexts.of(clipset, context)
         folds = contexts.restrict(folds)
-    check_tests(goal, [len(fold.test) for fold in folds])
+    check_tests(goal, [fold.test for fold in folds])
     return ProbedCorpus(
         clipset=clipset,
         goal=goal,

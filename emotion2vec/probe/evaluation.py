@@ -146,5 +146,5 @@ def _problems(corpus: ProbedCorpus, table: FeatureTable, options: ProbeOptions) 
         named = {fault: [name for name, other in faults.items() if other == fault] for fault in faults.values()}
         told = [f"fold{'s' * (len(names) > 1)} {', '.join(names)}: {fault}" for fault, names in named.items()]
         raise ConfigError("; ".join(told))
-    check_tests(goal, [len(problem.test) for _, problem in problems])
+    check_tests(goal, [problem.test for _, problem in problems])
     return problems

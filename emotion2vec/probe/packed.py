@@ -24,13 +24,14 @@ from emotion2vec.probe.features.table import FeatureTable
 from emotion2vec.tasks.scaling import Scaling
 
 BLOCK_FRAMES = 2048
-"""Frames that go through a layer at once on a CPU, so that they stay in its cache. Blocks are filled up with rows of
-zeros to a multiple of this: oneDNN prepares a kernel for every new shape, which takes longer than the product."""
+"""Frames in bfloat16 that go through a layer at once on a CPU, so that they stay in its cache. Blocks are filled up
+with rows of zeros to a multiple of this: oneDNN prepares a kernel for every new shape, which takes longer than the
+product. In float32 a CPU takes each clip where it lies, which saves the copying."""
 
 GPU_BLOCK_FRAMES = 1 << 18
 
-WIDTH_STEP = 32
-"""Rows are padded to a multiple of this, the depth of a bfloat16 tile; with it the products were faster, not slower."""
+WIDTH_STEPS = {torch.float32: 8, torch.bfloat16: 32}
+"""Rows are padded to a multiple of this: a vector of AVX2, and the depth of a bfloat16 tile."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -41,19 +42,28 @@ class Block:
 
     Attributes:
         rows: (R, W), clip after clip, then zeros.
-        owner: (R,) place within the block of the clip that each frame belongs to, 0 for the zeros.
-        firsts: (clips,) row of each clip's first frame.
+        clips: how many clips.
+        owner: (R,) place within the block of the clip that each frame belongs to, 0 for the zeros; None where the block
+            is the frames of one clip and nothing else.
+        firsts: (clips,) row of each clip's first frame; None likewise.
     """
 
     rows: Tensor
-    owner: Tensor
-    firsts: Tensor
+    clips: int
+    owner: Tensor | None = None
+    firsts: Tensor | None = None
 
     def sums(self, hidden: Tensor) -> Tensor:
         """Sum the rows (R, H) of each clip: (clips, H). What belongs to the zeros goes to the last clip."""
+        if self.firsts is None:
+            return hidden.sum(0, keepdim=True)
         return functional.embedding_bag(
             torch.arange(len(hidden), device=hidden.device), hidden, self.firsts, mode="sum"
         )
+
+    def spread(self, of_clips: Tensor) -> Tensor:
+        """Give each row what its clip has (clips, H): (R, H), not to be written to where there is one clip."""
+        return of_clips.expand(len(self.rows), -1) if self.owner is None else of_clips.index_select(0, self.owner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +103,9 @@ class FrameBank:
         squares = np.stack([np.einsum("td,td->d", part, part, dtype=np.float64) for part in parts])  # (N, D)
         scaling = Scaling.of_sums(sums.sum(0), squares.sum(0), int(table.lengths.sum()))
         channels = table.frames.shape[1]
-        width = (channels // WIDTH_STEP + 1) * WIDTH_STEP
-        rows = torch.zeros(len(table.frames), width, dtype=PRECISIONS[precision])
+        dtype = PRECISIONS[precision]
+        width = (channels // WIDTH_STEPS[dtype] + 1) * WIDTH_STEPS[dtype]
+        rows = torch.zeros(len(table.frames), width, dtype=dtype)
         rows[:, channels] = 1
         for start, part in zip(starts, parts, strict=True):
             rows[start : start + len(part), :channels] = torch.from_numpy((part - scaling.shift) / scaling.scale)
@@ -136,7 +147,11 @@ class FrameBank:
         return frames, torch.arange(frames.shape[1], device=frames.device) >= lengths.unsqueeze(1)
 
     def blocks(self, clips: Tensor) -> Iterator[Block]:
-        """Hand out the clips at these positions, in their order, a few at a time."""
+        """Hand out the clips at these positions, in their order, a few at a time or each where it lies."""
+        if is_host(self.rows.device) and self.rows.dtype == torch.float32:
+            for clip, length in zip(clips.tolist(), self.lengths[clips].tolist(), strict=True):
+                yield Block(self.rows[self.starts[clip] : self.starts[clip] + length], 1)
+            return
         limit = BLOCK_FRAMES if is_host(self.rows.device) else GPU_BLOCK_FRAMES
         held: list[int] = []
         frames = 0
@@ -157,7 +172,7 @@ class FrameBank:
         rows = torch.cat([*parts, self.rows.new_zeros(padded - frames, self.rows.shape[1])])  # (R, W)
         owner = lengths.new_zeros(padded)
         owner[:frames] = torch.repeat_interleave(torch.arange(len(clips), device=rows.device), lengths)
-        return Block(rows, owner, lengths.cumsum(0) - lengths)
+        return Block(rows, len(clips), owner, lengths.cumsum(0) - lengths)
 
 
 def native_precision(device: str) -> str:
@@ -183,7 +198,7 @@ def mean_hidden(layer: nn.Linear, bank: FrameBank, clips: Tensor, gain: Tensor, 
 class _MeanHidden(torch.autograd.Function):
     """The first layer and the mean over time, with the backward written out: frames need no gradient.
 
-    Whole clips go through in blocks that stay in the processor's cache, one after another and never padded.
+    Whole clips go through in blocks that stay in the processor's cache, one after another and hardly padded.
     """
 
     @staticmethod
@@ -196,18 +211,21 @@ class _MeanHidden(torch.autograd.Function):
             sums.append(block.sums(hidden).float())  # (clips of the block, H)
             if any(ctx.needs_input_grad):
                 ctx.blocks.append((block, hidden))
-        ctx.channels, ctx.lengths = bank.channels, bank.lengths[clips].unsqueeze(1)  # (B, 1)
+        ctx.channels, ctx.width, ctx.lengths = bank.channels, len(kernel), bank.lengths[clips].unsqueeze(1)  # (B, 1)
         return torch.cat(sums) / ctx.lengths
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         each_frame = grads[0] / ctx.lengths  # (B, H), the gradient of every frame of a clip where ReLU is open
-        kernel = torch.zeros((), device=each_frame.device)
+        kernel = each_frame.new_zeros(ctx.width, each_frame.shape[1])  # (W, H)
         start = 0
         for block, hidden in ctx.blocks:
-            end = start + len(block.firsts)
-            spread = each_frame[start:end].to(hidden.dtype).index_select(0, block.owner)  # (R, H)
-            kernel = kernel + (block.rows.t() @ _gate_(spread, hidden)).float()  # (W, H)
+            end = start + block.clips
+            gradient = _gate(block.spread(each_frame[start:end].to(hidden.dtype)), hidden)  # (R, H)
+            if hidden.dtype == kernel.dtype:
+                kernel.addmm_(block.rows.t(), gradient)
+            else:
+                kernel += block.rows.t() @ gradient
             start = end
         return kernel[: ctx.channels].t(), kernel[ctx.channels], None, None
 
@@ -220,8 +238,8 @@ def _relu_(x: Tensor) -> Tensor:
     return x.relu_()
 
 
-def _gate_(gradient: Tensor, hidden: Tensor) -> Tensor:
-    """Zero the gradient in place where ReLU's output `hidden` is 0; bfloat16 `hidden` is overwritten."""
+def _gate(gradient: Tensor, hidden: Tensor) -> Tensor:
+    """The gradient, 0 where ReLU's output `hidden` is 0; both are overwritten in bfloat16, and neither in float32."""
     if hidden.dtype == torch.bfloat16:
         ones_where_open = hidden.view(torch.int16).neg_().bitwise_right_shift_(15)
         gradient.view(torch.int16).bitwise_and_(ones_where_open)

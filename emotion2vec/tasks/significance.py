@@ -29,7 +29,7 @@ Part = Hashable
 
 def bootstrap_intervals(
     statistics: np.ndarray,
-    score: Callable[[np.ndarray], dict[str, float]] = scores,
+    score: Callable[[np.ndarray], Mapping[str, float | None]] = scores,
     *,
     resamples: int = RESAMPLES,
 ) -> dict[str, tuple[float, float]]:
@@ -40,7 +40,7 @@ def bootstrap_intervals(
     Args:
         statistics: (G, ...), what adds up to what `score` takes, such as a confusion matrix (K, K), per speaker or,
             where speakers are unknown, per clip.
-        score: turns a sum of them into scores.
+        score: turns a sum of them into scores; draws are passed over that do not have one, None.
         resamples: R.
 
     Returns:
@@ -51,7 +51,8 @@ def bootstrap_intervals(
     drawn = random.multinomial(groups, np.full(groups, 1 / groups), size=resamples)  # (R, G)
     drawn, place = np.unique(drawn, axis=0, return_inverse=True)  # (r, G), (R,): few speakers are drawn alike often
     found = [score(row) for row in np.einsum("rg,gij->rij", drawn, statistics)]
-    return {name: _middle([found[number][name] for number in place.ravel()]) for name in found[0]}
+    drawn_scores = {name: [found[number][name] for number in place.ravel()] for name in found[0]}
+    return {name: _middle([value for value in values if value is not None]) for name, values in drawn_scores.items()}
 
 
 def _middle(values: Sequence[float] | np.ndarray) -> tuple[float, float]:

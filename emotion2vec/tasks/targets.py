@@ -21,13 +21,12 @@ from emotion2vec.tasks.metrics import (
     METRICS,
     class_roc_auc,
     class_scores,
-    concordance_scores,
     confusion_matrix,
-    mean_scores,
-    moments,
     roc_auc,
     scores,
 )
+from emotion2vec.tasks.sentiment import Sentiment, is_sentiment
+from emotion2vec.tasks.values import Values
 
 
 class Goal(Protocol):
@@ -143,92 +142,31 @@ class Classes:
         return {"confusion": statistics.tolist()}
 
 
-class Values:
-    """Q values per clip, such as arousal and valence.
-
-    Every metric is given per dimension (`CCC arousal`) and as their mean (`CCC`).
-    """
-
-    task = "regression"
-    unit = ""
-    main = "CCC"
-
-    def __init__(self, clipset: Corpus, targets: Sequence[str]):
-        self.names = tuple(targets)
-        self.labels = np.array([[clip.values[name] for name in targets] for clip in clipset.utterances])  # (N, Q)
-        several = tuple(f"CCC {name}" for name in targets)
-        self.shown = ("CCC", *several) if len(targets) > 1 else ("CCC", "Pearson", "MAE")
-        self._origin = self.labels.mean(axis=0)  # (Q,), so that sums of squares keep their digits
-
-    def fault(self, rows: np.ndarray) -> str | None:
-        """See `Goal`."""
-        still = [name for name, spread in zip(self.names, np.ptp(self.labels[rows], axis=0), strict=True) if not spread]
-        return f"{' and '.join(still)} has a single value in training, expected at least 2" if still else None
-
-    def statistics(self, rows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """(Q, 7), see `moments`."""
-        return moments(self.labels[rows] - self._origin, predicted - self._origin)
-
-    def score(self, statistics: np.ndarray) -> dict[str, Any]:
-        """CCC, Pearson's correlation and the mean absolute error, per dimension and as means."""
-        found = [concordance_scores(row) for row in statistics]
-        names = [metric for metric, value in found[0].items() if value is not None]
-        mean = dict.fromkeys(found[0]) | mean_scores(found, names)
-        each = {
-            f"{metric} {name}": value
-            for name, row in zip(self.names, found, strict=True)
-            for metric, value in row.items()
-        }
-        return mean | each
-
-    def constant(self, rows: np.ndarray) -> np.ndarray:
-        """(Q,), the means."""
-        answer: np.ndarray = self.labels[rows].mean(axis=0)
-        return answer
-
-    def describe(self, rows: np.ndarray) -> dict[str, Any]:
-        """Mean and standard deviation per dimension."""
-        labels = self.labels[rows]
-        return {
-            name: {"mean": float(mean), "std": float(std)}
-            for name, mean, std in zip(self.names, labels.mean(axis=0), labels.std(axis=0), strict=True)
-        }
-
-    def extra_scores(
-        self, rows: np.ndarray, predicted: np.ndarray, temperature: float | None
-    ) -> dict[str, float | None]:
-        """None."""
-        return {}
-
-    def by_class(self, statistics: np.ndarray) -> dict[str, dict[str, float | None]] | None:
-        """None."""
-        return None
-
-    def extra_entries(self, statistics: np.ndarray) -> dict[str, Any]:
-        """None."""
-        return {}
-
-
-def check_tests(goal: Goal, clips: Sequence[int]) -> None:
+def check_tests(goal: Goal, tests: Sequence[np.ndarray]) -> None:
     """Check that a score can be had of some fold.
 
     Args:
         goal: what is predicted.
-        clips: how many each fold tests.
+        tests: positions of the clips that each fold tests.
 
     Raises:
-        ConfigError: values are predicted and every fold tests a single clip, of which there is no CCC.
+        ConfigError: values are predicted and every fold tests a single clip, of which there is no CCC, or sentiment is,
+            and that of all clips is 0.
     """
-    if goal.task == "regression" and max(clips) < 2:
+    if isinstance(goal, Sentiment) and not any(goal.labels[rows].any() for rows in tests):
+        raise ConfigError("the sentiment of all clips that are tested is 0, expected some below and above")
+    if goal.task == "regression" and max(map(len, tests)) < 2:
         raise ConfigError(
-            f"each of the {len(clips)} folds tests a single clip, which has no {goal.main}; expected folds of several "
+            f"each of the {len(tests)} folds tests a single clip, which has no {goal.main}; expected folds of several "
             "clips, such as speaker:K"
         )
 
 
 def make_goal(clipset: Corpus, targets: Sequence[str] = ()) -> Goal:
     """Classes, or the values of these names."""
-    return Values(clipset, targets) if targets else Classes(clipset)
+    if not targets:
+        return Classes(clipset)
+    return Sentiment(clipset) if is_sentiment(clipset, targets) else Values(clipset, targets)
 
 
 def with_values(clipset: Corpus, targets: Sequence[str]) -> Corpus:

@@ -12,6 +12,8 @@ from finetune.talkers import QUICK, quick_config, write_talkers
 
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.finetune.config import FinetuneConfig, load_config
+from emotion2vec.finetune.evaluation.plan import load_plan
+from emotion2vec.finetune.evaluation.run import evaluate
 from emotion2vec.finetune.labelled import read_labelled
 from emotion2vec.finetune.run import finetune
 
@@ -89,3 +91,24 @@ def test_one_corpus_is_checked_too(tables: dict[str, Path], tmp_path: Path) -> N
     given = ["data.targets=[arousal]", "data.ranges=[1..4]"]
     with pytest.raises(Emotion2vecError, match=r"arousal of 4 clips is not in 1..4: s0_anger_0.wav \(4.8\)"):
         read_labelled(quick_config(tables["one"], Path("m"), tmp_path, *given).data)
+
+
+def test_a_model_is_tested_on_its_own_scale(tables: dict[str, Path], model: Path, tmp_path: Path) -> None:
+    def ccc(table: str, run: Path, *more: str) -> tuple[float, tuple[str, ...]]:
+        """The score of a test, and what is warned of."""
+        given = [f"model={run}", f"data.table={tables[table]}", f"output={tmp_path / 'out'}", "known=keep", *more]
+        found = evaluate(load_plan(given), lambda text: None).scores
+        return found.results[0].pooled["CCC"], found.about.warnings
+
+    given = ["data.targets=[arousal]", "optim.max_updates=2"]
+    stated, bare = tmp_path / "stated", tmp_path / "bare"
+    finetune(quick_config(tables["two"], model, stated, *given, "data.ranges=[0..1]"), lambda text: None)
+    finetune(quick_config(tables["two"], model, bare, *given), lambda text: None)
+    (own, nothing), (brought, told) = ccc("two", stated), ccc("three", stated, "data.ranges=[1..5]")
+    assert brought == pytest.approx(own, abs=1e-4)
+    assert any("arousal of 1..5 is brought to 0..1, the scale that the model learnt" in one for one in told)
+    for run, more in ((bare, ["data.ranges=[1..5]"]), (bare, []), (stated, [])):
+        other, told = ccc("three", run, *more)
+        assert any("arousal goes from 1.12 to 4.8 here and from 0.03 to 0.95 in what" in one for one in told)
+        assert other != pytest.approx(own, abs=1e-2)
+    assert not any("scale" in one for one in [*nothing, *ccc("two", bare)[1]])

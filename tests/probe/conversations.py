@@ -1,7 +1,8 @@
-"""Small corpora in the layouts of IEMOCAP, MELD and MSP-Podcast, of tones: two pitches, each clip short."""
+"""Small corpora in the layouts of IEMOCAP, MELD, M3ED, MOSI, MOSEI and MSP-Podcast: short tones of two pitches."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -90,4 +91,71 @@ def write_msp(root: Path, *, clips: int = 60) -> Path:
         values = f"{2 + 3 * high + random.normal(0, 0.2):.3f},{random.uniform(1, 7):.3f},4.0"
         lines.append(f"MSP-PODCAST_{number:04d}.wav,{'XOAN'[number % 4]},{values},{number % 15},Male,{part}")
     (root / "labels_consensus.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_m3ed(root: Path, label: Label, *, dialogues: int = 5, turns: int = 14) -> Path:
+    """Three series, one of each part of the split, in which A and B take turns; utterances are listed in no order."""
+    random = np.random.default_rng(0)
+    people = {"A": {"Name": "Lin", "Gender": "Male"}, "B": {"Name": "Bai", "Gender": "Female"}}
+    annotation: dict[str, dict] = {}
+    (root / "splitInfo").mkdir(parents=True)
+    for series, part in (("anjia", "train"), ("weiweiyixiao", "val"), ("xiaoshede", "test")):
+        (root / "splitInfo" / f"movie_list_{part}.txt").write_text(series + "\n")
+        for dialogue in range(1, dialogues + 1):
+            heard = random.integers(0, 2, turns)
+            told = {}
+            for turn in random.permutation(turns).tolist():
+                name, speaker = f"{series}_{dialogue}_{turn + 1}", "AB"[turn % 2]
+                write_tone(root / "audio" / f"{speaker}_{name}.wav", int(heard[turn]), random)
+                emotion = ("Sad", "Anger")[label(heard, turn)]
+                told[name] = {
+                    "Speaker": speaker,
+                    "Text": "nihao",
+                    "StartTime": f"00:00:{turn:02d}:00",
+                    "EmoAnnotation": {"final_main_emo": emotion, "final_mul_emo": emotion},
+                }
+            annotation.setdefault(series, {})[f"{series}_{dialogue}"] = {"SpeakerInfo": people, "Dialog": told}
+    (root / "annotation.json").write_text(json.dumps(annotation))
+    return root
+
+
+def write_sentiment(root: Path, *, videos: int = 10, clips: int = 6) -> Path:
+    """MOSI and MOSEI with `label.csv`, a folder per video: high tones are liked, and every fifth clip is neutral."""
+    random = np.random.default_rng(0)
+    lines = ["video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"]
+    for number in range(videos * clips):
+        video, clip = f"vid-{number // clips}", number % clips + 1
+        high = int(random.integers(0, 2))
+        write_tone(root / "Raw" / video / f"{clip}.wav", high, random)
+        value = 0.0 if number % 5 == 0 else (2 * high - 1) * random.integers(1, 16) / 5
+        mode = ("train", "train", "train", "valid", "test")[number // clips % 5]
+        lines.append(f'{video},{clip},"I think, well",{value},0,0,0,x,{mode}')
+    (root / "label.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_released_mosi(root: Path, *, whole: bool, clips: int = 8) -> Path:
+    """MOSI as CMU released it, of videos of each part of the standard split: its clips, or the whole videos."""
+    random = np.random.default_rng(0)
+    videos = ("2iD-tVS8NPw", "03bSnISJMiM", "IumbAb8q2dM", "WKA5OygbEKI", "tmZoasNr4rU", "c7UH_rxdZv4")
+    folder, transcripts = root / "Raw" / "Audio" / "WAV_16000", root / "Raw" / "Transcript" / "Segmented"
+    (root / "Raw" / "Labels").mkdir(parents=True)
+    transcripts.mkdir(parents=True)
+    lines = []
+    for video in videos:
+        signal, texts = np.zeros(0), []
+        for clip in range(1, clips + 1):
+            high = int(random.integers(0, 2))
+            file = folder / "Segmented" / f"{video}_{clip}.wav"
+            write_tone(file, high, random)
+            lines.append(f"{(clip - 1) / 10},{clip / 10},{video},{clip},{(2 * high - 1) * random.uniform(1, 3):.2f}")
+            texts.append(f"{clip}_DELIM_LIKE {clip}")
+            if whole:
+                signal = np.concatenate([signal, soundfile.read(file)[0]])
+                file.unlink()
+        if whole:
+            soundfile.write(folder / f"{video}.wav", signal, 16000)
+        (transcripts / f"{video}.annotprocessed").write_text("\n".join(texts) + "\n")
+    (root / "Raw" / "Labels" / "OpinionLevelSentiment.csv").write_text("\n".join(lines) + "\n")
     return root

@@ -113,11 +113,14 @@ def frame_mlp() -> FrameMlp:
 
 
 @pytest.mark.parametrize("standardize", [True, False])
-@pytest.mark.parametrize("block", [10, 1000])
+@pytest.mark.parametrize("block", [None, 10, 1000])
 def test_packed_frames_give_the_heads_own_scores_and_gradients(
-    table: FeatureTable, problem: Problem, standardize: bool, block: int, monkeypatch: pytest.MonkeyPatch
+    table: FeatureTable, problem: Problem, standardize: bool, block: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotion2vec.probe.packed.BLOCK_FRAMES", block)
+    if block is not None:  # as on a GPU
+        monkeypatch.setattr("emotion2vec.probe.packed.is_host", lambda device: False)
+        monkeypatch.setattr("emotion2vec.probe.packed.BLOCK_FRAMES", block)
+        monkeypatch.setattr("emotion2vec.probe.packed.GPU_BLOCK_FRAMES", block)
     assert table.frames is not None
     frames = table.frames if standardize else table.frames / np.float32(100)  # small, for float32 to compare within
     bank = FrameBank.of(replace(table, frames=frames), "fp32", "cpu")

@@ -30,7 +30,7 @@ from emotion2vec.probe.problem import HeadRecipe, Problem
 from emotion2vec.probe.ridge import RidgeHead
 from emotion2vec.tasks.metrics import concordance_scores, moments
 from emotion2vec.tasks.significance import bootstrap_intervals
-from emotion2vec.tasks.targets import Values
+from emotion2vec.tasks.values import Values
 
 HEADS = [
     RidgeHead(),

@@ -10,7 +10,7 @@ from pathlib import Path
 from emotion2vec.audio.decode.suffixes import AUDIO_SUFFIXES, SNDFILE_SUFFIXES
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.lists.naming import unique_ids
-from emotion2vec.corpora.names import normal, path_id, stem
+from emotion2vec.corpora.names import normal, path_id, span_name, stem
 from emotion2vec.corpora.utterance import Corpus, Listing, Utterance
 from emotion2vec.errors import ManifestError
 
@@ -92,9 +92,10 @@ def read_class_folders(root: str | Path) -> Corpus:
 
 
 def found_below(root: Path, path: Path, **facts: object) -> Utterance:
-    """The utterance that a file below a folder is, with what else is known of it."""
+    """The utterance that a file below a folder is, or a stretch of it, with what else is known of it."""
     file = path.relative_to(root).as_posix()
-    return Utterance(id=path_id(path, root), audio=path, file=file, **facts)  # type: ignore[arg-type]
+    span = span_name(facts.get("start"), facts.get("duration"))  # type: ignore[arg-type]
+    return Utterance(id=path_id(path, root) + span, audio=path, file=file, **facts)  # type: ignore[arg-type]
 
 
 class AudioIndex:

@@ -52,10 +52,14 @@ NAMED = {
         conversations=True,
         facts_of=lambda path: iemocap.facts_of(stem(path)),
     ),
-    "m3ed": NamedCorpus(title="M3ED", read_classes=m3ed.read_classes),
     "meld": NamedCorpus(title="MELD", read_classes=meld.read_classes, read_all=meld.read_all, conversations=True),
-    "mosei": NamedCorpus(title="CMU-MOSEI", read_classes=cmu.reader("mosei", "CMU-MOSEI", None)),
-    "mosi": NamedCorpus(title="CMU-MOSI", read_classes=cmu.reader("mosi", "CMU-MOSI", cmu.MOSI_CLIPS)),
+    "m3ed": NamedCorpus(title="M3ED", read_classes=m3ed.read_classes, read_all=m3ed.read_all, conversations=True),
+    **{
+        corpus.name: NamedCorpus(
+            title=corpus.title, read_classes=corpus.read_classes, read_all=corpus.read_all, values=cmu.VALUES
+        )
+        for corpus in (cmu.MOSEI, cmu.MOSI)
+    },
     "msp-podcast": NamedCorpus(
         title="MSP-Podcast",
         read_classes=msp_podcast.read_classes,

@@ -30,13 +30,15 @@ from emotion2vec.finetune.evaluation.result import beside_main, judged_corpus, s
 from emotion2vec.finetune.evaluation.settings import conditions_asked
 from emotion2vec.finetune.evaluation.tested import joint_of, read_tested, read_valued
 from emotion2vec.finetune.labelled import show_classes
+from emotion2vec.finetune.learnt_scales import as_learnt
+from emotion2vec.finetune.result import FACTS
 from emotion2vec.finetune.unlabelled import main_clips
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.probe.knowledge import MARK
 from emotion2vec.probe.outcome import Distorted, Outcome
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.tasks.metrics import format_score
-from emotion2vec.tasks.targets import Classes, Goal, Values
+from emotion2vec.tasks.targets import Classes, Goal, make_goal
 
 SCORES = "scores.json"
 """In the folder of a test."""
@@ -78,7 +80,7 @@ def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Evaluated:
     conditions = conditions_of(plan, plan.data.workers)
     values = model.head.config.task == "values"
     judged = main_clips(corpus, chosen if values else ())
-    goal = Values(judged, chosen) if values else Classes(judged, chosen)
+    goal = make_goal(judged, chosen) if values else Classes(judged, chosen)
     examiner = Examiner(model, [model.head.labels.index(name) for name in chosen], conditions, plan.seed)
     truth = {clip.id: goal.labels[i] for i, clip in enumerate(judged.utterances)}
     answers = examiner(opened, truth)
@@ -111,6 +113,8 @@ def _speech(plan: EvaluationPlan, model: SpeechEncoder) -> tuple[Corpus, tuple[s
         corpus, chosen = read_valued(plan.data, labels, joint), tuple(labels)
     else:
         corpus, chosen = read_tested(plan.data, labels, joint)
+    names = [*(labels if values else ()), *joint.columns[1]]
+    corpus = as_learnt(Path(plan.model) / FACTS, corpus, names, plan.data.ranges)
     return of_part(corpus, plan.split) if plan.split else corpus, chosen
 
 
