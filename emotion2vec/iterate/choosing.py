@@ -21,7 +21,7 @@ from emotion2vec.iterate.config import IteratePlan
 from emotion2vec.iterate.filters import KEPT, Opinions, refused
 from emotion2vec.iterate.labels import Say, label_pool, opinions_of
 from emotion2vec.iterate.people import People
-from emotion2vec.iterate.pool import Pool, as_labelled, check_readable
+from emotion2vec.iterate.pool import Pool, as_labelled, mostly_readable
 from emotion2vec.iterate.tables import LABELS, write_labels
 from emotion2vec.iterate.transcripts import read_transcripts
 from emotion2vec.progress import ProgressCallback
@@ -86,7 +86,7 @@ def choose(
     faults = label_pool(
         plan, found, labeller, own / SAID, classes=classes, window=window, say=say, on_progress=on_progress
     )
-    check_readable(plan, [str(fault) for fault in faults], len(found.utterances))
+    mostly_readable(plan, [str(fault) for fault in faults], len(found.utterances))
     if faults:
         say(f"warning: {counted(len(faults), 'clip')} of the pool cannot be read, such as {faults[0]}")
     told = None
@@ -98,13 +98,13 @@ def choose(
     left_out = [pool.left_out.get(one, KEPT) for one in opinions.ids]
     choice = Choice(opinions, refused(opinions, plan.filters, left_out), classes)
     write_labels(own / LABELS, found, opinions, choice.reasons, classes)
-    _check_classes(plan, number, choice, say)
+    _settle_classes(plan, number, choice, say)
     _check_begun(own, choice)
     return choice
 
 
-def _check_classes(plan: IteratePlan, number: int, choice: Choice, say: Say) -> None:
-    """Check that every class keeps a clip.
+def _settle_classes(plan: IteratePlan, number: int, choice: Choice, say: Say) -> None:
+    """See to it that every class keeps a clip, or is learnt from human labels alone.
 
     Raises:
         ConfigError: none keeps one, or one of them keeps none and `filters.lacking` says to stop then.

@@ -59,13 +59,13 @@ def read_pool(plan: IteratePlan) -> Listing:
         found = read_sources(pool.sources, root=root, columns=tuple(pool.columns))
     except ManifestError as error:
         raise ManifestError(f"pool.sources {', '.join(pool.sources)}: {error}") from error
-    check_readable(plan, [str(fault) for fault in found.faults], len(found.utterances) + len(found.faults))
+    mostly_readable(plan, [str(fault) for fault in found.faults], len(found.utterances) + len(found.faults))
     plain = [replace(one, label=None, votes=(), values={}, split=None, fold=None) for one in found.utterances]
     return replace(found, utterances=plain)
 
 
-def check_readable(plan: IteratePlan, bad: Sequence[str], total: int) -> None:
-    """Check that most of the pool can be used.
+def mostly_readable(plan: IteratePlan, bad: Sequence[str], total: int) -> None:
+    """See to it that most of the pool can be used.
 
     Raises:
         ManifestError: it cannot.

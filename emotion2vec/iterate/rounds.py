@@ -113,7 +113,8 @@ class Rounds:
             choice = choose(plan, self.pool, classes, number, second, self.say, self.on_progress)
             clips = counts_of(choice.opinions, choice.reasons, classes)
             corpus, split = choice.beside(people, self.pool)
-            shares = [f"{POOL}={1 - plan.rounds.human:g}"]
+            unlabeled = 1 - plan.rounds.human
+            shares = [f"{POOL}={unlabeled:g}"]
         self._learn(tuning_of(plan, own / "model", shares=shares), corpus, split, self.rows)
         answers = ask(plan, people, own, self.say)
         before = read_answers(folder / f"round_{number - 1}") if number else []
