@@ -16,7 +16,9 @@ LEAVES += ("devices", "processors", "hardware")
 ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
 ORDER += (
     "distil",
+    "clusters",
     "extraction",
+    "serve",
     "probe",
     "finetune",
     "iterate",
@@ -30,13 +32,14 @@ ORDER += (
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "iterate", "distil"}}
-BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "iterate", "distil", "clusters"}}
+BRIDGED |= {name: BRIDGED["extraction"] for name in ("probe", "report", "serve")}
 """Parts that meet only through a checkpoint on disk."""
 
 LIGHT = ["errors", "seeding", "assets", "units", "settings", "files", "audio.samples", "pretrain.config", "cli"]
 LIGHT += [
     "distil.config",
+    "clusters.config",
     "probe.options",
     "probe.benchmark.plan",
     "report.options",

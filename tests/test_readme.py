@@ -50,8 +50,8 @@ def faults_of(words: list[str]) -> list[str]:
 
 def config_faults(words: list[str]) -> list[str]:
     """Faults of the configuration file and the overrides of a `pretrain` command."""
+    from emotion2vec.clusters.config import load_config
     from emotion2vec.errors import ConfigError
-    from emotion2vec.pretrain.config import load_config
 
     path = ROOT / words[words.index("--config") + 1]
     try:

@@ -29,6 +29,7 @@ from emotion2vec.cli.predict import predict
 from emotion2vec.cli.prepare import prepare
 from emotion2vec.cli.pretrain import pretrain
 from emotion2vec.cli.probe import probe
+from emotion2vec.cli.serve import serve
 from emotion2vec.cli.visualize import visualize
 from emotion2vec.disk import FULL
 from emotion2vec.errors import Emotion2vecError
@@ -67,12 +68,13 @@ def _under_finetune() -> dict[str, Any]:
     return commands(search=(search, keys), average=(average, None), evaluate=(evaluate, tested), report=(report, None))
 
 
-app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig"))(with_log(pretrain))
+_of_clusters = {"Keys with objective: clusters": ("emotion2vec.clusters.config", "ClusterConfig")}
+app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig", further=_of_clusters))(with_log(pretrain))
 app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log(distil))
 app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(with_log(finetune))
 app.command(cls=with_keys("emotion2vec.iterate.config", "IteratePlan"))(with_log(iterate))
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
-for verb in (prepare, extract, predict, probe):
+for verb in (prepare, extract, predict, probe, serve):
     app.command()(with_log(verb))
 for verb in (plot, visualize, info, convert, export):
     app.command()(verb)

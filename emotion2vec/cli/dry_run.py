@@ -123,15 +123,16 @@ def prepare(options: Any) -> None:
     )
 
 
-def train(verb: str, config: Any) -> None:
+def train(verb: str, config: Any, home: str = "") -> None:
     """What a training would do; raises what it would raise.
 
     Args:
         verb: `pretrain`, `distil` or `finetune`.
         config: a checked configuration.
+        home: the package that has it, where that has another name.
     """
     _import_lhotse()
-    run = getattr(import_module(f"emotion2vec.{verb}.run"), verb)
+    run = getattr(import_module(f"emotion2vec.{home or verb}.run"), verb)
     from emotion2vec.checkpoint.native import newest_checkpoint
     from emotion2vec.files import check_folder_name
     from emotion2vec.training.run_folder import CHECKPOINTS, RunFolder

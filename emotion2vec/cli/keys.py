@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -10,12 +10,18 @@ import typer
 from typer.core import TyperCommand
 
 
-def with_keys(home: str, name: str, verbs: Callable[[], dict[str, Any]] = dict) -> type[TyperCommand]:
+def with_keys(
+    home: str,
+    name: str,
+    verbs: Callable[[], dict[str, Any]] = dict,
+    further: Mapping[str, tuple[str, str]] | None = None,
+) -> type[TyperCommand]:
     """A command whose `--help` ends in a table of all keys of a configuration, read when it is asked for.
 
     Args:
         home: module of the configuration, which must be light.
         name: the dataclass in it.
+        further: configurations that the command takes too, module and dataclass, by the titles of their own keys.
         verbs: commands that a first word of the command line calls in place of this one, by that word.
     """
 
@@ -31,7 +37,9 @@ def with_keys(home: str, name: str, verbs: Callable[[], dict[str, Any]] = dict) 
             """Show the options, then the keys."""
             super().format_help(ctx, formatter)
             _show_verbs(ctx.command_path, verbs())
-            _show_keys(getattr(import_module(home), name))
+            shown = _show_keys(getattr(import_module(home), name), "Keys")
+            for title, (module, other) in (further or {}).items():
+                shown |= _show_keys(getattr(import_module(module), other), title, shown)
 
     return Command
 
@@ -52,16 +60,20 @@ def _show_verbs(path: str, verbs: dict[str, Any]) -> None:
         Console().print(f"{path} {name}: {first}", markup=False, highlight=False)
 
 
-def _show_keys(config: type) -> None:
+def _show_keys(config: type, title: str, shown: Collection[str] = ()) -> set[str]:
+    """Show the keys of a configuration that have not been shown; all of them."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from emotion2vec.settings import described
 
-    table = Table(title="Keys", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("key", "default", "meaning"):
         table.add_column(column, overflow="fold", no_wrap=column == "key")
-    for key, default, meaning in described(config):
-        table.add_row(key, escape(default), escape(meaning))
+    keys = [*described(config)]
+    for key, default, meaning in keys:
+        if key not in shown:
+            table.add_row(key, escape(default), escape(meaning))
     Console().print(table)
+    return {key for key, _, _ in keys}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from emotion2vec.cli.dry_run import train
 from emotion2vec.cli.log import progress_events, say
 from emotion2vec.cli.shared import allow_fallback, conclude_training, find_config
 
+if TYPE_CHECKING:
+    from emotion2vec.pretrain.config import PretrainingConfig
+
 
 def pretrain(
     overrides: Annotated[
@@ -18,9 +22,7 @@ def pretrain(
     ] = None,
     config: Annotated[
         str,
-        typer.Option(
-            help="YAML file, or the name of one that ships with the package: tiny, small, base, large, whisper."
-        ),
+        typer.Option(help="YAML file, or the name of one that ships: tiny, small, base, large, whisper, clusters."),
     ] = "base",
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY)] = False,
 ) -> None:
@@ -28,12 +30,12 @@ def pretrain(
 
     The same command continues an interrupted run.
     """
-    from emotion2vec.pretrain.config import load_config
+    from emotion2vec.clusters.config import load_config
 
-    settings = load_config(find_config(config), overrides or [])
+    settings: PretrainingConfig = load_config(find_config(config), overrides or [])
     allow_fallback(settings.run.accelerator)
+    home = {"emotion2vec": "pretrain", "clusters": "clusters"}[settings.objective]
     if dry_run:
-        return train("pretrain", settings)
-    from emotion2vec.pretrain.run import pretrain as run
-
+        return train("pretrain", settings, home)
+    run = import_module(f"emotion2vec.{home}.run").pretrain
     conclude_training(run(settings, say=say, on_progress=progress_events()), settings)

@@ -12,14 +12,11 @@ S: samples. T: frames of a clip. L: layers. D: teacher's width. n: clips of a pa
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +24,7 @@ import torch
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import normalize
 from emotion2vec.audio.windows import Chunking, cut_windows, plan_windows
+from emotion2vec.data.pieces import Piece, lengths_hash, lengths_of, loaded, plan_pieces
 from emotion2vec.data.sources import Source
 from emotion2vec.distil.teacher import Taught, Teacher
 from emotion2vec.documents import read_json
@@ -37,8 +35,6 @@ from emotion2vec.units import duration
 
 HEADER = "features.json"
 FORMAT, FORMAT_VERSION = "emotion2vec-taught", 1
-PART_SECONDS = 900.0
-"""Audio of a part: what a restart may compute again, and what memory has to hold."""
 NOT_FINITE = "the teacher's features are not finite in float16"
 
 
@@ -81,20 +77,9 @@ class Content:
         return f"teacher {teacher}, layers {layers}, of {corpus}"
 
 
-class Piece(NamedTuple):
-    """Utterances of one part, of one source: first, and the one after the last."""
-
-    source: int
-    first: int
-    stop: int
-
-
 def content_of(teacher: Teacher, sources: Sequence[Source]) -> Content:
     """What features of these sources by this teacher would be."""
-    digest = hashlib.blake2b(digest_size=16)
-    lengths = [_lengths(source) for source in sources]
-    for row in lengths:
-        digest.update(len(row).to_bytes(8, "little") + row.astype("<i8").tobytes())
+    lengths = [lengths_of(source) for source in sources]
     count, samples = sum(len(row) for row in lengths), sum(int(row.sum()) for row in lengths)
     return Content(
         teacher.name,
@@ -103,7 +88,7 @@ def content_of(teacher: Teacher, sources: Sequence[Source]) -> Content:
         teacher.labels,
         count,
         samples / SAMPLE_RATE,
-        digest.hexdigest(),
+        lengths_hash(sources),
     )
 
 
@@ -123,7 +108,7 @@ def compute_features(
         ConfigError: the folder holds features of another teacher, other layers or another corpus.
         StorageError: there is no room, or the disk does not take them.
     """
-    content, parts = content_of(teacher, sources), _plan(sources)
+    content, parts = content_of(teacher, sources), plan_pieces(sources)
     missing = [number for number in range(len(parts)) if not (_part(folder, number) / "clips.json").is_file()]
     ranks.main_only(lambda: _begin(folder, content, _size(teacher, sources, [parts[n] for n in missing]), say))
     error: StorageError | None = None
@@ -181,25 +166,9 @@ def read_header(folder: Path) -> Content:
         raise ConfigError(f"{path}: cannot be read as a header of features: {error}") from error
 
 
-def _lengths(source: Source) -> np.ndarray:
-    count = int(source.counts.sum())
-    return source.entries([(0, count)])["length"].astype(np.int64) if count else np.zeros(0, np.int64)
-
-
-def _plan(sources: Sequence[Source]) -> list[Piece]:
-    """Parts of about the same audio, the same whoever asks."""
-    parts = []
-    for number, source in enumerate(sources):
-        lengths = _lengths(source)
-        owner = (np.cumsum(lengths) - lengths) // int(PART_SECONDS * SAMPLE_RATE)
-        bounds = [*np.flatnonzero(np.diff(owner, prepend=-1)).tolist(), len(lengths)]
-        parts += [Piece(number, first, stop) for first, stop in pairwise(bounds)]
-    return parts
-
-
 def _size(teacher: Teacher, sources: Sequence[Source], parts: Sequence[Piece]) -> int:
     """Bytes of the features of some parts."""
-    lengths = [_lengths(sources[part.source])[part.first : part.stop] for part in parts]
+    lengths = [lengths_of(sources[part.source])[part.first : part.stop] for part in parts]
     frames = sum(teacher.config.grid.count(int(length)) for row in lengths for length in row)
     return frames * len(teacher.layers) * teacher.config.width * 2
 
@@ -238,9 +207,8 @@ def _write_part(folder: Path, teacher: Teacher, source: Source, part: Piece) -> 
 
 def _heard(teacher: Teacher, source: Source, part: Piece) -> Iterator[tuple[str, Taught | AudioError]]:
     """What the teacher says of each clip, one after the other: (L, 1, T, D), and scores (1, K) of its head."""
-    for entry in np.split(source.entries([(part.first, part.stop)]), part.stop - part.first):
-        for name, loaded in source.load(entry):
-            yield name, loaded if isinstance(loaded, AudioError) else taught_whole(teacher, loaded)
+    for name, waveform in loaded(source, range(part.first, part.stop)):
+        yield name, waveform if isinstance(waveform, AudioError) else taught_whole(teacher, waveform)
 
 
 def taught_whole(teacher: Teacher, waveform: np.ndarray) -> Taught:

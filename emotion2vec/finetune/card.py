@@ -38,13 +38,27 @@ def card(config: FinetuneConfig, data: Mapping[str, Any], validation: ProbeResul
             f"# {Path(config.run.dir).resolve().name}\n",
             f"{told_of(validation)} Fine-tuned from `{config.model}`: strategy {config.finetune.strategy}, head "
             f"{config.head.kind}, {config.optim.max_updates} updates of {config.data.clips} clips; all settings are in "
-            "`config.yaml`.\n",
+            f"`config.yaml`.{_stages(config)}\n",
             f"## Data\n\n{_data(data)}{_AGAIN * config.validation.refit}\n",
             f"## Licence\n\n{_licence(terms, data)}\n",
             f"## Scores\n\n{_scores(held, validation, folds)}{_FIRST * config.validation.refit}\n",
             f"## Limits\n\n{LIMITS}\n",
         ]
     )
+
+
+def _stages(config: FinetuneConfig) -> str:
+    """What was trained before, where this was done in stages."""
+    gmp, clusters = config.gmp, config.clusters
+    if not (gmp.enabled and gmp.retrain):
+        return ""
+    layers, counts = (", ".join(map(str, values)) for values in (clusters.layers, clusters.counts))
+    told = (
+        f" It began at `{config.model}` retrained to tell clusters of frames (k-means, layers {layers}, K = {counts}) "
+        f"of a seed model of emotion{' and gender' * (gmp.gender > 0)} (GMP-ATL)."
+    )
+    transductive = " Clusters and retraining heard the audio of test clips too: scores are **transductive**."
+    return told + transductive * gmp.transductive
 
 
 def _data(data: Mapping[str, Any]) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.clusters.settings import ClusterSettings
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import SpeechConfig
+from emotion2vec.finetune.entries import pair, part, scale
 from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
 from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.finetune.learnt import FREEZES, STRATEGIES, HeadSettings, LoraConfig, StrategyConfig
 from emotion2vec.finetune.losses import LossSettings, check_losses, idle_losses
+from emotion2vec.finetune.stages.settings import RetrainSettings, Stages, StageSettings, check_stages, idle_stages
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
 from emotion2vec.training.config import (
@@ -137,12 +139,20 @@ class FinetuneConfig(TrainingConfig):
     head: HeadSettings = field(default_factory=HeadSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     joint: JointSettings = field(default_factory=JointSettings)
+    gmp: StageSettings = field(default_factory=StageSettings)
+    clusters: ClusterSettings = field(default_factory=ClusterSettings)
+    retrain: RetrainSettings = field(default_factory=RetrainSettings)
     optim: TuneOptim = field(default_factory=TuneOptim)
     validation: TuneValidation = field(default_factory=TuneValidation)
     checkpoint: CheckpointConfig = field(
         default_factory=lambda: CheckpointConfig(every=100, keep_last=1, keep_best="validation")
     )
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    @property
+    def stages(self) -> Stages:
+        """The sections of training in stages."""
+        return Stages(self.gmp, self.clusters, self.retrain)
 
 
 CHOSEN = "chosen"
@@ -171,7 +181,8 @@ def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config)
     faults += check_labelled(config.data) + check_joint(config.joint)
-    faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate)
+    faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate, config.head.kind)
+    faults += check_stages(config.stages, refit=config.validation.refit, shots=config.evaluate.shots)
     tuned = config.finetune
     if not STRATEGIES.fullmatch(tuned.strategy):
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
@@ -204,6 +215,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
 def alone_fault(config: FinetuneConfig, processes: int) -> str:
     """What is wrong with so many processes: one trains several models after one another; empty for nothing."""
     asked = [("evaluate.folds", bool(config.evaluate.folds)), ("validation.refit", config.validation.refit)]
+    asked.append(("gmp.enabled", config.gmp.enabled))
     several = " and ".join(name for name, wanted in asked if wanted)
     if not several or processes == 1:
         return ""
@@ -236,31 +248,6 @@ def check_labelled(data: LabelledData) -> list[str]:
     return faults
 
 
-def scale(text: str) -> tuple[str, float, float] | None:
-    """Name (empty for all), low and high end of NAME=LOW..HIGH; None where it is none."""
-    number = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
-    found = re.fullmatch(rf"(?:(.+)=)?\s*({number})\s*\.\.\s*({number})\s*", text)
-    if found is None or float(found[2]) >= float(found[3]):
-        return None
-    return (found[1] or "").strip(), float(found[2]), float(found[3])
-
-
-def part(text: str) -> tuple[str, float] | None:
-    """Name and share of NAME=SHARE, above 0 and below 1; None where it is none."""
-    name, number = pair(text)
-    try:
-        share = float(number)
-    except ValueError:
-        return None
-    return (name, share) if name and 0 < share < 1 else None
-
-
-def pair(text: str) -> tuple[str, str]:
-    """The two sides of NAME=VALUE; the second is empty where there is no sign."""
-    name, sign, value = text.partition("=")
-    return (name.strip(), value.strip()) if sign else ("", "")
-
-
 def without_effect(config: FinetuneConfig) -> list[str]:
     """Settings that differ from their defaults and do nothing beside the others, each with the reason."""
     frozen, loss = config.finetune.strategy == "frozen", config.loss
@@ -282,5 +269,6 @@ def without_effect(config: FinetuneConfig) -> list[str]:
     ]
     plain = config.finetune.strategy != "lora"
     rules += [(f"lora.{name}", plain, "finetune.strategy is not lora") for name in vars(config.lora)]
+    rules += idle_stages(config.stages, frozen=frozen)
     rules += idle_losses(loss, values=bool(config.data.targets))
     return told(config, [*rules, *idle_settings(config)])

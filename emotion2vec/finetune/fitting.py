@@ -36,7 +36,7 @@ from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.objective import Objective
 from emotion2vec.training.ranks import Ranks
-from emotion2vec.training.run import Say, train
+from emotion2vec.training.run import Build, Say, train
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.speech import Speech
 from emotion2vec.training.trainer import FitResult
@@ -51,6 +51,7 @@ def fit(
     say: Callable[[str], None],
     rows: KeptRows,
     watch: Watch | None = None,
+    start: str | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> FitResult:
     """Train one model; errors as for `emotion2vec.finetune.run.finetune`.
@@ -61,6 +62,7 @@ def fit(
         split: those that train, and those that choose; no others are touched.
         say: shows a line of text to the user.
         rows: what frozen blocks said of clips in earlier runs, and from now on in this one.
+        start: model to start from in place of the configuration's.
         watch: called with the update and the score of every validation; what it raises ends the training.
         on_progress: called with a `Progress` after every update, see `emotion2vec.training.run.train`.
     """
@@ -71,7 +73,7 @@ def fit(
     speech = replace(_speech(config, task), hold_out=partial(_hold_out, task, config, say, judges))
     if watch is not None:
         speech = watched(speech, watch)
-    result = _train(config, task, rows, speech, say, on_progress)
+    result = _train(config, partial(_build, task, config, rows, start or config.model), speech, say, on_progress)
     if result.is_main and result.signal is None:
         (judge,) = judges
         publish(RunFolder(config), judge, config, learnt_scales(config, corpus), say)
@@ -103,7 +105,7 @@ def fit_all(
     config = _timed(config, len(task.source.cuts))
     last = min(last, config.optim.max_updates)
     speech = replace(_speech(config, task), about=_about(config, task, last), hold_out=_nobody, last=last)
-    return _train(config, task, rows, speech, say, on_progress)
+    return _train(config, partial(_build, task, config, rows, config.model), speech, say, on_progress)
 
 
 def _speech(config: FinetuneConfig, task: Task) -> Speech:
@@ -113,15 +115,14 @@ def _speech(config: FinetuneConfig, task: Task) -> Speech:
 
 def _train(
     config: FinetuneConfig,
-    task: Task,
-    rows: KeptRows,
+    build: Build,
     speech: Speech,
     say: Say,
     on_progress: ProgressCallback | None,
 ) -> FitResult:
     return train(
         config,
-        partial(_build, task, config, rows),
+        build,
         say,
         warnings=without_effect(config),
         find_unused=config.finetune.strategy.startswith("gradual") or config.finetune.head_first > 0,
@@ -195,19 +196,17 @@ def _silent(text: str) -> None:
 
 
 def _build(
-    task: Task, config: FinetuneConfig, rows: KeptRows, device: torch.device, say: Say
+    task: Task, config: FinetuneConfig, rows: KeptRows, start: str, device: torch.device, say: Say
 ) -> tuple[Objective, Heard | None]:
     """Encoder and heads, and whose labels they know."""
     path = Path(config.run.dir)
     withdraw(path)
     resumed = newest_checkpoint(path)
-    encoder = load_model(resumed or config.model)
+    encoder = load_model(resumed or start)
     if config.run.checkpoint_activations and not isinstance(encoder, Emotion2vec):
-        raise ConfigError(
-            f"run.checkpoint_activations is on, which needs a network of ours, and model is {config.model}"
-        )
+        raise ConfigError(f"run.checkpoint_activations is on, which needs a network of ours, and model is {start}")
     if resumed is None:
-        say(f"model: {config.model}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
+        say(f"model: {start}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
         add_heads(encoder, task, config, device, say, rows)
     thawing = Thawing.of(encoder, config.finetune)
     encoder.to(device)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from emotion2vec.checkpoint.heard import Heard
 from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.corpora.faults import examples, files_left_out
 from emotion2vec.corpora.shots import few_shot
@@ -27,6 +28,7 @@ from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_
 from emotion2vec.finetune.further_scores import further_scores
 from emotion2vec.finetune.result import check_same
 from emotion2vec.finetune.splits import Split, fold_split
+from emotion2vec.finetune.stages.settings import taught_joint
 from emotion2vec.finetune.unlabelled import beside, main_clips
 from emotion2vec.probe.about import about
 from emotion2vec.probe.corpus import ProbedCorpus, prepare_corpus
@@ -112,7 +114,7 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> lis
         ConfigError: a class has no clip that trains, or a further target fewer than two classes or values; of all
             folds at once.
     """
-    jobs, faults = [], {}
+    jobs, faults, joint = [], {}, taught_joint(config.joint, config.gmp)
     seeds = config.evaluate.seeds or [config.run.seed]
     for seed in seeds:
         for number, fold in enumerate(prepared.folds, 1):
@@ -124,15 +126,13 @@ def _jobs(config: FinetuneConfig, prepared: ProbedCorpus, corpus: Corpus) -> lis
             labels = corpus.classes if not config.data.targets else ()
             if lacking := sorted({*labels} - {clip.label or "" for clip in trained}):
                 faults[fold.name] = f"fold {fold.name} has no clip of {examples(lacking)} to train on"
-            elif untaught := [
-                one for one in config.joint.targets if one not in taught_by(config.joint, trained).targets
-            ]:
+            elif untaught := [one for one in joint.targets if one not in taught_by(joint, trained).targets]:
                 names = examples(name for name, _ in untaught)
                 faults[fold.name] = f"fold {fold.name} has fewer than 2 classes or values of {names} to train on"
             jobs.append(FoldJob(own, fold, split))
             jobs += [_few(jobs[-1], count, corpus) for count in config.evaluate.shots]
     if faults:
-        without = "data.classes or joint" if config.joint.targets else "data.classes"
+        without = "data.classes or joint" if joint.targets else "data.classes"
         raise ConfigError(f"{'; '.join(faults.values())}; expected some, or {without} without it")
     return jobs
 
@@ -168,14 +168,15 @@ def _result(
     minutes: float,
 ) -> ProbeResult:
     goal, seeds = prepared.goal, config.evaluate.seeds or [config.run.seed]
-    base = _Base(config.model, read_source(config.model).heard)
+    base = _Base(config.model, _known(config, prepared))
     warnings = [*prepared.warnings, *prepared.known.warnings(base)] + [WITHOUT_SPEAKERS] * (not config.data.speakers)
     if left_out:
         warnings.append(files_left_out(left_out))
-    trained = {name: to_dict(getattr(config, name)) for name in ("finetune", "head", "loss", "joint", "optim")}
+    sections = ["finetune", "head", "loss", "joint", "optim", *["gmp", "clusters", "retrain"] * config.gmp.enabled]
+    trained = {name: to_dict(getattr(config, name)) for name in sections}
     scores = HeadScores(
         feature=config.model,
-        head=f"finetune {config.finetune.strategy}",
+        head=f"finetune {config.finetune.strategy}" + ", in stages" * config.gmp.enabled,
         head_settings=trained,
         task=goal.task,
         metrics=tuple(goal.shown),
@@ -208,6 +209,14 @@ def _further(
     tests = [tested_by(job) for job, _ in outcomes] if targets else []
     head = f"finetune {config.finetune.strategy}"
     return further_scores(targets, prepared, tests, feature=config.model, head=head)
+
+
+def _known(config: FinetuneConfig, prepared: ProbedCorpus) -> Heard | None:
+    """What the models of all folds have heard: what they start from has, and transductive stages hear their tests."""
+    heard = read_source(config.model).heard
+    if not (config.gmp.enabled and config.gmp.retrain and config.gmp.transductive):
+        return heard
+    return (heard or Heard()).with_more(audio=prepared.known.keys)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.own_head import start_head
 from emotion2vec.finetune.standard import read_by, solve
 from emotion2vec.finetune.task import Task
-from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.config import ANGLES, HeadConfig
 from emotion2vec.model.heads import Head
 from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
@@ -45,7 +45,8 @@ def add_heads(
     New heads standardize by statistics of training clips if asked for.
 
     Raises:
-        ConfigError: clips are longer than the encoder knows to handle, or as for `start_head`.
+        ConfigError: clips are longer than the encoder knows to handle, the own head has no margin, or as for
+            `start_head`.
     """
     known = encoder.config.max_seconds
     if known and config.data.max_seconds > known:
@@ -53,6 +54,11 @@ def add_heads(
     kept = {name: aim.goal for name, aim in task.aims.items() if aim.reversal is None}
     heads = {name: _new(encoder, name, goal, config, device) for name, goal in kept.items()}
     own = start_head(encoder, heads[MAIN].config, kept[MAIN].names, config.finetune.head, say)
+    if own is not None and config.loss.margin and own.config.kind not in ANGLES:
+        raise ConfigError(
+            f"loss.margin is {config.loss.margin:g} and the model's own head ({own.config.kind}) goes on learning, "
+            f"expected finetune.head=new or a head of kind {' or '.join(ANGLES)}"
+        )
     new = [head for name, head in heads.items() if name or own is None]
     encoder.head = own or heads[MAIN]
     encoder.further = torch.nn.ModuleList(head for name, head in heads.items() if name)

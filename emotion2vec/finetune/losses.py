@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from emotion2vec.model.config import ANGLES
 from emotion2vec.settings import option
 from emotion2vec.training.checks import Idle
 from emotion2vec.training.config import RunConfig
@@ -22,6 +23,12 @@ class LossSettings:
     )
     focal: float = option(0.0, "γ of the focal loss, by which what is right already counts less", ge=0)
     adjustment: float = option(0.0, "τ of logit adjustment, which keeps rare classes from being kept down", ge=0)
+    margin: float = option(
+        0.0,
+        "m of AM-Softmax: what the cosine with a clip's own class is lowered by in training; of heads of angles",
+        ge=0,
+        lt=2,
+    )
     mixup: float = option(
         0.0,
         "α of manifold mixup: in each batch pairs of what heads' last layers read are mixed, and their labels as much, "
@@ -49,7 +56,7 @@ class Labelled(Protocol):
     clips: int
 
 
-def check_losses(loss: LossSettings, run: RunConfig, data: Labelled, accumulate: int) -> list[str]:
+def check_losses(loss: LossSettings, run: RunConfig, data: Labelled, accumulate: int, head: str) -> list[str]:
     """List losses that cannot be had of these clips, or in this way.
 
     Args:
@@ -57,8 +64,11 @@ def check_losses(loss: LossSettings, run: RunConfig, data: Labelled, accumulate:
         run: on which devices, and how.
         data: how many clips there are in an update, and whether values are learnt.
         accumulate: batches of an update on each device.
+        head: kind of the head.
     """
     faults, parts = [], run.devices * run.nodes * accumulate
+    if loss.margin and head not in ANGLES:
+        faults.append(f"loss.margin is {loss.margin:g} and head.kind {head}, expected {' or '.join(ANGLES)}")
     if loss.contrast and data.targets:
         faults.append(f"loss.contrast is {loss.contrast:g} and data.targets are values, expected 0: it needs classes")
     if loss.contrast and data.clips < 2:
@@ -76,7 +86,7 @@ def check_losses(loss: LossSettings, run: RunConfig, data: Labelled, accumulate:
 
 def idle_losses(loss: LossSettings, *, values: bool) -> list[Idle]:
     """Settings that may do nothing beside the others; `values` where no classes are learnt."""
-    of_classes = ("smoothing", "class_weights", "focal", "adjustment")
+    of_classes = ("smoothing", "class_weights", "focal", "adjustment", "margin")
     return [
         *((f"loss.{name}", values, "data.targets are values, learnt by 1 − CCC") for name in of_classes),
         ("loss.temperature", not loss.contrast, "loss.contrast is 0"),

@@ -24,12 +24,12 @@ from emotion2vec.finetune.kept import Kept, KeptRows, may_keep
 from emotion2vec.finetune.network import Answers, Attack, TunedNetwork, TuneOutput
 from emotion2vec.finetune.reversal import ramp
 from emotion2vec.finetune.strategy import Thawing, parameter_groups
-from emotion2vec.finetune.work import clip_flops
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.batch_losses import supervised_contrastive, whole_gradient
 from emotion2vec.training.metrics import exact, mapped
 from emotion2vec.training.objective import Objective, ParameterGroup
 from emotion2vec.training.ranks import Ranks
+from emotion2vec.training.work import clip_flops
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from emotion2vec.finetune.fitting import fit, fit_all
 from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.result import FACTS, check_same, publish_again
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.stages.run import learn_in_stages
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.run_folder import RunFolder
 from emotion2vec.training.trainer import FitResult
@@ -36,7 +37,9 @@ def learn(
     rows: KeptRows,
     on_progress: ProgressCallback | None = None,
 ) -> FitResult:
-    """Train one model, or two one after the other where the configuration says so; see `fitting.fit`."""
+    """Train one model, or several one after the other where the configuration says so; see `fitting.fit`."""
+    if config.gmp.enabled:
+        return learn_in_stages(config, corpus, split, say=say, on_progress=on_progress)
     if not config.validation.refit:
         return fit(config, corpus, split, say=say, rows=rows, on_progress=on_progress)
     first = chooser(config)

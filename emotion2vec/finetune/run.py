@@ -15,6 +15,7 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.refit import learn
 from emotion2vec.finetune.splits import whole_split
+from emotion2vec.finetune.stages.run import check_possible
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.strategy import process_grid
@@ -58,6 +59,7 @@ def finetune(
         raise ConfigError(fault)
     corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
+    check_possible(config, corpus)
     split = whole_split(config, corpus) if config.evaluate.final else None  # whose faults come before any training
     scores, rows = None, KeptRows()
     if config.evaluate.folds:

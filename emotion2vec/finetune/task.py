@@ -23,13 +23,15 @@ from emotion2vec.data.micro_batch import random_crop
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.finetune.aims import MAIN, Aim, further_aims, weight_of
-from emotion2vec.finetune.config import FinetuneConfig, LabelledData, part
+from emotion2vec.finetune.config import FinetuneConfig, LabelledData
 from emotion2vec.finetune.decoding import decoded
+from emotion2vec.finetune.entries import part
 from emotion2vec.finetune.goals import ClassGoal, ValueGoal
 from emotion2vec.finetune.held_out import Clip
 from emotion2vec.finetune.labelled import shares_of
 from emotion2vec.finetune.splits import Split
 from emotion2vec.finetune.unlabelled import has_main
+from emotion2vec.model.frame_heads import SHARPNESS
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.class_losses import ClassLoss, class_weights
 from emotion2vec.tasks.scaling import Scaling
@@ -174,6 +176,7 @@ def _classes(
             focal=settings.focal,
             adjustment=settings.adjustment,
             shares=tuple((found / found.sum()).tolist()),
+            margin=SHARPNESS * settings.margin,
         ),
     )
 

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emotion2vec.extraction.options import ENGINES, PRECISIONS, ExecutorOptions
-from emotion2vec.finetune.config import FinetuneConfig, check_config, pair
+from emotion2vec.finetune.config import FinetuneConfig, check_config
+from emotion2vec.finetune.entries import pair
 from emotion2vec.settings import option
 from emotion2vec.training.config import load
 

@@ -18,7 +18,7 @@ from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Listing
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import CheckpointError, ConfigError
-from emotion2vec.finetune.config import pair
+from emotion2vec.finetune.entries import pair
 from emotion2vec.finetune.evaluation.tested import known_label
 from emotion2vec.iterate.config import IteratePlan
 from emotion2vec.iterate.filters import NO_CLASS, NO_TEXT

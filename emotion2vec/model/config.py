@@ -14,7 +14,10 @@ from emotion2vec.settings import build, check_ranges, fault_list, option
 FRONTENDS = ("waveform", "logmel")
 POSITIONS = ("convolution", "sinusoid")
 NORMS = ("post", "pre")
-HEADS = ("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru", "cosine")
+FRAME_HEADS = ("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru")
+ANGLES = ("cosine", "attentive-cosine")
+"""Heads that tell classes apart by angles, which a margin is for."""
+HEADS = (*FRAME_HEADS, *ANGLES)
 POOLINGS = ("mean", "mean+std")
 
 

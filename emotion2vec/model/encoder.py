@@ -5,7 +5,7 @@ B: utterances. S: samples. T: frames. D: model width. N: utterance tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from emotion2vec.model.backbone import Backbone
 from emotion2vec.model.config import Emotion2vecConfig, FurtherHead, HeadConfig
 from emotion2vec.model.frontend import Frontend
 from emotion2vec.model.heads import MeanLinear
+from emotion2vec.model.hidden import Hidden
 from emotion2vec.model.known_heads import build_further, build_head
 from emotion2vec.model.logmel import MelFrontend
 from emotion2vec.model.speech import Encoded, Part, SpeechEncoder
@@ -46,11 +47,19 @@ class Emotion2vec(SpeechEncoder):
         self.further = build_further(further, config.width, len(self.blocks))
         self.apply(_init_linear)
 
-    def forward(self, waveforms: Tensor, padding: Tensor | None = None) -> Encoded:
-        """See `SpeechEncoder`."""
+    def forward(
+        self,
+        waveforms: Tensor,
+        padding: Tensor | None = None,
+        hidden: Hidden | None = None,
+        skip_blocks: Collection[int] = (),
+    ) -> Encoded:
+        """See `SpeechEncoder`; blocks may be left out (layerdrop), counted from the prenet's first."""
         lengths = None if padding is None else (~padding).sum(dim=1)  # (B,)
         frame_padding = None if padding is None else self.frame_padding(padding)
-        out = self.backbone(self.frontend(waveforms, lengths), padding=frame_padding)
+        local = self.frontend(waveforms, lengths)  # (B, T, D)
+        local = local if hidden is None else hidden.put(local)
+        out = self.backbone(local, padding=frame_padding, skip_blocks=skip_blocks)
         count = self.config.tokens
         return Encoded(
             embedded=out.embedded[:, count:],

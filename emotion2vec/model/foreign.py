@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,12 +22,16 @@ from torch import Tensor, nn
 from emotion2vec.model.config import FurtherHead, HeadConfig
 from emotion2vec.model.foreign_config import ForeignConfig, transformers, transformers_config
 from emotion2vec.model.heads import Head
+from emotion2vec.model.hidden import Hidden
 from emotion2vec.model.known_heads import build_further, build_head
 from emotion2vec.model.shapes import Undrawn
 from emotion2vec.model.speech import Encoded, Part, SpeechEncoder
 
 _states: ContextVar[list[Tensor] | None] = ContextVar("states", default=None)
 """Where the blocks that run in this thread put what enters the first of them, and what they give."""
+
+_hidden: ContextVar[Hidden | None] = ContextVar("hidden", default=None)
+"""Which frames the blocks that run in this thread do not see."""
 
 _rotating = threading.Lock()
 """Held while a Conformer with rotary positions runs: it keeps those of the last length, whichever thread's that was."""
@@ -69,6 +74,7 @@ class ForeignEncoder(SpeechEncoder):
         if config.stable and not config.last_norm:
             self.network.encoder.layer_norm = nn.Identity()
         self.network.feature_extractor._requires_grad = False  # else it lets no waveform in that is derived
+        self.network.feature_projection.register_forward_hook(_hide)
         for block in self.blocks:
             block.register_forward_hook(_keep)
         self.head = build_head(head or HeadConfig(), config.width, config.depth, labels) if labels else None
@@ -86,39 +92,43 @@ class ForeignEncoder(SpeechEncoder):
         new.__dict__ = copy.deepcopy(self.__dict__, memo)
         return new
 
-    def forward(self, waveforms: Tensor, padding: Tensor | None = None) -> Encoded:
+    def forward(self, waveforms: Tensor, padding: Tensor | None = None, hidden: Hidden | None = None) -> Encoded:
         """See `SpeechEncoder`."""
         if padding is None or not bool(padding.any()):
-            states = self._run(waveforms, None)
+            states = self._run(waveforms, None, hidden)
             frame_padding = None if padding is None else self.frame_padding(padding)
         else:
             frame_padding = self.frame_padding(padding)  # (B, T)
-            states = self._run(waveforms, padding) if self.config.pads else self._by_length(waveforms, padding)
+            run = self._run if self.config.pads else self._by_length
+            states = run(waveforms, padding, hidden)
         frames = states[-1]
         none = frames[:, :0]
         return Encoded(states[0], frames, none, states[1:], [], frame_padding)
 
-    def _run(self, waveforms: Tensor, padding: Tensor | None) -> list[Tensor]:
+    def _run(self, waveforms: Tensor, padding: Tensor | None, hidden: Hidden | None) -> list[Tensor]:
         """What enters the first block and what all blocks give, L + 1 times (B, T, D); the last with the last norm."""
         mask = None if padding is None else (~padding).long()
         states: list[Tensor] = []
-        token = _states.set(states)
+        tokens = _states.set(states), _hidden.set(hidden)
         rotary = self.config.settings.get("position_embeddings_type") == "rotary"
         try:
             with _rotating if rotary else nullcontext():
                 last = self.network(waveforms.to(self.dtype), attention_mask=mask).last_hidden_state
         finally:
-            _states.reset(token)
+            _states.reset(tokens[0])
+            _hidden.reset(tokens[1])
         return [*states[:-1], last]
 
-    def _by_length(self, waveforms: Tensor, padding: Tensor) -> list[Tensor]:
+    def _by_length(self, waveforms: Tensor, padding: Tensor, hidden: Hidden | None) -> list[Tensor]:
         """The same, of utterances of each length by themselves; zeros after their ends."""
         lengths = (~padding).sum(dim=1)  # (B,)
         order, pieces = [], []
         total = self.config.grid.count(waveforms.shape[1])
         for length in lengths.unique().tolist():
             rows = (lengths == length).nonzero().flatten()
-            states = self._run(waveforms[rows, :length], None)
+            frames = self.config.grid.count(length)
+            own = None if hidden is None else replace(hidden, mask=hidden.mask[rows, :frames])
+            states = self._run(waveforms[rows, :length], None, own)
             order.append(rows)
             pieces.append([F.pad(state, (0, 0, 0, total - state.shape[1])) for state in states])  # (b, T, D)
         back = torch.cat(order).argsort()
@@ -156,6 +166,14 @@ def _rebuilt(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     return model.train(training)
+
+
+def _hide(projection: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+    """What enters the encoder, without the frames that its blocks are not to see."""
+    hidden = _hidden.get()
+    if hidden is None:
+        return None
+    return (hidden.put(output[0]), *output[1:]) if isinstance(output, tuple) else hidden.put(output)
 
 
 def _keep(block: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:

@@ -23,6 +23,14 @@ LEAST_VARIANCE = 1e-6
 """Below it a deviation has no useful gradient."""
 
 
+def _attended(energies: Tensor, padding: Tensor | None) -> Tensor:
+    """Shares (B, T) of frames by their energies (B, T, 1), none of padding (B, T)."""
+    energies = energies.squeeze(2)
+    if padding is not None:
+        energies = energies.masked_fill(padding, float("-inf"))
+    return energies.softmax(dim=1)
+
+
 class Attention(Head):
     """Frames weighed by softmax(v · tanh(W x)), then Linear D → K (self-attentive pooling; Lin et al., 2017)."""
 
@@ -35,10 +43,8 @@ class Attention(Head):
     def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
         """See `Head`."""
         frames = self.standardized(frames)
-        energy = self.query(torch.tanh(self.project(frames))).squeeze(2)  # (B, T)
-        if padding is not None:
-            energy = energy.masked_fill(padding, float("-inf"))
-        return torch.einsum("bt,btd->bd", energy.softmax(dim=1), frames)
+        shares = _attended(self.query(torch.tanh(self.project(frames))), padding)  # (B, T)
+        return torch.einsum("bt,btd->bd", shares, frames)
 
 
 class AttentiveStatistics(Head):
@@ -53,10 +59,7 @@ class AttentiveStatistics(Head):
     def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
         """See `Head`."""
         frames = self.standardized(frames)
-        energy = self.query(torch.tanh(self.project(frames))).squeeze(2)  # (B, T)
-        if padding is not None:
-            energy = energy.masked_fill(padding, float("-inf"))
-        shares = energy.softmax(dim=1)
+        shares = _attended(self.query(torch.tanh(self.project(frames))), padding)  # (B, T)
         mean = torch.einsum("bt,btd->bd", shares, frames)
         variance = torch.einsum("bt,btd->bd", shares, (frames - mean.unsqueeze(1)).square())
         return torch.cat([mean, variance.clamp_min(LEAST_VARIANCE).sqrt()], dim=1)  # (B, 2 D)
@@ -121,24 +124,69 @@ class TransformerLeg(Head):
         return masked_mean(self.norm(seen), padding)
 
 
-class Cosine(PooledHead):
-    """Linear P → H, then the cosines with a direction for each class, times `SHARPNESS`.
+class Angles(Head):
+    """Tells classes apart by angles: the cosines of an embedding (B, H) with a direction for each, times `SHARPNESS`.
 
     Trained with a margin it is AM-Softmax (Wang et al., 2018; `tasks.class_losses.ClassLoss`).
+
+    Attributes:
+        directions: (K, H), of any length.
+        gain: (K,) what scores are multiplied by, such as one over a temperature; None for nothing.
+        offset: (K,) what is added to them then.
     """
 
-    def __init__(self, width: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+    optional = (*Head.optional, "gain", "offset")
+    gain: Tensor | None
+    offset: Tensor | None
+
+    def __init__(self, hidden: int, outputs: int, generator: torch.Generator | None = None):
         super().__init__()
-        self.width = width
-        self.hidden = seeded_linear(width, hidden, generator)
         self.directions = nn.Parameter(seeded_linear(hidden, outputs, generator).weight.detach())  # (K, H)
+        self.register_buffer("gain", None)
+        self.register_buffer("offset", None)
+
+    def of_embedded(self, embedded: Tensor) -> Tensor:
+        """See `Head`."""
+        directions = functional.normalize(self.directions, dim=1)
+        scores = SHARPNESS * functional.linear(functional.normalize(embedded, dim=1), directions)
+        return scores if self.gain is None or self.offset is None else scores * self.gain + self.offset
+
+    @torch.no_grad()
+    def rescale(self, mean: Tensor, scale: Tensor) -> None:
+        """See `Head`; beside the directions, whose lengths say nothing."""
+        gain, offset = self.gain, self.offset
+        mean, scale = mean.to(self.directions), scale.to(self.directions)
+        self.gain = scale if gain is None else gain * scale
+        self.offset = mean if offset is None else offset * scale + mean
+
+
+class Cosine(Angles, PooledHead):
+    """Linear P → H of pooled utterances, then `Angles`."""
+
+    def __init__(self, width: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        reading = seeded_linear(width, hidden, generator)
+        super().__init__(hidden, outputs, generator)
+        self.width = width
+        self.hidden = reading
 
     def embed_pooled(self, pooled: Tensor) -> Tensor:
         """See `PooledHead`."""
         embedded: Tensor = self.hidden(self.standardized(pooled))
         return embedded
 
-    def of_embedded(self, embedded: Tensor) -> Tensor:
+
+class AttentiveCosine(Angles):
+    """Frames weighed by softmax(v · tanh(W x)), Linear D → H of their sum, then `Angles`."""
+
+    def __init__(self, channels: int, hidden: int, outputs: int, generator: torch.Generator | None = None):
+        project, query = seeded_linear(channels, hidden, generator), seeded_linear(hidden, 1, generator)
+        reading = seeded_linear(channels, hidden, generator)
+        super().__init__(hidden, outputs, generator)
+        self.project, self.query, self.hidden = project, query, reading
+
+    def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
         """See `Head`."""
-        directions = functional.normalize(self.directions, dim=1)
-        return SHARPNESS * functional.linear(functional.normalize(embedded, dim=1), directions)
+        frames = self.standardized(frames)
+        shares = _attended(self.query(torch.tanh(self.project(frames))), padding)  # (B, T)
+        embedded: Tensor = self.hidden(torch.einsum("bt,btd->bd", shares, frames))
+        return embedded

@@ -68,6 +68,7 @@ class Head(nn.Module):
         config: which head it is, as model folders say it.
         target: what it tells; empty for the main head of a model.
         reads_layers: whether its frames are those of all layers, (B, L, T, D).
+        optional: buffers that not every such head has.
         shift: what is subtracted from channels, (D) of frames or (P) or (L, P) of pooled utterances; None for nothing.
         scale: what they are divided by then.
     """
@@ -76,6 +77,7 @@ class Head(nn.Module):
     target: str = ""
     labels: tuple[str, ...] = ()
     reads_layers = False
+    optional: tuple[str, ...] = ("shift", "scale")
     shift: Tensor | None
     scale: Tensor | None
 
@@ -144,8 +146,8 @@ class Head(nn.Module):
         ]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take standardization from saved weights that have it."""
-        for name in ("shift", "scale"):
+        """Take what is optional from saved weights that have it."""
+        for name in self.optional:
             if (saved := state_dict.get(prefix + name)) is not None:
                 setattr(self, name, torch.empty_like(saved, device=next(self.parameters()).device))
         super()._load_from_state_dict(state_dict, prefix, *args)

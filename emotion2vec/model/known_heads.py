@@ -10,7 +10,14 @@ import torch
 from torch import nn
 
 from emotion2vec.model.config import FurtherHead, HeadConfig
-from emotion2vec.model.frame_heads import Attention, AttentiveStatistics, Cosine, LayerConvolutions, TransformerLeg
+from emotion2vec.model.frame_heads import (
+    Attention,
+    AttentiveCosine,
+    AttentiveStatistics,
+    Cosine,
+    LayerConvolutions,
+    TransformerLeg,
+)
 from emotion2vec.model.heads import FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
 
 Drawn = torch.Generator | None
@@ -37,6 +44,7 @@ BUILDERS: dict[str, Callable[[Sizes, Drawn], Head]] = {
     "transformer": lambda of, drawn: TransformerLeg(of.width, of.hidden, of.outputs, drawn),
     "gru": lambda of, drawn: Recurrent(of.width, of.hidden, of.outputs, drawn),
     "cosine": lambda of, drawn: Cosine(of.pooled, of.hidden, of.outputs, drawn),
+    "attentive-cosine": lambda of, drawn: AttentiveCosine(of.width, of.hidden, of.outputs, drawn),
 }
 """How each of `emotion2vec.model.config.HEADS` is made."""
 

@@ -24,6 +24,7 @@ from emotion2vec.model.described import ShownModel
 from emotion2vec.model.features import Features
 from emotion2vec.model.frozen import frozen
 from emotion2vec.model.heads import Head
+from emotion2vec.model.hidden import Hidden
 from emotion2vec.model.table import check_pandas, clip_table
 
 if TYPE_CHECKING:
@@ -111,13 +112,14 @@ class SpeechEncoder(ShownModel, nn.Module):
         """What the weights are, and what is computed in outside of autocast: inputs are cast to it."""
         return next(self.parameters()).dtype
 
-    def forward(self, waveforms: Tensor, padding: Tensor | None = None) -> Encoded:
+    def forward(self, waveforms: Tensor, padding: Tensor | None = None, hidden: Hidden | None = None) -> Encoded:
         """Encode waveforms.
 
         Args:
             waveforms: (B, S) float at 16 kHz, each normalized over its own samples (`audio.samples.normalize`) where
                 the network's configuration says so, else as recorded.
             padding: (B, S), True = padding after the end of an utterance; None when all have S samples.
+            hidden: frames that the blocks do not see; None for none.
         """
         raise NotImplementedError
 
@@ -134,11 +136,11 @@ class SpeechEncoder(ShownModel, nn.Module):
         raise NotImplementedError
 
     def make_room(self, weights: Mapping[str, Tensor]) -> None:
-        """Make room for what not every such network has, and weights hold: what a head standardizes by."""
+        """Make room for what not every such network has, and weights hold: what is optional in a head."""
         places = {"head": self.head} | {f"further.{number}": head for number, head in enumerate(self.further)}
         for place, head in places.items():
-            for name in ("shift", "scale"):
-                if head is not None and (saved := weights.get(f"{place}.{name}")) is not None:
+            for name in head.optional if isinstance(head, Head) else ():
+                if (saved := weights.get(f"{place}.{name}")) is not None:
                     setattr(head, name, torch.empty_like(saved, device=self.device))
 
     def heads(self) -> dict[str, Head]:

@@ -51,8 +51,20 @@ class LossConfig:
     )
 
 
+OBJECTIVES = ("emotion2vec", "clusters")
+
+
 @dataclass(kw_only=True)
-class PretrainConfig(ListedConfig):
+class PretrainingConfig(ListedConfig):
+    """What every pretraining needs, whatever its objective."""
+
+    objective: str = option(
+        "emotion2vec", "what is learnt; clusters (of frames) has settings of its own", choices=OBJECTIVES
+    )
+
+
+@dataclass(kw_only=True)
+class PretrainConfig(PretrainingConfig):
     """Everything that decides a pretraining run."""
 
     model: Emotion2vecConfig = field(default_factory=Emotion2vecConfig)

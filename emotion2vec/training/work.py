@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from emotion2vec.audio.frames import MEL_HOP
 from emotion2vec.model.config import Emotion2vecConfig
+from emotion2vec.model.speech import Part, SpeechEncoder
 
 
 def cnn_flops(model: Emotion2vecConfig, samples: int) -> int:
@@ -38,3 +39,24 @@ def position_flops(model: Emotion2vecConfig, frames: int) -> int:
         return 0
     kernel = model.position_width // model.position_layers
     return 2 * frames * kernel * model.width**2 // model.position_groups * model.position_layers
+
+
+def clip_flops(encoder: SpeechEncoder, samples: int, below: int = 0) -> float:
+    """Operations of one clip, forward and backward: two per weight and frame, and of blocks their attention.
+
+    A part that learns costs three times its forward pass, one above it that does not, twice, one with adapters about
+    twice, and the parts `below` nothing.
+    """
+    frames, width = encoder.config.grid.count(samples), encoder.config.width
+    total, reached = 0.0, False
+    for part in encoder.parts()[below:]:
+        learnt, weights = (_weights(part, learnt=only) for only in (True, False))
+        forward = 2.0 * frames * weights + (4.0 * frames**2 * width if part.name.startswith("block") else 0.0)
+        total += forward * (1 + reached + learnt / max(1, weights))
+        reached = reached or learnt > 0
+    return total
+
+
+def _weights(part: Part, *, learnt: bool) -> int:
+    """Numbers in the matrices of a part, or only in those that learn."""
+    return sum(p.numel() for p in part.parameters() if p.ndim > 1 and (p.requires_grad or not learnt))

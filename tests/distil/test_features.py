@@ -15,6 +15,7 @@ from training.helpers import metrics, tensors
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.checkpoint import load_model
+from emotion2vec.data import pieces
 from emotion2vec.data.corpus import open_corpus
 from emotion2vec.distil import features, run
 from emotion2vec.distil.features import compute_features
@@ -77,7 +78,7 @@ def test_whole_clips_are_kept_as_the_model_says_them(path: Path, speech: Path, t
 def test_a_killed_computation_goes_on_where_it_was(
     path: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "PART_SECONDS", 2.0)
+    monkeypatch.setattr(pieces, "PIECE_SECONDS", 2.0)
     compute(tmp_path / "whole", teacher_of(path), speech)
     write, calls = features._write_part, []
 

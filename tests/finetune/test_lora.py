@@ -19,8 +19,8 @@ from emotion2vec.finetune.learnt import LoraConfig
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.objective import Finetuning
 from emotion2vec.finetune.run import finetune
-from emotion2vec.finetune.work import clip_flops
 from emotion2vec.model.encoder import Emotion2vec
+from emotion2vec.training.work import clip_flops
 
 LORA = ["finetune.strategy=lora", "lora.rank=2", "lora.alpha=2", "optim.encoder_lr=1e-2"]
 

@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from emotion2vec.model.frame_heads import (
     SHARPNESS,
+    Angles,
+    Attention,
+    AttentiveCosine,
     AttentiveStatistics,
     Convolutions,
     Cosine,
@@ -96,7 +99,27 @@ def test_cosines_are_those_of_torch_whatever_the_lengths() -> None:
     torch.testing.assert_close(head(FRAMES), before)
 
 
-@pytest.mark.parametrize("kind", [AttentiveStatistics, Convolutions, TransformerLeg, Cosine])
+@pytest.mark.parametrize("kind", [Cosine, AttentiveCosine])
+def test_scores_of_angles_take_in_a_scale_and_keep_it(kind: type[Angles]) -> None:
+    head, other = kind(6, 4, 5, drawn()), kind(6, 4, 5)  # type: ignore[call-arg, arg-type]
+    scores = head(FRAMES)
+    scale, mean = torch.linspace(0.5, 2, 5), torch.arange(5.0)
+    head.rescale(mean, scale)
+    head.rescale(torch.ones(5), torch.full((5,), 3.0))
+    torch.testing.assert_close(head(FRAMES), 3 * (scores * scale + mean) + 1)
+    other.load_state_dict(head.state_dict())
+    torch.testing.assert_close(other(FRAMES), head(FRAMES))
+
+
+def test_attention_weighs_what_an_angle_is_taken_of() -> None:
+    head, plain = AttentiveCosine(6, 4, 5, drawn()), Attention(6, 4, 4, drawn())
+    padding = torch.arange(11) >= torch.tensor([[11], [7], [4]])
+    for name in ("project", "query"):
+        getattr(plain, name).load_state_dict(getattr(head, name).state_dict())
+    torch.testing.assert_close(head.embed(FRAMES, padding), head.hidden(plain.embed(FRAMES, padding)))
+
+
+@pytest.mark.parametrize("kind", [AttentiveStatistics, Convolutions, TransformerLeg, Cosine, AttentiveCosine])
 def test_weights_come_from_the_generator_alone(kind: type[Head]) -> None:
     torch.manual_seed(0)
     state = torch.get_rng_state()

@@ -39,6 +39,8 @@ def check_plan(plan: SearchPlan) -> list[str]:
         faults.append(
             f"evaluate.folds is {plan.evaluate.folds}, expected none in a search; the best configuration takes it"
         )
+    if plan.gmp.enabled:
+        faults.append("gmp.enabled is on, expected it off in a search; the best configuration takes it")
     if plan.run.devices * plan.run.nodes > 1:
         faults.append(
             "run.devices is more than 1, expected one device for a trial; several processes may share a search"
