@@ -24,8 +24,9 @@ from emotion2vec.data.micro_batch import random_crop
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.finetune.aims import MAIN, Aim, further_aims, weight_of
-from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.config import FinetuneConfig, LabelledData
 from emotion2vec.finetune.decoding import decoded
+from emotion2vec.finetune.entries import part
 from emotion2vec.finetune.goals import ClassGoal, ValueGoal
 from emotion2vec.finetune.held_out import Clip
 from emotion2vec.finetune.labelled import shares_of
@@ -144,7 +145,7 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
         aims[PHONEMES], notes = spoken_aim(config, by_id, train, read_source(config.model).config.grid)
     source = CutSource(train)
     found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)
-    return Task(config, by_id, source, held, found, aims, _groups(train, by_id, data.balance), notes)
+    return Task(config, by_id, source, held, found, aims, _groups(train, by_id, data), notes)
 
 
 def _classes(
@@ -206,14 +207,40 @@ def _values(config: FinetuneConfig, by_id: Mapping[str, Utterance], trained: Seq
     )
 
 
-def _groups(cuts: Sequence[Cut], utterances: dict[str, Utterance], balance: str) -> list[np.ndarray]:
-    """Positions of cuts that are drawn from equally often."""
+def _groups(cuts: Sequence[Cut], utterances: dict[str, Utterance], data: LabelledData) -> list[np.ndarray]:
+    """Positions of cuts that are drawn from equally often; groups of a corpus with a share of its own come repeatedly.
+
+    Raises:
+        ConfigError: no clip that trains is of such a corpus, or of another one.
+    """
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, cut in enumerate(cuts):
         one = utterances[cut.id]
-        key = (one.corpus or "" if "corpus" in balance else "", one.label or "" if "class" in balance else "")
+        key = (one.corpus or "" if "corpus" in data.balance else "", one.label or "" if "class" in data.balance else "")
         members[key].append(place)
-    return [np.array(members[key]) for key in sorted(members)]
+    shares = dict(found for text in data.shares if (found := part(text)))
+    times = _times([name for name, _ in sorted(members)], shares) if shares else [1] * len(members)
+    return [np.array(members[key]) for key, often in zip(sorted(members), times, strict=True) for _ in range(often)]
+
+
+def _times(corpora: Sequence[str], shares: Mapping[str, float]) -> list[int]:
+    """How often a group of each of these corpora is there, so that corpora get their shares to a thousandth or so.
+
+    Raises:
+        ConfigError: a share is of no corpus, or none, or more than all, is left for the others.
+    """
+    counts = Counter(corpora)
+    rest = 1 - sum(shares.values())
+    others = sum(count for name, count in counts.items() if name not in shares)
+    if unknown := [name for name in shares if name not in counts]:
+        raise ConfigError(f"data.shares names {examples(unknown)}, expected corpora: {', '.join(map(repr, counts))}")
+    if rest <= 0 or not others:
+        raise ConfigError(f"data.shares are {1 - rest:g} together, which leaves {rest:g} to {others} groups of others")
+    wanted = np.array([shares[name] / counts[name] if name in shares else rest / others for name in corpora])
+    most = 64  # of the rarest group: many give shares more exactly, and a longer list
+    tries = [np.maximum(1, np.round(number * wanted / wanted.min())) for number in range(1, most + 1)]
+    errors = [round(float(np.abs(found / found.sum() - wanted).sum()), 3) for found in tries]
+    return tries[int(np.argmin(errors))].astype(int).tolist()
 
 
 def _within(cuts: Sequence[Cut], seconds: float, seed: int) -> list[Cut]:
