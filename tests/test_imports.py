@@ -21,6 +21,7 @@ ORDER += (
     "serve",
     "probe",
     "finetune",
+    "iterate",
     "report",
     "__init__",
     "cli",
@@ -31,7 +32,7 @@ ORDER += (
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil", "clusters"}}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "iterate", "distil", "clusters"}}
 BRIDGED |= {name: BRIDGED["extraction"] for name in ("probe", "report", "serve")}
 """Parts that meet only through a checkpoint on disk."""
 
