@@ -63,7 +63,7 @@ def evaluate(
                 seed=problem.seed,
                 test=problem.test,
                 scores=fitted.scores,
-                details=fitted.details,
+                details={**fitted.details, "parameters": sum(p.numel() for p in fitted.head.parameters())},
                 statistics=goal.statistics(problem.test, fitted.scores),
             )
             for (fold, problem), fitted in zip(problems, shown, strict=True)
