@@ -20,7 +20,7 @@ def finetune(
     ] = None,
     config: Annotated[
         str,
-        typer.Option(help="YAML file, or the name of one that ships: classify, values, compact, gmp, phonemes, text."),
+        typer.Option(help="YAML file, or one that ships: classify, values, compact, gmp, phonemes, text."),
     ] = "classify",
     check: Annotated[bool, typer.Option("--check", help="Say what there is to learn from, and train nothing.")] = False,
     suspects: Annotated[

@@ -215,7 +215,7 @@ def _build(
     if resumed is None:
         say(f"model: {start}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
         add_heads(encoder, task, config, device, say, rows)
-    transcripts = transcribed(encoder, rows.texts_of(config, device), config, task.utterances)
+    transcripts = transcribed(encoder, rows.texts_of(config, device), config.text, config.run.seed, task.utterances)
     thawing = Thawing.of(encoder, config.finetune)
     encoder.to(device)
     adapters = None

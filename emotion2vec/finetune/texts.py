@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.model.text import Told
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.settings import option
-from emotion2vec.training.config import RunConfig
 
 
 @dataclass(kw_only=True)
@@ -66,18 +64,6 @@ class Transcripts:
         return self.texts(kept)
 
 
-class TextedConfig(Protocol):
-    """What of a run's configuration its texts need."""
-
-    @property
-    def text(self) -> TextSettings:
-        """Of texts."""
-
-    @property
-    def run(self) -> RunConfig:
-        """Of the run."""
-
-
 TellRows = Callable[[Sequence[int]], Told]
 """What is said in clips by their places."""
 
@@ -123,7 +109,7 @@ def text_notes(settings: TextSettings, trained: Sequence[Utterance]) -> list[str
 
 
 def transcribed(
-    encoder: SpeechEncoder, texts: Texts | None, config: TextedConfig, clips: Mapping[str, Utterance]
+    encoder: SpeechEncoder, texts: Texts | None, settings: TextSettings, seed: int, clips: Mapping[str, Utterance]
 ) -> Transcripts | None:
     """What is said in the clips of a run; None where its main head reads no texts, or is told none.
 
@@ -139,4 +125,4 @@ def transcribed(
             "expected that, or finetune.head=new"
         )
     said = {name: clip.text for name, clip in clips.items()}
-    return Transcripts(texts, said, config.text.dropout, config.run.seed)
+    return Transcripts(texts, said, settings.dropout, seed)

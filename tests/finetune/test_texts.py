@@ -40,7 +40,7 @@ def write_told(folder: Path, speakers: int = 4, takes: int = 6, seed: int = 0) -
     for speaker in range(speakers):
         for take in range(takes):
             label = list(WORDS)[take % 2]
-            path = f"{speaker}_{take}.wav"
+            path = f"{speaker}_{take}{seed or ''}.wav"
             soundfile.write(folder / path, 0.1 * random.normal(size=int(random.integers(5_000, 9_000))), 16_000)
             rows.append(f"{path},{label},s{speaker},{'and ' * (take // 2)}{WORDS[label]}")
     (folder / "told.csv").write_text("\n".join(rows) + "\n")
