@@ -92,7 +92,7 @@ def test_a_label_in_the_text_alone_is_found_with_it_and_guessed_without(
         assert json.loads((tmp_path / "run" / "validation.json").read_text())["pooled"]["UA"] > 95
         plan = [f"data.table={new}", f"model={tmp_path / 'run'}", f"output={tmp_path / 'test'}"]
         tested = evaluate(load_plan([*plan, "device=cpu"]), silent)
-        assert tested.result.results[0].pooled["UA"] > 95
+        assert tested.scores.results[0].pooled["UA"] > 95
 
 
 def test_single_clips_and_windows_hear_the_audio_alone(told: Path, bert: Path, model: Path, tmp_path: Path) -> None:
