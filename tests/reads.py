@@ -125,6 +125,8 @@ class Reader(ast.NodeVisitor):
         self.generic_visit(node)
         self.scopes.pop()
 
+    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+
     def visit_Assign(self, node: ast.Assign) -> None:
         self.visit(node.value)
         for target in node.targets:

@@ -18,8 +18,10 @@ ORDER += (
     "distil",
     "clusters",
     "extraction",
+    "serve",
     "probe",
     "finetune",
+    "iterate",
     "report",
     "__init__",
     "cli",
@@ -30,8 +32,8 @@ ORDER += (
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "distil", "clusters"}}
-BRIDGED |= {"probe": BRIDGED["extraction"], "report": BRIDGED["extraction"]}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "iterate", "distil", "clusters"}}
+BRIDGED |= {name: BRIDGED["extraction"] for name in ("probe", "report", "serve")}
 """Parts that meet only through a checkpoint on disk."""
 
 LIGHT = ["errors", "seeding", "assets", "units", "settings", "files", "audio.samples", "pretrain.config", "cli"]

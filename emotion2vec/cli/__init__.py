@@ -21,6 +21,7 @@ from emotion2vec.cli.finetune_evaluate import evaluate
 from emotion2vec.cli.finetune_report import report
 from emotion2vec.cli.finetune_search import search
 from emotion2vec.cli.info import info
+from emotion2vec.cli.iterate import iterate
 from emotion2vec.cli.keys import commands, with_keys
 from emotion2vec.cli.log import asks_json, json_log, say, says_json, with_log
 from emotion2vec.cli.plot import plot
@@ -28,6 +29,7 @@ from emotion2vec.cli.predict import predict
 from emotion2vec.cli.prepare import prepare
 from emotion2vec.cli.pretrain import pretrain
 from emotion2vec.cli.probe import probe
+from emotion2vec.cli.serve import serve
 from emotion2vec.cli.visualize import visualize
 from emotion2vec.disk import FULL
 from emotion2vec.errors import Emotion2vecError
@@ -70,8 +72,9 @@ _of_clusters = {"Keys with objective: clusters": ("emotion2vec.clusters.config",
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig", further=_of_clusters))(with_log(pretrain))
 app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log(distil))
 app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(with_log(finetune))
+app.command(cls=with_keys("emotion2vec.iterate.config", "IteratePlan"))(with_log(iterate))
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
-for verb in (prepare, extract, predict, probe):
+for verb in (prepare, extract, predict, probe, serve):
     app.command()(with_log(verb))
 for verb in (plot, visualize, info, convert, export):
     app.command()(verb)

@@ -5,9 +5,9 @@ What needs torch is imported when options and sources are known to be right: a m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from emotion2vec.progress import ProgressCallback
 from emotion2vec.settings import from_keywords
 
 if TYPE_CHECKING:
+    from emotion2vec.extraction.encode.encoder import Encoder
     from emotion2vec.extraction.executor import Executor
     from emotion2vec.model.speech import SpeechEncoder
 
@@ -85,35 +86,64 @@ def run(
 
     workload = Workload.of(options.choice, [item.duration for item in found.utterances])
     with executor_for(model, options.executor, workload) as executor:
-        return _carry_out(
-            executor, found, options, Path(output), partial(shown_progress, bar=progress, on_progress=on_progress)
+        from emotion2vec.extraction.encode.encoder import Encoder
+
+        encoder = Encoder(
+            executor.model,
+            options.choice,
+            precision=executor.precision,
+            chunking=options.chunking,
+            graph=executor.graph,
         )
+        place = Place(options.format, Path(output), options.shard, options.resume)
+        shown = partial(shown_progress, bar=progress, on_progress=on_progress)
+        return carry_out(executor, encoder, found, place, _facts(executor, options), shown)
 
 
-def _carry_out(
+@dataclass(frozen=True)
+class Place:
+    """Where a job writes.
+
+    Attributes:
+        format: of what is written.
+        output: folder, or for npz the archive's name.
+        shard: `i/n` of the list, for names of files; None for all of it.
+        resume: keep what earlier jobs completed.
+    """
+
+    format: str
+    output: Path
+    shard: str | None
+    resume: bool
+
+
+def carry_out(
     executor: Executor,
+    encoder: Encoder,
     found: Listing,
-    options: ExtractOptions,
-    output: Path,
+    place: Place,
+    facts: Mapping[str, Any],
     shown: Callable[[int], AbstractContextManager[ProgressCallback | None]],
 ) -> ExtractionReport:
-    """Extract what was found, and write it with the record of the job."""
-    from emotion2vec.extraction.encode.encoder import Encoder
+    """Encode what was found, and write it with the record of the job; raises as `extract` does.
+
+    Args:
+        executor: carries it out.
+        encoder: makes arrays of clips.
+        found: the clips of the shard.
+        place: where they are written.
+        facts: what they depend on, for the record.
+        shown: gives what is to be called after each of so many clips.
+    """
     from emotion2vec.extraction.executor import report_of
 
-    encoder = Encoder(
-        executor.model,
-        options.choice,
-        precision=executor.precision,
-        chunking=options.chunking,
-        graph=executor.graph,
-    )
-    folder = output_folder(options.format, output)
-    tag = f"-{options.shard.replace('/', '-of-')}" if options.shard else ""
-    record = JobRecord(folder / beside(output, "job.json"), _facts(executor, options), tag)
+    output = place.output
+    folder = output_folder(place.format, output)
+    tag = f"-{place.shard.replace('/', '-of-')}" if place.shard else ""
+    record = JobRecord(folder / beside(output, "job.json"), facts, tag)
     with alone(folder, output, tag):
-        resume = options.resume and record.check()
-        with open_outputs(options.format, output, encoder.layout, resume=resume, tag=tag) as outputs:
+        resume = place.resume and record.check()
+        with open_outputs(place.format, output, encoder.layout, resume=resume, tag=tag) as outputs:
             record.write()
             job = Job(report_of(executor), outputs.log)
             job.begin(found)

@@ -1,21 +1,15 @@
-"""What labelled speech is like, before anything is trained: labels, splits, audio, and recordings that are there twice.
-
-N: clips. S: samples. F: numbers of a fingerprint.
-"""
+"""What labelled speech is like before anything is trained: labels, splits, audio, recordings that are there twice."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion2vec.audio.decode.reading import read_header
-from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.audit import audit_split
 from emotion2vec.corpora.faults import SHOWN, examples
 from emotion2vec.corpora.folds import Fold, fold_of, make_folds
@@ -26,6 +20,7 @@ from emotion2vec.files import check_writable
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.labelled import read_labelled, show_labels
+from emotion2vec.finetune.sounds import Heard, measure, near_duplicates
 from emotion2vec.finetune.splits import Split, fold_split, whole_split
 from emotion2vec.finetune.suspects import label_errors, write_suspects
 from emotion2vec.tasks.targets import make_goal
@@ -34,30 +29,8 @@ from emotion2vec.units import counted
 if TYPE_CHECKING:
     from lhotse.cut import Cut
 
-PIECES, BANDS = 24, 12
-"""Pieces of time and bands of frequency of a fingerprint."""
-
-FLOOR = 1e-3
-"""Energies below this share of the highest are what codecs leave out."""
-
-ALIKE, LONGER = 0.96, 1.03
-"""Correlation of fingerprints and ratio of lengths from, and to, which two clips count as one recording.
-
-Of 500 clips of nEMO and EmoDB no two reach 0.91, and copies at half the level, as Vorbis, stay above 0.995.
-"""
-
 LOUD, QUIET = -10.0, -45.0
 """Mean levels in dB of full scale beyond which a clip is named."""
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What was measured of a clip: its length in s, level in dB of full scale, clipped share, and fingerprint (F,)."""
-
-    seconds: float
-    level: float
-    clipped: float
-    fingerprint: np.ndarray
 
 
 def check(config: FinetuneConfig, say: Callable[[str], None], suspects: Path | None = None) -> int:
@@ -114,45 +87,6 @@ def _suspects(
         raise ConfigError(f"{output} is not written: label errors could not be looked for")
     write_suspects(output, found)
     say(f"they are in {output}")
-
-
-def measure(waveform: np.ndarray) -> Heard:
-    """Measure a clip (S,)."""
-    power = float(np.mean(np.square(waveform, dtype=np.float64)))
-    peak = float(np.abs(waveform).max(initial=0.0))
-    clipped = float(np.mean(np.abs(waveform) >= 0.999 * peak)) if peak >= 0.98 else 0.0
-    return Heard(waveform.size / SAMPLE_RATE, 10 * np.log10(power + 1e-12), clipped, _fingerprint(waveform))
-
-
-def _fingerprint(waveform: np.ndarray) -> np.ndarray:
-    """Logarithmic energies of pieces of time in bands of frequency, standardized, (F,) of length 1."""
-    pieces = np.array_split(waveform, PIECES)
-    rows = []
-    for piece in pieces:
-        spectrum = np.abs(np.fft.rfft(piece, n=max(piece.size, 2 * BANDS))) ** 2
-        edges = np.geomspace(1, spectrum.size, BANDS + 1).astype(int)
-        rows.append([spectrum[low : max(high, low + 1)].mean() for low, high in pairwise(edges)])
-    found = np.array(rows).ravel()
-    energies = np.log(found + FLOOR * found.max() + 1e-12)
-    energies -= energies.mean()
-    scaled: np.ndarray = (energies / max(float(np.linalg.norm(energies)), 1e-9)).astype(np.float32)
-    return scaled
-
-
-def near_duplicates(heard: Sequence[Heard]) -> list[tuple[int, int]]:
-    """Pairs of clips that sound like one recording, whatever encoded it, by their places."""
-    if not heard:
-        return []
-    prints = np.stack([one.fingerprint for one in heard])  # (N, F)
-    lengths = np.array([one.seconds for one in heard])
-    pairs: list[tuple[int, int]] = []
-    for first in range(0, len(prints), TOGETHER):
-        likeness = prints[first : first + TOGETHER] @ prints.T
-        for row, other in np.argwhere(likeness >= ALIKE).tolist():
-            one = first + row
-            if one < other and max(lengths[one], lengths[other]) <= LONGER * min(lengths[one], lengths[other]):
-                pairs.append((one, other))
-    return pairs
 
 
 def _table(corpus: Corpus, split: Split) -> list[str]:

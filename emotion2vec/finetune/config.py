@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +10,12 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.clusters.settings import ClusterSettings
 from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.data.config import SpeechConfig
+from emotion2vec.finetune.entries import pair, part, scale
 from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_robustness
 from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.finetune.learnt import FREEZES, STRATEGIES, HeadSettings, LoraConfig, StrategyConfig
 from emotion2vec.finetune.losses import LossSettings, check_losses, idle_losses
+from emotion2vec.finetune.spoken.settings import PhonemeSettings, check_phonemes
 from emotion2vec.finetune.stages.settings import RetrainSettings, Stages, StageSettings, check_stages, idle_stages
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -65,6 +66,9 @@ class LabelledData(SpeechConfig):
     licence: str = option("", "what the licence of the speech says, for the model's card")
     balance: str = option(
         "corpus-class", "what is drawn equally often: each class of each corpus, ...", choices=BALANCES
+    )
+    shares: list[str] = option(
+        [], "share of the draws that a corpus gets, such as mine=0.5, whatever it has; the others get the rest"
     )
     clips: int = option(16, "clips of an update, of all devices together", ge=1)
     max_seconds: float = option(10.0, "longer clips are cropped at random to this in training, in s", gt=0.1)
@@ -136,6 +140,7 @@ class FinetuneConfig(TrainingConfig):
     head: HeadSettings = field(default_factory=HeadSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     joint: JointSettings = field(default_factory=JointSettings)
+    phonemes: PhonemeSettings = field(default_factory=PhonemeSettings)
     gmp: StageSettings = field(default_factory=StageSettings)
     clusters: ClusterSettings = field(default_factory=ClusterSettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)
@@ -178,6 +183,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config)
     faults += check_labelled(config.data) + check_joint(config.joint)
+    faults += check_phonemes(config.phonemes, config.joint.targets, config.augment)
     faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate, config.head.kind)
     tuned = config.finetune
     faults += check_stages(config.stages, refit=config.validation.refit, shots=config.evaluate.shots, head=tuned.head)
@@ -235,24 +241,14 @@ def check_labelled(data: LabelledData) -> list[str]:
     faults += [
         f"data.ranges has {text!r}, expected LOW..HIGH or NAME=LOW..HIGH" for text in data.ranges if not scale(text)
     ]
+    faults += [
+        f"data.shares has {text!r}, expected NAME=SHARE, above 0 and below 1" for text in data.shares if not part(text)
+    ]
+    if data.shares and "corpus" not in data.balance:
+        faults.append(f"data.shares are of corpora and data.balance is {data.balance}, expected corpus-class or corpus")
     if data.soft and data.raters:
         faults.append("data.soft and data.raters are given, expected one of them")
     return faults
-
-
-def scale(text: str) -> tuple[str, float, float] | None:
-    """Name (empty for all), low and high end of NAME=LOW..HIGH; None where it is none."""
-    number = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
-    found = re.fullmatch(rf"(?:(.+)=)?\s*({number})\s*\.\.\s*({number})\s*", text)
-    if found is None or float(found[2]) >= float(found[3]):
-        return None
-    return (found[1] or "").strip(), float(found[2]), float(found[3])
-
-
-def pair(text: str) -> tuple[str, str]:
-    """The two sides of NAME=VALUE; the second is empty where there is no sign."""
-    name, sign, value = text.partition("=")
-    return (name.strip(), value.strip()) if sign else ("", "")
 
 
 def without_effect(config: FinetuneConfig) -> list[str]:
@@ -273,6 +269,15 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("loss.contrast", frozen and config.head.kind == "mean", "nothing below the last layer learns"),
         ("finetune.keep_gb", distorted, "augment changes the audio"),
         ("finetune.keep_gb", loss.adversarial != "none", "loss.adversarial changes the audio"),
+    ]
+    rules += [
+        (f"phonemes.{name}", not config.phonemes.weight, "phonemes.weight is 0")
+        for name in ("units", "set", "language")
+    ]
+    fused = config.head.kind == "fused"
+    rules += [
+        ("head.acoustic", not fused, "head.kind is not fused"),
+        ("head.semantic", not fused and not config.phonemes.weight, "head.kind is not fused and phonemes.weight is 0"),
     ]
     plain = config.finetune.strategy != "lora"
     rules += [(f"lora.{name}", plain, "finetune.strategy is not lora") for name in vars(config.lora)]

@@ -18,7 +18,8 @@ from emotion2vec.corpora.prescribed import parts_of, with_splits
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.finetune.aims import check_known
-from emotion2vec.finetune.config import LabelledData, pair
+from emotion2vec.finetune.config import LabelledData
+from emotion2vec.finetune.entries import pair
 from emotion2vec.finetune.joint import JointSettings
 from emotion2vec.finetune.scales import on_one_scale
 from emotion2vec.finetune.unlabelled import with_unlabelled

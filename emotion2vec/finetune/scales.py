@@ -9,7 +9,7 @@ from dataclasses import replace
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.finetune.config import scale
+from emotion2vec.finetune.entries import scale
 
 Range = tuple[float, float]
 

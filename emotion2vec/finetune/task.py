@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.checkpoint.heard import Heard, utterance_key
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.corpora.faults import Fault, examples
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.data.corpus import TrainingCorpus
@@ -23,12 +24,15 @@ from emotion2vec.data.micro_batch import random_crop
 from emotion2vec.data.sources import CutSource
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.finetune.aims import MAIN, Aim, further_aims, weight_of
-from emotion2vec.finetune.config import FinetuneConfig
+from emotion2vec.finetune.config import FinetuneConfig, LabelledData
 from emotion2vec.finetune.decoding import decoded
+from emotion2vec.finetune.entries import part
 from emotion2vec.finetune.goals import ClassGoal, ValueGoal
 from emotion2vec.finetune.held_out import Clip
 from emotion2vec.finetune.labelled import shares_of
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.spoken.settings import PHONEMES
+from emotion2vec.finetune.spoken.targets import spoken_aim
 from emotion2vec.finetune.unlabelled import has_main
 from emotion2vec.model.frame_heads import SHARPNESS
 from emotion2vec.seeding import keyed_seed
@@ -52,6 +56,7 @@ class Task:
         found: what trains, for the report, with what was left out.
         aims: what is learnt of them, the main goal first.
         groups: positions in the source that are drawn from equally often.
+        notes: what is to be said of clips that teach less than others.
     """
 
     config: FinetuneConfig
@@ -61,6 +66,7 @@ class Task:
     found: TrainingCorpus
     aims: dict[str, Aim]
     groups: list[np.ndarray]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def heard(self) -> Heard:
@@ -134,10 +140,12 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
     by_id = {clips[i].id: clips[i] for i in [*split.train, *split.valid]}
     trained = [by_id[cut.id] for cut in train]
     goal = _values(config, by_id, trained) if data.targets else _classes(config, corpus, by_id, trained)
-    aims = {MAIN: Aim(goal)} | further_aims(config, by_id, trained)
+    aims, notes = {MAIN: Aim(goal)} | further_aims(config, by_id, trained), list[str]()
+    if config.phonemes.weight:
+        aims[PHONEMES], notes = spoken_aim(config, by_id, train, read_source(config.model).config.grid)
     source = CutSource(train)
     found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)
-    return Task(config, by_id, source, held, found, aims, _groups(train, by_id, data.balance))
+    return Task(config, by_id, source, held, found, aims, _groups(train, by_id, data), notes)
 
 
 def _classes(
@@ -199,14 +207,40 @@ def _values(config: FinetuneConfig, by_id: Mapping[str, Utterance], trained: Seq
     )
 
 
-def _groups(cuts: Sequence[Cut], utterances: dict[str, Utterance], balance: str) -> list[np.ndarray]:
-    """Positions of cuts that are drawn from equally often."""
+def _groups(cuts: Sequence[Cut], utterances: dict[str, Utterance], data: LabelledData) -> list[np.ndarray]:
+    """Positions of cuts that are drawn from equally often; groups of a corpus with a share of its own come repeatedly.
+
+    Raises:
+        ConfigError: no clip that trains is of such a corpus, or of another one.
+    """
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, cut in enumerate(cuts):
         one = utterances[cut.id]
-        key = (one.corpus or "" if "corpus" in balance else "", one.label or "" if "class" in balance else "")
+        key = (one.corpus or "" if "corpus" in data.balance else "", one.label or "" if "class" in data.balance else "")
         members[key].append(place)
-    return [np.array(members[key]) for key in sorted(members)]
+    shares = dict(found for text in data.shares if (found := part(text)))
+    times = _times([name for name, _ in sorted(members)], shares) if shares else [1] * len(members)
+    return [np.array(members[key]) for key, often in zip(sorted(members), times, strict=True) for _ in range(often)]
+
+
+def _times(corpora: Sequence[str], shares: Mapping[str, float]) -> list[int]:
+    """How often a group of each of these corpora is there, so that corpora get their shares to a thousandth or so.
+
+    Raises:
+        ConfigError: a share is of no corpus, or none, or more than all, is left for the others.
+    """
+    counts = Counter(corpora)
+    rest = 1 - sum(shares.values())
+    others = sum(count for name, count in counts.items() if name not in shares)
+    if unknown := [name for name in shares if name not in counts]:
+        raise ConfigError(f"data.shares names {examples(unknown)}, expected corpora: {', '.join(map(repr, counts))}")
+    if rest <= 0 or not others:
+        raise ConfigError(f"data.shares are {1 - rest:g} together, which leaves {rest:g} to {others} groups of others")
+    wanted = np.array([shares[name] / counts[name] if name in shares else rest / others for name in corpora])
+    most = 64  # of the rarest group: many give shares more exactly, and a longer list
+    tries = [np.maximum(1, np.round(number * wanted / wanted.min())) for number in range(1, most + 1)]
+    errors = [round(float(np.abs(found / found.sum() - wanted).sum()), 3) for found in tries]
+    return tries[int(np.argmin(errors))].astype(int).tolist()
 
 
 def _within(cuts: Sequence[Cut], seconds: float, seed: int) -> list[Cut]:

@@ -11,7 +11,8 @@ from finetune.talkers import quick_config, write_model, write_talkers
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.utterance import Utterance
-from emotion2vec.finetune.check import check, measure, near_duplicates
+from emotion2vec.finetune.check import check
+from emotion2vec.finetune.sounds import measure, near_duplicates
 from emotion2vec.finetune.suspects import out_of_fold
 
 

@@ -116,6 +116,30 @@ def test_networks_that_read_no_text_are_refused(bert: Path, tmp_path: Path) -> N
         make_extractor(f"text:{tmp_path}")
 
 
+def test_a_tokenizer_of_another_network_is_one_fault_and_not_one_per_clip(
+    bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    transformers.BertModel(transformers.BertConfig(vocab_size=8, **sizes)).save_pretrained(tmp_path / "small")
+    transformers.AutoTokenizer.from_pretrained(bert).save_pretrained(tmp_path / "small")
+    told = r"the tokenizer is not this network's: 2 of its words, such as 'night' \(8\), 'and' \(9\), are beyond the 8"
+    with pytest.raises(CheckpointError, match=told):
+        make_extractor(f"text:{tmp_path / 'small'}")
+    clips = tuple(replace(clip("good and bad"), file=f"{n}.wav", speaker=f"s{n}", label="xy"[n % 2]) for n in range(4))
+    with pytest.raises(CheckpointError, match=told):  # before anything is extracted
+        probe(clips=Corpus(name="made", root=tmp_path, utterances=clips), features=[f"text:{tmp_path / 'small'}"])
+    assert not caplog.records
+
+    transformers.BertModel(transformers.BertConfig(vocab_size=10, **sizes)).save_pretrained(tmp_path / "marks")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(bert)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[NEVER]"]})
+    tokenizer.save_pretrained(tmp_path / "marks")
+    well, mark = make_extractor(f"text:{tmp_path / 'marks'}").extract([clip("good and bad"), clip("good [NEVER]")])
+    assert not isinstance(well, str) and isinstance(mark, str)  # a mark without embedding is the fault of who says it
+
+
 def test_the_encoder_of_an_encoder_with_a_decoder(bert: Path, tmp_path: Path) -> None:
     import transformers
 

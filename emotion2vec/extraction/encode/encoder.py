@@ -57,6 +57,9 @@ class Encoder:
         precision: what to compute in.
         chunking: which audio is cut into windows.
         graph: computes in place of the model; only for a choice of its last block.
+
+    Attributes:
+        layout: the arrays that come of each clip.
     """
 
     def __init__(
@@ -73,7 +76,8 @@ class Encoder:
         self.choice = choice
         self.dtype = DTYPES[precision]
         self.chunking = chunking.within(model.config.max_seconds)
-        self.layout, self._layers = layout_of(choice, model.config)
+        self._features, self._layers = layout_of(choice, model.config)
+        self.layout = self._features
         self._mix = None if self._layers.mix is None else torch.from_numpy(self._layers.mix)
 
     def lanes(self, clips: int) -> int:
@@ -173,7 +177,7 @@ class Encoder:
             yield from self._pieces([waveform for _, waveform in group], spans)
 
     def _reduce(self, pieces: Iterator[Piece], frames: int) -> Arrays:
-        return Reduction(self.choice, self.layout, self._layers.stacked, pieces, frames).arrays()
+        return Reduction(self.choice, self._features, self._layers.stacked, pieces, frames).arrays()
 
     @torch.inference_mode()
     def _pieces(self, waveforms: Sequence[np.ndarray], spans: Sequence[Span]) -> list[Piece]:

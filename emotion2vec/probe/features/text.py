@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import CheckpointError
 from emotion2vec.model.features import Features
@@ -79,6 +80,25 @@ def _table_length(network: Any) -> int:
     return most - max((padding + 1 for padding in paddings if padding is not None), default=0)
 
 
+def _check_vocabulary(name: str, network: Any, tokenizer: Any) -> None:
+    """Raise when words of the tokenizer have no embedding, which otherwise every clip that says one would tell.
+
+    Tokens that only mark something may have none, as some published tokenizers name marks that their networks never
+    had; those that are put to every text are tried anyway.
+    """
+    try:
+        known = network.get_input_embeddings().num_embeddings
+    except (AttributeError, NotImplementedError):
+        return  # embedded otherwise, such as characters by hashes
+    marks = set(tokenizer.all_special_tokens)
+    beyond = sorted((number, word) for word, number in tokenizer.get_vocab().items() if number >= known)
+    if words := [f"{word!r} ({number})" for number, word in beyond if word not in marks]:
+        raise CheckpointError(
+            f"text:{name}: the tokenizer is not this network's: {len(words)} of its words, such as "
+            f"{examples(words)}, are beyond the {known} that the network has embeddings of (counted from 0)"
+        )
+
+
 def _rules_hash(tokenizer: Any) -> str:
     """Hash of how text becomes tokens, wherever the tokenizer lies; how much of a text is said with every call."""
     rules: list[Any] = [type(tokenizer).__name__, tokenizer.truncation_side, sorted(tokenizer.get_vocab().items())]
@@ -129,10 +149,11 @@ def text_encoder(name: str, device: str) -> TextEncoder:
 
     Raises:
         ConfigError: transformers is not installed, or no name is given.
-        CheckpointError: the model cannot be loaded, or reads no text.
+        CheckpointError: the model cannot be loaded, reads no text, or its tokenizer is that of another.
     """
     tokenizer, model = load_pretrained("text", name, "AutoTokenizer", device)
     encoder = TextEncoder(model.get_encoder() if model.config.is_encoder_decoder else model, tokenizer)
+    _check_vocabulary(name, encoder.network, tokenizer)
     try:
         encoder.encode("word")
     except (TypeError, ValueError, AttributeError, RuntimeError, LookupError) as error:

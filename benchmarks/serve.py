@@ -1,0 +1,111 @@
+"""A server under load, against the library on the same clips in one process: throughput, latency, lost answers.
+
+    python benchmarks/serve.py FOLDER --requests 2000 --clients 200
+
+Clips are sent from another process on this machine, which takes processor time from the server too. Both are run in
+turn, a few times, and the median of the ratios is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROUNDS = 3
+
+
+async def send(url: str, files: list[Path], clients: int, wanted: dict[str, str]) -> tuple[list[float], int, int]:
+    """Send a request for each file, so many at once: their times in s, wrong answers, and lost ones."""
+    import httpx
+
+    waiting, times, wrong, lost = iter(files), [], 0, 0
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    bodies = {path: path.read_bytes() for path in dict.fromkeys(files)}
+    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+
+        async def one() -> None:
+            nonlocal wrong, lost
+            for path in waiting:
+                started = time.monotonic()
+                try:
+                    found = await client.post("/v1/predict", content=bodies[path])
+                except httpx.HTTPError:
+                    lost += 1
+                    continue
+                times.append(time.monotonic() - started)
+                clips = found.json().get("clips") if found.status_code == 200 else None
+                wrong += clips is None or clips[0]["label"] != wanted[path.name]
+
+        await asyncio.gather(*(one() for _ in range(clients)))
+    return times, wrong, lost
+
+
+def predicted(files: list[Path]) -> tuple[dict[str, str], float]:
+    """Labels by name, and the time that the library takes, in s."""
+    from emotion2vec.checkpoint import load_model
+    from emotion2vec.extraction.predict import predict
+
+    model = load_model("compact")
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "table.csv"
+        predict(list(map(str, files[:4])), model=model, output=table, backend="torch")
+        started = time.monotonic()
+        predict(list(map(str, files)), model=model, output=table, backend="torch")
+        seconds = time.monotonic() - started
+        lines = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    return {Path(cells[0]).name: cells[5] for cells in lines}, seconds
+
+
+def started(words: list[str]) -> tuple[subprocess.Popen[str], str]:
+    """A server, and where it is."""
+    command = [sys.executable, "-m", "emotion2vec", "serve", "--port", "0", "--queue", "100000", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if " on http" in line:
+            return process, line.rsplit(" ", 1)[1].strip()
+    raise SystemExit("the server did not start")
+
+
+def main() -> None:
+    """Measure, and print a line for each round."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--decoders", type=int, default=2)
+    arguments = parser.parse_args()
+    files = sorted(path for path in arguments.folder.rglob("*") if path.suffix in (".wav", ".flac", ".opus"))
+    files = (files * (1 + arguments.requests // len(files)))[: arguments.requests]
+    clips = list(dict.fromkeys(files))
+    process, url = started(["--decoders", str(arguments.decoders)])
+    ratios = []
+    try:
+        for number in range(ROUNDS):
+            wanted, seconds = predicted(clips)
+            alone = len(clips) / seconds
+            begun = time.monotonic()
+            times, wrong, lost = asyncio.run(send(url, files, arguments.clients, wanted))
+            served = len(files) / (time.monotonic() - begun)
+            ratios.append(served / alone)
+            ranks = statistics.quantiles(times, n=100)
+            print(
+                f"round {number + 1}: library {alone:.1f} clips/s, server {served:.1f} clips/s, ratio {ratios[-1]:.2f};"
+                f" latency p50 {ranks[49]:.2f} s, p95 {ranks[94]:.2f} s, p99 {ranks[98]:.2f} s; "
+                f"{wrong} wrong and {lost} lost of {len(files)}",
+                flush=True,
+            )
+    finally:
+        process.terminate()
+        process.wait()
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()

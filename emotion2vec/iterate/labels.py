@@ -1,0 +1,123 @@
+"""What models say of the pool, each clip once for each model, in folders that interrupted jobs go on with.
+
+N: clips. K: classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from emotion2vec.corpora.faults import Fault
+from emotion2vec.corpora.utterance import Listing
+from emotion2vec.extraction.labelling import Labelling, Said, label, read_said
+from emotion2vec.extraction.progress import shown_progress
+from emotion2vec.extraction.sources.named import take_shard
+from emotion2vec.iterate.config import IteratePlan, executor_of
+from emotion2vec.iterate.filters import NO_CLASS, Opinions
+from emotion2vec.progress import ProgressCallback
+from emotion2vec.stopping import Terminated
+from emotion2vec.units import counted, duration
+
+Say = Callable[[str], None]
+
+
+def label_pool(
+    plan: IteratePlan,
+    found: Listing,
+    model: str | Path,
+    folder: Path,
+    *,
+    classes: Sequence[str],
+    window: float | None,
+    say: Say,
+    on_progress: ProgressCallback | None,
+) -> list[Fault]:
+    """Have a model say what the clips of a pool are, those that are missing in the folder; all shards, or that one.
+
+    Args:
+        plan: of the iterations.
+        found: the pool.
+        model: with a head that has the classes.
+        folder: of what it says.
+        classes: K.
+        window: length of windows that are scored too, in s; None for none.
+        say: shows a line of text to the user.
+        on_progress: called with a `Progress` after each clip.
+
+    Returns:
+        Clips that could not be heard.
+
+    Raises:
+        ConfigError: see `emotion2vec.extraction.labelling.label`.
+        Terminated: SIGTERM came; what was said is kept.
+    """
+    count = plan.pool.shards
+    faults: list[Fault] = []
+    for number in range(count) if plan.pool.shard < 0 else [plan.pool.shard]:
+        shard = f"{number}/{count}" if count > 1 else None
+        own = replace(found, utterances=take_shard(found.utterances, shard), faults=[], changes=[])
+        asked = Labelling(classes=classes, window=window, shard=shard, executor=executor_of(plan))
+        if own.utterances:
+            shown = partial(shown_progress, bar=plan.log.progress, on_progress=on_progress)
+            report = label(own, model, folder, asked, shown)
+            if report.terminated:
+                raise Terminated
+            faults += report.failed
+            there = f", {report.skipped} were there" * bool(report.skipped)
+            part = f" of shard {shard}" * (shard is not None)
+            say(f"labelled: {counted(report.written, 'clip')}{part} ({duration(report.seconds)}){there}")
+    return faults
+
+
+def opinions_of(found: Listing, folder: Path, second: Path | None, text: Mapping[str, int] | None) -> Opinions:
+    """What is thought of the clips of a pool, in their order.
+
+    Args:
+        found: the pool.
+        folder: of what the labeller said.
+        second: of what a second model said; None where none is asked.
+        text: numbers of classes that a text model found, by ids; None where none is asked.
+
+    Raises:
+        ConfigError: what was said cannot be read.
+    """
+    said = read_said(folder)
+    ids = [item.id for item in found.utterances]
+    rows = _rows(said, ids)
+    heard = rows >= 0
+    classes = said.scores.shape[1] if said.scores.ndim == 2 else 1
+    scores = np.zeros((len(ids), classes))
+    scores[heard] = said.scores[rows[heard]] if heard.any() else 0.0
+    seconds, agreeing = np.zeros(len(ids)), None
+    seconds[heard] = said.seconds[rows[heard]]
+    if said.agreeing is not None:
+        agreeing = np.zeros(len(ids))
+        agreeing[heard] = said.agreeing[rows[heard]]
+    return Opinions(
+        ids=ids,
+        seconds=seconds,
+        scores=scores,
+        heard=heard,
+        agreeing=agreeing,
+        second=None if second is None else _second(read_said(second), ids),
+        text=None if text is None else np.array([text[one] for one in ids]),
+    )
+
+
+def _rows(said: Said, ids: Sequence[str]) -> np.ndarray:
+    """Where clips are among those that something was said of, (N,); -1 for nowhere."""
+    place = {name: row for row, name in enumerate(said.ids)}
+    return np.array([place.get(one, -1) for one in ids], np.int64)
+
+
+def _second(said: Said, ids: Sequence[str]) -> np.ndarray:
+    """Numbers (N,) of the classes that a second model finds."""
+    rows = _rows(said, ids)
+    numbers = np.full(len(ids), NO_CLASS)
+    numbers[rows >= 0] = said.scores.argmax(axis=-1)[rows[rows >= 0]]
+    return numbers

@@ -1,0 +1,176 @@
+"""Speech without labels: what is listed, and which of its clips people have labelled, or are there twice.
+
+N: clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from emotion2vec.corpora.contents import stretch_keys
+from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.utterance import Listing, Utterance
+from emotion2vec.data.cuts import cuts_of
+from emotion2vec.errors import AudioError, ConfigError, ManifestError
+from emotion2vec.extraction.sources.named import read_sources
+from emotion2vec.files import write_json
+from emotion2vec.finetune.decoding import TOGETHER, decoded
+from emotion2vec.finetune.sounds import Heard, matches, measure
+from emotion2vec.iterate.config import POOL, IteratePlan
+from emotion2vec.iterate.people import People
+from emotion2vec.units import counted
+
+COMPARED = "compared.json"
+"""What was found of the pool, so that it is not decoded again."""
+
+LABELLED, TWICE = "labelled by people", "another clip again"
+"""Why clips are left out before anything is heard of them."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Speech without labels.
+
+    Attributes:
+        found: its clips, without the labels that lists may have.
+        left_out: why clips are not learnt from, by their ids.
+    """
+
+    found: Listing
+    left_out: Mapping[str, str]
+
+
+def read_pool(plan: IteratePlan) -> Listing:
+    """List the pool; labels that its lists have are not looked at.
+
+    Raises:
+        ManifestError: a source cannot be read, or there is no clip; or too many entries cannot be used.
+    """
+    pool = plan.pool
+    root = Path(pool.root) if pool.root else None
+    try:
+        found = read_sources(pool.sources, root=root, columns=tuple(pool.columns))
+    except ManifestError as error:
+        raise ManifestError(f"pool.sources {', '.join(pool.sources)}: {error}") from error
+    mostly_readable(plan, [str(fault) for fault in found.faults], len(found.utterances) + len(found.faults))
+    plain = [replace(one, label=None, votes=(), values={}, split=None, fold=None) for one in found.utterances]
+    return replace(found, utterances=plain)
+
+
+def mostly_readable(plan: IteratePlan, bad: Sequence[str], total: int) -> None:
+    """See to it that most of the pool can be used.
+
+    Raises:
+        ManifestError: it cannot.
+    """
+    if len(bad) > plan.pool.max_bad_share * total:
+        raise ManifestError(
+            f"{len(bad)} of {counted(total, 'clip')} of the pool cannot be read, expected at most "
+            f"{plan.pool.max_bad_share:.1%} (pool.max_bad_share): {examples(bad)}"
+        )
+
+
+def compare_pool(plan: IteratePlan, found: Listing, people: People, say: Callable[[str], None]) -> Pool:
+    """Look for clips of people in the pool: by bytes, by stretches of the same file, and by what they sound like.
+
+    Raises:
+        ConfigError: a held-out clip is in the pool, or no clip is left.
+    """
+    folder = Path(plan.run.dir)
+    labelled = list(people.corpus.utterances)
+    held = {labelled[i].id for rows in people.held.values() for i in rows.tolist()}
+    clips = found.utterances
+    keys = stretch_keys([*labelled, *clips], folder / "cache")
+    known, own = keys[: len(labelled)], keys[len(labelled) :]
+    digest = hashlib.blake2b(json.dumps([plan.pool.compare, sorted(held), known, own]).encode()).hexdigest()
+    before = _read(folder / COMPARED, digest)
+    if before is not None:
+        return Pool(found, before)
+    pairs = [*_same_bytes(known, own), *_same_stretch(labelled, clips)]
+    if plan.pool.compare == "sound":
+        say(f"comparing the sound of {counted(len(clips), 'clip')} of the pool with {len(labelled)} labelled ones")
+        pairs += _same_sound(plan, labelled, clips)
+    if leaks := sorted({(clips[j].stretch, labelled[i].stretch) for i, j in pairs if labelled[i].id in held}):
+        named = examples(f"{ours} = {theirs}" for ours, theirs in leaks)
+        raise ConfigError(
+            f"pool.sources: {counted(len(leaks), 'clip of the pool is', 'clips of the pool are')} held out to judge "
+            f"rounds by: {named}; expected a pool without them (pool.compare=bytes lets those pass that merely sound "
+            "alike)"
+        )
+    left_out = dict.fromkeys((clips[j].id for _, j in pairs), LABELLED)
+    first: dict[str, str] = {}
+    for clip, key in zip(clips, own, strict=True):
+        if key is not None and clip.id not in left_out and first.setdefault(key, clip.id) != clip.id:
+            left_out[clip.id] = TWICE
+    if len(left_out) == len(clips):
+        raise ConfigError(f"pool.sources: all {counted(len(clips), 'clip')} are {LABELLED}, expected others")
+    write_json(folder / COMPARED, {"of": digest, "left_out": left_out})
+    return Pool(found, left_out)
+
+
+def _read(path: Path, digest: str) -> dict[str, str] | None:
+    """What an earlier comparison of the same clips found; None where there was none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return dict(document["left_out"]) if document["of"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _same_bytes(known: Sequence[str | None], own: Sequence[str | None]) -> Iterable[tuple[int, int]]:
+    """Places of labelled clips and of clips of the pool whose files, and stretches of them, are the same."""
+    place = {key: i for i, key in enumerate(known) if key is not None}
+    return [(place[key], j) for j, key in enumerate(own) if key is not None and key in place]
+
+
+def _same_stretch(labelled: Sequence[Utterance], clips: Sequence[Utterance]) -> Iterable[tuple[int, int]]:
+    """The same of those that overlap in time in one file."""
+    by_file: dict[str, list[int]] = defaultdict(list)
+    for i, clip in enumerate(labelled):
+        by_file[str(clip.path.absolute())].append(i)
+    for j, clip in enumerate(clips):
+        for i in by_file.get(str(clip.path.absolute()), ()):
+            (start, end), (first, last) = _span(clip), _span(labelled[i])
+            if start < last and first < end:
+                yield i, j
+
+
+def _span(clip: Utterance) -> tuple[float, float]:
+    """Start and end in s."""
+    start = clip.start or 0.0
+    return start, np.inf if clip.duration is None else start + clip.duration
+
+
+def _same_sound(
+    plan: IteratePlan, labelled: Sequence[Utterance], clips: Sequence[Utterance]
+) -> Iterable[tuple[int, int]]:
+    """The same of those that sound like one recording, whatever encoded it; what cannot be decoded is passed over."""
+    known = list(_heard(plan, labelled))
+    prints = [heard for _, heard in known]
+    for first in range(0, len(clips), TOGETHER):
+        some = list(_heard(plan, clips[first : first + TOGETHER]))
+        for row, other in matches([heard for _, heard in some], prints):
+            yield known[other][0], first + some[row][0]
+
+
+def _heard(plan: IteratePlan, clips: Sequence[Utterance]) -> Iterable[tuple[int, Heard]]:
+    """Places of clips that can be decoded, and what they sound like; a few are in memory at a time."""
+    local = [replace(clip, id=str(place)) for place, clip in enumerate(clips) if "://" not in str(clip.audio)]
+    cuts = cuts_of(local, min_samples=0, workers=plan.data.workers).cuts
+    for first in range(0, len(cuts), TOGETHER):
+        some = cuts[first : first + TOGETHER]
+        for cut, waveform in zip(some, decoded(some, normalizes=False), strict=True):
+            if not isinstance(waveform, AudioError):
+                yield int(cut.id), measure(waveform)
+
+
+def as_labelled(clip: Utterance, label: str) -> Utterance:
+    """A clip of the pool as one that trains, under a name that no human-labelled clip has."""
+    return replace(clip, id=f"{POOL}:{clip.id}", corpus=POOL, label=label, speaker=None)

@@ -1,0 +1,1 @@
+"""Models behind HTTP and WebSocket: requests are decoded and answered in processes of their own."""

@@ -1,0 +1,280 @@
+"""What stands between requests and processes: who decodes, who computes, and how much may wait.
+
+S: samples. W: windows. K: labels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.errors import ConfigError
+from emotion2vec.guesses import unknown
+from emotion2vec.serve import decoder, worker
+from emotion2vec.serve.child import Answer, Child
+from emotion2vec.serve.errors import ProcessEndedError, RequestError
+from emotion2vec.serve.metrics import Metrics
+from emotion2vec.serve.options import ServeOptions
+
+LOG = logging.getLogger(__name__)
+
+TRIES = 2
+"""How often a clip is computed whose process ends meanwhile."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A decoded file.
+
+    Attributes:
+        name: as whoever sent it called it.
+        samples: (S,) float32 at 16 kHz.
+        notes: what is to be said of it.
+    """
+
+    name: str
+    samples: np.ndarray
+    notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Its length in s."""
+        return self.samples.size / SAMPLE_RATE
+
+
+class Room:
+    """Memory that a request holds.
+
+    Attributes:
+        held: in bytes.
+    """
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self.held = 0
+
+    def hold(self, count: int) -> None:
+        """Hold so many bytes more.
+
+        Raises:
+            RequestError: there is no room.
+        """
+        engine = self._engine
+        if not engine.holds(count):
+            raise engine.busy()
+        engine.held_bytes += count
+        self.held += count
+
+
+class Engine:
+    """Processes that decode, and one for each device that computes.
+
+    Args:
+        options: of the server.
+        metrics: counts what happens.
+
+    Attributes:
+        models: what is known of each model, by its name.
+        held_bytes: bodies and samples of all requests.
+    """
+
+    def __init__(self, options: ServeOptions, metrics: Metrics):
+        self.options, self.limits, self.metrics = options, options.limits, metrics
+        self.models: dict[str, dict[str, Any]] = {}
+        self.held_bytes = self._requests = self._streams = 0
+        self._numbers = itertools.count()
+        self._decoders: asyncio.Queue[Child] = asyncio.Queue()
+        self._workers: list[Child] = []
+        self._all: list[Child] = []
+
+    async def open(self) -> None:
+        """Start the processes, and wait until they are ready.
+
+        Raises:
+            ConfigError: a model cannot be served.
+        """
+        restarted = self.metrics.restarts.inc
+        arguments = (self.limits.decode_mb,)
+        decoders = [Child(f"decoder {i}", decoder.main, arguments, restarted) for i in range(self.options.decoders)]
+        self._all += decoders
+        for device in self.options.device or (None,):
+            given = (list(self.options.model), device, self.options.precision)
+            self._workers.append(Child(f"worker of {device or 'the default device'}", worker.main, given, restarted))
+        self._all += self._workers
+        for one in self._workers:
+            facts = await one.ready()
+            if "fault" in facts:
+                raise ConfigError(facts["fault"])
+            self.models = {model["name"]: model for model in facts["models"]}
+        for one in decoders:
+            await one.ready()
+            self._decoders.put_nowait(one)
+
+    async def close(self) -> None:
+        """End the processes."""
+        await asyncio.gather(*(one.close() for one in self._all))
+
+    @property
+    def healthy(self) -> bool:
+        """Whether some process can compute now."""
+        return any(one.facts is not None for one in self._workers)
+
+    def model(self, name: str | None) -> dict[str, Any]:
+        """What is known of a model; the first one where no name is given.
+
+        Raises:
+            RequestError: it is not served.
+        """
+        if not name:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise RequestError(404, unknown("model", name, list(self.models)))
+        return self.models[name]
+
+    @contextmanager
+    def admitted(self) -> Iterator[Room]:
+        """Let a request in, with room for what it holds.
+
+        Raises:
+            RequestError: there are too many.
+        """
+        if self._requests >= self.limits.queue:
+            raise self.busy()
+        self._requests += 1
+        self.metrics.waiting.set(self._requests)
+        room = Room(self)
+        try:
+            yield room
+        finally:
+            self._requests -= 1
+            self.held_bytes -= room.held
+            self.metrics.waiting.set(self._requests)
+
+    def holds(self, count: int) -> bool:
+        """Whether there is room for so many bytes more."""
+        return self.held_bytes + count <= self.limits.queue_mb * 1e6
+
+    def busy(self) -> RequestError:
+        """What is said where there is no room."""
+        return RequestError(429, "the server is busy; try again later", retry_after=self._wait())
+
+    def _wait(self) -> float:
+        """When there may be room again, in s: what waits, at the pace of late."""
+        return max(1.0, self._requests * self.metrics.pace)
+
+    async def decode(self, name: str, body: bytes, *, channel: int | None, accept_damaged: bool) -> Clip:
+        """Decode a file.
+
+        Raises:
+            RequestError: it cannot be used.
+        """
+        facts = {
+            "name": name,
+            "max_seconds": self.limits.max_seconds,
+            "channel": channel,
+            "accept_damaged": accept_damaged,
+        }
+        child, most = await self._decoders.get(), self.limits.decode_seconds
+        try:
+            await child.ready()
+            said, arrays = await asyncio.wait_for(child.ask(facts, {"body": np.frombuffer(body, np.uint8)}), most)
+        except asyncio.TimeoutError:
+            child.kill()
+            reason = f"it takes longer than {most:g} s to be decoded"
+            raise RequestError(decoder.UNPROCESSABLE, f"{name}: {reason}") from None
+        except asyncio.CancelledError:
+            child.kill()  # nobody waits for it any more, and the next one shall not wait for it
+            raise
+        except ProcessEndedError:
+            reason = "whoever decoded it broke off: it is damaged, or needs too much memory"
+            raise RequestError(decoder.UNPROCESSABLE, f"{name}: {reason}") from None
+        finally:
+            self._decoders.put_nowait(child)
+        if "error" in said:
+            raise RequestError(said["status"], said["error"])
+        clip = Clip(name, arrays["samples"], tuple(said["notes"]))
+        self.metrics.seconds.inc(clip.seconds)
+        return clip
+
+    async def compute(self, model: str, clip: Clip, what: Mapping[str, Any]) -> Answer:
+        """Have a model compute what is asked of a clip; see `emotion2vec.serve.work`.
+
+        Raises:
+            RequestError: it cannot.
+        """
+        for _ in range(TRIES):
+            child = min(self._workers, key=lambda one: (one.facts is None, one.asked))
+            try:
+                said, arrays = await child.ask({"model": model, **what}, {"samples": clip.samples})
+            except ProcessEndedError:
+                LOG.warning("%s: a process ended that computed it", clip.name)
+                continue
+            if "error" in said:
+                raise RequestError(said["status"], f"{clip.name}: {said['error'].removeprefix('the audio: ')}")
+            self.metrics.together.observe(said["together"])
+            return said, arrays
+        raise RequestError(503, f"{clip.name}: the processes ended that computed it; try again", retry_after=5.0)
+
+    @asynccontextmanager
+    async def stream(self, model: str, sample_rate: int, options: Mapping[str, float]) -> AsyncIterator[LiveStream]:
+        """Open a live stream.
+
+        Raises:
+            RequestError: there are too many, or an option is wrong.
+        """
+        if self._streams >= self.limits.streams:
+            raise RequestError(429, f"{self._streams} streams are open, expected at most that; try again later", 5.0)
+        child = min(self._workers, key=lambda one: (one.facts is None, one.asked))
+        self._streams += 1
+        live = LiveStream(child, model, next(self._numbers))
+        try:
+            await live.tell("open", sample_rate=sample_rate, options=dict(options))
+            try:
+                yield live
+            finally:
+                await live.leave()
+        finally:
+            self._streams -= 1
+
+
+class LiveStream:
+    """A stream that a worker computes."""
+
+    def __init__(self, child: Child, model: str, number: int):
+        self._child, self._facts, self._open = child, {"model": model, "stream": number}, True
+
+    async def tell(self, do: str, samples: np.ndarray | None = None, **facts: Any) -> list[dict[str, Any]]:
+        """Say something of the stream; the steps that are complete now.
+
+        Raises:
+            RequestError: it cannot go on.
+        """
+        self._open = do in ("open", "push")
+        try:
+            said, _ = await self._child.ask(
+                {**self._facts, "do": do, **facts}, {} if samples is None else {"samples": samples}
+            )
+        except ProcessEndedError:
+            self._open = False
+            raise RequestError(503, "the process ended that computed this stream; open it again") from None
+        if "error" in said:
+            self._open = do != "open" and self._open
+            raise RequestError(said["status"], said["error"])
+        steps: list[dict[str, Any]] = said["steps"]
+        return steps
+
+    async def leave(self) -> None:
+        """Let it go, unless it has ended."""
+        if self._open:
+            try:
+                await self.tell("leave")
+            except RequestError as error:
+                LOG.warning("a stream could not be closed: %s", error)

@@ -1,0 +1,21 @@
+"""What a server answers in place of a result: a status and a sentence."""
+
+from __future__ import annotations
+
+
+class RequestError(Exception):
+    """A request cannot be answered as it was meant.
+
+    Attributes:
+        status: of HTTP.
+        retry_after: when it is worth trying again, in s; None where it is not.
+    """
+
+    def __init__(self, status: int, sentence: str, retry_after: float | None = None):
+        super().__init__(sentence)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class ProcessEndedError(Exception):
+    """The process that worked on something has ended."""

@@ -1,0 +1,176 @@
+"""What a worker does with what it is asked: audio of several requests in common batches, and live streams.
+
+S: samples. W: windows. K: labels. T: frames. D: model width. L: layers. t: frames of one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.audio.windows import Chunking
+from emotion2vec.checkpoint import load_model
+from emotion2vec.devices import choose_device
+from emotion2vec.errors import Emotion2vecError
+from emotion2vec.extraction.encode.arrays import Arrays, EncodedAudio, FeatureArray
+from emotion2vec.extraction.encode.batching import Batch, batches_for
+from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.encoder import Encoder, try_again
+from emotion2vec.extraction.encode.lanes import in_lanes
+from emotion2vec.extraction.encode.ready import Ready, ready_model
+from emotion2vec.extraction.scoring import Scorer, read_by
+from emotion2vec.extraction.sources.decoding import AudioFault, Hearing, Undecoded, decode_one
+from emotion2vec.extraction.streaming import Stream, StreamedFeatures, StreamOptions
+from emotion2vec.serve.decoder import UNPROCESSABLE
+
+BLOCK = 1 << 20
+"""Samples that long audio is read in."""
+
+Reply = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
+"""Sends an answer: an object and arrays."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks of one clip.
+
+    Attributes:
+        id: of the message.
+        what: `model`, and `window` in s or the fields of a `FeatureChoice` as `choice`.
+        samples: (S,) float32 at 16 kHz.
+    """
+
+    id: int
+    what: Mapping[str, Any]
+    samples: np.ndarray
+
+    @property
+    def alike(self) -> str:
+        """What has to be the same for clips that are computed together."""
+        return repr(sorted(self.what.items()))
+
+
+class Served:
+    """A model that is loaded for good.
+
+    Args:
+        name: what `load_model` takes.
+        device: see `choose_device`; None for the default.
+        precision: see `ready_model`.
+        stack: lets go of it.
+    """
+
+    def __init__(self, name: str, device: str | None, precision: str, stack: ExitStack):
+        self.name = name
+        self.model = load_model(name, device=str(choose_device(device)))
+        self.ready: Ready = stack.enter_context(ready_model(self.model, None, precision))
+
+    def facts(self) -> dict[str, Any]:
+        """What the server wants to know of it."""
+        model = self.ready.model
+        heads = {
+            name: {"labels": head.used_labels, "values": head.config.task == "values"}
+            for name, head in model.heads().items()
+        }
+        return {
+            "name": self.name,
+            "kind": str(getattr(model.config, "type", "")),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "width": model.config.width,
+            "blocks": model.config.prenet_depth + model.config.depth,
+            "heads": heads,
+            "device": str(model.device),
+            "precision": self.ready.precision,
+        }
+
+    def answer(self, asked: Sequence[Asked], reply: Reply) -> None:
+        """Compute what is asked of clips, all of it alike, and reply to each as soon as it is there."""
+        what = asked[0].what
+        if "choice" in what:
+            choice, scorer = FeatureChoice(**what["choice"]), None
+        else:
+            choice, scorer = self._scoring(what["window"])
+        encoder = Encoder(self.ready.model, choice, precision=self.ready.precision, chunking=Chunking())
+        for encoded in self._encoded(asked, encoder):
+            number = asked[encoded.index].id
+            if isinstance(encoded, AudioFault):
+                reply({"id": number, "error": f"{encoded.where}: {encoded.reason}", "status": UNPROCESSABLE}, {})
+            elif scorer is None:
+                arrays = {name: array.whole() for name, array in encoded.features.items()}
+                reply({"id": number, "seconds": encoded.seconds}, arrays)
+            else:
+                reply({"id": number, "seconds": encoded.seconds, "window": scorer.seconds}, scorer(encoded))
+
+    def _scoring(self, window: float | None) -> tuple[FeatureChoice, Scorer]:
+        model = self.ready.model
+        heads, stride = model.heads(), model.config.grid.stride
+        step = None if window is None else max(1, round(window * SAMPLE_RATE / stride))
+        choice = read_by(list(heads.values()), model.config.width, step)
+        return choice, Scorer(model, choice, step, {name: head.used_labels for name, head in heads.items()})
+
+    def _encoded(self, asked: Sequence[Asked], encoder: Encoder) -> Iterator[EncodedAudio | AudioFault]:
+        model = self.ready.model
+        hearing = Hearing.of(model.config, encoder.chunking.samples)
+        clips = (
+            decode_one(Undecoded(index, "the audio", partial(_blocks, one.samples)), hearing)
+            for index, one in enumerate(asked)
+        )
+        encode = partial(encoder.encode_batch, keep=_held)
+        batches: Iterable[Batch] = batches_for(model, clips, None)
+        with closing(in_lanes(batches, encode, encoder.lanes(len(asked)), try_again)) as results:
+            yield from results
+
+
+def _blocks(samples: np.ndarray, notes: list[Any] | None = None) -> Iterator[np.ndarray]:
+    """Samples (S,) in blocks, as a decoder gives them."""
+    return (samples[begin : begin + BLOCK] for begin in range(0, samples.size, BLOCK))
+
+
+def _held(arrays: Arrays) -> Arrays:
+    """The features of long audio, whole."""
+    whole = {name: array.whole() for name, array in arrays.items()}
+    if not all(np.isfinite(array).all() for array in whole.values()):
+        raise FloatingPointError("not finite")
+    return {name: FeatureArray.of(array) for name, array in whole.items()}
+
+
+class Streams:
+    """Live streams of a worker, by the names that the server gives them."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Stream] = {}
+
+    def handle(self, served: Served, facts: Mapping[str, Any], samples: np.ndarray | None, reply: Reply) -> None:
+        """Do what a message says: `open`, `push` samples (S,) int16, `finish`, or `leave`."""
+        name, number = facts["stream"], facts["id"]
+        try:
+            steps = self._done(name, facts, samples, served)
+        except Emotion2vecError as error:
+            reply({"id": number, "error": str(error), "status": UNPROCESSABLE}, {})
+            return
+        reply({"id": number, "steps": [_told(step) for step in steps]}, {})
+
+    def _done(
+        self, name: int, facts: Mapping[str, Any], samples: np.ndarray | None, served: Served
+    ) -> list[StreamedFeatures]:
+        if facts["do"] == "open":
+            options = StreamOptions(**facts["options"])
+            self._open[name] = Stream(facts["sample_rate"], model=served.model, options=options)
+            return []
+        if facts["do"] == "push":
+            assert samples is not None
+            return self._open[name].push(samples)
+        with self._open.pop(name) as stream:
+            return stream.finish() if facts["do"] == "finish" else []
+
+
+def _told(step: StreamedFeatures) -> dict[str, Any]:
+    """What is sent of a step: its times, and scores."""
+    seconds = len(step.frames) / 50
+    return {"start": round(step.start, 6), "end": round(step.start + seconds, 6), "scores": step.scores}

@@ -1,0 +1,126 @@
+"""The process that holds the models on a device: it takes what waits, computes it together, and answers each."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.devices import is_host
+from emotion2vec.errors import Emotion2vecError
+from emotion2vec.serve.child import leave_signals, messages
+from emotion2vec.serve.messages import packed
+from emotion2vec.serve.work import Asked, Served, Streams
+
+LOG = logging.getLogger(__name__)
+
+CPU_SECONDS, GPU_SECONDS = 64.0, 600.0
+"""Audio that is taken at once, on a CPU and on other devices, in s: more keeps those waiting that come meanwhile."""
+
+FAILED = 500
+"""Status of what nobody foresaw."""
+
+Message = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+class _Worker:
+    """What waits, and how it is answered."""
+
+    def __init__(self, connection: Connection, models: dict[str, Served]):
+        self._connection, self._models = connection, models
+        self._waiting: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._streams = Streams()
+        first = next(iter(models.values()))
+        self._seconds = CPU_SECONDS if is_host(first.model.device) else GPU_SECONDS
+        threading.Thread(target=self._listen, name="requests", daemon=True).start()
+
+    def _listen(self) -> None:
+        for message in messages(self._connection):
+            self._waiting.put(message)
+        self._waiting.put(None)
+
+    def run(self) -> None:
+        """Answer until the server closes."""
+        while (taken := self._take()) is not None:
+            groups: dict[str, list[Asked]] = defaultdict(list)
+            for facts, arrays in taken:
+                if "stream" in facts:
+                    served = self._models[facts["model"]]
+                    self._streams.handle(served, facts, arrays.get("samples"), self._reply)
+                    continue
+                one = Asked(facts.pop("id"), facts, arrays["samples"])
+                groups[one.alike].append(one)
+            for group in groups.values():
+                self._answer(group)
+
+    def _take(self) -> list[Message] | None:
+        """What waits, up to a budget; at least one. None at the end."""
+        first = self._waiting.get()
+        if first is None:
+            return None
+        taken, seconds = [first], _seconds(first)
+        while seconds < self._seconds:
+            try:
+                message = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if message is None:
+                self._waiting.put(None)  # for the next time
+                break
+            taken.append(message)
+            seconds += _seconds(message)
+        return taken
+
+    def _answer(self, group: Sequence[Asked]) -> None:
+        """Answer clips that are computed together; a fault of one that ends all of them is said to each."""
+        left = {one.id for one in group}
+        count = len(group)
+
+        def reply(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+            left.discard(facts["id"])
+            self._reply({**facts, "together": count}, arrays)
+
+        try:
+            self._models[group[0].what["model"]].answer(group, reply)
+        except Exception as error:
+            LOG.exception("%d clips could not be computed", len(left))
+            status = 422 if isinstance(error, Emotion2vecError) else FAILED
+            sentence = str(error) if status != FAILED else f"the model failed: {type(error).__name__}"
+            for number in left:
+                self._reply({"id": number, "error": sentence, "status": status}, {})
+
+    def _reply(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self._connection.send_bytes(packed(facts, {name: np.ascontiguousarray(one) for name, one in arrays.items()}))
+
+
+def _seconds(message: Message) -> float:
+    samples = message[1].get("samples")
+    return 0.0 if samples is None else samples.size / SAMPLE_RATE
+
+
+def main(connection: Connection, names: Sequence[str], device: str | None, precision: str) -> None:
+    """Load models and answer; the work of the process.
+
+    Args:
+        connection: gives what `Asked` and `Streams` take, as `id`, `model` and more, and takes the answers.
+        names: of the models.
+        device: see `choose_device`.
+        precision: see `ready_model`.
+    """
+    leave_signals()
+    with ExitStack() as stack:
+        try:
+            models = {name: Served(name, device, precision, stack) for name in names}
+        except Emotion2vecError as error:
+            connection.send_bytes(packed({"fault": str(error)}))
+            return
+        connection.send_bytes(packed({"models": [one.facts() for one in models.values()]}))
+        _Worker(connection, models).run()

@@ -1,0 +1,279 @@
+"""A server: its answers are those of the library, bad requests get a sentence, and what ends is started again."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from safetensors.numpy import load
+
+import emotion2vec
+
+pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx")
+
+from command import run  # noqa: E402
+from serve.running import Running, running  # noqa: E402
+
+from emotion2vec.serve.options import Limits, ServeOptions  # noqa: E402
+
+SCORES = dict(rel=0, abs=2e-5)
+"""How near scores are that are computed in other company."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    limits = Limits(max_mb=2, max_seconds=20, max_files=40, timeout=60)
+    with running(ServeOptions(decoders=1, limits=limits)) as one:
+        yield one
+
+
+def post(server: Running, route: str, *files: Path, **asked: object) -> httpx.Response:
+    """Send files as a form."""
+    with server.client as client:
+        parts = [("file", (path.name, path.read_bytes())) for path in files]
+        return client.post(f"/v1/{route}", files=parts, params={key: str(value) for key, value in asked.items()})
+
+
+def test_labels_are_those_of_the_library(server: Running, speech: Path) -> None:
+    files = sorted(speech.glob("*.wav"))
+    expected = emotion2vec.predict(list(map(str, files)))
+    with ThreadPoolExecutor(8) as pool:  # so that several requests are computed together
+        alone = list(pool.map(lambda path: post(server, "predict", path).json()["clips"][0], files))
+    together = post(server, "predict", *files).json()["clips"]
+    for found, other, (_, row) in zip(alone, together, expected.iterrows(), strict=True):
+        assert found["label"] == other["label"] == row["label"]
+        for label, score in found["scores"].items():
+            assert score == pytest.approx(row[f"score:{label}"], **SCORES)
+            assert score == pytest.approx(other["scores"][label], **SCORES)
+    assert [one["name"] for one in together] == [path.name for path in files]
+
+
+def test_windows_classes_and_abstention_are_those_of_the_library(server: Running, speech: Path) -> None:
+    clip = speech / "clip3.wav"
+    expected = emotion2vec.predict(str(clip), window=0.4, classes=("anger", "neutral"), abstain=0.7)
+    asked = {"window": 0.4, "classes": "anger,neutral", "abstain": 0.7}
+    (found,) = post(server, "predict", clip, **asked).json()["clips"]
+    assert len(found["windows"]) == len(expected)
+    for one, (place, row) in zip(found["windows"], expected.iterrows(), strict=True):
+        assert one["start"] == pytest.approx(place[1].total_seconds()) and list(one["scores"]) == ["anger", "neutral"]
+        assert one["scores"]["anger"] == pytest.approx(row["score:anger"], **SCORES)
+        assert one["label"] == (row["label"] if isinstance(row["label"], str) else None)
+        assert (one["label"] is None) == (one["confidence"] < 0.7)
+
+
+def test_clips_are_adapted_together(server: Running, speech: Path, tmp_path: Path) -> None:
+    files = []
+    for number in range(32):
+        samples, rate = soundfile.read(speech / f"clip{number % 10}.wav")
+        files.append(tmp_path / f"{number}.wav")
+        soundfile.write(files[-1], samples * (0.2 + 0.02 * number), rate)
+    expected = emotion2vec.predict(list(map(str, files)), adapt=True)
+    found = post(server, "predict", *files, adapt="true").json()
+    for one, (_, row) in zip(found["clips"], expected.iterrows(), strict=True):
+        assert one["scores"]["neutral"] == pytest.approx(row["score:neutral"], abs=1e-3)
+    refused = post(server, "predict", *files[:5], adapt="true")
+    assert refused.status_code == 422 and "adapt needs at least 30 clips" in refused.json()["error"]
+
+
+def test_features_are_those_of_the_library(server: Running, speech: Path) -> None:
+    clip = speech / "clip1.wav"
+    expected = emotion2vec.extract_features(str(clip), layers=True)
+    with server.client as client:
+        body = clip.read_bytes()
+        got = client.post("/v1/features", content=body, params={"format": "npy", "granularity": "frame"})
+        frames = np.load(io.BytesIO(got.content))
+        all_layers = {"format": "safetensors", "granularity": "both", "layers": "all"}
+        both = load(client.post("/v1/features", content=body, params=all_layers).content)
+        vector = client.post("/v1/features", content=body, params={"name": "mine"}).json()
+    np.testing.assert_allclose(frames, expected.frames, atol=1e-4)
+    np.testing.assert_allclose(both["frames"], expected.layers, atol=1e-4)
+    np.testing.assert_allclose(both["utterance"], expected.layers.mean(axis=1), atol=1e-4)
+    np.testing.assert_allclose(vector["utterance"], expected.frames.mean(axis=0), atol=1e-4)
+    assert vector["name"] == "mine"
+
+
+def test_live_streams_are_those_of_the_library(server: Running, speech: Path) -> None:
+    from websockets.sync.client import connect
+
+    samples, _ = soundfile.read(speech / "clip2.wav", dtype="int16")
+    with emotion2vec.Stream(16_000, options=emotion2vec.StreamOptions(hop=0.2)) as stream:
+        expected = [*stream.push(samples), *stream.finish()]
+    data = samples.astype("<i2").tobytes()
+    with connect(server.url.replace("http", "ws") + "/v1/stream?hop=0.2", max_size=None) as socket:
+        for begin in range(0, len(data), 3001):  # within samples too
+            socket.send(data[begin : begin + 3001])
+        socket.send("end")
+        found = [json.loads(message) for message in socket]
+    assert [one["start"] for one in found] == pytest.approx([one.start for one in expected])
+    for one, other in zip(found, expected, strict=True):
+        assert one["scores"] == pytest.approx(other.scores, abs=1e-4)
+        assert one["label"] == max(other.scores, key=other.scores.__getitem__)
+    with connect(server.url.replace("http", "ws") + "/v1/stream?hop=0") as socket:
+        assert "hop is 0.0, expected at least 0.02 s" in json.loads(socket.recv())["error"]
+    with connect(server.url.replace("http", "ws") + "/v1/stream") as socket:
+        socket.send("stop")
+        assert "'stop' was sent, expected samples or 'end'" in json.loads(socket.recv())["error"]
+    assert server.engine._streams == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "sentence"),
+    [
+        ("empty.wav", b"", 400, "empty.wav: it is empty"),
+        ("text.wav", b"hello " * 50, 422, "text.wav: cannot be decoded: it is text"),
+        ("noise.mp3", bytes(range(256)) * 40, 422, "noise.mp3: cannot be decoded"),
+        ("cut.flac", b"fLaC\x00\x00\x00\x22" + b"\x00" * 30, 422, "cut.flac: "),
+        ("../../etc/passwd", b"root:x:0:0", 422, "passwd: cannot be decoded"),
+        ("list.mp4", b"ffconcat version 1.0\nfile /etc/passwd\n", 422, "list.mp4: "),
+    ],
+)
+def test_what_is_no_audio_gets_a_sentence(
+    server: Running, name: str, content: bytes, status: int, sentence: str
+) -> None:
+    with server.client as client:
+        for route in ("predict", "features"):
+            found = client.post(f"/v1/{route}", files={"file": (name, content)})
+            assert (found.status_code, list(found.json())) == (status, ["error"]), found.text
+            assert sentence in found.json()["error"] and "Traceback" not in found.text
+        assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_requests_that_cannot_be_answered_say_why(server: Running, speech: Path) -> None:
+    clip = speech / "clip0.wav"
+    cases = [
+        ("predict", {"window": 0.001}, 422, "window is 0.001, expected at least 0.02 s"),
+        ("predict", {"window": "long"}, 422, "window is 'long'"),
+        ("predict", {"classes": "anger,happy"}, 422, "happy"),
+        ("predict", {"abstain": 2}, 422, "abstain is 2.0, expected a probability"),
+        ("predict", {"model": "other"}, 404, "other"),
+        ("predict", {"channel": 3}, 422, "channel"),
+        ("features", {"format": "pickle"}, 422, "format is 'pickle', expected json, npy or safetensors"),
+        ("features", {"granularity": "both", "format": "npy"}, 422, "expected json or safetensors"),
+        ("features", {"layers": "weights:/etc/passwd"}, 422, "names a file"),
+        ("features", {"layers": "99"}, 422, "99"),
+        ("nothing", {}, 404, "/v1/nothing: Not Found"),
+    ]
+    for route, asked, status, sentence in cases:
+        found = post(server, route, clip, **asked)
+        assert found.status_code == status and sentence in found.json()["error"], (route, asked, found.text)
+    bad = post(server, "predict", clip, Path(__file__)).json()
+    assert len(bad["clips"]) == 1 and "test_serve.py: cannot be decoded: it is text" in bad["failed"][0]
+
+
+def test_too_much_is_refused(server: Running, tmp_path: Path) -> None:
+    long, large, many = tmp_path / "long.flac", tmp_path / "large.wav", tmp_path / "a.wav"
+    soundfile.write(long, np.zeros(21 * 16_000), 16_000)
+    soundfile.write(large, np.zeros(1_100_000), 16_000)
+    soundfile.write(many, np.zeros(8_000), 16_000)
+    found = post(server, "predict", long)
+    assert found.status_code == 413 and "long.flac: it is longer than 20 s" in found.json()["error"]
+    found = post(server, "predict", large)
+    assert found.status_code == 413 and "the body is larger than 2 MB" in found.json()["error"]
+    with server.client as client:
+        blocks = (b"0" * 500_000 for _ in range(5))  # without a length in its head
+        found = client.post("/v1/predict", content=blocks)
+        assert found.status_code == 413 and "the body is larger than 2 MB" in found.json()["error"]
+    found = post(server, "predict", *[many] * 41)
+    assert found.status_code == 400 and "40" in found.json()["error"]
+    assert server.engine.held_bytes == 0
+
+
+def test_pages_of_others_and_names_of_others_are_refused(server: Running) -> None:
+    with server.client as client:
+        assert client.get("/v1/models", headers={"Origin": server.url}).status_code == 200
+        found = client.get("/v1/models", headers={"Origin": "http://elsewhere.org"})
+        assert found.status_code == 403 and "the page that asks is of http://elsewhere.org" in found.json()["error"]
+        found = client.get("/v1/models", headers={"Host": "rebound.org"})
+        assert found.status_code == 421 and "the host is 'rebound.org'" in found.json()["error"]
+
+
+def test_the_interface_describes_itself(server: Running, speech: Path) -> None:
+    post(server, "predict", speech / "clip0.wav")
+    with server.client as client:
+        (model,) = client.get("/v1/models").json()
+        assert model["name"] == "compact" and "anger" in model["heads"][""]["labels"]
+        described = client.get("/openapi.json").json()
+        assert {"/v1/predict", "/v1/features", "/v1/models", "/healthz", "/metrics"} <= set(described["paths"])
+        counted = client.get("/metrics").text
+    lines = dict(line.rsplit(" ", 1) for line in counted.splitlines() if not line.startswith("#"))
+    assert float(lines['emotion2vec_requests_total{route="/v1/predict",status="200"}']) >= 1
+    assert float(lines["emotion2vec_audio_seconds_total"]) > 0
+    assert "elsewhere" not in counted
+
+
+def test_a_process_that_is_killed_is_started_again(server: Running, speech: Path) -> None:
+    restarts = server.engine.metrics.restarts._value.get()
+    files = sorted(speech.glob("*.wav"))
+    with ThreadPoolExecutor(10) as pool:
+        waiting = [pool.submit(post, server, "predict", path) for path in files * 2]
+        for child in server.engine._all:
+            os.kill(child.pid or 0, signal.SIGKILL)
+        answers = [one.result() for one in waiting]
+    assert all(one.status_code == 200 or one.json()["error"] for one in answers)
+    assert {one.status_code for one in answers} <= {200, 422, 503}
+    assert post(server, "predict", files[0]).status_code == 200
+    assert server.engine.metrics.restarts._value.get() >= restarts + 2
+
+
+def test_a_token_is_asked_for_and_a_full_server_says_when_to_come_back(speech: Path) -> None:
+    limits = Limits(queue=1, decode_seconds=0.0001)
+    with running(ServeOptions(decoders=1, limits=limits), token="secret") as server, server.client as client:
+        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
+            found = client.get("/v1/models", headers=given)
+            assert found.status_code == 401 and "token is missing or wrong" in found.json()["error"]
+        assert client.get("/healthz").status_code == 200
+        bearer = {"Authorization": "Bearer secret"}
+        body = (speech / "clip0.wav").read_bytes()
+        found = client.post("/v1/predict", content=body, headers=bearer)
+        assert found.status_code == 422 and "takes longer than 0.0001 s to be decoded" in found.json()["error"]
+        with server.engine.admitted():
+            found = client.post("/v1/predict", content=body, headers=bearer)
+        assert found.status_code == 429 and int(found.headers["Retry-After"]) >= 1
+
+
+def test_what_was_accepted_is_answered_before_the_end(speech: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "emotion2vec", "serve", "--port", "0", "--decoders", "1"]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(words, stderr=log) as process:
+        while "serving compact on " not in (tmp_path / "log").read_text():
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        url = (tmp_path / "log").read_text().split("serving compact on ")[1].strip()
+        with ThreadPoolExecutor(30) as pool:
+            waiting = [
+                pool.submit(httpx.post, f"{url}/v1/predict", content=path.read_bytes(), timeout=60)
+                for path in sorted(speech.glob("*.wav")) * 3
+            ]
+            waiting[0].result()
+            process.send_signal(signal.SIGTERM)
+            answers = [one.result().status_code if one.exception() is None else None for one in waiting]
+        assert process.wait(60) == 0
+    assert set(answers) <= {200, None} and answers.count(200) >= 1  # those that came too late were not accepted
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--port", "70000"], "port is 70000, expected 0 to 65535"),
+        (["--model", "nowhere", "--decoders", "1", "--port", "0"], "nowhere"),
+        (["--token-file", "nowhere"], "token_file nowhere: cannot be read"),
+        (["--max-mb", "0"], "max_mb is 0.0, expected more than 0"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "serve", *words) == 2
+    assert message in capsys.readouterr().err
