@@ -12,7 +12,6 @@ from emotion2vec.checkpoint.heard import HEARD_FILE
 from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.extraction.labelling import check_head
 from emotion2vec.files import complete_file
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.described import CARD, DATA, VALIDATION, describe_data, describe_model
@@ -20,7 +19,7 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.refit import learn
 from emotion2vec.finetune.result import FACTS
 from emotion2vec.finetune.splits import Split
-from emotion2vec.iterate.choosing import choose
+from emotion2vec.iterate.choosing import SECOND, choose
 from emotion2vec.iterate.config import POOL, IteratePlan, tuning_of
 from emotion2vec.iterate.judging import ask, compared, read_answers, scores_of, worse_on
 from emotion2vec.iterate.labels import Say
@@ -30,9 +29,6 @@ from emotion2vec.iterate.tables import counts_of, lines_of, read_round, told, wr
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.run_folder import CHECKPOINTS
 from emotion2vec.training.trainer import FitResult
-
-SECOND = "second"
-"""Folder of the second model."""
 
 
 @dataclass(frozen=True)
@@ -152,17 +148,11 @@ class Rounds:
         else:
             self.say(f"round {number} is accepted")
 
-    def _second(self) -> Path:
-        """Folder of the second model, which is trained first where it has no head.
-
-        Raises:
-            ConfigError: it has one that lacks classes.
-        """
+    def _second(self) -> str | Path:
+        """Folder of the second model, which is trained first where it has no head."""
         plan, folder = self.plan, Path(self.plan.run.dir) / SECOND / "model"
-        model = load_model(plan.filters.second)
-        if model.head is not None:
-            check_head(plan.filters.second, model, self.people.corpus.classes)
-            return Path(plan.filters.second)
+        if load_model(plan.filters.second).head is not None:
+            return plan.filters.second
         if not (folder / CONFIG_FILE).is_file():
             self.say(f"a second model, from {plan.filters.second}, learns from labels of people alone")
         config = replace(tuning_of(plan, folder), model=plan.filters.second)

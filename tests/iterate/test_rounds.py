@@ -196,6 +196,27 @@ def test_shards_are_labelled_by_processes_of_their_own(
     assert table_of(folder, 1) == table_of(finished.folder, 1)
 
 
+def test_sources_that_are_shards_are_read_by_those_who_label_them(
+    finished: Finished, speech: Speech, model: Path, tmp_path: Path
+) -> None:
+    header, *rows = speech.pool.read_text().splitlines()
+    lists = [speech.pool.parent / f"part{number}.csv" for number in range(2)]
+    for place, first in zip(lists, (0, 5), strict=True):
+        place.write_text("\n".join([header, *(rows[:5] if first == 0 else rows[5:])]) + "\n")
+    folder, said = tmp_path / "plus", list[str]()
+    asked = [f"pool.sources=[{lists[0]},{lists[1]}]", "pool.shards=0", *WINDOWS]
+    iterate(plan_of(speech, model, folder, *asked, "rounds.count=0"), said.append)
+    unread = [f"pool.sources=[{tmp_path / 'gone.csv'},{lists[1]}]", *asked[1:]]
+    iterate(plan_of(speech, model, folder, *unread, "pool.shard=1"), said.append)
+    iterate(plan_of(speech, model, folder, *asked), said.append)
+    assert any("13 were there" in text for text in said)
+    assert table_of(folder, 1) == table_of(finished.folder, 1)
+    with pytest.raises(ManifestError, match=r"5 clips have the name of one in another source: .*; expected other"):
+        iterate(
+            plan_of(speech, model, tmp_path / "b", f"pool.sources=[{lists[0]},{lists[0]}]", *asked[1:]), said.append
+        )
+
+
 def test_held_out_clips_in_the_pool_are_refused(speech: Speech, model: Path, tmp_path: Path) -> None:
     plan = plan_of(speech, model, tmp_path / "plus")
     people = divide(plan, read_labelled(plan.data))
