@@ -12,7 +12,7 @@ from emotion2vec.checkpoint.heard import HEARD_FILE
 from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.files import complete_file
+from emotion2vec.files import complete_file, write_text
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.described import CARD, DATA, VALIDATION, describe_data, describe_model
 from emotion2vec.finetune.kept import KeptRows
@@ -25,7 +25,7 @@ from emotion2vec.iterate.judging import ask, compared, read_answers, scores_of, 
 from emotion2vec.iterate.labels import Say
 from emotion2vec.iterate.people import People
 from emotion2vec.iterate.pool import Pool
-from emotion2vec.iterate.tables import counts_of, lines_of, read_round, told, write_round, write_rounds
+from emotion2vec.iterate.tables import card_section, counts_of, lines_of, read_round, told, write_round, write_rounds
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.run_folder import CHECKPOINTS
 from emotion2vec.training.trainer import FitResult
@@ -93,7 +93,7 @@ class Rounds:
                 write_rounds(Path(self.plan.run.dir), rounds)
         except _InterruptedError as stopped:
             return Iterated(rounds, stopped.result)
-        self._publish(max(document["round"] for document in rounds if document["accepted"]))
+        self._publish([document for document in rounds if document["accepted"]][-1])
         return Iterated(rounds)
 
     def _round(self, number: int) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Rounds:
         shutil.rmtree(own / "model" / CHECKPOINTS, ignore_errors=True)  # of a round that is done nothing goes on
         self._tell(document)
         if not worse:
-            self._publish(number)
+            self._publish(document)
         return document
 
     def _tell(self, document: dict[str, Any]) -> None:
@@ -174,11 +174,15 @@ class Rounds:
             describe_data(config, corpus, split)
             describe_model(config, corpus, split)
 
-    def _publish(self, number: int) -> None:
+    def _publish(self, document: dict[str, Any]) -> None:
         """Make a round's model that of the folder of all rounds, its description last."""
         folder = Path(self.plan.run.dir)
-        for name in (WEIGHTS_FILE, HEARD_FILE, FACTS, DATA, VALIDATION, CARD, CONFIG_FILE):
-            source = folder / f"round_{number}" / "model" / name
-            if source.is_file():
+        model = folder / f"round_{document['round']}" / "model"
+        for name in (WEIGHTS_FILE, HEARD_FILE, FACTS, DATA, VALIDATION):
+            if (model / name).is_file():
                 with complete_file(folder / name) as partial:
-                    shutil.copyfile(source, partial)
+                    shutil.copyfile(model / name, partial)
+        card = (model / CARD).read_text(encoding="utf-8", errors="surrogateescape")
+        write_text(folder / CARD, card + card_section(document, self.plan.pool.sources))
+        with complete_file(folder / CONFIG_FILE) as partial:
+            shutil.copyfile(model / CONFIG_FILE, partial)

@@ -95,6 +95,8 @@ def test_the_last_accepted_model_is_the_folders(finished: Finished) -> None:
     assert weights_hash(load_model(folder)) != weights_hash(load_model(folder / "round_0" / "model"))
     assert "pool" in json.loads((folder / "data.json").read_text())["groups"]["corpus"]
     assert not list(folder.glob("round_*/model/checkpoints"))
+    card, kept = (folder / "README.md").read_text(), finished.rounds[2]["clips"]["kept"]["clips"]
+    assert f"Of the clips that train, {kept} (" in card and "no person labelled them" in card
 
 
 def test_labels_of_a_pool_of_tones_are_mostly_right(finished: Finished, speech: Speech) -> None:
