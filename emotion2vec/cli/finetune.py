@@ -19,7 +19,7 @@ def finetune(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.encoder_lr=1e-5.")
     ] = None,
     config: Annotated[
-        str, typer.Option(help="YAML file, or the name of one that ships: classify, values, compact, gmp.")
+        str, typer.Option(help="YAML file, or the name of one that ships: classify, values, compact, gmp, phonemes.")
     ] = "classify",
     check: Annotated[bool, typer.Option("--check", help="Say what there is to learn from, and train nothing.")] = False,
     suspects: Annotated[

@@ -114,7 +114,7 @@ def adapt(encoder: SpeechEncoder, frozen: int, config: LoraConfig, seed: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed_seed(seed, "adapters"))
         peft.inject_adapter_in_model(settings, nn.ModuleDict({"encoder": encoder}))
-    for head in encoder.heads().values():
+    for head in encoder.heads(symbols=True).values():
         head.requires_grad_(True)  # peft freezes all that is no adapter
     return Adapters(encoder, {name: encoder.get_submodule(name) for name in names})  # type: ignore[misc]
 

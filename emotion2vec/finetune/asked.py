@@ -71,14 +71,14 @@ def asked(aims: Mapping[str, Aim], ids: Sequence[str], mixtures: Sequence[Mixtur
         rows = [
             row
             for row, (clip, mixture) in enumerate(zip(ids, mixed, strict=True))
-            if clip in known and (mixture is None or mixture.other in known)
+            if clip in known and (mixture is None or (aim.goal.mixes and mixture.other in known))
         ]
         heard = [ids[row] for row in rows]
         others = {place: mixture for place, row in enumerate(rows) if (mixture := mixed[row]) is not None}
         every = [*heard, *(mixture.other for mixture in others.values())]
         targets = aim.goal.targets(every)
         weights = torch.tensor([known[clip] for clip in every], dtype=torch.float32)
-        if mixtures:  # of every batch, so that targets of all are of one kind
+        if mixtures and aim.goal.mixes:  # of every batch, so that targets of all are of one kind
             shares = torch.eye(len(heard), len(every))
             for column, (place, mixture) in enumerate(others.items(), start=len(heard)):
                 shares[place, place], shares[place, column] = mixture.share, 1 - mixture.share

@@ -15,6 +15,7 @@ from emotion2vec.finetune.evaluation.settings import RobustnessSettings, check_r
 from emotion2vec.finetune.joint import JointSettings, check_joint
 from emotion2vec.finetune.learnt import FREEZES, STRATEGIES, HeadSettings, LoraConfig, StrategyConfig
 from emotion2vec.finetune.losses import LossSettings, check_losses, idle_losses
+from emotion2vec.finetune.spoken.settings import PhonemeSettings, check_phonemes
 from emotion2vec.finetune.stages.settings import RetrainSettings, Stages, StageSettings, check_stages, idle_stages
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
@@ -139,6 +140,7 @@ class FinetuneConfig(TrainingConfig):
     head: HeadSettings = field(default_factory=HeadSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     joint: JointSettings = field(default_factory=JointSettings)
+    phonemes: PhonemeSettings = field(default_factory=PhonemeSettings)
     gmp: StageSettings = field(default_factory=StageSettings)
     clusters: ClusterSettings = field(default_factory=ClusterSettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)
@@ -181,6 +183,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
     """List every value out of range and every combination that cannot work; empty when the run can start."""
     faults = check_training(config)
     faults += check_labelled(config.data) + check_joint(config.joint)
+    faults += check_phonemes(config.phonemes, config.joint.targets, config.augment)
     faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate, config.head.kind)
     faults += check_stages(config.stages, refit=config.validation.refit, shots=config.evaluate.shots)
     tuned = config.finetune
@@ -266,6 +269,15 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("loss.contrast", frozen and config.head.kind == "mean", "nothing below the last layer learns"),
         ("finetune.keep_gb", distorted, "augment changes the audio"),
         ("finetune.keep_gb", loss.adversarial != "none", "loss.adversarial changes the audio"),
+    ]
+    rules += [
+        (f"phonemes.{name}", not config.phonemes.weight, "phonemes.weight is 0")
+        for name in ("units", "set", "language")
+    ]
+    fused = config.head.kind == "fused"
+    rules += [
+        ("head.acoustic", not fused, "head.kind is not fused"),
+        ("head.semantic", not fused and not config.phonemes.weight, "head.kind is not fused and phonemes.weight is 0"),
     ]
     plain = config.finetune.strategy != "lora"
     rules += [(f"lora.{name}", plain, "finetune.strategy is not lora") for name in vars(config.lora)]

@@ -32,6 +32,7 @@ from emotion2vec.finetune.splits import Split
 from emotion2vec.finetune.strategy import Thawing
 from emotion2vec.finetune.task import Task, make_task
 from emotion2vec.finetune.watching import Watch, watched
+from emotion2vec.model.config import SYMBOLS
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.objective import Objective
@@ -69,6 +70,8 @@ def fit(
     task = make_task(config, corpus, split)
     config = _timed(config, len(task.source.cuts))
     _say_split(config, corpus, split, say)
+    for note in task.notes:
+        say(f"warning: {note}")
     judges: list[HeldOutSpeakers] = []
     speech = replace(_speech(config, task), hold_out=partial(_hold_out, task, config, say, judges))
     if watch is not None:
@@ -240,8 +243,9 @@ def _after(thawing: Thawing) -> str:
 def _about_aim(name: str, aim: Aim, task: Task) -> str:
     """What a further head learns, in words."""
     known = sum(cut.id in aim.goal.weights for cut in task.source.cuts)
-    count = len(aim.goal.names)
-    what = f"{count} classes" if aim.goal.task == "classes" else "values"
+    names = aim.goal.names[1:] if aim.goal.task == SYMBOLS else aim.goal.names
+    count = len(names)
+    what = {"classes": f"{count} classes", "values": "values", SYMBOLS: f"{count} symbols"}[aim.goal.task]
     how = f"with weight {aim.weight:g}" if aim.reversal is None else f"unlearnt with λ {aim.reversal:g}"
-    shown = f" ({', '.join(aim.goal.names)})" if count <= 12 else ""
+    shown = f" ({', '.join(names)})" if count <= 12 else ""
     return f"{name}: {what}{shown} of {known} clips that train, {how}"

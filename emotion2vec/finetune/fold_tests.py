@@ -24,6 +24,7 @@ from emotion2vec.finetune.evaluation.conditions import conditions_of
 from emotion2vec.finetune.evaluation.settings import conditions_asked
 from emotion2vec.finetune.further_scores import Tested, labels_of
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.spoken.scores import phoneme_errors, recognized_cuts
 from emotion2vec.probe.corpus import ProbedCorpus
 from emotion2vec.probe.outcome import Distorted, Outcome
 from emotion2vec.training.run_folder import RunFolder
@@ -70,6 +71,7 @@ def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
             "ids": found.ids,
             "scores": scores.pop(MAIN),
             "further": {name: {"labels": labels[name], "scores": rows} for name, rows in scores.items()},
+            "recognized": recognized_cuts(model, opened.cuts),
             "left_out": [asdict(fault) for fault in found.faults],
             "conditions": conditions_asked(config.evaluate),
             "distorted": [
@@ -109,13 +111,14 @@ def outcome_of(job: FoldJob, prepared: ProbedCorpus, left_out: dict[str, str]) -
         raise ConfigError(f"fold {job.fold.name}: no readable clip to test on, expected at least one")
     left_out.update({fault["where"]: fault["reason"] for fault in document["left_out"]})
     test = np.array([place[name] for name in document["ids"]])
+    errors = phoneme_errors(document.get("recognized", {}), [clips[i] for i in test], job.config.phonemes)
     scores, calibration = uncalibrated(path.parent, np.array(document["scores"]), prepared.goal)
     return Outcome(
         fold=job.fold,
         seed=job.config.run.seed,
         test=test,
         scores=scores,
-        details={"validation_speakers": list(job.split.held), **_chosen(job), **calibration},
+        details={"validation_speakers": list(job.split.held), **_chosen(job), **calibration, **errors},
         statistics=prepared.goal.statistics(test, scores),
         distorted=tuple(
             Distorted(kind=one["kind"], level=one["level"], scores=np.array(one["scores"]))

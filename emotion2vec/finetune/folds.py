@@ -28,6 +28,7 @@ from emotion2vec.finetune.fold_tests import TESTED, FoldJob, is_tested, outcome_
 from emotion2vec.finetune.further_scores import further_scores
 from emotion2vec.finetune.result import check_same
 from emotion2vec.finetune.splits import Split, fold_split
+from emotion2vec.finetune.spoken.scores import error_rate_of
 from emotion2vec.finetune.stages.settings import taught_joint
 from emotion2vec.finetune.unlabelled import beside, main_clips
 from emotion2vec.probe.about import about
@@ -96,11 +97,14 @@ def cross_validate(config: FinetuneConfig, corpus: Corpus, fit: Fit, say: Callab
         outcome = outcome_of(job, prepared, left_out)
         scored = prepared.goal.score(outcome.statistics)
         shown = [format_score(scored[name], prepared.goal.unit, name) for name in prepared.goal.shown[:2]]
+        shown += [format_score(outcome.details["PER"], "%", "PER")] if "PER" in outcome.details else []
         say(f"fold {job.fold.name}{few}: {', '.join(shown)}")
         outcomes.append((job, outcome))
     result = _result(config, prepared, outcomes, left_out, (time.monotonic() - started) / 60)
     output = Path(config.evaluate.output or Path(config.run.dir) / "scores.json")
     write_json(output, result.to_dict())
+    for name, rate in error_rate_of([one.details for _, one in outcomes]).items():
+        say(f"phonemes: {format_score(rate, '%', name)}, all folds together")
     for name, found in result.further.items():
         say(f"{name}: {format_score(found.mean[found.main], found.unit, found.main)}, mean over folds")
     say(f"scores of all folds are in {output}")
@@ -172,7 +176,15 @@ def _result(
     warnings = [*prepared.warnings, *prepared.known.warnings(base)] + [WITHOUT_SPEAKERS] * (not config.data.speakers)
     if left_out:
         warnings.append(files_left_out(left_out))
-    sections = ["finetune", "head", "loss", "joint", "optim", *["gmp", "clusters", "retrain"] * config.gmp.enabled]
+    sections = [
+        "finetune",
+        "head",
+        "loss",
+        "joint",
+        "phonemes",
+        "optim",
+        *["gmp", "clusters", "retrain"] * config.gmp.enabled,
+    ]
     trained = {name: to_dict(getattr(config, name)) for name in sections}
     scores = HeadScores(
         feature=config.model,
@@ -187,6 +199,8 @@ def _result(
         minutes=round(minutes, 3),
         transductive=prepared.known.by(base),
     )
+    errors = error_rate_of([one.details for job, one in outcomes if job.shots is None])
+    scores = replace(scores, further={**scores.further, **errors})
     by = "held-out speakers of training" if config.data.speakers else "held-out clips of training"
     settings = {
         "layer": "last",

@@ -30,6 +30,7 @@ class Goal(ABC):
         task: `classes` or `values`, as `HeadConfig` has it.
         main: the metric that chooses the checkpoint, higher is better.
         whole: whether the loss compares the clips of an update, so that it needs them all at once.
+        mixes: whether a mixture of clips can be learnt.
         names: of the scores.
         weights: what each clip that has the target counts, by its id; the others are not asked about.
     """
@@ -37,6 +38,7 @@ class Goal(ABC):
     task: ClassVar[str]
     main: ClassVar[str]
     whole: ClassVar[bool]
+    mixes: ClassVar[bool] = True
     names: tuple[str, ...]
     weights: Mapping[str, float]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.own_head import start_head
 from emotion2vec.finetune.standard import read_by, solve
 from emotion2vec.finetune.task import Task
-from emotion2vec.model.config import ANGLES, HeadConfig
-from emotion2vec.model.heads import Head
+from emotion2vec.model.config import ANGLES, SYMBOLS, HeadConfig
+from emotion2vec.model.heads import Head, PooledHead
 from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.seeding import keyed_seed
@@ -82,12 +83,16 @@ def opposed_heads(encoder: SpeechEncoder, task: Task, config: FinetuneConfig, de
 def _standardize(
     heads: Sequence[Head], encoder: SpeechEncoder, task: Task, config: FinetuneConfig, device: torch.device
 ) -> None:
-    """Let new heads, all of which read the same, standardize by training clips, if asked for."""
+    """Let new heads standardize by what they read of training clips, if asked for."""
     if heads and (count := config.finetune.standardize):
         waveforms = task.first_clips(count, normalizes=encoder.config.normalizes)
-        scaling = Scaling.of(read_by(encoder.eval(), [*waveforms.values()], device, heads[0]))
+        alike: dict[tuple[bool, bool], list[Head]] = defaultdict(list)
         for head in heads:
-            head.standardize(scaling)
+            alike[isinstance(head, PooledHead), head.reads_layers].append(head)
+        for some in alike.values():
+            scaling = Scaling.of(read_by(encoder.eval(), [*waveforms.values()], device, some[0]))
+            for head in some:
+                head.standardize(scaling)
 
 
 def _solve(
@@ -124,6 +129,8 @@ def _read_clips(encoder: SpeechEncoder, head: Head, cuts: Sequence[Cut], found: 
 def _new(encoder: SpeechEncoder, name: str, goal: Goal, config: FinetuneConfig, device: torch.device) -> Head:
     """A head with random weights; values begin where training's lie."""
     settings = HeadConfig(**vars(config.head), task=goal.task)
+    if goal.task == SYMBOLS:
+        settings = HeadConfig(kind=SYMBOLS, semantic=config.head.semantic, task=SYMBOLS)
     generator = torch.Generator().manual_seed(keyed_seed(config.run.seed, "head", *([name] if name else [])))
     head = build_head(settings, encoder.config.width, len(encoder.blocks), goal.names, generator).to(device)
     head.target = name

@@ -71,3 +71,9 @@ class HeadSettings:
     kind: str = option("mean", "how frames become scores", choices=HEADS)
     pooling: str = option("mean+std", "what kinds mean, two and layers read over time", choices=POOLINGS)
     hidden: int = option(256, "inner width, of kinds that have one", ge=1)
+    acoustic: list[int] = option(
+        [], "blocks of the acoustic group of kind fused, counted from 1; empty for the lower third", ge=1
+    )
+    semantic: list[int] = option(
+        [], "blocks of the semantic group of kind fused and of phonemes; empty for the upper third", ge=1
+    )

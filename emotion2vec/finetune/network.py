@@ -158,7 +158,7 @@ class TunedNetwork(nn.Module):
     @property
     def heads(self) -> dict[str, Head]:
         """All heads by their targets, the model's first."""
-        return self.encoder.heads() | {head.target: head for head in self.opposed if isinstance(head, Head)}
+        return self.encoder.heads(symbols=True) | {head.target: head for head in self.opposed if isinstance(head, Head)}
 
     def forward(
         self,
@@ -240,7 +240,7 @@ class TunedNetwork(nn.Module):
         return self._scored(*self._above(x, padding))
 
     def scores(self, waveforms: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
-        """Scores (B, K) float32 by each head of waveforms (B, S)."""
+        """Scores (B, K), or symbols of frames (B, T), float32 by each head of waveforms (B, S)."""
         return self._scored(*self._read(waveforms, padding))
 
     def _above(self, x: Tensor, padding: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:

@@ -65,6 +65,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         "CCC": "CCC {:.3f}",
         "validation_UA": "validation UA {:.1f}",
         "validation_CCC": "validation CCC {:.3f}",
+        "validation_phonemes_PER": "validation PER {:.1f}",
     }
 
     def __init__(
@@ -106,6 +107,8 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         if self.config.loss.contrast:
             found[MAIN] = replace(found[MAIN], labels=labels_of(found[MAIN]))
         for name, one in found.items() if alpha else ():
+            if not self.aims[name].goal.mixes:
+                continue
             rng = np.random.default_rng(keyed_seed(self.config.run.seed, "mixup", update, name, *batch.keys))
             found[name] = mixed_up(one, self.aims[name].goal, alpha, rng)
         return found

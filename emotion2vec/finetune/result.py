@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from scipy.special import softmax
+from torch import Tensor
 
 from emotion2vec.checkpoint.heard import HEARD_FILE
 from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE, description, newest_checkpoint
@@ -72,11 +74,7 @@ def publish(
     source = _checkpoint(folder, update)
     model = load_model(source)
     assert model.head is not None
-    rows = score_waveforms(
-        lambda waves, padding: model.all_scores(model(waves, padding)),
-        [clip.waveform for clip in judge.clips],
-        model.device,
-    )
+    rows = score_waveforms(partial(_said, model), [clip.waveform for clip in judge.clips], model.device)
     facts: dict[str, Any] = {"update": update, "validation_clips": len(judge.clips)}
     facts["validation"] = judged(judge.aims, rows, judge.clips)
     calibrated = {
@@ -93,6 +91,12 @@ def publish(
     main = judge.aims[MAIN].goal.main
     score = format_score(facts["validation"][main], "%" if main == "UA" else "", main)
     say(f"the model is that of update {update}, validation {score}")
+
+
+def _said(model: SpeechEncoder, waveforms: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
+    """What all heads say of waveforms (B, S): scores (B, K), or symbols of frames (B, T)."""
+    encoded = model(waveforms, padding)
+    return {name: head(encoded.read_by(head), encoded.padding) for name, head in model.heads(symbols=True).items()}
 
 
 def publish_again(folder: RunFolder, chosen: Mapping[str, Any], say: Say) -> None:

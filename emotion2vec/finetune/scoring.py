@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.finetune.network import TunedNetwork
@@ -45,8 +46,9 @@ def _rows(numbers: Sequence[int], scored: Mapping[str, Tensor]) -> dict[int, dic
 
 
 def _stacked(found: Mapping[int, Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
-    """Scores (N, K) of each head, in the order of the clips' numbers."""
-    return {name: torch.stack([found[number][name] for number in range(len(found))]).numpy() for name in found[0]}
+    """Scores (N, K) of each head, in the order of the clips' numbers; zeros behind rows that are shorter, of frames."""
+    rows = {name: [found[number][name] for number in range(len(found))] for name in found[0]}
+    return {name: pad_sequence(some, batch_first=True).numpy() for name, some in rows.items()}
 
 
 def padded(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
@@ -72,7 +74,7 @@ def by_length(sizes: Sequence[int]) -> list[list[int]]:
 def together(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """Sequences (T, D) as one (B, T, D) float32, and what of it is padding (B, T); None where nothing is."""
     sizes = torch.tensor([len(row) for row in rows])
-    whole = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).float()
+    whole = pad_sequence(list(rows), batch_first=True).float()
     padding = torch.arange(whole.shape[1]).unsqueeze(0) >= sizes.unsqueeze(1)
     return whole, padding if bool(padding.any()) else None
 

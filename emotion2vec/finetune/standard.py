@@ -23,7 +23,7 @@ from emotion2vec.units import counted
 
 @torch.inference_mode()
 def read_by(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray], device: torch.device, head: Head) -> np.ndarray:
-    """What a head reads: pooled clips (N, P) or (N, L, P) in their order, or all of their frames (frames, D).
+    """What a head reads: pooled clips (N, P) or (N, L, P) in their order, or all of their frames (frames, [L,] D).
 
     Args:
         encoder: in eval mode, on `device`.
@@ -41,8 +41,9 @@ def read_by(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray], device: tor
         if isinstance(head, PooledHead):
             rows.append(_on_host(pool(frames, encoded.padding, head.width)))  # (B, [L,] P)
         else:
-            real = torch.ones(frames.shape[:2], dtype=torch.bool) if encoded.padding is None else ~encoded.padding
-            rows.append(_on_host(frames[real.to(device)]))  # (frames, D)
+            by_time = frames.movedim(-2, 1)  # (B, T, [L,] D)
+            real = torch.ones(by_time.shape[:2], dtype=torch.bool) if encoded.padding is None else ~encoded.padding
+            rows.append(_on_host(by_time[real.to(device)]))  # (frames, [L,] D)
     found = np.concatenate(rows)
     return found[np.argsort(order)] if isinstance(head, PooledHead) else found
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.checkpoint.heard import Heard, utterance_key
+from emotion2vec.checkpoint.opening import read_source
 from emotion2vec.corpora.faults import Fault, examples
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.data.corpus import TrainingCorpus
@@ -30,6 +31,8 @@ from emotion2vec.finetune.goals import ClassGoal, ValueGoal
 from emotion2vec.finetune.held_out import Clip
 from emotion2vec.finetune.labelled import shares_of
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.spoken.settings import PHONEMES
+from emotion2vec.finetune.spoken.targets import spoken_aim
 from emotion2vec.finetune.unlabelled import has_main
 from emotion2vec.model.frame_heads import SHARPNESS
 from emotion2vec.seeding import keyed_seed
@@ -53,6 +56,7 @@ class Task:
         found: what trains, for the report, with what was left out.
         aims: what is learnt of them, the main goal first.
         groups: positions in the source that are drawn from equally often.
+        notes: what is to be said of clips that teach less than others.
     """
 
     config: FinetuneConfig
@@ -62,6 +66,7 @@ class Task:
     found: TrainingCorpus
     aims: dict[str, Aim]
     groups: list[np.ndarray]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def heard(self) -> Heard:
@@ -135,10 +140,12 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
     by_id = {clips[i].id: clips[i] for i in [*split.train, *split.valid]}
     trained = [by_id[cut.id] for cut in train]
     goal = _values(config, by_id, trained) if data.targets else _classes(config, corpus, by_id, trained)
-    aims = {MAIN: Aim(goal)} | further_aims(config, by_id, trained)
+    aims, notes = {MAIN: Aim(goal)} | further_aims(config, by_id, trained), list[str]()
+    if config.phonemes.weight:
+        aims[PHONEMES], notes = spoken_aim(config, by_id, train, read_source(config.model).config.grid)
     source = CutSource(train)
     found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)
-    return Task(config, by_id, source, held, found, aims, _groups(train, by_id, data))
+    return Task(config, by_id, source, held, found, aims, _groups(train, by_id, data), notes)
 
 
 def _classes(

@@ -14,10 +14,12 @@ from emotion2vec.settings import build, check_ranges, fault_list, option
 FRONTENDS = ("waveform", "logmel")
 POSITIONS = ("convolution", "sinusoid")
 NORMS = ("post", "pre")
-FRAME_HEADS = ("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru")
+FRAME_HEADS = ("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru", "fused")
 ANGLES = ("cosine", "attentive-cosine")
 """Heads that tell classes apart by angles, which a margin is for."""
 HEADS = (*FRAME_HEADS, *ANGLES)
+SYMBOLS = "symbols"
+"""Task, and kind, of a head that names a symbol of each frame; never the main head of a model."""
 POOLINGS = ("mean", "mean+std")
 
 
@@ -135,12 +137,39 @@ class Emotion2vecConfig:
 class HeadConfig:
     """Which head stands on an encoder; what a model folder says of it. Its width, layers and labels are the model's."""
 
-    kind: str = option("mean", "how frames become scores", choices=HEADS)
+    kind: str = option("mean", "how frames become scores", choices=(*HEADS, SYMBOLS))
     pooling: str = option(
         "mean", "what kinds mean, two, layers and cosine read: the mean over time, or mean+std", choices=POOLINGS
     )
     hidden: int = option(256, "inner width, of kinds that have one", ge=1)
-    task: str = option("classes", "what scores are: of classes, or values as they are", choices=("classes", "values"))
+    acoustic: list[int] = option(
+        [], "blocks of the acoustic group of kind fused, counted from 1; empty for the lower third", ge=1
+    )
+    semantic: list[int] = option(
+        [], "blocks of the semantic group of kinds fused and symbols; empty for the upper third", ge=1
+    )
+    task: str = option(
+        "classes",
+        "what scores are: of classes, values as they are, or numbers of symbols by frames",
+        choices=("classes", "values", SYMBOLS),
+    )
+
+    def groups(self, layers: int) -> tuple[list[int], list[int]]:
+        """Places of the acoustic and of the semantic blocks among so many, counted from 0.
+
+        Raises:
+            ConfigError: there are fewer blocks.
+        """
+        third = -(-layers // 3)
+        found = []
+        for name, blocks, usual in (
+            ("acoustic", self.acoustic, range(third)),
+            ("semantic", self.semantic, range(layers - third, layers)),
+        ):
+            if blocks and max(blocks) > layers:
+                raise ConfigError(f"head.{name} has block {max(blocks)}, and the model has {layers}, counted from 1")
+            found.append([number - 1 for number in blocks] or list(usual))
+        return found[0], found[1]
 
 
 @dataclass(frozen=True)

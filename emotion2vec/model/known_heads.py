@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from emotion2vec.model.config import FurtherHead, HeadConfig
+from emotion2vec.model.config import SYMBOLS, FurtherHead, HeadConfig
 from emotion2vec.model.frame_heads import (
     Attention,
     AttentiveCosine,
@@ -18,19 +18,24 @@ from emotion2vec.model.frame_heads import (
     LayerConvolutions,
     TransformerLeg,
 )
+from emotion2vec.model.fused import FrameSymbols, Fused
 from emotion2vec.model.heads import FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
 
 Drawn = torch.Generator | None
 
 
 class Sizes(NamedTuple):
-    """Dimensions of a head: width D and layers L of what it reads, P of pooled utterances, inner width, scores."""
+    """Dimensions of a head: width D and layers L of what it reads, P of pooled utterances, inner width, scores, groups.
+
+    Groups are the places of its acoustic and of its semantic layers.
+    """
 
     width: int
     layers: int
     pooled: int
     hidden: int
     outputs: int
+    groups: tuple[Sequence[int], Sequence[int]] = ((0,), (0,))
 
 
 BUILDERS: dict[str, Callable[[Sizes, Drawn], Head]] = {
@@ -45,8 +50,10 @@ BUILDERS: dict[str, Callable[[Sizes, Drawn], Head]] = {
     "gru": lambda of, drawn: Recurrent(of.width, of.hidden, of.outputs, drawn),
     "cosine": lambda of, drawn: Cosine(of.pooled, of.hidden, of.outputs, drawn),
     "attentive-cosine": lambda of, drawn: AttentiveCosine(of.width, of.hidden, of.outputs, drawn),
+    "fused": lambda of, drawn: Fused(of.groups, of.width, of.hidden, of.outputs, drawn),
+    SYMBOLS: lambda of, drawn: FrameSymbols(of.groups[1], of.width, of.outputs, drawn),
 }
-"""How each of `emotion2vec.model.config.HEADS` is made."""
+"""How each of `emotion2vec.model.config.HEADS` is made, and what names symbols of frames."""
 
 
 @cache
@@ -74,10 +81,12 @@ def build_head(config: HeadConfig, width: int, layers: int, labels: Sequence[str
         generator: draws its weights; None for PyTorch's own.
 
     Raises:
-        ConfigError: there is no label that may get a probability, or one is there twice.
+        ConfigError: there is no label that may get a probability, or one is there twice; or a group has a block that
+            is not there.
     """
     pooled = 2 * width if config.pooling == "mean+std" else width
-    head = BUILDERS[config.kind](Sizes(width, layers, pooled, config.hidden, len(labels)), generator)
+    sizes = Sizes(width, layers, pooled, config.hidden, len(labels), config.groups(layers))
+    head = BUILDERS[config.kind](sizes, generator)
     head.take_labels(labels)
     head.config = config
     return head

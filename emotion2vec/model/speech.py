@@ -19,7 +19,7 @@ from emotion2vec.audio.samples import load_audio, normalize
 from emotion2vec.audio.windows import Chunking, Window, cut_windows, plan_windows
 from emotion2vec.devices import operators_of
 from emotion2vec.errors import ConfigError
-from emotion2vec.model.config import EncoderConfig, FurtherHead
+from emotion2vec.model.config import SYMBOLS, EncoderConfig, FurtherHead
 from emotion2vec.model.described import ShownModel
 from emotion2vec.model.features import Features
 from emotion2vec.model.frozen import frozen
@@ -137,19 +137,19 @@ class SpeechEncoder(ShownModel, nn.Module):
 
     def make_room(self, weights: Mapping[str, Tensor]) -> None:
         """Make room for what not every such network has, and weights hold: what is optional in a head."""
-        places = {"head": self.head} | {f"further.{number}": head for number, head in enumerate(self.further)}
-        for place, head in places.items():
+        for place, head in [("head", self.head), *((f"further.{n}", head) for n, head in enumerate(self.further))]:
             for name in head.optional if isinstance(head, Head) else ():
                 if (saved := weights.get(f"{place}.{name}")) is not None:
                     setattr(head, name, torch.empty_like(saved, device=self.device))
 
-    def heads(self) -> dict[str, Head]:
-        """All heads by their targets, the main one first; none where there is no main one."""
-        return {head.target: head for head in [self.head, *self.further] if isinstance(head, Head)}
+    def heads(self, *, symbols: bool = False) -> dict[str, Head]:
+        """Heads by their targets, the main one first, none where there is none; those of frames if asked for."""
+        found = {head.target: head for head in [self.head, *self.further] if isinstance(head, Head)}
+        return {name: head for name, head in found.items() if symbols or head.config.task != SYMBOLS}
 
     def further_heads(self) -> tuple[FurtherHead, ...]:
         """What a model folder says of the heads beside the main one."""
-        return tuple(FurtherHead(name, head.labels, head.config) for name, head in self.heads().items() if name)
+        return tuple(FurtherHead(h.target, h.labels, h.config) for h in self.heads(symbols=True).values() if h.target)
 
     def scores(self, encoded: Encoded) -> Tensor:
         """Scores (B, K) of encoded utterances by the main head, with gradients.

@@ -77,7 +77,7 @@ def score_table(scores: HeadScores) -> str:
         limits = " to ".join(format_score(limit, scores.unit) for limit in scores.intervals[name])
         limits = "one speaker" if len(scores.by_speaker) == 1 else limits
         lines.append(f"| {name} | {format_score(scores.pooled[name], scores.unit)} | {limits} |")
-    for name in ("ECE", "ECE calibrated"):
+    for name in ("ECE", "ECE calibrated", "PER"):
         if scores.further.get(name) is not None:
             lines.append(f"| {name} | {format_score(scores.further[name], '%')} | |")
     if scores.by_class:

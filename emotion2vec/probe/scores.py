@@ -17,7 +17,7 @@ Scores = Mapping[str, "float | None"]
 """By the names of metrics, in percent or, of values, as they are; None where so few clips have no score."""
 
 
-FURTHER = ("AUC", "ECE")
+FURTHER = ("AUC", "ECE", "PER")
 """First words of the names of scores that only predictions give."""
 
 
@@ -153,7 +153,8 @@ class HeadScores(Document):
         mean, std: mean and standard deviation over folds.
         pooled: scores of all test predictions together, mean over seeds.
         further: means over folds of scores that only predictions give: the area under the ROC curve (of a class: `AUC
-            anger`), the expected calibration error, and what is left of it with a temperature found on validation.
+            anger`), the expected calibration error, and what is left of it with a temperature found on validation; and,
+            where phonemes are recognized, all wrong ones of all folds per phoneme, `PER`.
         by_seed: pooled scores with each seed.
         confusion: (K, K) of all folds, summed over seeds; rows are the truth; None of values.
         by_class: precision, recall, F1 and clips of each class, from that matrix; None of values.

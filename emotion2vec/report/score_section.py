@@ -99,6 +99,8 @@ def judged_closer(scores: HeadScores, classes: Sequence[str]) -> str:
     else:
         shown = confusion_table(scores.confusion or [], classes, len(scores.by_seed)) + class_table(scores)
         shown += f'<div class="plots">{roc_curves(scores)}{reliability_diagram(scores)}</div>'
+    if (rate := scores.further.get("PER")) is not None:
+        shown += f'<p class="note">Phonemes: {format_score(rate, "%")} % wrong (PER), all folds together.</p>'
     return shown + group_table(scores)
 
 

@@ -17,7 +17,7 @@ from emotion2vec.errors import CheckpointError, ConfigError
 from emotion2vec.exporting.convert import convert
 from emotion2vec.exporting.export import export
 from emotion2vec.extraction.predict import predict
-from emotion2vec.model.config import HEADS, Emotion2vecConfig, HeadConfig
+from emotion2vec.model.config import HEADS, SYMBOLS, Emotion2vecConfig, HeadConfig
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.known_heads import BUILDERS, build_head
 from emotion2vec.tasks.scaling import Scaling
@@ -45,7 +45,7 @@ def clip(samples: int, seed: int) -> np.ndarray:
 
 
 def test_every_kind_that_a_configuration_may_name_is_built() -> None:
-    assert set(BUILDERS) == set(HEADS)
+    assert set(BUILDERS) == {*HEADS, SYMBOLS}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.kind} {c.pooling}")
@@ -100,7 +100,7 @@ def test_the_verb_predicts_the_same(config: HeadConfig, window: float | None, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [config for config in CONFIGS if config.kind in ("layers", "attention")])
+@pytest.mark.parametrize("config", [config for config in CONFIGS if config.kind in ("layers", "attention", "fused")])
 def test_graphs_hold_heads(config: HeadConfig, tmp_path: Path) -> None:
     assert export(classifier(config), tmp_path / "m.pt2", format="torch-export").difference < 1e-4
 

@@ -7,12 +7,14 @@ A reader is a regular expression over the end of a clip's path (without its endi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.lists.folders import audio_files, found_below
+from emotion2vec.corpora.named.sentences import CREMA_D, EMODB, RAVDESS_SPEECH
 from emotion2vec.corpora.names import stem, without_suffix
 from emotion2vec.corpora.utterance import Corpus, Utterance
 from emotion2vec.errors import ManifestError
@@ -36,6 +38,10 @@ class FileNames:
     """Utterances of the complete corpus, as published; None where releases differ."""
     women: str | None = None
     """Regular expression of the speakers who are women, or of the code of sex where names have one; None: unknown."""
+    language: str | None = None
+    """What is spoken; None where that is not said here."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """What is said, by the code of the sentence."""
 
     @cached_property
     def meanings(self) -> dict[str, str]:
@@ -53,7 +59,8 @@ class FileNames:
         if self.women is not None:
             sex = facts.get("gender", facts.get("speaker", ""))
             facts["gender"] = "female" if re.fullmatch(self.women, sex, re.IGNORECASE) else "male"
-        return facts
+        said = {"language": self.language, "text": self.texts.get(facts.get("sentence", "").lower())}
+        return facts | {name: value for name, value in said.items() if value}
 
 
 def read_by_name(name: str, corpus: FileNames, root: Path) -> Corpus:
@@ -132,6 +139,8 @@ FILE_NAMES = {
         pattern=r"(?P<speaker>\d{4})_(?P<sentence>[A-Z]{3})_(?P<label>ANG|DIS|FEA|HAP|NEU|SAD)_"
         r"(?P<intensity>LO|MD|HI|X|XX)",
         labels="ang anger, dis disgust, fea fear, hap happiness, neu neutral, sad sadness",
+        language="en",
+        texts=CREMA_D,
     ),
     # Burkhardt et al., 2005: speaker, text, emotion's German initial (A: Angst, anxiety and fear), version.
     "emodb": FileNames(
@@ -141,6 +150,8 @@ FILE_NAMES = {
         pattern=r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<label>[WLEAFTN])[a-z]?",
         labels="w anger, l boredom, e disgust, a fear, f happiness, t sadness, n neutral",
         women="08|09|13|14|16",
+        language="de",
+        texts=EMODB,
     ),
     # Costantini et al., 2014: emotion in Italian, speaker, sentence.
     "emovo": FileNames(
@@ -167,6 +178,8 @@ FILE_NAMES = {
         pattern=f"03-01-{RAVDESS['pattern']}",
         labels=RAVDESS["labels"],
         women=EVEN,
+        language="en",
+        texts=RAVDESS_SPEECH,
     ),
     "ravdess-song": FileNames(
         title="RAVDESS song",

@@ -21,6 +21,7 @@ LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\w+)\t(\w{3})\t\[[\d., ]+\]")
 SAID = re.compile(r"(Ses\w+) \[[\d.]+-[\d.]+\]: *(.*)")
 NAME = re.compile(r"(Ses(\d\d))[FM]_.+_([FM])\d+")
 CLIPS = 5531
+SPOKEN = {"language": "en"}
 TURN = re.compile(
     r"\[(?P<start>[\d.]+) - [\d.]+\]\t(?P<name>\w+)\t(?P<code>\w{3})"
     r"\t\[(?P<valence>[\d.]+), (?P<arousal>[\d.]+), (?P<dominance>[\d.]+)\]"
@@ -38,7 +39,7 @@ def read_classes(root: Path) -> Corpus:
     texts = texts_of(root)
     classes = KnownClasses("IEMOCAP", CLASSES)
     rows: list[AnnotatedRow] = [
-        (name, audio.find(name), {"label": label, "text": texts.get(name), **(facts_of(name) or {})})
+        (name, audio.find(name), {"label": label, "text": texts.get(name), **SPOKEN, **(facts_of(name) or {})})
         for name, code in sorted(codes.items())
         if (label := classes.of(code))
     ]
@@ -73,6 +74,7 @@ def read_all(root: Path) -> Corpus:
             facts = {
                 "label": CLASSES.get(match["code"]),
                 "text": texts.get(name),
+                **SPOKEN,
                 **(facts_of(name) or {}),
                 "values": {target: float(match[target]) for target in VALUES},
                 "dialogue": path.stem,

@@ -1,0 +1,1 @@
+"""What is said, recognized beside what is learnt of it."""
