@@ -112,6 +112,7 @@ def test_the_same_seed_gives_the_same_tables(finished: Finished, speech: Speech,
         assert (tmp_path / "again" / "round_1" / name).read_text() == (finished.folder / "round_1" / name).read_text()
 
 
+@pytest.mark.slow
 def test_a_finished_folder_does_nothing_more_and_may_get_more_rounds(
     finished: Finished, speech: Speech, model: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +142,7 @@ def killed_after(count: int) -> Callable[[object], None]:
     return call
 
 
-@pytest.mark.parametrize("calls", [2, 10, 4 + 18 + 2])
+@pytest.mark.parametrize("calls", [10, *(pytest.param(calls, marks=pytest.mark.slow) for calls in (2, 4 + 18 + 2))])
 def test_a_killed_command_goes_on_in_the_middle_of_what_it_did(
     finished: Finished, speech: Speech, model: Path, tmp_path: Path, calls: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +182,7 @@ def test_a_round_that_is_worse_is_rolled_back(
         iterate(plan_of(speech, model, folder, *asked, "pool.shards=2", "pool.shard=0"), said.append)
 
 
+@pytest.mark.slow
 def test_shards_are_labelled_by_processes_of_their_own(
     finished: Finished, speech: Speech, model: Path, tmp_path: Path
 ) -> None:
@@ -198,6 +200,7 @@ def test_shards_are_labelled_by_processes_of_their_own(
     assert table_of(folder, 1) == table_of(finished.folder, 1)
 
 
+@pytest.mark.slow
 def test_sources_that_are_shards_are_read_by_those_who_label_them(
     finished: Finished, speech: Speech, model: Path, tmp_path: Path
 ) -> None:
@@ -292,6 +295,7 @@ def test_a_class_that_keeps_no_clip_stops_the_round_or_learns_from_people(
     assert any("0 clips" in text and "were there" in text for text in said)
 
 
+@pytest.mark.slow
 def test_other_filters_do_not_go_on_with_a_training(speech: Speech, model: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         iterate(plan_of(speech, model, tmp_path / "plus"), lambda text: None, killed_after(4 + 18 + 2))

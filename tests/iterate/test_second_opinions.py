@@ -129,6 +129,7 @@ def test_only_what_all_models_find_is_kept(speech: Speech, model: Path, classifi
     assert len(heads) == 1
 
 
+@pytest.mark.slow
 def test_a_second_model_with_a_head_is_used_as_it_is(speech: Speech, model: Path, tmp_path: Path) -> None:
     iterate(plan_of(speech, model, tmp_path / "first", "rounds.count=0"), lambda text: None)
     plan = plan_of(
