@@ -99,7 +99,7 @@ class AcceptSettings:
     )
     over: str = option(
         "speakers",
-        "what the bootstrap draws; clips where a corpus has a single held-out speaker",
+        "what the bootstrap draws; clips where a corpus has fewer than 5 held-out speakers",
         choices=("speakers", "clips"),
     )
 
