@@ -200,7 +200,7 @@ def _read_headers(paths: Iterable[Path], workers: int) -> dict[Path, Header | Au
 
 
 def make_cut(utterance: Utterance, header: Header | AudioError) -> Cut:
-    """Build a Lhotse cut: a MultiCut of all channels (their mean is taken), or a MonoCut of one.
+    """Build a Lhotse cut: a MultiCut of all channels (their mean is taken), or a MonoCut of one, with its label.
 
     Raises:
         AudioError: the header could not be read, or the segment or channel is not in the audio.
@@ -227,9 +227,13 @@ def make_cut(utterance: Utterance, header: Header | AudioError) -> Cut:
         channel_ids=channels,
     )
     duration = min(duration, total - start)
+    known = {"label": utterance.label} if utterance.label else None
     if utterance.channel is None and header.channels > 1:
-        return MultiCut(id=utterance.id, start=start, duration=duration, channel=channels, recording=recording)
-    return MonoCut(id=utterance.id, start=start, duration=duration, channel=utterance.channel or 0, recording=recording)
+        return MultiCut(
+            id=utterance.id, start=start, duration=duration, channel=channels, recording=recording, custom=known
+        )
+    channel = utterance.channel or 0
+    return MonoCut(id=utterance.id, start=start, duration=duration, channel=channel, recording=recording, custom=known)
 
 
 def _first(faults: Sequence[Fault], count: int = 5) -> str:

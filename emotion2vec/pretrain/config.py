@@ -49,6 +49,8 @@ class LossConfig:
     utterance_target: str = option(
         "standardized", "how the teacher's pooled outputs become the utterance target", choices=UTTERANCE_TARGETS
     )
+    category: float = option(0.0, "weight of the contrast between utterances that have labels; 0 learns none", ge=0)
+    category_temperature: float = option(0.1, "temperature of that contrast", gt=0)
 
 
 OBJECTIVES = ("emotion2vec", "clusters")
@@ -122,7 +124,8 @@ def without_effect(config: PretrainConfig) -> list[str]:
         ("optim.cnn_lr_scale", optim.cnn_grad_scale == 0, "optim.cnn_grad_scale=0 freezes the CNN"),
         ("loss.alpha", loss.utterance == "none", no_utterance_loss),
         ("loss.utterance_target", loss.utterance == "none", no_utterance_loss),
-        ("loss.utterance", loss.alpha == 0, "loss.alpha is 0"),
+        ("loss.utterance", loss.alpha == 0 and not loss.category, "loss.alpha is 0"),
+        ("loss.category_temperature", loss.category == 0, "loss.category is 0"),
         ("ema.decay", config.ema.anneal_updates <= 1, "ema.anneal_updates leaves only ema.end_decay"),
         ("init.use", not config.init.from_, "init.from is empty"),
         ("init.min_share", not config.init.from_, "init.from is empty"),

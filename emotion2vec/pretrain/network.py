@@ -36,6 +36,10 @@ class PretrainOutput:
         predictions: moments of the predictions at masked frames.
         pooled: (B, D) the teacher's pooled outputs, for the running statistics.
         cnn: (B, T, C) CNN features, detached, to watch their rank.
+        embedded: (B, D) the student's outputs, those that the utterance loss compares, mean over them and views; None
+            where no labels are learnt.
+        labels: (B,) class numbers, below 0 where unknown; None likewise.
+        number: place of the batch in the update.
     """
 
     frame_loss: Tensor
@@ -46,6 +50,9 @@ class PretrainOutput:
     predictions: Moments
     pooled: Tensor
     cnn: Tensor
+    embedded: Tensor | None = None
+    labels: Tensor | None = None
+    number: int = 0
 
 
 class Pretrainer(nn.Module):
@@ -62,13 +69,22 @@ class Pretrainer(nn.Module):
         if not self.cnn_grad_scale:  # parameters that wait for a gradient which never comes would stop DDP
             self.student.frontend.layers.requires_grad_(False)
 
-    def forward(self, waveforms: Tensor, mask: Tensor, skip_blocks: Collection[int] = ()) -> PretrainOutput:
+    def forward(
+        self,
+        waveforms: Tensor,
+        mask: Tensor,
+        skip_blocks: Collection[int] = (),
+        labels: Tensor | None = None,
+        number: int = 0,
+    ) -> PretrainOutput:
         """Compute the losses of one batch.
 
         Args:
             waveforms: (B, S) normalized samples of equal length.
             mask: (B, M, T), True = masked, the same number in every row.
             skip_blocks: blocks that layerdrop leaves out of the student, counted from the prenet's first.
+            labels: (B,) class numbers of utterances that are embedded, see `PretrainOutput`.
+            number: place of the batch in the update.
         """
         batch, views, length = mask.shape
         cnn = scaled_cnn(self.student.frontend, waveforms, self.cnn_grad_scale)  # (B, T, C)
@@ -102,7 +118,15 @@ class Pretrainer(nn.Module):
             predictions=Moments.of(decoded[mask]),
             pooled=pooled,
             cnn=cnn.detach(),
+            embedded=None if labels is None else self._embedded(tokens, frames, views),
+            labels=labels,
+            number=number,
         )
+
+    def _embedded(self, tokens: Tensor, frames: Tensor, views: int) -> Tensor:
+        """What utterances are compared by, (B, D): tokens (B·M, N, D) where their loss has them, else frames."""
+        outputs = tokens if self.loss.utterance in ("token", "chunk") else frames
+        return outputs.float().mean(dim=1).unflatten(0, (-1, views)).mean(dim=1)
 
     @torch.no_grad()
     def pooled(self, waveforms: Tensor) -> Tensor:

@@ -5,13 +5,15 @@ B: utterances. M: views. T: frames. U: utterances of an update. D: model width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from emotion2vec.data.micro_batch import MicroBatch
+from emotion2vec.data.sources import Source
+from emotion2vec.pretrain.category import CategoryLoss
 from emotion2vec.pretrain.config import PretrainConfig
 from emotion2vec.pretrain.ema import ema_decay
 from emotion2vec.pretrain.masking import batch_masks, masked_frames
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Pretraining(Objective[PretrainOutput, UpdateSums]):
-    """The data2vec 2.0 objective with emotion2vec's utterance loss.
+    """The data2vec 2.0 objective with emotion2vec's utterance loss, and a contrast of labelled utterances if wanted.
 
     Args:
         config: the run's configuration.
@@ -42,6 +44,7 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
         "loss": "loss {:.3f}",
         "frame_loss": "frame {:.3f}",
         "utterance_loss": "utterance {:.3f}",
+        "category_loss": "category {:.3f}",
         "explained_share": "explained {:.2f}",
     }
     validated = ("loss", "frame_loss", "utterance_loss", "explained_share")
@@ -52,6 +55,7 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
         self.config = config
         self.pretrainer = pretrainer
         self.covariance = UtteranceCovariance(config.model.width, device)
+        self.category = CategoryLoss(config.loss) if config.loss.category else None
 
     def counts(self, batch: MicroBatch) -> dict[str, float]:
         """Masked frames in all views, views (B·M), and frames in all views, masked or not."""
@@ -60,16 +64,38 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
         return {"masked": views * masked, "views": views, "frames": views * frames}
 
     def inputs(self, batch: MicroBatch, update: int, number: int) -> tuple[Any, ...]:
-        """Waveforms, masks (B, M, T), and the blocks that layerdrop leaves out, none in validation."""
+        """Waveforms, masks (B, M, T), blocks that layerdrop leaves out, none in validation, and labels to learn."""
         seed = self.config.run.seed
         mask = batch_masks(batch.keys, self._frames(batch), self.config.mask, seed=seed, update=update)
-        return batch.waveforms, mask, skipped_blocks(self.config.model, seed, update, number)
+        heard = batch.waveforms, mask, skipped_blocks(self.config.model, seed, update, number)
+        if self.category is None:
+            return heard
+        if not update:  # validation is of what is learnt without labels
+            self.category.value = None
+            return heard
+        return *heard, self.category.labels(batch.ids), number
+
+    def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
+        """Take in labels, where they are learnt."""
+        if self.category is not None:
+            self.category.take_in(sources, say)
+
+    def learns_label(self, name: str) -> bool:
+        """Whether it has one, where labels are learnt."""
+        return self.category is not None and self.category.knows(name)
+
+    def look_ahead(self, outputs: Callable[[], Sequence[PretrainOutput]], batches: int, ranks: Ranks) -> None:
+        """Gather what labelled utterances are compared by."""
+        if self.category is not None:
+            self.category.look_ahead(outputs, batches, ranks)
 
     def loss(self, output: PretrainOutput, counts: Mapping[str, float]) -> Tensor:
         """The frame loss as a mean over masked frames, and α times the utterance loss as one over views."""
         loss = output.frame_loss / counts["masked"]
         if self.config.loss.utterance != "none":
             loss = loss + self.config.loss.alpha * output.utterance_loss / counts["views"]
+        if self.category is not None:
+            loss = loss + self.category.weight * self.category.of(output)
         return loss
 
     def sums(self, outputs: Sequence[PretrainOutput]) -> UpdateSums:
@@ -78,7 +104,10 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
 
     def metrics(self, sums: UpdateSums, counts: Mapping[str, float]) -> dict[str, Tensor | float]:
         """Losses, deviations, and the share of the targets that is explained."""
-        return sums.metrics(counts, self.config.loss) | self._utterance_target_std()
+        found = sums.metrics(counts, self.config.loss) | self._utterance_target_std()
+        if self.category is not None and (contrast := self.category.value) is not None:
+            found |= {"category_loss": contrast, "loss": found["loss"] + self.category.weight * contrast}
+        return found
 
     def flops(self, batch: MicroBatch) -> float:
         """Operations of student, teacher and decoder."""

@@ -46,13 +46,16 @@ class Checkpointing:
         self.guard = guard
         self.heard = heard
         self._newly_heard: set[int] = set()
+        self._newly_labelled: set[int] = set()
         self._saved: int | None = None
 
     def note(self, micro_batches: Sequence[MicroBatch]) -> None:
-        """Remember whose audio this process has trained on."""
+        """Remember whose audio this process has trained on, and whose labels."""
         if self.heard is not None:
             pairs = [pair for batch in micro_batches for pair in zip(batch.ids, batch.durations, strict=True)]
             self._newly_heard.update(utterance_key(name, seconds) for name, seconds in pairs)
+            labelled = (pair for pair in pairs if self.objective.learns_label(pair[0]))
+            self._newly_labelled.update(utterance_key(name, seconds) for name, seconds in labelled)
 
     def save(self, update: int, position: Position, saver: Saver, prober: Prober, *, last: bool = False) -> None:
         """Write a checkpoint of the state after an update, unless it is there already; all processes call this.
@@ -85,9 +88,10 @@ class Checkpointing:
     def _all_heard(self, prober: Prober) -> Heard | None:
         """What all processes have trained on, and whose labels choose among the checkpoints."""
         heard = self.heard
-        for more in self.ranks.gather(self._newly_heard):
-            heard = None if heard is None else heard.with_more(audio=more)
+        for audio, labels in self.ranks.gather((self._newly_heard, self._newly_labelled)):
+            heard = None if heard is None else heard.with_more(audio, labels)
         self._newly_heard.clear()
+        self._newly_labelled.clear()
         if heard is not None and self.folder.config.checkpoint.keep_best == "probe":
             heard = heard.with_more(labels=prober.chosen_by)
         return heard

@@ -118,6 +118,10 @@ class Objective(ABC, Generic[Output, Sums]):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that train; called after the network has been wrapped, which may shard them."""
 
+    def learns_label(self, name: str) -> bool:
+        """Whether the label of the utterance of this id is learnt beside its audio, for the record of what is known."""
+        return False
+
     def description(self) -> dict[str, Any]:
         """What a checkpoint says of `model`, so that it can be built again."""
         return description(self.model.config)
