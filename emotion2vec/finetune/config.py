@@ -188,8 +188,8 @@ def check_config(config: FinetuneConfig) -> list[str]:
     faults += check_phonemes(config.phonemes, config.joint.targets, config.augment)
     faults += check_text(config.text, config.head.kind)
     faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate, config.head.kind)
-    faults += check_stages(config.stages, refit=config.validation.refit, shots=config.evaluate.shots)
     tuned = config.finetune
+    faults += check_stages(config.stages, refit=config.validation.refit, shots=config.evaluate.shots, head=tuned.head)
     if not STRATEGIES.fullmatch(tuned.strategy):
         faults.append(f"finetune.strategy is {tuned.strategy!r}, expected frozen, full, lora, top:K or gradual:N")
     if not FREEZES.fullmatch(tuned.freeze):
