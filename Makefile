@@ -48,7 +48,7 @@ test-variants: setup
 
 test-ray: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/extraction/test_ray.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/extraction/test_ray.py tests/iterate/test_cluster.py
 
 # Each tool has an environment of its own, since they want different versions of the same packages. torchaudio and
 # torchvision are left out: the tests stand in for them (tests/interop/peers/stand_ins.py).

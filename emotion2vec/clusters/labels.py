@@ -66,7 +66,7 @@ class Task:
         for source in sources:
             for cut in source.cuts if isinstance(source, CutSource) else ():
                 digest.update(cut.id.encode() + b"\0")
-        described = {"frames": self.frames.name, "fingerprint": self.frames.fingerprint, "seed": self.seed}
+        described = {"fingerprint": self.frames.fingerprint, "seed": self.seed}  # a folder may be moved
         return {**described, **asdict(self.settings), "clips": digest.hexdigest()}
 
 
@@ -149,7 +149,8 @@ def _begin(task: Task, sources: Sequence[Source], say: Callable[[str], None]) ->
             raise ConfigError(f"{folder}: holds no {HEADER}, expected a new folder for clusters")
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(header, {"format": FORMAT, "format_version": FORMAT_VERSION, **content})
+            written = {"format": FORMAT, "format_version": FORMAT_VERSION, "frames": task.frames.name, **content}
+            write_json(header, written)
         if (folder / CENTERS).is_file():
             return
         scales = scales_of(task.settings)

@@ -30,6 +30,9 @@ from emotion2vec.units import counted
 SAID, BEGUN = "said", "begun.json"
 """Folder of what a model says of the pool, and which clips a round's training was begun on."""
 
+SECOND = "second"
+"""Folder of the second model, and of what it says of the pool, for all rounds."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -60,7 +63,7 @@ def choose(
     pool: Pool,
     classes: Sequence[str],
     number: int,
-    second: Path | None,
+    second: str | Path | None,
     say: Say,
     on_progress: ProgressCallback | None,
 ) -> Choice:
@@ -84,15 +87,15 @@ def choose(
     own = folder / f"round_{number}"
     labeller, window = folder / f"round_{number - 1}" / "model", plan.filters.window or None
     faults = label_pool(
-        plan, found, labeller, own / SAID, classes=classes, window=window, say=say, on_progress=on_progress
+        plan, pool, labeller, own / SAID, classes=classes, window=window, say=say, on_progress=on_progress
     )
     mostly_readable(plan, [str(fault) for fault in faults], len(found.utterances))
     if faults:
         say(f"warning: {counted(len(faults), 'clip')} of the pool cannot be read, such as {faults[0]}")
     told = None
     if second is not None:
-        told = second.parent / SAID
-        label_pool(plan, found, second, told, classes=classes, window=None, say=say, on_progress=on_progress)
+        told = folder / SECOND / SAID
+        label_pool(plan, pool, second, told, classes=classes, window=None, say=say, on_progress=on_progress)
     text = read_transcripts(plan, found, classes, say) if plan.filters.text else None
     opinions = opinions_of(found, own / SAID, told, text)
     left_out = [pool.left_out.get(one, KEPT) for one in opinions.ids]

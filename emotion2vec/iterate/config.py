@@ -30,7 +30,9 @@ class PoolSettings:
         choices=("bytes", "sound"),
     )
     max_bad_share: float = option(0.1, "stop when more than this share of the pool cannot be read", ge=0, le=1)
-    shards: int = option(1, "parts that labelling is divided into, each for a process of its own", ge=1)
+    shards: int = option(
+        1, "parts that labelling is divided into, each for a process of its own; 0: each of pool.sources is one", ge=0
+    )
     shard: int = option(-1, "label this part of the next round alone, from 0, and end; -1: all that is missing", ge=-1)
     engine: str = option("local", "where labelling runs", choices=ENGINES)
     ray_address: str = option("", "the Ray cluster; empty for the one that Ray finds")
@@ -97,7 +99,7 @@ class AcceptSettings:
     )
     over: str = option(
         "speakers",
-        "what the bootstrap draws; clips where a corpus has a single held-out speaker",
+        "what the bootstrap draws; clips where a corpus has fewer than 5 held-out speakers",
         choices=("speakers", "clips"),
     )
 
@@ -123,8 +125,8 @@ def check_plan(plan: IteratePlan) -> list[str]:
     pool, filters, accept = plan.pool, plan.filters, plan.accept
     if not pool.sources:
         faults.append("pool.sources is empty, expected speech without labels, such as pool.sources=/audio")
-    if pool.shard >= pool.shards:
-        faults.append(f"pool.shard is {pool.shard}, expected one below pool.shards ({pool.shards})")
+    if pool.shard >= (count := pool.shards or len(pool.sources)):
+        faults.append(f"pool.shard is {pool.shard}, expected one below the number of shards ({count})")
     faults += [f"pool: {fault}" for fault in executor_of(plan).faults()]
     if not plan.run.dir:
         faults.append("run.dir is empty, expected a folder for the rounds")

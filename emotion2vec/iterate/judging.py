@@ -35,6 +35,10 @@ ANSWERS = "held_out.tsv"
 POOLED = "all"
 """In place of a corpus: the mean over all."""
 
+LEAST_SPEAKERS = 5
+"""Held-out speakers of a corpus from which on the bootstrap draws them: draws of two are of three kinds, and what both
+have lost by chance would lie beyond their interval."""
+
 COLUMNS = ("corpus", "id", "speaker", "label", "predicted", "confidence")
 
 
@@ -127,14 +131,14 @@ Statistics = dict[tuple[Hashable, str], np.ndarray]
 
 
 def statistics(answers: Sequence[Answer], classes: Sequence[str], over: str) -> Statistics:
-    """Count answers, by speakers where a corpus has several, or by clips."""
+    """Count answers, by speakers where a corpus has `LEAST_SPEAKERS`, or by clips."""
     speakers: dict[str, set[str]] = {}
     for one in answers:
         speakers.setdefault(one.corpus, set()).add(one.speaker)
     found: Statistics = {}
     for one in answers:
         known = speakers[one.corpus]
-        unit = one.speaker if over == "speakers" and len(known) > 1 and "" not in known else one.id
+        unit = one.speaker if over == "speakers" and len(known) >= LEAST_SPEAKERS and "" not in known else one.id
         cell = confusion_matrix(
             np.array([classes.index(one.label)]), np.array([classes.index(one.predicted)]), len(classes)
         )

@@ -6,7 +6,6 @@ N: clips. K: classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.utterance import Listing
 from emotion2vec.extraction.labelling import Labelling, Said, label, read_said
 from emotion2vec.extraction.progress import shown_progress
-from emotion2vec.extraction.sources.named import take_shard
 from emotion2vec.iterate.config import IteratePlan, executor_of
 from emotion2vec.iterate.filters import NO_CLASS, Opinions
+from emotion2vec.iterate.pool import Pool
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.stopping import Terminated
 from emotion2vec.units import counted, duration
@@ -28,7 +27,7 @@ Say = Callable[[str], None]
 
 def label_pool(
     plan: IteratePlan,
-    found: Listing,
+    pool: Pool,
     model: str | Path,
     folder: Path,
     *,
@@ -37,11 +36,11 @@ def label_pool(
     say: Say,
     on_progress: ProgressCallback | None,
 ) -> list[Fault]:
-    """Have a model say what the clips of a pool are, those that are missing in the folder; all shards, or that one.
+    """Have a model say what the clips of a pool are, those that are missing in the folder.
 
     Args:
         plan: of the iterations.
-        found: the pool.
+        pool: speech without labels, in shards.
         model: with a head that has the classes.
         folder: of what it says.
         classes: K.
@@ -56,11 +55,11 @@ def label_pool(
         ConfigError: see `emotion2vec.extraction.labelling.label`.
         Terminated: SIGTERM came; what was said is kept.
     """
-    count = plan.pool.shards
+    count = len(pool.shards)
     faults: list[Fault] = []
-    for number in range(count) if plan.pool.shard < 0 else [plan.pool.shard]:
+    for number, clips in enumerate(pool.shards):
         shard = f"{number}/{count}" if count > 1 else None
-        own = replace(found, utterances=take_shard(found.utterances, shard), faults=[], changes=[])
+        own = Listing(list(clips), [])
         asked = Labelling(classes=classes, window=window, shard=shard, executor=executor_of(plan))
         if own.utterances:
             shown = partial(shown_progress, bar=plan.log.progress, on_progress=on_progress)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.data.cuts import cuts_of
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
-from emotion2vec.extraction.sources.named import read_sources
+from emotion2vec.extraction.sources.named import read_sources, take_shard
 from emotion2vec.files import write_json
 from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.sounds import Heard, matches, measure
@@ -40,25 +40,57 @@ class Pool:
 
     Attributes:
         found: its clips, without the labels that lists may have.
+        shards: the clips of each part that is labelled by itself.
         left_out: why clips are not learnt from, by their ids.
     """
 
     found: Listing
-    left_out: Mapping[str, str]
+    shards: Sequence[Sequence[Utterance]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_pool(plan: IteratePlan) -> Listing:
+def read_pool(plan: IteratePlan) -> Pool:
     """List the pool; labels that its lists have are not looked at.
 
     Raises:
-        ManifestError: a source cannot be read, or there is no clip; or too many entries cannot be used.
+        ManifestError: a source cannot be read, or there is no clip; too many entries cannot be used; or two sources
+            that are shards have clips of one name.
     """
-    pool = plan.pool
-    root = Path(pool.root) if pool.root else None
+    sources, count = plan.pool.sources, plan.pool.shards
+    if count:
+        found = _read(plan, sources)
+        return Pool(found, [take_shard(found.utterances, f"{number}/{count}") for number in range(count)])
+    parts = [_read(plan, [source]) for source in sources]
+    clips = [clip for part in parts for clip in part.utterances]
+    if twice := [name for name, often in Counter(clip.id for clip in clips).items() if often > 1]:
+        raise ManifestError(
+            f"pool.sources: {counted(len(twice), 'clip has', 'clips have')} the name of one in another source: "
+            f"{examples(twice)}; expected other names, or pool.shards=1"
+        )
+    whole = replace(parts[0], utterances=clips, faults=[fault for part in parts for fault in part.faults])
+    return Pool(whole, [part.utterances for part in parts])
+
+
+def read_shard(plan: IteratePlan, number: int) -> Pool:
+    """List one shard of the pool, of which the others are empty; where each source is one, no other is read.
+
+    Raises:
+        ManifestError: as for `read_pool`.
+    """
+    if plan.pool.shards:
+        pool = read_pool(plan)
+        return replace(pool, shards=[part if at == number else [] for at, part in enumerate(pool.shards)])
+    found = _read(plan, [plan.pool.sources[number]])
+    return Pool(found, [found.utterances if at == number else [] for at in range(len(plan.pool.sources))])
+
+
+def _read(plan: IteratePlan, sources: Sequence[str]) -> Listing:
+    """List some sources."""
+    root = Path(plan.pool.root) if plan.pool.root else None
     try:
-        found = read_sources(pool.sources, root=root, columns=tuple(pool.columns))
+        found = read_sources(sources, root=root, columns=tuple(plan.pool.columns))
     except ManifestError as error:
-        raise ManifestError(f"pool.sources {', '.join(pool.sources)}: {error}") from error
+        raise ManifestError(f"pool.sources {', '.join(sources)}: {error}") from error
     mostly_readable(plan, [str(fault) for fault in found.faults], len(found.utterances) + len(found.faults))
     plain = [replace(one, label=None, votes=(), values={}, split=None, fold=None) for one in found.utterances]
     return replace(found, utterances=plain)
@@ -77,7 +109,7 @@ def mostly_readable(plan: IteratePlan, bad: Sequence[str], total: int) -> None:
         )
 
 
-def compare_pool(plan: IteratePlan, found: Listing, people: People, say: Callable[[str], None]) -> Pool:
+def compare_pool(plan: IteratePlan, pool: Pool, people: People, say: Callable[[str], None]) -> Pool:
     """Look for clips of people in the pool: by bytes, by stretches of the same file, and by what they sound like.
 
     Raises:
@@ -86,13 +118,13 @@ def compare_pool(plan: IteratePlan, found: Listing, people: People, say: Callabl
     folder = Path(plan.run.dir)
     labelled = list(people.corpus.utterances)
     held = {labelled[i].id for rows in people.held.values() for i in rows.tolist()}
-    clips = found.utterances
+    clips = pool.found.utterances
     keys = stretch_keys([*labelled, *clips], folder / "cache")
     known, own = keys[: len(labelled)], keys[len(labelled) :]
     digest = hashlib.blake2b(json.dumps([plan.pool.compare, sorted(held), known, own]).encode()).hexdigest()
-    before = _read(folder / COMPARED, digest)
+    before = _before(folder / COMPARED, digest)
     if before is not None:
-        return Pool(found, before)
+        return replace(pool, left_out=before)
     pairs = [*_same_bytes(known, own), *_same_stretch(labelled, clips)]
     if plan.pool.compare == "sound":
         say(f"comparing the sound of {counted(len(clips), 'clip')} of the pool with {len(labelled)} labelled ones")
@@ -112,10 +144,10 @@ def compare_pool(plan: IteratePlan, found: Listing, people: People, say: Callabl
     if len(left_out) == len(clips):
         raise ConfigError(f"pool.sources: all {counted(len(clips), 'clip')} are {LABELLED}, expected others")
     write_json(folder / COMPARED, {"of": digest, "left_out": left_out})
-    return Pool(found, left_out)
+    return replace(pool, left_out=left_out)
 
 
-def _read(path: Path, digest: str) -> dict[str, str] | None:
+def _before(path: Path, digest: str) -> dict[str, str] | None:
     """What an earlier comparison of the same clips found; None where there was none."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

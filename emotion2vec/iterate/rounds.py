@@ -12,27 +12,23 @@ from emotion2vec.checkpoint.heard import HEARD_FILE
 from emotion2vec.checkpoint.native import CONFIG_FILE, WEIGHTS_FILE
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.corpora.utterance import Corpus
-from emotion2vec.extraction.labelling import check_head
-from emotion2vec.files import complete_file
+from emotion2vec.files import complete_file, write_text
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.described import CARD, DATA, VALIDATION, describe_data, describe_model
 from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.refit import learn
 from emotion2vec.finetune.result import FACTS
 from emotion2vec.finetune.splits import Split
-from emotion2vec.iterate.choosing import choose
+from emotion2vec.iterate.choosing import SECOND, choose
 from emotion2vec.iterate.config import POOL, IteratePlan, tuning_of
 from emotion2vec.iterate.judging import ask, compared, read_answers, scores_of, worse_on
 from emotion2vec.iterate.labels import Say
 from emotion2vec.iterate.people import People
 from emotion2vec.iterate.pool import Pool
-from emotion2vec.iterate.tables import counts_of, lines_of, read_round, told, write_round, write_rounds
+from emotion2vec.iterate.tables import card_section, counts_of, lines_of, read_round, told, write_round, write_rounds
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.run_folder import CHECKPOINTS
 from emotion2vec.training.trainer import FitResult
-
-SECOND = "second"
-"""Folder of the second model."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Rounds:
                 write_rounds(Path(self.plan.run.dir), rounds)
         except _InterruptedError as stopped:
             return Iterated(rounds, stopped.result)
-        self._publish(max(document["round"] for document in rounds if document["accepted"]))
+        self._publish([document for document in rounds if document["accepted"]][-1])
         return Iterated(rounds)
 
     def _round(self, number: int) -> dict[str, Any]:
@@ -136,7 +132,7 @@ class Rounds:
         shutil.rmtree(own / "model" / CHECKPOINTS, ignore_errors=True)  # of a round that is done nothing goes on
         self._tell(document)
         if not worse:
-            self._publish(number)
+            self._publish(document)
         return document
 
     def _tell(self, document: dict[str, Any]) -> None:
@@ -152,17 +148,11 @@ class Rounds:
         else:
             self.say(f"round {number} is accepted")
 
-    def _second(self) -> Path:
-        """Folder of the second model, which is trained first where it has no head.
-
-        Raises:
-            ConfigError: it has one that lacks classes.
-        """
+    def _second(self) -> str | Path:
+        """Folder of the second model, which is trained first where it has no head."""
         plan, folder = self.plan, Path(self.plan.run.dir) / SECOND / "model"
-        model = load_model(plan.filters.second)
-        if model.head is not None:
-            check_head(plan.filters.second, model, self.people.corpus.classes)
-            return Path(plan.filters.second)
+        if load_model(plan.filters.second).head is not None:
+            return plan.filters.second
         if not (folder / CONFIG_FILE).is_file():
             self.say(f"a second model, from {plan.filters.second}, learns from labels of people alone")
         config = replace(tuning_of(plan, folder), model=plan.filters.second)
@@ -184,11 +174,15 @@ class Rounds:
             describe_data(config, corpus, split)
             describe_model(config, corpus, split)
 
-    def _publish(self, number: int) -> None:
+    def _publish(self, document: dict[str, Any]) -> None:
         """Make a round's model that of the folder of all rounds, its description last."""
         folder = Path(self.plan.run.dir)
-        for name in (WEIGHTS_FILE, HEARD_FILE, FACTS, DATA, VALIDATION, CARD, CONFIG_FILE):
-            source = folder / f"round_{number}" / "model" / name
-            if source.is_file():
+        model = folder / f"round_{document['round']}" / "model"
+        for name in (WEIGHTS_FILE, HEARD_FILE, FACTS, DATA, VALIDATION):
+            if (model / name).is_file():
                 with complete_file(folder / name) as partial:
-                    shutil.copyfile(source, partial)
+                    shutil.copyfile(model / name, partial)
+        card = (model / CARD).read_text(encoding="utf-8", errors="surrogateescape")
+        write_text(folder / CARD, card + card_section(document, self.plan.pool.sources))
+        with complete_file(folder / CONFIG_FILE) as partial:
+            shutil.copyfile(model / CONFIG_FILE, partial)

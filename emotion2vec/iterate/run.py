@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import ConfigError
+from emotion2vec.extraction.labelling import check_head
 from emotion2vec.files import check_folder_name
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.iterate.choosing import SAID
@@ -17,9 +18,10 @@ from emotion2vec.iterate.config import IteratePlan
 from emotion2vec.iterate.judging import check_unknown, held_cuts
 from emotion2vec.iterate.labels import Say, label_pool
 from emotion2vec.iterate.people import People, divide
-from emotion2vec.iterate.pool import Pool, compare_pool, read_pool
+from emotion2vec.iterate.pool import Pool, compare_pool, read_pool, read_shard
 from emotion2vec.iterate.rounds import Iterated, Rounds, done_rounds
 from emotion2vec.iterate.settings import keep_settings, same_iterations
+from emotion2vec.iterate.transcripts import open_classifier
 from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.units import counted
@@ -66,13 +68,18 @@ def prepare(plan: IteratePlan, say: Say) -> tuple[People, Pool]:
     for name, rows in people.held.items():
         speakers = {corpus.utterances[i].speaker for i in rows.tolist()} - {None}
         say(f"held out of {name} in all rounds: {counted(len(rows), 'clip')} of {counted(len(speakers), 'speaker')}")
-    opened = held_cuts(plan, people)
-    for what, name in (("model", plan.model), ("filters.second", plan.filters.second)):
-        if name:
-            check_unknown(name, what, load_model(name), opened)
-    found = read_pool(plan)
-    say(f"pool: {counted(len(found.utterances), 'clip')}")
-    return people, compare_pool(plan, found, people, say)
+    opened, second = held_cuts(plan, people), plan.filters.second
+    check_unknown(plan.model, "model", load_model(plan.model), opened)
+    if second:
+        model = load_model(second)
+        check_unknown(second, "filters.second", model, opened)
+        if model.head is not None:
+            check_head(second, model, people.corpus.classes)
+    pool = read_pool(plan)
+    say(f"pool: {counted(len(pool.found.utterances), 'clip')}")
+    if plan.filters.text:
+        open_classifier(plan, pool.found, people.corpus.classes)
+    return people, compare_pool(plan, pool, people, say)
 
 
 def _label_shard(plan: IteratePlan, say: Say, on_progress: ProgressCallback | None) -> Iterated:
@@ -95,6 +102,6 @@ def _label_shard(plan: IteratePlan, say: Say, on_progress: ProgressCallback | No
     head = load_model(model).head
     assert head is not None
     said = folder / f"round_{number}" / SAID
-    found = read_pool(plan)
-    label_pool(plan, found, model, said, classes=head.used_labels, window=window, say=say, on_progress=on_progress)
-    return Iterated(rounds, labelled=f"shard {plan.pool.shard} of {plan.pool.shards} for round {number}")
+    pool = read_shard(plan, plan.pool.shard)
+    label_pool(plan, pool, model, said, classes=head.used_labels, window=window, say=say, on_progress=on_progress)
+    return Iterated(rounds, labelled=f"shard {plan.pool.shard} of {len(pool.shards)} for round {number}")

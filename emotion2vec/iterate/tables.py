@@ -186,6 +186,32 @@ def lines_of(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def card_section(document: Mapping[str, Any], sources: Sequence[str]) -> str:
+    """What a model's card says of the round that it is of, in Markdown.
+
+    Args:
+        document: of the round.
+        sources: of the pool.
+    """
+    lines = ["", "## Iterations", ""]
+    if document["clips"]:
+        kept = document["clips"]["kept"]
+        where = ", ".join(f"`{source}`" for source in sources)
+        lines += [
+            f"The model of round {document['round']} of `emotion2vec iterate`. Of the clips that train, "
+            f"{kept['clips']} ({kept['hours']:g} h) were labelled by the model of the round before and kept by "
+            f"filters; they are of {where}, and no person labelled them."
+        ]
+    else:
+        lines.append("The first model of `emotion2vec iterate`, of human labels alone.")
+    lines += ["", "Clips that people labelled and no round learnt from (left alone above):", ""]
+    lines += ["| corpus | clips | WA | UA | 95 % of UA |", "| --- | --- | --- | --- | --- |"]
+    for corpus, row in document["scores"].items():
+        low, high = row["UA interval"]
+        lines.append(f"| {corpus} | {row['clips']} | {row['WA']:.1f} | {row['UA']:.1f} | {low:.1f} to {high:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
 def _against(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""

@@ -101,25 +101,35 @@ def classes_of(labels: Sequence[str], classes: Sequence[str], rules: Sequence[st
     return [classes.index(one) if one else NO_CLASS for one in found]
 
 
+def open_classifier(plan: IteratePlan, found: Listing, classes: Sequence[str]) -> tuple[TextClassifier, list[int]]:
+    """Load the text classifier of a plan, with a class's number for each of its labels.
+
+    Raises:
+        ConfigError: no clip has a transcript, or as for `classes_of`.
+        CheckpointError: the classifier cannot be loaded.
+    """
+    name = plan.filters.text
+    if not any((item.text or "").strip() for item in found.utterances):
+        raise ConfigError(
+            f"filters.text is {name} and no clip of the pool has a text, expected lists with a column text"
+        )
+    classifier = TextClassifier(name, str(choose_device(plan.run.accelerator)))
+    return classifier, classes_of(classifier.labels, classes, plan.filters.text_labels, name)
+
+
 def read_transcripts(
     plan: IteratePlan, found: Listing, classes: Sequence[str], say: Callable[[str], None]
 ) -> dict[str, int]:
     """Numbers of the classes that a text classifier finds in the clips' transcripts, by ids; what is known stays.
 
     Raises:
-        ConfigError: no clip has a transcript, or as for `classes_of`.
-        CheckpointError: the classifier cannot be loaded.
+        ConfigError: as for `open_classifier`.
+        CheckpointError: the same.
         StorageError: the disk does not take what is found.
     """
-    name = plan.filters.text
+    classifier, numbers = open_classifier(plan, found, classes)
     texts = {item.id: (item.text or "").strip() for item in found.utterances}
     wanted = list(dict.fromkeys(text for text in texts.values() if text))
-    if not wanted:
-        raise ConfigError(
-            f"filters.text is {name} and no clip of the pool has a text, expected lists with a column text"
-        )
-    classifier = TextClassifier(name, str(choose_device(plan.run.accelerator)))
-    numbers = classes_of(classifier.labels, classes, plan.filters.text_labels, name)
     path = Path(plan.run.dir) / TEXTS
     path.parent.mkdir(parents=True, exist_ok=True)
     known = _known(path)

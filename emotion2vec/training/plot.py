@@ -15,7 +15,8 @@ FEW = 30
 
 # Panels of the picture: a title, and the names of what is drawn in it, where a run has it.
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("loss", ("frame_loss", "utterance_loss", "validation_frame_loss")),
+    ("loss", ("frame_loss", "utterance_loss", "validation_frame_loss", "hidden_loss", "seen_loss")),
+    ("clusters that were said, %", ("hidden_accuracy", "seen_accuracy", "validation_hidden_accuracy")),
     ("explained share of the targets", ("explained_share", "validation_explained_share")),
     ("standard deviation", ("target_std", "prediction_std", "cnn_std", "utterance_target_std")),
     ("effective rank", ("cnn_rank", "utterance_rank")),

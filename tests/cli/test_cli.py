@@ -98,7 +98,10 @@ def test_version_and_completion(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         (["pretrain", "optim.lrr=1", "optim.lr=-1"], "unknown key optim.lrr; did you mean optim.lr"),
         (["pretrain", "data.train=nope://x", "run.dir=RUN"], "nope://x"),
         (["prepare", "/nowhere/at/all", "RUN"], "/nowhere/at/all: does not exist"),
-        (["pretrain", "--config", "nope"], "config is 'nope', expected a YAML file or one of base, large, small, tiny"),
+        (
+            ["pretrain", "--config", "nope"],
+            "config is 'nope', expected a YAML file or one of base, clusters, large, small",
+        ),
         (["info", "nope"], "nope: no such file or folder"),
         (["extract", "/nowhere/at/all", "--model", "MODEL", "--output", "RUN"], "/nowhere/at/all: does not exist"),
         (["extract", "/", "--model", "MODEL", "--output", "RUN", "--layers", "x"], "layers is 'x'"),

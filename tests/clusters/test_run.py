@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command import run
 from networks import TINY
-from training.helpers import assert_same_run, metrics
+from training.helpers import assert_same_run, finish, metrics
 
 from emotion2vec.checkpoint import load_model
 from emotion2vec.clusters.config import ClusterConfig, load_config, without_effect
@@ -93,6 +93,20 @@ def test_two_iterations_and_what_is_said_on_the_way(
     assert "clusters.layers has 4, expected 1 to 3, the blocks of" in capsys.readouterr().err
     assert run(monkeypatch, "pretrain", "--config", "clusters", *words, f"run.dir={tmp_path / 'y'}", "--dry-run") == 0
     assert not (tmp_path / "y").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_same_clusters_and_learn_the_same(speech: Path, tmp_path: Path) -> None:
+    more = ["data.max_samples=9600", "data.min_samples=9600", "data.buckets=1", "data.audio_per_update=6"]
+    for name, ranks, own in (("one", 1, "data.batch_seconds=6"), ("two", 2, "data.batch_seconds=3")):
+        words = [*SMALL, f"data.train={speech}", f"run.dir={tmp_path / name}", "optim.accumulate=0", *more, own]
+        finish(words, tmp_path / f"{name}.log", ranks=ranks)
+    for file in ("clusters.safetensors", "part_00000/labels.npy", "part_00000/clips.json", "report.json"):
+        ours, theirs = (tmp_path / name / "clusters" / file for name in ("two", "one"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    for line, other in zip(metrics(tmp_path / "two"), metrics(tmp_path / "one"), strict=True):
+        for name in ("loss", "hidden_accuracy", "grad_norm"):
+            assert line[name] == pytest.approx(other[name], rel=1e-3)
 
 
 def test_a_network_learns_the_clusters_of_tones(speech: Path, tmp_path: Path) -> None:

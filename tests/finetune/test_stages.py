@@ -201,6 +201,16 @@ def test_stages_of_other_settings_are_refused(
         finetune(quick_config(talkers, model, tmp_path / "run", *STAGES, "finetune.strategy=frozen", setting), silent)
 
 
+def test_a_folder_that_was_moved_goes_on(staged: Path, talkers: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copytree(staged, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "retrained")
+    said: list[str] = []
+    finetune(quick_config(talkers, model, tmp_path / "run", *STAGES, "finetune.strategy=frozen"), said.append)
+    assert not any("stage A" in line or "fitted" in line for line in said)
+    ours, theirs = (encoder_of(folder / "retrained") for folder in (tmp_path / "run", staged))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
 def test_parts_can_be_left_out(talkers: Path, model: Path, tmp_path: Path) -> None:
     finetune(quick_config(talkers, model, tmp_path / "d", *STAGES, "gmp.retrain=false"), silent)
     plain = [word for word in STAGES if not word.startswith(("gmp.", "clusters.", "retrain."))]
@@ -275,9 +285,11 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(talkers: Path, mod
     assert "fewer than 2 classes or values of gender to train on" in faults(
         table, model, folder, "evaluate.folds=speaker", "evaluate.final=false"
     )
-    told = faults(talkers, model, folder, "validation.refit=true", "evaluate.shots=[1]", "clusters.counts=[]")
+    told = faults(
+        talkers, model, folder, "validation.refit=true", "evaluate.shots=[1]", "clusters.counts=[]", "finetune.head=own"
+    )
     assert "gmp.enabled and validation.refit are on" in told and "evaluate.shots [1]" in told
-    assert "clusters.counts is empty" in told
+    assert "clusters.counts is empty" in told and "finetune.head own, expected new or auto" in told
     assert "gmp.enabled trains several models" in faults(talkers, model, folder, "run.devices=2")
     assert "loss.margin is 0.2 and head.kind mean, expected cosine or attentive-cosine" in faults(
         talkers, model, folder, "head.kind=mean"

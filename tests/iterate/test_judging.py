@@ -35,9 +35,9 @@ def answers(rights: dict[str, int], clips: int = 20, corpus: str = "a") -> list[
 
 
 def test_a_round_is_worse_where_all_of_the_interval_is_below_zero() -> None:
-    before = answers({"s": 18, "t": 18, "u": 18, "v": 18})
-    every = answers({"s": 12, "t": 12, "u": 12, "v": 12})
-    mixed = answers({"s": 20, "t": 20, "u": 20, "v": 2})
+    before = answers(dict.fromkeys("stuvw", 18))
+    every = answers(dict.fromkeys("stuvw", 12))
+    mixed = answers({**dict.fromkeys("stuv", 20), "w": 2})
     accept = AcceptSettings()
     assert worse_on(compared(every, before, CLASSES, accept)) == ["a"]
     found = compared(mixed, before, CLASSES, accept)
@@ -46,9 +46,9 @@ def test_a_round_is_worse_where_all_of_the_interval_is_below_zero() -> None:
     over_clips = compared(mixed, before, CLASSES, AcceptSettings(over="clips"))
     assert over_clips["a"] is not None
     low, high = over_clips["a"].interval
-    # Paired over 80 clips: 6 more right, 16 less; the normal interval of the mean difference.
-    changes = np.array([1] * 6 + [-1] * 16 + [0] * 58)
-    error = 1.96 * changes.std() / np.sqrt(80)
+    # Paired over 100 clips: 8 more right, 16 less; the normal interval of the mean difference.
+    changes = np.array([1] * 8 + [-1] * 16 + [0] * 76)
+    error = 1.96 * changes.std() / np.sqrt(100)
     assert (low, high) == pytest.approx((100 * (changes.mean() - error), 100 * (changes.mean() + error)), abs=2.5)
 
 
@@ -61,10 +61,14 @@ def test_corpora_are_judged_each_or_by_their_mean() -> None:
     assert pooled[POOLED] is not None and pooled[POOLED].difference == pytest.approx((-10 + 50) / 2)
 
 
-def test_a_single_speaker_is_judged_by_clips() -> None:
+def test_few_speakers_are_judged_by_clips() -> None:
     found = scores_of(answers({"s": 15}), CLASSES, "speakers")["a"]
     assert found["units"] == 20 and found["UA"] == 75 and found["UA interval"][0] < 75 < found["UA interval"][1]
-    assert scores_of(answers({"s": 15, "t": 15}), CLASSES, "speakers")["a"]["units"] == 2
+    assert scores_of(answers(dict.fromkeys("stuv", 15)), CLASSES, "speakers")["a"]["units"] == 80
+    assert scores_of(answers(dict.fromkeys("stuvw", 15)), CLASSES, "speakers")["a"]["units"] == 5
+    # Two speakers of whom each has lost one clip of twenty, which is chance.
+    found = compared(answers(dict.fromkeys("st", 17)), answers(dict.fromkeys("st", 18)), CLASSES, AcceptSettings())
+    assert worse_on(found) == []
 
 
 @pytest.fixture(scope="module")

@@ -95,6 +95,8 @@ def test_the_last_accepted_model_is_the_folders(finished: Finished) -> None:
     assert weights_hash(load_model(folder)) != weights_hash(load_model(folder / "round_0" / "model"))
     assert "pool" in json.loads((folder / "data.json").read_text())["groups"]["corpus"]
     assert not list(folder.glob("round_*/model/checkpoints"))
+    card, kept = (folder / "README.md").read_text(), finished.rounds[2]["clips"]["kept"]["clips"]
+    assert f"Of the clips that train, {kept} (" in card and "no person labelled them" in card
 
 
 def test_labels_of_a_pool_of_tones_are_mostly_right(finished: Finished, speech: Speech) -> None:
@@ -110,6 +112,7 @@ def test_the_same_seed_gives_the_same_tables(finished: Finished, speech: Speech,
         assert (tmp_path / "again" / "round_1" / name).read_text() == (finished.folder / "round_1" / name).read_text()
 
 
+@pytest.mark.slow
 def test_a_finished_folder_does_nothing_more_and_may_get_more_rounds(
     finished: Finished, speech: Speech, model: Path, tmp_path: Path
 ) -> None:
@@ -139,7 +142,7 @@ def killed_after(count: int) -> Callable[[object], None]:
     return call
 
 
-@pytest.mark.parametrize("calls", [2, 10, 4 + 18 + 2])
+@pytest.mark.parametrize("calls", [10, *(pytest.param(calls, marks=pytest.mark.slow) for calls in (2, 4 + 18 + 2))])
 def test_a_killed_command_goes_on_in_the_middle_of_what_it_did(
     finished: Finished, speech: Speech, model: Path, tmp_path: Path, calls: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +182,7 @@ def test_a_round_that_is_worse_is_rolled_back(
         iterate(plan_of(speech, model, folder, *asked, "pool.shards=2", "pool.shard=0"), said.append)
 
 
+@pytest.mark.slow
 def test_shards_are_labelled_by_processes_of_their_own(
     finished: Finished, speech: Speech, model: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +198,28 @@ def test_shards_are_labelled_by_processes_of_their_own(
     iterate(plan_of(speech, model, folder, *asked), said.append)
     assert sum("6 were there" in text for text in said) == 2  # those of shards 0 and 2
     assert table_of(folder, 1) == table_of(finished.folder, 1)
+
+
+@pytest.mark.slow
+def test_sources_that_are_shards_are_read_by_those_who_label_them(
+    finished: Finished, speech: Speech, model: Path, tmp_path: Path
+) -> None:
+    header, *rows = speech.pool.read_text().splitlines()
+    lists = [speech.pool.parent / f"part{number}.csv" for number in range(2)]
+    for place, first in zip(lists, (0, 5), strict=True):
+        place.write_text("\n".join([header, *(rows[:5] if first == 0 else rows[5:])]) + "\n")
+    folder, said = tmp_path / "plus", list[str]()
+    asked = [f"pool.sources=[{lists[0]},{lists[1]}]", "pool.shards=0", *WINDOWS]
+    iterate(plan_of(speech, model, folder, *asked, "rounds.count=0"), said.append)
+    unread = [f"pool.sources=[{tmp_path / 'gone.csv'},{lists[1]}]", *asked[1:]]
+    iterate(plan_of(speech, model, folder, *unread, "pool.shard=1"), said.append)
+    iterate(plan_of(speech, model, folder, *asked), said.append)
+    assert any("13 were there" in text for text in said)
+    assert table_of(folder, 1) == table_of(finished.folder, 1)
+    with pytest.raises(ManifestError, match=r"5 clips have the name of one in another source: .*; expected other"):
+        iterate(
+            plan_of(speech, model, tmp_path / "b", f"pool.sources=[{lists[0]},{lists[0]}]", *asked[1:]), said.append
+        )
 
 
 def test_held_out_clips_in_the_pool_are_refused(speech: Speech, model: Path, tmp_path: Path) -> None:
@@ -269,6 +295,7 @@ def test_a_class_that_keeps_no_clip_stops_the_round_or_learns_from_people(
     assert any("0 clips" in text and "were there" in text for text in said)
 
 
+@pytest.mark.slow
 def test_other_filters_do_not_go_on_with_a_training(speech: Speech, model: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         iterate(plan_of(speech, model, tmp_path / "plus"), lambda text: None, killed_after(4 + 18 + 2))

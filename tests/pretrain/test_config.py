@@ -24,7 +24,7 @@ def faults(*overrides: str) -> str:
 
 def sections() -> dict[str, type]:
     found = {item.name: type(getattr(PretrainConfig(), item.name)) for item in dataclasses.fields(PretrainConfig)}
-    return {name: section for name, section in found.items() if dataclasses.is_dataclass(section)}
+    return {name: kind for name, kind in found.items() if dataclasses.is_dataclass(kind)}
 
 
 def test_overrides_and_types() -> None:

@@ -37,6 +37,7 @@ from emotion2vec.finetune.joint import JointSettings
 from emotion2vec.finetune.learnt import HeadSettings, LoraConfig, StrategyConfig
 from emotion2vec.finetune.losses import LossSettings
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.spoken.settings import PhonemeSettings
 from emotion2vec.finetune.strategy import frozen_parts
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.seeding import keyed_seed
@@ -151,6 +152,7 @@ def retrain_config(config: FinetuneConfig, clips: int) -> FinetuneConfig:
         head=HeadSettings(),
         loss=LossSettings(),
         joint=JointSettings(),
+        phonemes=PhonemeSettings(),
         validation=TuneValidation(),
         checkpoint=replace(config.checkpoint, keep_best="none"),
         evaluate=EvaluateConfig(),

@@ -28,6 +28,7 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.learnt import HeadSettings
 from emotion2vec.finetune.result import check_same
 from emotion2vec.finetune.splits import Split
+from emotion2vec.finetune.spoken.settings import PhonemeSettings
 from emotion2vec.finetune.stages.retraining import RETRAINED, check_frames, retrain, unlabelled
 from emotion2vec.finetune.stages.settings import GENDER, RetrainSettings, StageSettings, seed_joint
 from emotion2vec.progress import ProgressCallback
@@ -107,6 +108,7 @@ def seed_config(config: FinetuneConfig) -> FinetuneConfig:
         retrain=RetrainSettings(),
         head=HeadSettings(kind="mean", pooling="mean"),
         loss=replace(config.loss, margin=0.0),
+        phonemes=PhonemeSettings(),
         joint=seed_joint(config.joint, config.gmp),
         evaluate=EvaluateConfig(),
     )

@@ -67,19 +67,24 @@ def taught_joint(joint: JointSettings, gmp: StageSettings) -> JointSettings:
     return seed_joint(joint, gmp) if gmp.enabled and gmp.retrain else joint
 
 
-def check_stages(stages: Stages, *, refit: bool, shots: Sequence[int]) -> list[str]:
+def check_stages(stages: Stages, *, refit: bool, shots: Sequence[int], head: str) -> list[str]:
     """List what cannot work among the settings, and beside others.
 
     Args:
         stages: the three sections.
         refit: whether a second model is trained of all clips.
         shots: numbers of clips that folds are trained with too.
+        head: which head begins.
     """
     if not stages.gmp.enabled:
         return []
     faults = check_clusters(stages.clusters, "clusters.")
     if refit:
         faults.append("gmp.enabled and validation.refit are on, expected one of them")
+    if stages.gmp.retrain and head in ("own", "rows"):
+        faults.append(
+            f"gmp.enabled is on and finetune.head {head}, expected new or auto: a retrained model has no head"
+        )
     if shots:
         faults.append(f"gmp.enabled is on and evaluate.shots {shots}, expected none: so few clips make no clusters")
     return faults
