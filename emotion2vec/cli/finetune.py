@@ -19,7 +19,8 @@ def finetune(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as optim.encoder_lr=1e-5.")
     ] = None,
     config: Annotated[
-        str, typer.Option(help="YAML file, or the name of one that ships: classify, values, compact, gmp, phonemes.")
+        str,
+        typer.Option(help="YAML file, or one that ships: classify, values, compact, gmp, phonemes, text."),
     ] = "classify",
     check: Annotated[bool, typer.Option("--check", help="Say what there is to learn from, and train nothing.")] = False,
     suspects: Annotated[

@@ -239,12 +239,17 @@ def _hear(
     window, heads = options.window, model.heads()
     step = None if window is None else max(1, _frames_of(window, model.config.grid))
     choice = read_by([heads[name] for name in labels], model.config.width, step)
+    texts = None
+    if heads[""].reads_text and any(item.text for item in found.utterances):
+        from emotion2vec.checkpoint.text import Texts
+
+        texts = Texts.of_head(heads[""].config, str(model.device))
     workload = Workload.of(choice, [item.duration for item in found.utterances])
     with local_executor(model, BatchOptions(**vars(options.compute)), workload) as executor:
         encoder = Encoder(
             executor.model, choice, precision=executor.precision, chunking=Chunking(), graph=executor.graph
         )
-        opinions = Opinions(Scorer(executor.model, choice, step, labels), take)
+        opinions = Opinions(Scorer(executor.model, choice, step, labels, texts), take)
         job = Job(report_of(executor))
         job.begin(found)
         with shown(len(found.utterances)) as callback:

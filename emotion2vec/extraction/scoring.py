@@ -23,6 +23,7 @@ from emotion2vec.tasks.adaptation import LEAST_CLIPS, adapted, alike
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from emotion2vec.checkpoint.text import Texts
     from emotion2vec.model.heads import Head
     from emotion2vec.model.speech import SpeechEncoder
 
@@ -60,13 +61,19 @@ class Scorer:
         choice: the features.
         step: frames of a window; None for whole utterances.
         labels: the chosen K of each head that is asked, by its target.
+        texts: what an encoder says of texts, where a head is told what is said.
 
     Attributes:
         seconds: length of a window in s; None for whole utterances.
     """
 
     def __init__(
-        self, model: SpeechEncoder, choice: FeatureChoice, step: int | None, labels: Mapping[str, Sequence[str]]
+        self,
+        model: SpeechEncoder,
+        choice: FeatureChoice,
+        step: int | None,
+        labels: Mapping[str, Sequence[str]],
+        texts: Texts | None = None,
     ):
         heads = model.heads()
         self._heads = {name: heads[name] for name in labels}
@@ -76,24 +83,26 @@ class Scorer:
         self._pooled = choice.granularity == "utterance" or choice.downsample > 1
         self._all_layers = choice.layers == "all"
         self._step = step
+        self._texts = texts
 
-    def __call__(self, encoded: EncodedAudio) -> dict[str, np.ndarray]:
+    def __call__(self, encoded: EncodedAudio, text: str | None = None) -> dict[str, np.ndarray]:
         """By each head probabilities (W, K) of its labels among themselves, W windows or one utterance; float64.
 
-        Features are ([L,] T, D), ([L,] W, P) or ([L,] P). A head of values gives these, as they are.
+        What is said in an utterance is told to heads that read it, but not with windows, of which it is not known what
+        is said in which. Features are ([L,] T, D), ([L,] W, P) or ([L,] P). A head of values gives these, as they are.
         """
         import torch
 
         (array,) = encoded.features.values()
         read = torch.from_numpy(array.whole()).to(self._device, self._dtype)
         with torch.inference_mode():
-            return {name: self._by(name, head, read) for name, head in self._heads.items()}
+            return {name: self._by(name, head, read, text) for name, head in self._heads.items()}
 
-    def _by(self, name: str, head: Head, read: Tensor) -> np.ndarray:
+    def _by(self, name: str, head: Head, read: Tensor, text: str | None) -> np.ndarray:
         """What a head says of windows, or of one utterance."""
         if self._all_layers and not head.reads_layers:
             read = read[-1]
-        scores = self._of_pooled(head, read) if self._pooled else self._of_frames(head, read)
+        scores = self._of_pooled(head, read) if self._pooled else self._of_frames(head, read, text)
         if head.config.task == "values":
             values: np.ndarray = scores[:, self._columns[name]].double().cpu().numpy()
             return values
@@ -108,10 +117,13 @@ class Scorer:
         scores: Tensor = head.of_pooled(rows)  # type: ignore[operator]
         return scores
 
-    def _of_frames(self, head: Head, read: Tensor) -> Tensor:
+    def _of_frames(self, head: Head, read: Tensor, text: str | None) -> Tensor:
         """Scores (W, all labels) of windows of frames ([L,] T, D)."""
         import torch
 
+        if head.reads_text and self._texts is not None and self._step is None:
+            said: Tensor = head(read.unsqueeze(0), None, self._texts([text]).to(read))
+            return said
         windows = read.split(self._step or read.shape[-2], dim=-2)
         return torch.cat([head(window.unsqueeze(0)) for window in windows])
 
@@ -187,7 +199,7 @@ class Opinions:
 
     def write(self, item: Utterance, encoded: EncodedAudio) -> None:
         """Score an utterance, or its windows."""
-        said = self._scorer(encoded)
+        said = self._scorer(encoded, item.text)
         main = said.pop("")
         self._take(item, Opinion(encoded.seconds, self._scorer.seconds, main, said))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from emotion2vec.data.micro_batch import Mixture
 from emotion2vec.finetune.aims import Aim
 from emotion2vec.finetune.goals import Goal
+from emotion2vec.model.text import Told
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Asked:
         weights: (n,) what they count.
         shares: (n, n) how embeddings are mixed, each row adding up to 1; None for not at all.
         labels: of the clips before that; None where embeddings are not contrasted.
+        told: what is said in all clips (B) of the micro-batch; None for a head that reads no texts.
     """
 
     rows: Tensor
@@ -54,6 +56,7 @@ class Asked:
     weights: Tensor
     shares: Tensor | None = None
     labels: Labels | None = None
+    told: Told | None = None
 
 
 def asked(aims: Mapping[str, Aim], ids: Sequence[str], mixtures: Sequence[Mixture | None] = ()) -> dict[str, Asked]:

@@ -17,6 +17,7 @@ from emotion2vec.finetune.learnt import FREEZES, STRATEGIES, HeadSettings, LoraC
 from emotion2vec.finetune.losses import LossSettings, check_losses, idle_losses
 from emotion2vec.finetune.spoken.settings import PhonemeSettings, check_phonemes
 from emotion2vec.finetune.stages.settings import RetrainSettings, Stages, StageSettings, check_stages, idle_stages
+from emotion2vec.finetune.texts import TextSettings, check_text
 from emotion2vec.settings import option
 from emotion2vec.training.checks import check_training, idle_settings, told
 from emotion2vec.training.config import (
@@ -141,6 +142,7 @@ class FinetuneConfig(TrainingConfig):
     loss: LossSettings = field(default_factory=LossSettings)
     joint: JointSettings = field(default_factory=JointSettings)
     phonemes: PhonemeSettings = field(default_factory=PhonemeSettings)
+    text: TextSettings = field(default_factory=TextSettings)
     gmp: StageSettings = field(default_factory=StageSettings)
     clusters: ClusterSettings = field(default_factory=ClusterSettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)
@@ -184,6 +186,7 @@ def check_config(config: FinetuneConfig) -> list[str]:
     faults = check_training(config)
     faults += check_labelled(config.data) + check_joint(config.joint)
     faults += check_phonemes(config.phonemes, config.joint.targets, config.augment)
+    faults += check_text(config.text, config.head.kind)
     faults += check_losses(config.loss, config.run, config.data, config.optim.accumulate, config.head.kind)
     tuned = config.finetune
     faults += check_stages(config.stages, refit=config.validation.refit, shots=config.evaluate.shots, head=tuned.head)
@@ -279,6 +282,7 @@ def without_effect(config: FinetuneConfig) -> list[str]:
         ("head.acoustic", not fused, "head.kind is not fused"),
         ("head.semantic", not fused and not config.phonemes.weight, "head.kind is not fused and phonemes.weight is 0"),
     ]
+    rules.append(("text.dropout", not config.text.encoder, "text.encoder is empty"))
     plain = config.finetune.strategy != "lora"
     rules += [(f"lora.{name}", plain, "finetune.strategy is not lora") for name in vars(config.lora)]
     rules += idle_stages(config.stages, frozen=frozen)

@@ -111,7 +111,8 @@ def _validated(config: FinetuneConfig, corpus: Corpus, split: Split) -> ProbeRes
     goal = make_goal(judged, tuple(data.targets))
     clips = [corpus.utterances[i] for i in split.valid]
     opened = cuts_of(clips, min_samples=data.min_samples, workers=data.workers)
-    answers = Examiner(model, range(len(model.head.labels)))(opened, {})
+    said = {clip.id: clip.text for clip in clips}
+    answers = Examiner(model, range(len(model.head.labels)), said=said)(opened, {})
     place = {judged.utterances[i].id: int(i) for i in split.valid if i < len(judged.utterances)}
     there = np.array([name in place for name in answers.ids])
     test = np.array([place[name] for name in answers.ids if name in place])

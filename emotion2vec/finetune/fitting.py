@@ -31,6 +31,7 @@ from emotion2vec.finetune.result import publish, withdraw
 from emotion2vec.finetune.splits import Split
 from emotion2vec.finetune.strategy import Thawing
 from emotion2vec.finetune.task import Task, make_task
+from emotion2vec.finetune.texts import transcribed
 from emotion2vec.finetune.watching import Watch, watched
 from emotion2vec.model.config import SYMBOLS
 from emotion2vec.model.encoder import Emotion2vec
@@ -190,7 +191,10 @@ def _hold_out(
     """What checkpoints are judged by, which is kept in `judges` too."""
     tell = say if ranks.is_main else _silent
     clips = task.held_out(normalizes=objective.model.config.normalizes, say=tell)
-    judge = HeldOutSpeakers(task.aims, clips, ranks, every=config.validation.every, last=config.optim.max_updates)
+    assert isinstance(objective, Finetuning)
+    texts = None if objective.transcripts is None else objective.transcripts.texts
+    every, last = config.validation.every, config.optim.max_updates
+    judge = HeldOutSpeakers(task.aims, clips, ranks, every=every, last=last, texts=texts)
     judges.append(judge)
     return judge
 
@@ -212,6 +216,7 @@ def _build(
     if resumed is None:
         say(f"model: {start}, {sum(p.numel() for p in encoder.parameters()):,} parameters")
         add_heads(encoder, task, config, device, say, rows)
+    transcripts = transcribed(encoder, rows.texts_of(config, device), config.text, config.run.seed, task.utterances)
     thawing = Thawing.of(encoder, config.finetune)
     encoder.to(device)
     adapters = None
@@ -223,7 +228,7 @@ def _build(
         if name:
             say(_about_aim(name, aim, task))
     heard = (encoder.heard or Heard()).with_more(labels=task.heard.labels)
-    return Finetuning(config, network, task.aims, thawing, rows), heard
+    return Finetuning(config, network, task.aims, thawing, rows, transcripts), heard
 
 
 def _learning(network: TunedNetwork, thawing: Thawing) -> str:

@@ -61,7 +61,8 @@ def test_fold(job: FoldJob, prepared: ProbedCorpus) -> None:
         workers=config.data.workers,
     )
     conditions = conditions_of(config.evaluate, config.data.workers)
-    examiner = Examiner(model, range(len(model.head.labels)), conditions, config.run.seed)
+    said = {prepared.clipset.utterances[i].id: prepared.clipset.utterances[i].text for i in job.fold.test}
+    examiner = Examiner(model, range(len(model.head.labels)), conditions, config.run.seed, said)
     truth = {prepared.clipset.utterances[i].id: prepared.goal.labels[i] for i in job.fold.test}
     found = examiner(opened, truth)
     scores, labels = _rows(found.scores), labels_of(model.heads())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.checkpoint.text import Texts
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig
@@ -19,7 +21,8 @@ from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.own_head import start_head
 from emotion2vec.finetune.standard import read_by, solve
 from emotion2vec.finetune.task import Task
-from emotion2vec.model.config import ANGLES, SYMBOLS, HeadConfig
+from emotion2vec.finetune.texts import as_read
+from emotion2vec.model.config import ANGLES, SYMBOLS, TEXT_HEADS, HeadConfig
 from emotion2vec.model.heads import Head, PooledHead
 from emotion2vec.model.known_heads import build_head
 from emotion2vec.model.speech import SpeechEncoder
@@ -53,7 +56,8 @@ def add_heads(
     if known and config.data.max_seconds > known:
         raise ConfigError(f"data.max_seconds is {config.data.max_seconds:g}, and the model knows {known:g} s at once")
     kept = {name: aim.goal for name, aim in task.aims.items() if aim.reversal is None}
-    heads = {name: _new(encoder, name, goal, config, device) for name, goal in kept.items()}
+    texts = rows.texts_of(config, device)
+    heads = {name: _new(encoder, name, goal, config, device, texts) for name, goal in kept.items()}
     own = start_head(encoder, heads[MAIN].config, kept[MAIN].names, config.finetune.head, say)
     if own is not None and config.loss.margin and own.config.kind not in ANGLES:
         raise ConfigError(
@@ -126,11 +130,20 @@ def _read_clips(encoder: SpeechEncoder, head: Head, cuts: Sequence[Cut], found: 
             found |= dict(zip(waveforms, vectors, strict=True))
 
 
-def _new(encoder: SpeechEncoder, name: str, goal: Goal, config: FinetuneConfig, device: torch.device) -> Head:
-    """A head with random weights; values begin where training's lie."""
+def _new(
+    encoder: SpeechEncoder,
+    name: str,
+    goal: Goal,
+    config: FinetuneConfig,
+    device: torch.device,
+    texts: Texts | None = None,
+) -> Head:
+    """A head with random weights; values begin where training's lie. Beside the main one none reads texts."""
     settings = HeadConfig(**vars(config.head), task=goal.task)
     if goal.task == SYMBOLS:
         settings = HeadConfig(kind=SYMBOLS, semantic=config.head.semantic, task=SYMBOLS)
+    elif settings.kind in TEXT_HEADS:
+        settings = replace(settings, kind="statistics") if name or texts is None else as_read(settings, texts)
     generator = torch.Generator().manual_seed(keyed_seed(config.run.seed, "head", *([name] if name else [])))
     head = build_head(settings, encoder.config.width, len(encoder.blocks), goal.names, generator).to(device)
     head.target = name

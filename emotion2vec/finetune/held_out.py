@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
+from emotion2vec.checkpoint.text import Texts
 from emotion2vec.corpora.faults import examples
 from emotion2vec.errors import TrainingError
 from emotion2vec.finetune.aims import MAIN, Aim, named
 from emotion2vec.finetune.goals import Goal
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.scoring import keep, score_kept, score_waveforms
+from emotion2vec.finetune.texts import telling
 from emotion2vec.training.ranks import Ranks
 from emotion2vec.training.strategy import forward_method
 
@@ -34,12 +36,14 @@ class Clip:
         waveform: (S,) as the encoder wants to hear it.
         truths: what it is judged by, see `Goal`, by the names of the aims whose target it has.
         corpus: where it comes from; empty where there is one corpus.
+        text: what is said, where that is known.
     """
 
     name: str
     waveform: np.ndarray
     truths: Mapping[str, np.ndarray]
     corpus: str
+    text: str | None = None
 
 
 def judged(aims: Mapping[str, Aim], scores: Mapping[str, np.ndarray], clips: Sequence[Clip]) -> dict[str, float]:
@@ -77,12 +81,23 @@ class HeldOutSpeakers:
         ranks: the processes.
         every: updates between validations.
         last: the last update, which is validated too.
+        texts: what an encoder says of texts; None where no head reads them.
     """
 
-    def __init__(self, aims: Mapping[str, Aim], clips: Sequence[Clip], ranks: Ranks, *, every: int, last: int):
+    def __init__(
+        self,
+        aims: Mapping[str, Aim],
+        clips: Sequence[Clip],
+        ranks: Ranks,
+        *,
+        every: int,
+        last: int,
+        texts: Texts | None = None,
+    ):
         self.aims = aims
         self.clips = clips
         self.ranks = ranks
+        self.texts = texts
         self.every = every
         self.last = last
         self._kept: list[Tensor] = []
@@ -114,11 +129,11 @@ class HeldOutSpeakers:
         tuned: TunedNetwork = network.module  # type: ignore[assignment]
         network.eval()
         with fabric.autocast():
-            waveforms = [clip.waveform for clip in clips]
+            waveforms, told = [clip.waveform for clip in clips], telling(self.texts, [clip.text for clip in clips])
             if tuned.keeps:  # what is below does not change from one validation to the next
                 self._kept = self._kept or keep(tuned, waveforms, fabric.device)
-                rows = score_kept(tuned, self._kept, fabric.device)
+                rows = score_kept(tuned, self._kept, fabric.device, told)
             else:
-                rows = score_waveforms(tuned.scores, waveforms, fabric.device)
+                rows = score_waveforms(tuned.scores, waveforms, fabric.device, told)
         network.train()
         return rows

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from emotion2vec.audio.frames import SAMPLE_RATE
+from emotion2vec.checkpoint.text import Texts, text_encoder
 from emotion2vec.data.config import AugmentConfig
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.errors import AudioError
@@ -20,6 +22,7 @@ from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.network import TunedNetwork
 from emotion2vec.finetune.scoring import keep, together
+from emotion2vec.model.config import CROSS
 from emotion2vec.seeding import keyed_seed
 
 if TYPE_CHECKING:
@@ -36,11 +39,20 @@ class KeptRows:
         of: the model's name, and how many of its parts never learn.
         rows: (T, D) fp16 of each clip, or why there is none.
         pooled: what heads read of whole clips (P) or (L, P) before anything learns, by model and kind of head.
+        texts: what text encoders say, by their names and whether as means.
     """
 
     of: tuple[str, int] = ("", 0)
     rows: dict[str, Tensor | AudioError] = field(default_factory=dict)
     pooled: dict[tuple[str, str, str], dict[str, np.ndarray]] = field(default_factory=dict)
+    texts: dict[tuple[str, bool], Texts] = field(default_factory=dict)
+
+    def texts_of(self, config: FinetuneConfig, device: torch.device) -> Texts | None:
+        """The texts that a new head reads; None for a head that reads none. Errors as for `text_encoder`."""
+        name, pooled = config.text.encoder, config.head.kind != CROSS
+        if name and (name, pooled) not in self.texts:
+            self.texts[name, pooled] = Texts(text_encoder(name, str(device)), pooled=pooled)
+        return self.texts.get((name, pooled))
 
     def add(self, model: str, network: TunedNetwork, cuts: Sequence[Cut]) -> int:
         """Compute what is missing of some clips, for a network that began as `model`, and give how many those were."""

@@ -22,6 +22,7 @@ from emotion2vec.finetune.strategy import freeze
 from emotion2vec.model.encoder import Emotion2vec
 from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.model.text import Told, answered
 from emotion2vec.tasks.perturbation import adversarial
 
 
@@ -205,7 +206,8 @@ class TunedNetwork(nn.Module):
     def _answers(self, name: str, frames: Tensor, padding: Tensor | None, one: Asked) -> Answers:
         """What a head says of the frames that it reads, ([L,] T, D) each, of the utterances that have its target."""
         head = self.heads[name]
-        embedded = head.embed(frames, padding).index_select(0, one.rows)  # (n, E)
+        said = (one.told,) if head.reads_text else ()
+        embedded = head.embed(frames, padding, *said).index_select(0, one.rows)  # (n, E)
         mixed = embedded if one.shares is None else one.shares.to(embedded.dtype) @ embedded  # (n, E)
         scores = head.of_embedded(mixed).to(torch.float32)
         kept = None if one.labels is None else embedded
@@ -235,13 +237,13 @@ class TunedNetwork(nn.Module):
         encoded = self.encoder(waveforms, padding)
         return encoded.frames if self._blocks == len(self.encoder.blocks) else encoded.layers[self._blocks - 1]
 
-    def above(self, x: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
+    def above(self, x: Tensor, padding: Tensor | None, told: Told | None = None) -> dict[str, Tensor]:
         """Scores (B, K) float32 by each head of what `below` gave (B, T, D), with padding (B, T)."""
-        return self._scored(*self._above(x, padding))
+        return self._scored(*self._above(x, padding), told)
 
-    def scores(self, waveforms: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
+    def scores(self, waveforms: Tensor, padding: Tensor | None, told: Told | None = None) -> dict[str, Tensor]:
         """Scores (B, K), or symbols of frames (B, T), float32 by each head of waveforms (B, S)."""
-        return self._scored(*self._read(waveforms, padding))
+        return self._scored(*self._read(waveforms, padding), told)
 
     def _above(self, x: Tensor, padding: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
         """What each head reads (B, T, D) where `below` gave (B, T, D), and the padding (B, T)."""
@@ -258,9 +260,9 @@ class TunedNetwork(nn.Module):
         encoded = self.encoder(waveforms, padding)
         return {name: encoded.read_by(head) for name, head in self.heads.items()}, encoded.padding
 
-    def _scored(self, read: Mapping[str, Tensor], padding: Tensor | None) -> dict[str, Tensor]:
+    def _scored(self, read: Mapping[str, Tensor], padding: Tensor | None, told: Told | None) -> dict[str, Tensor]:
         """Scores (B, K) float32 by each head of what it reads."""
-        return {name: head(read[name], padding).to(torch.float32) for name, head in self.heads.items()}
+        return {name: answered(head, read[name], padding, told).to(torch.float32) for name, head in self.heads.items()}
 
 
 def _reversed(x: Tensor, factor: float | None) -> Tensor:

@@ -24,6 +24,7 @@ from emotion2vec.finetune.kept import Kept, KeptRows, may_keep
 from emotion2vec.finetune.network import Answers, Attack, TunedNetwork, TuneOutput
 from emotion2vec.finetune.reversal import ramp
 from emotion2vec.finetune.strategy import Thawing, parameter_groups
+from emotion2vec.finetune.texts import Transcripts
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.tasks.batch_losses import supervised_contrastive, whole_gradient
 from emotion2vec.training.metrics import exact, mapped
@@ -56,6 +57,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         aims: what is learnt, by the targets of the heads.
         thawing: which parts of the encoder learn when.
         rows: what frozen blocks said of clips in earlier runs of the same start.
+        transcripts: what is said in clips; None for a main head that reads no texts.
     """
 
     name = "finetune"
@@ -75,6 +77,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         aims: Mapping[str, Aim],
         thawing: Thawing,
         rows: KeptRows,
+        transcripts: Transcripts | None = None,
     ):
         super().__init__(network, network.encoder)
         self.config = config
@@ -82,7 +85,7 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
         self.aims = aims
         self.counted = (*(named(name, "weight") for name in aims), "clips")
         self.thawing = thawing
-        self.rows = rows
+        self.rows, self.transcripts = rows, transcripts
         self._kept: Kept | None = None
         self._whole: dict[str, list[Tensor]] = {}
         self._pulls: list[Tensor] = []
@@ -111,6 +114,8 @@ class Finetuning(Objective[TuneOutput, TuneSums]):
                 continue
             rng = np.random.default_rng(keyed_seed(self.config.run.seed, "mixup", update, name, *batch.keys))
             found[name] = mixed_up(one, self.aims[name].goal, alpha, rng)
+        if self.transcripts is not None:
+            found[MAIN] = replace(found[MAIN], told=self.transcripts.of(batch, update))
         return found
 
     def _reversals(self, update: int) -> dict[str, float]:

@@ -26,8 +26,10 @@ from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.config import FinetuneConfig, load_config
 from emotion2vec.finetune.held_out import Clip, HeldOutSpeakers, judged
 from emotion2vec.finetune.scoring import score_waveforms
+from emotion2vec.finetune.texts import telling
 from emotion2vec.model.heads import Head
 from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.model.text import Told, answered
 from emotion2vec.tasks.calibration import calibration_error, fit_temperature
 from emotion2vec.tasks.metrics import format_score
 from emotion2vec.training.run import Say
@@ -74,7 +76,8 @@ def publish(
     source = _checkpoint(folder, update)
     model = load_model(source)
     assert model.head is not None
-    rows = score_waveforms(partial(_said, model), [clip.waveform for clip in judge.clips], model.device)
+    told = telling(judge.texts, [clip.text for clip in judge.clips])
+    rows = score_waveforms(partial(_said, model), [clip.waveform for clip in judge.clips], model.device, told)
     facts: dict[str, Any] = {"update": update, "validation_clips": len(judge.clips)}
     facts["validation"] = judged(judge.aims, rows, judge.clips)
     calibrated = {
@@ -93,10 +96,12 @@ def publish(
     say(f"the model is that of update {update}, validation {score}")
 
 
-def _said(model: SpeechEncoder, waveforms: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
-    """What all heads say of waveforms (B, S): scores (B, K), or symbols of frames (B, T)."""
-    encoded = model(waveforms, padding)
-    return {name: head(encoded.read_by(head), encoded.padding) for name, head in model.heads(symbols=True).items()}
+def _said(
+    model: SpeechEncoder, waveforms: Tensor, padding: Tensor | None, told: Told | None = None
+) -> dict[str, Tensor]:
+    """What all heads say of waveforms (B, S), and texts: scores (B, K), or symbols of frames (B, T)."""
+    encoded, heads = model(waveforms, padding), model.heads(symbols=True)
+    return {name: answered(head, encoded.read_by(head), encoded.padding, told) for name, head in heads.items()}
 
 
 def publish_again(folder: RunFolder, chosen: Mapping[str, Any], say: Say) -> None:

@@ -6,6 +6,7 @@ N: clips. B: clips of a batch. S: samples. T: frames. D: channels. K: scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.finetune.network import TunedNetwork
+from emotion2vec.finetune.texts import TellRows
+from emotion2vec.training.objective import on_device
 
 BATCH_SECONDS = 40.0
 """Audio of a batch, padding included, in s; a longer clip is a batch of its own."""
@@ -21,22 +24,30 @@ BATCH_SECONDS = 40.0
 
 @torch.no_grad()
 def score_waveforms(
-    scores_of: Callable[[Tensor, Tensor | None], Mapping[str, Tensor]],
+    scores_of: Callable[..., Mapping[str, Tensor]],
     waveforms: Sequence[np.ndarray],
     device: torch.device,
+    told: TellRows | None = None,
 ) -> dict[str, np.ndarray]:
     """Scores (N, K) of whole clips by heads in eval mode.
 
     Args:
-        scores_of: gives each head's (B, K) of waveforms (B, S) and their padding (B, S).
+        scores_of: gives each head's (B, K) of waveforms (B, S), their padding (B, S), and what is said if that is told.
         waveforms: (S,) each.
         device: where the network is.
+        told: what is said in clips by their numbers; None for no texts.
     """
     found: dict[int, dict[str, Tensor]] = {}
     for numbers in by_length([waveform.size for waveform in waveforms]):
         batch, padding = padded([waveforms[number] for number in numbers])
-        found |= _rows(numbers, scores_of(batch.to(device), None if padding is None else padding.to(device)))
+        on = None if padding is None else padding.to(device)
+        found |= _rows(numbers, scores_of(batch.to(device), on, *_said(told, numbers, device)))
     return _stacked(found)
+
+
+def _said(told: TellRows | None, numbers: Sequence[int], device: torch.device) -> list[Any]:
+    """What is said in clips, on a device; nothing where that is not told."""
+    return on_device([told(numbers)], device) if told is not None else []
 
 
 def _rows(numbers: Sequence[int], scored: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
@@ -93,11 +104,14 @@ def keep(network: TunedNetwork, waveforms: Sequence[np.ndarray], device: torch.d
 
 
 @torch.no_grad()
-def score_kept(network: TunedNetwork, rows: Sequence[Tensor], device: torch.device) -> dict[str, np.ndarray]:
-    """Scores (N, K) by each head of what `keep` gave."""
+def score_kept(
+    network: TunedNetwork, rows: Sequence[Tensor], device: torch.device, told: TellRows | None = None
+) -> dict[str, np.ndarray]:
+    """Scores (N, K) by each head of what `keep` gave, and of what is said if that is told."""
     found: dict[int, dict[str, Tensor]] = {}
     stride = network.encoder.config.grid.stride
     for numbers in by_length([len(row) * stride for row in rows]):
         x, padding = together([rows[number] for number in numbers])
-        found |= _rows(numbers, network.above(x.to(device), None if padding is None else padding.to(device)))
+        on = None if padding is None else padding.to(device)
+        found |= _rows(numbers, network.above(x.to(device), on, *_said(told, numbers, device)))
     return _stacked(found)

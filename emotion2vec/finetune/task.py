@@ -33,6 +33,7 @@ from emotion2vec.finetune.labelled import shares_of
 from emotion2vec.finetune.splits import Split
 from emotion2vec.finetune.spoken.settings import PHONEMES
 from emotion2vec.finetune.spoken.targets import spoken_aim
+from emotion2vec.finetune.texts import text_notes
 from emotion2vec.finetune.unlabelled import has_main
 from emotion2vec.model.frame_heads import SHARPNESS
 from emotion2vec.seeding import keyed_seed
@@ -89,7 +90,7 @@ class Task:
             else:
                 truths = {n: aim.goal.truth(cut.id) for n, aim in self.aims.items() if cut.id in aim.goal.weights}
                 clip = self.utterances[cut.id]
-                clips.append(Clip(clip.stretch, waveform, truths, clip.corpus or ""))
+                clips.append(Clip(clip.stretch, waveform, truths, clip.corpus or "", clip.text))
         if not any(MAIN in clip.truths for clip in clips):
             raise ManifestError(f"none of {len(cuts)} held-out clips can be decoded and judged, expected at least one")
         seconds = sum(clip.waveform.size for clip in clips) / SAMPLE_RATE
@@ -143,6 +144,7 @@ def make_task(config: FinetuneConfig, corpus: Corpus, split: Split) -> Task:
     aims, notes = {MAIN: Aim(goal)} | further_aims(config, by_id, trained), list[str]()
     if config.phonemes.weight:
         aims[PHONEMES], notes = spoken_aim(config, by_id, train, read_source(config.model).config.grid)
+    notes += text_notes(config.text, trained)
     source = CutSource(train)
     found = TrainingCorpus([source], faults, too_short, list(corpus.changes), missing + bad)
     return Task(config, by_id, source, held, found, aims, _groups(train, by_id, data), notes)

@@ -17,7 +17,10 @@ NORMS = ("post", "pre")
 FRAME_HEADS = ("mean", "two", "layers", "mlp", "attention", "statistics", "convolutions", "transformer", "gru", "fused")
 ANGLES = ("cosine", "attentive-cosine")
 """Heads that tell classes apart by angles, which a margin is for."""
-HEADS = (*FRAME_HEADS, *ANGLES)
+CROSS = "text-cross"
+TEXT_HEADS = ("text-late", "text-concatenation", CROSS)
+"""Heads that fuse what is heard with what is said, the last by its tokens."""
+HEADS = (*FRAME_HEADS, *ANGLES, *TEXT_HEADS)
 SYMBOLS = "symbols"
 """Task, and kind, of a head that names a symbol of each frame; never the main head of a model."""
 POOLINGS = ("mean", "mean+std")
@@ -148,6 +151,9 @@ class HeadConfig:
     semantic: list[int] = option(
         [], "blocks of the semantic group of kinds fused and symbols; empty for the upper third", ge=1
     )
+    text: str = option("", "text encoder of kinds that read texts: folder, or name on the hub")
+    text_width: int = option(1, "channels of its tokens", ge=1)
+    text_fingerprint: str = option("", "hash of its weights and tokenizer")
     task: str = option(
         "classes",
         "what scores are: of classes, values as they are, or numbers of symbols by frames",

@@ -47,6 +47,14 @@ class Attention(Head):
         return torch.einsum("bt,btd->bd", shares, frames)
 
 
+def attentive_statistics(frames: Tensor, energy: Tensor, padding: Tensor | None) -> Tensor:
+    """Mean and deviation (B, 2 D) of frames (B, T, D) weighed by the softmax of their energies (B, T, 1)."""
+    shares = _attended(energy, padding)  # (B, T)
+    mean = torch.einsum("bt,btd->bd", shares, frames)
+    variance = torch.einsum("bt,btd->bd", shares, (frames - mean.unsqueeze(1)).square())
+    return torch.cat([mean, variance.clamp_min(LEAST_VARIANCE).sqrt()], dim=1)
+
+
 class AttentiveStatistics(Head):
     """Mean and deviation of frames weighed by softmax(v · tanh(W x)), then Linear 2 D → K (Okabe et al., 2018)."""
 
@@ -59,10 +67,7 @@ class AttentiveStatistics(Head):
     def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
         """See `Head`."""
         frames = self.standardized(frames)
-        shares = _attended(self.query(torch.tanh(self.project(frames))), padding)  # (B, T)
-        mean = torch.einsum("bt,btd->bd", shares, frames)
-        variance = torch.einsum("bt,btd->bd", shares, (frames - mean.unsqueeze(1)).square())
-        return torch.cat([mean, variance.clamp_min(LEAST_VARIANCE).sqrt()], dim=1)  # (B, 2 D)
+        return attentive_statistics(frames, self.query(torch.tanh(self.project(frames))), padding)
 
 
 class Convolutions(Head):

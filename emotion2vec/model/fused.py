@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotion2vec.model.frame_heads import LEAST_VARIANCE
+from emotion2vec.model.frame_heads import attentive_statistics
 from emotion2vec.model.heads import Head
 from emotion2vec.model.seeded import seeded_linear
 
@@ -83,13 +83,7 @@ class Fused(LayerReader):
     def embed(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
         """See `Head`."""
         fused = self.fuse(self.standardized(frames), padding)
-        energy = self.query(torch.tanh(self.project(fused))).squeeze(2)  # (B, T)
-        if padding is not None:
-            energy = energy.masked_fill(padding, float("-inf"))
-        shares = energy.softmax(dim=1)
-        mean = torch.einsum("bt,btd->bd", shares, fused)
-        variance = torch.einsum("bt,btd->bd", shares, (fused - mean.unsqueeze(1)).square())
-        pooled = torch.cat([mean, variance.clamp_min(LEAST_VARIANCE).sqrt()], dim=1)  # (B, 2 D)
+        pooled = attentive_statistics(fused, self.query(torch.tanh(self.project(fused))), padding)
         embedded: Tensor = self.hidden(pooled).relu()
         return embedded
 

@@ -68,6 +68,7 @@ class Head(nn.Module):
         config: which head it is, as model folders say it.
         target: what it tells; empty for the main head of a model.
         reads_layers: whether its frames are those of all layers, (B, L, T, D).
+        reads_text: whether it takes what is said, `model.text.Told`, beside them.
         optional: buffers that not every such head has.
         shift: what is subtracted from channels, (D) of frames or (P) or (L, P) of pooled utterances; None for nothing.
         scale: what they are divided by then.
@@ -77,6 +78,7 @@ class Head(nn.Module):
     target: str = ""
     labels: tuple[str, ...] = ()
     reads_layers = False
+    reads_text = False
     optional: tuple[str, ...] = ("shift", "scale")
     shift: Tensor | None
     scale: Tensor | None

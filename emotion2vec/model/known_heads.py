@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from emotion2vec.model.config import SYMBOLS, FurtherHead, HeadConfig
+from emotion2vec.model.config import CROSS, SYMBOLS, FurtherHead, HeadConfig
 from emotion2vec.model.frame_heads import (
     Attention,
     AttentiveCosine,
@@ -20,14 +20,15 @@ from emotion2vec.model.frame_heads import (
 )
 from emotion2vec.model.fused import FrameSymbols, Fused
 from emotion2vec.model.heads import FrameMlp, Head, LayerMix, MeanLinear, MeanTwoLayers, Recurrent
+from emotion2vec.model.text import Concatenation, CrossAttention, LateFusion
 
 Drawn = torch.Generator | None
 
 
 class Sizes(NamedTuple):
-    """Dimensions of a head: width D and layers L of what it reads, P of pooled utterances, inner width, scores, groups.
+    """Dimensions of a head: width D and layers L of what it reads, P of pooled utterances, inner width, scores.
 
-    Groups are the places of its acoustic and of its semantic layers.
+    Groups are the places of its acoustic and of its semantic layers, and text the channels of a text's tokens.
     """
 
     width: int
@@ -36,6 +37,7 @@ class Sizes(NamedTuple):
     hidden: int
     outputs: int
     groups: tuple[Sequence[int], Sequence[int]] = ((0,), (0,))
+    text: int = 4
 
 
 BUILDERS: dict[str, Callable[[Sizes, Drawn], Head]] = {
@@ -51,6 +53,9 @@ BUILDERS: dict[str, Callable[[Sizes, Drawn], Head]] = {
     "cosine": lambda of, drawn: Cosine(of.pooled, of.hidden, of.outputs, drawn),
     "attentive-cosine": lambda of, drawn: AttentiveCosine(of.width, of.hidden, of.outputs, drawn),
     "fused": lambda of, drawn: Fused(of.groups, of.width, of.hidden, of.outputs, drawn),
+    "text-late": lambda of, drawn: LateFusion(of.pooled, of.text, of.hidden, of.outputs, drawn),
+    "text-concatenation": lambda of, drawn: Concatenation(of.pooled, of.text, of.hidden, of.outputs, drawn),
+    CROSS: lambda of, drawn: CrossAttention(of.width, of.text, of.hidden, of.outputs, drawn),
     SYMBOLS: lambda of, drawn: FrameSymbols(of.groups[1], of.width, of.outputs, drawn),
 }
 """How each of `emotion2vec.model.config.HEADS` is made, and what names symbols of frames."""
@@ -85,7 +90,7 @@ def build_head(config: HeadConfig, width: int, layers: int, labels: Sequence[str
             is not there.
     """
     pooled = 2 * width if config.pooling == "mean+std" else width
-    sizes = Sizes(width, layers, pooled, config.hidden, len(labels), config.groups(layers))
+    sizes = Sizes(width, layers, pooled, config.hidden, len(labels), config.groups(layers), config.text_width)
     head = BUILDERS[config.kind](sizes, generator)
     head.take_labels(labels)
     head.config = config

@@ -26,6 +26,7 @@ from emotion2vec.model.frozen import frozen
 from emotion2vec.model.heads import Head
 from emotion2vec.model.hidden import Hidden
 from emotion2vec.model.table import check_pandas, clip_table
+from emotion2vec.model.text import Told, answered
 
 if TYPE_CHECKING:
     from emotion2vec.audio.samples import AudioSource
@@ -151,19 +152,18 @@ class SpeechEncoder(ShownModel, nn.Module):
         """What a model folder says of the heads beside the main one."""
         return tuple(FurtherHead(h.target, h.labels, h.config) for h in self.heads(symbols=True).values() if h.target)
 
-    def scores(self, encoded: Encoded) -> Tensor:
-        """Scores (B, K) of encoded utterances by the main head, with gradients.
+    def scores(self, encoded: Encoded, told: Told | None = None) -> Tensor:
+        """Scores (B, K) of encoded utterances, and what is told in them, by the main head, with gradients.
 
         Raises:
             ConfigError: there is no head.
         """
         head = self._head()
-        scores: Tensor = head(encoded.read_by(head), encoded.padding)
-        return scores
+        return answered(head, encoded.read_by(head), encoded.padding, told)
 
-    def all_scores(self, encoded: Encoded) -> dict[str, Tensor]:
-        """Scores (B, K) of encoded utterances by each of the `heads`, with gradients."""
-        return {name: head(encoded.read_by(head), encoded.padding) for name, head in self.heads().items()}
+    def all_scores(self, encoded: Encoded, told: Told | None = None) -> dict[str, Tensor]:
+        """The same by each of the `heads`."""
+        return {name: answered(h, encoded.read_by(h), encoded.padding, told) for name, h in self.heads().items()}
 
     def _head(self) -> Head:
         if self.head is None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from probe.conversations import write_tone
 
+from emotion2vec.checkpoint.text import TextEncoder, text_encoder
 from emotion2vec.corpora.audit import audit_split
 from emotion2vec.corpora.folds import Fold
 from emotion2vec.corpora.utterance import Corpus, Utterance
@@ -19,7 +20,6 @@ from emotion2vec.probe import probe
 from emotion2vec.probe.dialogues import DialogueHead
 from emotion2vec.probe.features.names import make_extractor
 from emotion2vec.probe.features.table import extract_table
-from emotion2vec.probe.features.text import TextEncoder, text_encoder
 
 WORDS = ("good", "bad", "day", "night", "and")
 

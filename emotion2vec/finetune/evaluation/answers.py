@@ -25,9 +25,12 @@ from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.evaluation.conditions import Attack, Condition
 from emotion2vec.finetune.result import FACTS
 from emotion2vec.finetune.scoring import by_length, padded
+from emotion2vec.finetune.texts import texts_of
 from emotion2vec.model.speech import SpeechEncoder
+from emotion2vec.model.text import Told
 from emotion2vec.tasks.perturbation import adversarial
 from emotion2vec.tasks.targets import Goal
+from emotion2vec.training.objective import on_device
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -59,6 +62,7 @@ class Examiner:
         columns: numbers of the main head's scores that count, K of them.
         conditions: under which clips are scored again.
         seed: of what conditions draw.
+        said: text of each clip, by its id, where the model reads texts.
     """
 
     def __init__(
@@ -67,12 +71,14 @@ class Examiner:
         columns: Sequence[int],
         conditions: Sequence[Condition | Attack] = (),
         seed: int = 0,
+        said: Mapping[str, str | None] | None = None,
     ):
         assert model.head is not None
         self.model = model
         self.columns = list(columns)
         self.conditions = conditions
         self.seed = seed
+        self.texts, self.said = texts_of(model), said or {}
         self.values = model.head.config.task == "values"
 
     def __call__(self, opened: Cuts, truth: Mapping[str, np.ndarray]) -> Answers:
@@ -91,7 +97,7 @@ class Examiner:
             if not cuts:
                 continue
             found.ids += [cut.id for cut in cuts]
-            plain.append(self._scores([self._ready(one) for one in waveforms]))
+            plain.append(self._scores([self._ready(one) for one in waveforms], cuts))
             for condition, rows in zip(self.conditions, distorted, strict=True):
                 rows.append(self._under(condition, cuts, waveforms, truth))
         if plain:
@@ -124,13 +130,18 @@ class Examiner:
             scores = np.full((len(cuts), len(self.columns)), np.nan)
             if there := [row for row, cut in enumerate(cuts) if cut.id in truth]:
                 answers = np.stack([truth[cuts[row].id] for row in there])
-                scores[there] = self._scores([self._ready(waveforms[row]) for row in there], condition, answers)[MAIN]
+                heard, named = [self._ready(waveforms[row]) for row in there], [cuts[row] for row in there]
+                scores[there] = self._scores(heard, named, condition, answers)[MAIN]
             return {MAIN: scores}
         distorted = (condition.distorted(one, cut.id, self.seed) for cut, one in zip(cuts, waveforms, strict=True))
-        return self._scores([self._ready(one) for one in distorted])
+        return self._scores([self._ready(one) for one in distorted], cuts)
 
     def _scores(
-        self, waveforms: Sequence[np.ndarray], attack: Attack | None = None, truth: np.ndarray | None = None
+        self,
+        waveforms: Sequence[np.ndarray],
+        cuts: Sequence[Cut],
+        attack: Attack | None = None,
+        truth: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Scores (N, K) by each head of whole clips in batches of like length, float64."""
         rows: dict[int, dict[str, Tensor]] = {}
@@ -138,30 +149,32 @@ class Examiner:
         for numbers in by_length([waveform.size for waveform in waveforms]):
             batch, padding = padded([waveforms[number] for number in numbers])  # (B, S)
             batch, padding = batch.to(device), None if padding is None else padding.to(device)
+            told = None if self.texts is None else self.texts([self.said.get(cuts[number].id) for number in numbers])
+            (told,) = on_device([told], device)
             if attack is not None and truth is not None:
-                batch = self._attacked(batch, padding, attack, torch.from_numpy(truth[numbers]).to(device))
+                batch = self._attacked((batch, padding, told), attack, torch.from_numpy(truth[numbers]).to(device))
             with torch.inference_mode():
-                said = self._said(batch, padding)
+                said = self._said(batch, padding, told)
             rows |= {number: {name: one[place] for name, one in said.items()} for place, number in enumerate(numbers)}
         return {name: torch.stack([rows[n][name] for n in range(len(waveforms))]).numpy() for name in rows[0]}
 
-    def _said(self, waveforms: Tensor, padding: Tensor | None) -> dict[str, Tensor]:
+    def _said(self, waveforms: Tensor, padding: Tensor | None, told: Told | None) -> dict[str, Tensor]:
         """What each head says (B, K), float64 on the host."""
-        said = self.model.all_scores(self.model(waveforms, padding))
+        said = self.model.all_scores(self.model(waveforms, padding), told)
         said[MAIN] = said[MAIN][:, self.columns]
         there = {name: scores.float().cpu().double() for name, scores in said.items()}
         values = {name for name, head in self.model.heads().items() if head.config.task == "values"}
         return {name: one if name in values else one.log_softmax(dim=1) for name, one in there.items()}
 
-    def _of(self, waveforms: Tensor, padding: Tensor | None) -> Tensor:
-        """The main head's scores that count (B, K) float32."""
-        return self.model.scores(self.model(waveforms, padding)).float()[:, self.columns]
+    def _attacked(self, given: tuple[Tensor, Tensor | None, Told | None], attack: Attack, truth: Tensor) -> Tensor:
+        """Waveforms (B, S), of those given with padding and texts, that raise each clip's loss by their truth.
 
-    def _attacked(self, waveforms: Tensor, padding: Tensor | None, attack: Attack, truth: Tensor) -> Tensor:
-        """Waveforms (B, S) that raise each clip's cross-entropy, or its squared error."""
+        It is the cross-entropy of the main head's scores that count, or the squared error.
+        """
+        waveforms, padding, told = given
 
         def loss(heard: Tensor) -> Tensor:
-            scores = self._of(heard, padding)
+            scores = self.model.scores(self.model(heard, padding), told).float()[:, self.columns]
             if self.values:
                 return (scores - truth.to(scores)).square().sum()
             return functional.cross_entropy(scores, truth, reduction="sum")

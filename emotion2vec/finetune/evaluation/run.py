@@ -81,7 +81,8 @@ def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Evaluated:
     values = model.head.config.task == "values"
     judged = main_clips(corpus, chosen if values else ())
     goal = make_goal(judged, chosen) if values else Classes(judged, chosen)
-    examiner = Examiner(model, [model.head.labels.index(name) for name in chosen], conditions, plan.seed)
+    said = {clip.id: clip.text for clip in corpus.utterances}
+    examiner = Examiner(model, [model.head.labels.index(name) for name in chosen], conditions, plan.seed, said)
     truth = {clip.id: goal.labels[i] for i, clip in enumerate(judged.utterances)}
     answers = examiner(opened, truth)
     if not truth.keys() & set(answers.ids):

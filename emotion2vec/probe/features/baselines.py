@@ -60,36 +60,6 @@ class _FrozenNetwork(torch.nn.Module):
         return Features(frames=stacked[-1], layers=stacked if layers else None)
 
 
-def load_pretrained(kind: str, name: str, preparing: str, device: str) -> tuple[Any, Any]:
-    """Load a Hugging Face model and what prepares its input, without running code of theirs.
-
-    Weights that a checkpoint lacks, such as those of an unused pooling layer, are random and the same in every run, so
-    that features are found again by a hash of all weights.
-
-    Args:
-        kind: of the feature, the word before its colon.
-        name: folder, or name on the hub.
-        preparing: the class of transformers that prepares input, such as `AutoTokenizer`.
-        device: where the model runs.
-
-    Raises:
-        ConfigError: transformers is not installed, or no name is given.
-        CheckpointError: the model cannot be loaded.
-    """
-    transformers = require("transformers", f"{kind}:{name}")
-    if not name:
-        raise ConfigError(f"feature is '{kind}:', expected {kind}:NAME_OR_FOLDER of a Hugging Face model")
-    try:
-        prepare = getattr(transformers, preparing).from_pretrained(name, trust_remote_code=False)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = transformers.AutoModel.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{kind}:{name}: cannot be loaded: {reason}") from error
-    return prepare, model.eval().to(device)
-
-
 def torchaudio_bundle(name: str, device: str) -> _FrozenNetwork:
     """Load a torchaudio pipeline such as WAV2VEC2_BASE, HUBERT_BASE or WAVLM_BASE_PLUS.
 

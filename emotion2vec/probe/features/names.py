@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from emotion2vec.checkpoint.text import text_encoder
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.fingerprint import weights_hash
 from emotion2vec.probe.features import baselines
@@ -16,7 +17,7 @@ from emotion2vec.probe.features.layers import check_layer, check_pooling
 from emotion2vec.probe.features.models import DEFAULT_SHAPE, ModelExtractor, load_named, untrained_like
 from emotion2vec.probe.features.stored.matching import StoredFeatures
 from emotion2vec.probe.features.stored.opening import is_feature_store
-from emotion2vec.probe.features.text import TextExtractor, text_encoder
+from emotion2vec.probe.features.text import TextExtractor
 from emotion2vec.probe.features.waveforms import SPECTRA, WaveformExtractor, spectrum
 
 OpenedFeature = Callable[[int | str, str | None], Extractor]
