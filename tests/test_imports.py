@@ -23,6 +23,7 @@ ORDER += (
     "finetune",
     "iterate",
     "report",
+    "systems",
     "__init__",
     "cli",
     "__main__",
@@ -32,7 +33,7 @@ ORDER += (
 
 PLACE = {part: place for place, part in enumerate(ORDER)}
 
-BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "iterate", "distil", "clusters"}}
+BRIDGED = {"extraction": {"data", "training", "pretrain", "finetune", "iterate", "distil", "clusters", "systems"}}
 BRIDGED |= {name: BRIDGED["extraction"] for name in ("probe", "report", "serve")}
 """Parts that meet only through a checkpoint on disk."""
 

@@ -26,7 +26,7 @@ from emotion2vec.probe.options import ProbeOptions
 from emotion2vec.probe.outcome import Outcome
 from emotion2vec.probe.outcomes import summed_up
 from emotion2vec.probe.parallel import run_parallel
-from emotion2vec.probe.problem import HeadRecipe, Problem
+from emotion2vec.probe.problem import Fitted, HeadRecipe, Prediction, Problem
 from emotion2vec.probe.progress import track
 from emotion2vec.probe.scores import HeadScores, Shot
 from emotion2vec.probe.shots import shot_scores
@@ -63,7 +63,7 @@ def evaluate(
                 seed=problem.seed,
                 test=problem.test,
                 scores=fitted.scores,
-                details=fitted.details,
+                details={**fitted.details, **_size(fitted)},
                 statistics=goal.statistics(problem.test, fitted.scores),
             )
             for (fold, problem), fitted in zip(problems, shown, strict=True)
@@ -91,6 +91,11 @@ def evaluate(
         minutes=round(minutes, 3),
         transductive=corpus.known.by(extractor),
     )
+
+
+def _size(fitted: Prediction) -> dict[str, int]:
+    """How many parameters a head has, where it is there."""
+    return {"parameters": sum(p.numel() for p in fitted.head.parameters())} if isinstance(fitted, Fitted) else {}
 
 
 def _few(problems: Sequence[tuple[Fold, Problem]], count: int) -> list[tuple[Fold, Problem]]:

@@ -137,7 +137,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
         head, best = _head(group), _best(group)
         lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
         for row in group:
-            cells = ((_escape_markdown(text), bold) for text, bold in _cells(row, head, best))
+            cells = ((escape_markdown(text), bold) for text, bold in _cells(row, head, best))
             lines.append("| " + " | ".join(f"**{text}**" if bold else text for text, bold in cells) + " |")
         tables.append("\n".join([*lines, "", _note(group)]) + "\n")
     return "\n".join(tables)
@@ -155,9 +155,9 @@ def to_latex(rows: Sequence[Row]) -> str:
             rf"\begin{{tabular}}{{{'l' * len(LEAD)}{numbers}}}",
             r"\toprule",
         ]
-        lines += [" & ".join("$p$" if name == "p" else _escape_latex(name) for name in head) + r" \\", r"\midrule"]
+        lines += [" & ".join("$p$" if name == "p" else escape_latex(name) for name in head) + r" \\", r"\midrule"]
         for row in group:
-            cells = ((_escape_latex(text), bold) for text, bold in _cells(row, head, best))
+            cells = ((escape_latex(text), bold) for text, bold in _cells(row, head, best))
             lines.append(" & ".join(rf"\textbf{{{text}}}" if bold else text for text, bold in cells) + r" \\")
         tables.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n")
     return "\n".join(tables)
@@ -231,7 +231,8 @@ def format_difference(row: Row) -> tuple[str, str]:
     return format_score(row.against.difference, row.unit), f"{low} to {high}"
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text as a cell of Markdown."""
     return "".join({"<": "&lt;", "&": "&amp;"}.get(char, "\\" + char if char in r"\|*_`[]" else char) for char in text)
 
 
@@ -248,7 +249,7 @@ LATEX = {
 }
 
 
-def _escape_latex(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text as LaTeX; a number's sign becomes a minus."""
     if re.fullmatch(r"-[\d.]+( to .*)?", text):
         return " to ".join(f"${part}$" for part in text.split(" to "))

@@ -78,12 +78,12 @@ def fold_table(scores: HeadScores) -> str:
 
 
 def _chosen(details: Mapping[str, Any]) -> str:
-    """What training chose; layer weights have a chart of their own."""
+    """What training chose; layer weights have a chart of their own, sizes no interest."""
     shown = {name: value if isinstance(value, list) else [value] for name, value in details.items()}
     return ", ".join(
         f"{escape(name.replace('_', ' '))} {' '.join(_plain(value) for value in values)}"
         for name, values in shown.items()
-        if name != "layer_weights"
+        if name not in ("layer_weights", "parameters")
     )
 
 
