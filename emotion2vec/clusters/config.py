@@ -8,8 +8,9 @@ from pathlib import Path
 
 from emotion2vec.clusters.settings import ClusterSettings, HiddenSettings, check_clusters
 from emotion2vec.data.config import MOVING, AugmentConfig
+from emotion2vec.errors import ConfigError
 from emotion2vec.model.config import Emotion2vecConfig, check_model
-from emotion2vec.pretrain.config import PretrainConfig, PretrainingConfig
+from emotion2vec.pretrain.config import OBJECTIVES, PretrainConfig, PretrainingConfig
 from emotion2vec.pretrain.config import load_config as load_pretrain
 from emotion2vec.settings import option, read_override, read_yaml
 from emotion2vec.training.checks import check_listed, idle_listed, told
@@ -42,12 +43,20 @@ class ClusterConfig(PretrainingConfig):
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> PretrainConfig | ClusterConfig:
-    """Read a configuration of pretraining, of the objective that it names; errors as for any."""
+    """Read a configuration of pretraining, of the objective that it names.
+
+    Raises:
+        ConfigError: as for any, or an override names another objective than the file is for.
+    """
     ignored: list[str] = []  # which are told when all of it is read
     values = {} if path is None else read_yaml(Path(path))
+    there = values.get("objective", PretrainConfig().objective)
     for item in overrides:
         values |= read_override(item, ignored)
-    if values.get("objective") != "clusters":
+    asked = values.get("objective", there)
+    if path is not None and asked != there and asked in OBJECTIVES:
+        raise ConfigError(f"objective is {asked}, and {path} is for {there}, expected --config {CONFIGS[asked]}")
+    if asked != "clusters":
         return load_pretrain(path, overrides)
     return load(ClusterConfig, path, overrides, check_config)
 
@@ -92,6 +101,9 @@ def without_effect(config: ClusterConfig) -> list[str]:
     ]
     return told(config, [*rules, *idle_listed(config)])
 
+
+CONFIGS = dict(zip(OBJECTIVES, ("base", "clusters"), strict=True))
+"""Configurations that ship, by objective."""
 
 WATCHED = ("after_updates", "min_target_std", "min_prediction_std")
 """Settings of the guard against targets that become constant."""

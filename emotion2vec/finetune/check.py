@@ -22,6 +22,7 @@ from emotion2vec.finetune.decoding import TOGETHER, decoded
 from emotion2vec.finetune.labelled import read_labelled, show_labels
 from emotion2vec.finetune.sounds import Heard, measure, near_duplicates
 from emotion2vec.finetune.splits import Split, fold_split, whole_split
+from emotion2vec.finetune.spoken.targets import Spoken
 from emotion2vec.finetune.suspects import label_errors, write_suspects
 from emotion2vec.tasks.targets import make_goal
 from emotion2vec.units import counted
@@ -53,7 +54,7 @@ def check(config: FinetuneConfig, say: Callable[[str], None], suspects: Path | N
     corpus = read_labelled(config.data, config.joint)
     show_labels(corpus, say)
     split = whole_split(config, corpus)
-    for line in [*_table(corpus, split), *_split_warnings(config, corpus, split)]:
+    for line in [*_table(corpus, split), *_split_warnings(config, corpus, split), *_spoken(config, corpus)]:
         say(line)
     clips = corpus.utterances
     opened = cuts_of(clips, min_samples=config.data.min_samples, workers=config.data.workers)
@@ -131,6 +132,16 @@ def _of_fold(config: FinetuneConfig, corpus: Corpus, fold: Fold) -> list[str]:
         if lacking := sorted(set(corpus.classes) - {str(clips[i].label) for i in rows}):
             found.append(f"fold {fold.name} has no clip of {examples(lacking)} to {what}")
     return found
+
+
+def _spoken(config: FinetuneConfig, corpus: Corpus) -> list[str]:
+    """What clips say in phonemes, and which do not, where these are to be learnt."""
+    if not config.phonemes.weight:
+        return []
+    found = Spoken.of(corpus.utterances, config.phonemes.pronunciation)
+    different = {symbol for symbols in found.symbols.values() for symbol in symbols}
+    shown = f"phonemes: {len(found.symbols)} of {counted(len(corpus.utterances), 'clip')}, {len(different)} symbols"
+    return [f"{shown}: {' '.join(sorted(different))}", *(f"warning: {line}" for line in found.told())]
 
 
 def _audio(corpus: Corpus, heard: dict[str, Heard]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,7 @@ def fit(
         on_progress: called with a `Progress` after every update, see `emotion2vec.training.run.train`.
     """
     task = make_task(config, corpus, split)
-    config = _timed(config, len(task.source.cuts))
+    idle, config = without_effect(config), _timed(config, len(task.source.cuts))
     _say_split(config, corpus, split, say)
     for note in task.notes:
         say(f"warning: {note}")
@@ -77,7 +77,7 @@ def fit(
     speech = replace(_speech(config, task), hold_out=partial(_hold_out, task, config, say, judges))
     if watch is not None:
         speech = watched(speech, watch)
-    result = _train(config, partial(_build, task, config, rows, start or config.model), speech, say, on_progress)
+    result = _train(config, partial(_build, task, config, rows, start or config.model), speech, idle, say, on_progress)
     if result.is_main and result.signal is None:
         (judge,) = judges
         publish(RunFolder(config), judge, config, learnt_scales(config, corpus), say)
@@ -106,10 +106,10 @@ def fit_all(
         on_progress: as for `fit`.
     """
     task = make_task(config, corpus, Split(clips, clips[:0], ()))
-    config = _timed(config, len(task.source.cuts))
+    idle, config = without_effect(config), _timed(config, len(task.source.cuts))
     last = min(last, config.optim.max_updates)
     speech = replace(_speech(config, task), about=_about(config, task, last), hold_out=_nobody, last=last)
-    return _train(config, partial(_build, task, config, rows, config.model), speech, say, on_progress)
+    return _train(config, partial(_build, task, config, rows, config.model), speech, idle, say, on_progress)
 
 
 def _speech(config: FinetuneConfig, task: Task) -> Speech:
@@ -121,6 +121,7 @@ def _train(
     config: FinetuneConfig,
     build: Build,
     speech: Speech,
+    idle: Sequence[str],
     say: Say,
     on_progress: ProgressCallback | None,
 ) -> FitResult:
@@ -128,7 +129,7 @@ def _train(
         config,
         build,
         say,
-        warnings=without_effect(config),
+        warnings=idle,
         find_unused=config.finetune.strategy.startswith("gradual") or config.finetune.head_first > 0,
         speech=speech,
         on_progress=on_progress,

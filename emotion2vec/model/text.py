@@ -63,7 +63,9 @@ class TextHead(Head):
     def embed(self, frames: Tensor, padding: Tensor | None = None, told: Told | None = None) -> Tensor:
         """See `Head`; without texts those of no utterance are known."""
         if told is None:
-            told = Told(frames.new_zeros(len(frames), 1, self.text_width), frames.new_ones(len(frames), 1).bool())
+            told = Told(
+                frames.new_zeros(frames.shape[0], 1, self.text_width), frames.new_ones(frames.shape[0], 1).bool()
+            )
         return self.fuse(self.standardized(frames), padding, told)
 
     def fuse(self, frames: Tensor, padding: Tensor | None, told: Told) -> Tensor:
@@ -160,7 +162,7 @@ class CrossAttention(TextHead):
 
     def fuse(self, frames: Tensor, padding: Tensor | None, told: Told) -> Tensor:
         """See `TextHead`, (B, H)."""
-        absent = self.absent.expand(len(frames), 1, -1)
+        absent = self.absent.expand(frames.shape[0], 1, -1)
         tokens = torch.cat([absent, self.reading(told.states)], dim=1).to(frames)  # (B, 1 + U, E)
         seen = torch.cat([~told.known.bool(), ~told.padding], dim=1)  # (B, 1 + U)
         q, k, v = (

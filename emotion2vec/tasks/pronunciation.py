@@ -69,10 +69,10 @@ class Pronunciation:
         if self.units != "characters":
             said = tuple(filter(None, (STRESS.sub("", symbol) for symbol in said)))
         if not said:
-            raise UnspokenError("its text is empty")
+            raise UnspokenError("the text is empty")
         kept = said if self.kept == "all" else tuple(symbol for symbol in said if is_vowel(symbol))
         if not kept:
-            raise UnspokenError("its text has no vowel")
+            raise UnspokenError("the text has no vowel")
         return kept
 
 
@@ -90,7 +90,7 @@ def _phonemes(text: str, language: str) -> tuple[str, ...]:
     script = SCRIPTS.get(code, "LATIN")
     letters = (char for char in said if char.isalpha())
     if strange := sorted({char for char in letters if not unicodedata.name(char, "").startswith(script)}):
-        raise UnspokenError(f"its text has {''.join(strange[:8])}, which gruut does not know in {code}")
+        raise UnspokenError(f"the text has {''.join(strange[:8])}, which gruut does not know in {code}")
     from gruut import sentences
 
     words = [word for sentence in sentences(said, lang=code) for word in sentence if word.is_spoken]

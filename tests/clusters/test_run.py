@@ -100,7 +100,7 @@ def test_two_processes_find_the_same_clusters_and_learn_the_same(speech: Path, t
     more = ["data.max_samples=9600", "data.min_samples=9600", "data.buckets=1", "data.audio_per_update=6"]
     for name, ranks, own in (("one", 1, "data.batch_seconds=6"), ("two", 2, "data.batch_seconds=3")):
         words = [*SMALL, f"data.train={speech}", f"run.dir={tmp_path / name}", "optim.accumulate=0", *more, own]
-        finish(words, tmp_path / f"{name}.log", ranks=ranks)
+        finish(["--config", "clusters", *words], tmp_path / f"{name}.log", ranks=ranks)
     for file in ("clusters.safetensors", "part_00000/labels.npy", "part_00000/clips.json", "report.json"):
         ours, theirs = (tmp_path / name / "clusters" / file for name in ("two", "one"))
         assert ours.read_bytes() == theirs.read_bytes()
@@ -136,6 +136,11 @@ def test_the_objective_decides_which_settings_there_are(root: Path) -> None:
         assert told in str(raised.value)
     with pytest.raises(ConfigError, match="unknown key ema"):
         load_config(None, [*given, "objective=clusters", "ema.decay=0.5"])
+    for name, other in (("base", "clusters"), ("clusters", "emotion2vec")):
+        with pytest.raises(
+            ConfigError, match=rf"objective is {other}, and .*{name}\.yaml is for .*, expected --config"
+        ):
+            load_config(root / "configs" / "pretrain" / f"{name}.yaml", [*given, f"objective={other}"])
     with pytest.raises(ConfigError, match="objective is 'words', expected one of emotion2vec, clusters"):
         load_config(None, [*given, "objective=words"])
     assert isinstance(idle := load_config(None, [*given, "objective=clusters", "clusters.layers=[2]"]), ClusterConfig)

@@ -24,6 +24,7 @@ from emotion2vec.exporting.convert import convert
 from emotion2vec.extraction.predict import predict
 from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.asked import asked
+from emotion2vec.finetune.check import check
 from emotion2vec.finetune.config import load_config
 from emotion2vec.finetune.run import finetune
 from emotion2vec.finetune.spoken.goal import SequenceGoal
@@ -106,6 +107,13 @@ def test_the_loss_is_that_of_the_emotion_and_of_ctc_alone(said: Path, model: Pat
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
+def test_a_check_says_which_phonemes_there_are(said: Path, model: Path, tmp_path: Path) -> None:
+    lines, table = list[str](), retold(said, "check.csv", {"0_0": "", "0_1": "A B"})
+    check(quick_config(table, model, tmp_path, *SPOKEN), lines.append)
+    assert "phonemes: 15 of 16 clips, 3 symbols: A B C" in lines
+    assert "warning: 1 clip teaches no phonemes (no text): 0_0.wav" in lines
+
+
 def test_mixtures_say_nothing(said: Path, model: Path, tmp_path: Path) -> None:
     aims = built(quick_config(said, model, tmp_path, *SPOKEN)).aims
     ids = list(aims[PHONEMES].goal.weights)[:3]
@@ -178,9 +186,9 @@ def test_clips_that_cannot_teach_are_named(said: Path, model: Path, tmp_path: Pa
     config = quick_config(table, model, tmp_path, *SPOKEN[:2], "data.max_seconds=0.5", *more)
     finetune(config, lines.append)
     warnings = "\n".join(line for line in lines if line.startswith("warning"))
-    assert "2 clips teach no phonemes, as it has no text: 1_0.wav, 3_1.wav" in warnings
-    assert "1 clip teaches no phonemes, as it is too short for what is said: 1_1.wav" in warnings
-    assert "teach no phonemes, as data.max_seconds (0.5 s) crops it" in warnings
+    assert "2 clips teach no phonemes (no text): 1_0.wav, 3_1.wav" in warnings
+    assert "1 clip teaches no phonemes (too short for what is said): 1_1.wav" in warnings
+    assert "teach no phonemes (cropped to data.max_seconds (0.5 s))" in warnings
     assert any(line.startswith("phonemes: 3 symbols (A, B, C) of ") for line in lines), lines
 
 
@@ -190,11 +198,11 @@ def test_clips_that_cannot_teach_are_named(said: Path, model: Path, tmp_path: Pa
         (
             "",
             ["phonemes.units=given"],
-            r"no clip that trains teaches any: \d+ clips teach no phonemes, as it has no text",
+            r"no clip that trains teaches any: \d+ clips teach no phonemes \(no text\)",
         ),
-        ("日本", [], "as its text has 日本, which gruut does not know in en: "),
+        ("日本", [], r"the text has 日本, which gruut does not know in en\): "),
         ("hej", ["phonemes.language=da"], "gruut has no language 'da', expected one of ar, ca"),
-        ("pst", ["phonemes.units=characters", "phonemes.set=vowels"], "as its text has no vowel: "),
+        ("pst", ["phonemes.units=characters", "phonemes.set=vowels"], r"the text has no vowel\): "),
     ],
 )
 def test_nothing_to_learn_is_one_sentence(
@@ -263,7 +271,7 @@ def test_iemocap_runs_as_it_is_published(model: Path, tmp_path: Path) -> None:
     finetune(load_config(find_config("phonemes", "finetune"), given), lines.append)
     text = "\n".join(lines)
     assert "phonemes: 5 symbols (eɪ, oʊ, w, ə, " in text, text  # those of go away
-    assert "teaches no phonemes, as it has no text: Session" in text or "teach no phonemes, as it has no text" in text
+    assert "teaches no phonemes (no text): Session" in text or "teach no phonemes (no text)" in text
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert {"UA", "WA"} <= set(scores["pooled"]) and scores["PER"] > 0
     assert [fold["chosen"][0]["phonemes"] for fold in scores["folds"]] == [35, 35, 35]

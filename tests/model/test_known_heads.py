@@ -100,7 +100,9 @@ def test_the_verb_predicts_the_same(config: HeadConfig, window: float | None, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [config for config in CONFIGS if config.kind in ("layers", "attention", "fused")])
+@pytest.mark.parametrize(
+    "config", [config for config in CONFIGS if config.kind in ("layers", "attention", "fused", "text-cross")]
+)
 def test_graphs_hold_heads(config: HeadConfig, tmp_path: Path) -> None:
     assert export(classifier(config), tmp_path / "m.pt2", format="torch-export").difference < 1e-4
 

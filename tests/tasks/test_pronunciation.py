@@ -40,11 +40,11 @@ def test_given_phonemes_and_characters() -> None:
 @pytest.mark.parametrize(
     ("text", "language", "reason"),
     [
-        ("", None, "its text is empty"),
-        (None, None, "its text is empty"),
-        ("[BREATHING] ...", None, "its text is empty"),
-        ("日本語 hello", None, "its text has 日本語, which gruut does not know in en"),
-        ("привет", "de", "its text has веипрт, which gruut does not know in de"),
+        ("", None, "the text is empty"),
+        (None, None, "the text is empty"),
+        ("[BREATHING] ...", None, "the text is empty"),
+        ("日本語 hello", None, "the text has 日本語, which gruut does not know in en"),
+        ("привет", "de", "the text has веипрт, which gruut does not know in de"),
         ("hej", "da", "gruut has no language 'da', expected one of ar, ca, cs, de, en"),
         ("bonjour", "French", "the words of fr are not installed: pip install gruut-lang-fr"),
     ],
@@ -55,7 +55,7 @@ def test_what_cannot_be_said_says_why(text: str | None, language: str | None, re
 
 
 def test_a_text_without_vowels_has_none() -> None:
-    with pytest.raises(UnspokenError, match="its text has no vowel"):
+    with pytest.raises(UnspokenError, match="the text has no vowel"):
         Pronunciation("characters", "vowels")("pst")
 
 

@@ -52,14 +52,14 @@ class Spoken:
             try:
                 found.symbols[clip.id] = pronunciation(clip.text, clip.language)
             except UnspokenError as error:
-                reason = str(error) if clip.text else "it has no text"
+                reason = str(error) if clip.text else "no text"
                 found.unspoken[reason].append(clip.stretch)
         return found
 
     def told(self) -> list[str]:
         """What to say of the clips that say nothing."""
         return [
-            f"{counted(len(names), 'clip')} {'teaches' if len(names) == 1 else 'teach'} no phonemes, as {reason}: "
+            f"{counted(len(names), 'clip')} {'teaches' if len(names) == 1 else 'teach'} no phonemes ({reason}): "
             f"{examples(names)}"
             for reason, names in self.unspoken.items()
         ]
@@ -112,6 +112,6 @@ def spoken_aim(
 def _unfit(config: FinetuneConfig, cut: Cut, symbols: Sequence[str], grid: FrameGrid) -> str:
     """Why CTC cannot be fed with a clip that trains; empty where it can."""
     if longest(cut.duration, config.augment) > config.data.max_seconds:
-        return f"data.max_seconds ({config.data.max_seconds:g} s) crops it"
+        return f"cropped to data.max_seconds ({config.data.max_seconds:g} s)"
     frames, least = int(grid.count(cut.num_samples)), least_frames(symbols)
-    return "it is too short for what is said" if frames < least else ""
+    return "too short for what is said" if frames < least else ""
