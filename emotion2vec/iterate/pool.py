@@ -132,11 +132,9 @@ def compare_pool(plan: IteratePlan, pool: Pool, people: People, say: Callable[[s
         rest = ": only sounds of one length are" if plan.pool.compare == "sound" else ", expected pool.compare=sound"
         are = counted(remote, "clip of the pool is a URL", "clips of the pool are URLs")
         say(f"warning: {are} whose bytes are not compared with clips that people labelled{rest}")
-    what = [
-        [one.id, str(one.audio), one.start, one.duration, file]
-        for one, file in zip([*labelled, *clips], files, strict=True)
-    ]
-    digest = hashlib.blake2b(json.dumps([plan.pool.compare, sorted(held), len(labelled), what]).encode()).hexdigest()
+    what = [[one.id, str(one.audio), one.start, one.duration] for one in (*labelled, *clips)]
+    facts = [plan.pool.compare, sorted(held), len(labelled), what, files]
+    digest = hashlib.blake2b(json.dumps(facts).encode()).hexdigest()
     before = _before(folder / COMPARED, digest)
     if before is not None:
         return replace(pool, left_out=before)

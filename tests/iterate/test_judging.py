@@ -105,9 +105,9 @@ def test_what_a_round_said_is_read_back_whatever_files_are_called(tmp_path: Path
 def test_stages_that_hear_held_out_clips_and_heads_that_read_texts_are_refused(speech: Speech, model: Path) -> None:
     gmp = ["gmp.enabled=true", "clusters.layers=[1]", "clusters.counts=[4]"]
     plan_of(speech, model, Path("unused"), *gmp)
-    with pytest.raises(ConfigError, match="gmp.transductive is true, expected false: its stages would hear the held"):
+    with pytest.raises(ConfigError, match=r"gmp.transductive is true, expected false: its stages would hear the held"):
         plan_of(speech, model, Path("unused"), *gmp, "gmp.transductive=true")
-    with pytest.raises(ConfigError, match="text.encoder is roberta-base, expected none"):
+    with pytest.raises(ConfigError, match=r"text.encoder is roberta-base, expected none"):
         plan_of(speech, model, Path("unused"), "head.kind=text-late", "text.encoder=roberta-base")
     reader = load_model(model)
     check_untold("x", reader)
