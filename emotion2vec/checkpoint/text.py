@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ LOG = logging.getLogger(__name__)
 UNLIMITED = 10**20
 """Tokens; tokenizers that know no limit say 10^30."""
 
+RECENT = 256
+"""Texts whose states are kept where every clip is read once: some say the same. 0.2 GB of the longest by BERT base."""
+
 PER_CALL = ("truncation", "padding")
 """Parts of a fast tokenizer that every call sets anew."""
 
@@ -40,14 +44,14 @@ class TextEncoder(torch.nn.Module):
     """A network that reads text, with its tokenizer.
 
     Attributes:
-        name: folder, or name on the hub.
+        name: folder, from the root, or name on the hub.
         fingerprint: hash of the weights and of how text becomes tokens, wherever the files lie.
     """
 
     def __init__(self, network: Any, tokenizer: Any, name: str = ""):
         super().__init__()
         self.network = network
-        self.name = name
+        self.name = str(Path(name).absolute()) if Path(name).is_dir() else name
         self._tokenizer = tokenizer
         self._most_tokens = min(tokenizer.model_max_length, _table_length(network))
         self.fingerprint = f"{weights_hash(network)} {_rules_hash(tokenizer)} {self._most_tokens}"
@@ -164,32 +168,42 @@ def text_encoder(name: str, device: str) -> TextEncoder:
 
 
 class Texts:
-    """What a text encoder says of texts, each computed once and kept in half precision.
+    """What a text encoder says of texts, kept in half precision, so that each is computed once.
 
     Args:
         encoder: reads them.
         pooled: keep the mean over a text's tokens alone.
+        most: texts that are kept, those that were asked for last; None for all.
     """
 
-    def __init__(self, encoder: TextEncoder, *, pooled: bool):
+    def __init__(self, encoder: TextEncoder, *, pooled: bool, most: int | None = None):
         self.encoder = encoder
         self._pooled = pooled
-        self._kept: dict[str, Tensor] = {}
+        self._kept = lru_cache(most)(self._states)
 
     @classmethod
-    def of_head(cls, config: HeadConfig, device: str) -> Texts:
-        """Those that a model's head learnt with.
+    def of_head(cls, config: HeadConfig, device: str, place: str = "") -> Texts:
+        """Those that a model's head learnt with; the last `RECENT` are kept.
+
+        Args:
+            config: of the head.
+            device: where the text encoder runs.
+            place: folder or name of the text encoder, where it is no longer what the head says.
 
         Raises:
             ConfigError: transformers is not installed.
             CheckpointError: its text encoder cannot be loaded, or is another one by now.
         """
-        encoder = text_encoder(config.text, device)
+        name = place or config.text
+        try:
+            encoder = text_encoder(name, device)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; if it has moved, expected text_encoder to say where it is") from error
         if encoder.fingerprint != config.text_fingerprint:
             raise CheckpointError(
-                f"text:{config.text}: expected the weights and the tokenizer that the model learnt with, found others"
+                f"text:{name}: expected the weights and the tokenizer that the model learnt with, found others"
             )
-        return cls(encoder, pooled=config.kind != CROSS)
+        return cls(encoder, pooled=config.kind != CROSS, most=RECENT)
 
     @property
     def width(self) -> int:
@@ -206,15 +220,16 @@ class Texts:
         return Told(states, torch.arange(states.shape[1]).unsqueeze(0) >= lengths.unsqueeze(1))
 
     def _row(self, text: str | None) -> Tensor:
-        """The tokens (U, E), or their mean (1, E); (0, 1) where there is no text."""
+        """The tokens (U, E), or their mean (1, E), in half precision; (0, 1) where there is no text."""
         text = (text or "").strip()
-        if text and text not in self._kept:
-            try:
-                states = torch.from_numpy(self.encoder.encode(text).frames)  # (U, E)
-            except (RuntimeError, IndexError) as error:
-                reason = str(error).strip().partition("\n")[0]
-                LOG.warning("text:%s cannot use %r, which counts as no text: %s", self.encoder.name, text[:60], reason)
-                states = torch.zeros(0, 1)
-            pooled = self._pooled and len(states) > 0
-            self._kept[text] = (states.mean(dim=0, keepdim=True) if pooled else states).half()
-        return self._kept[text] if text else torch.zeros(0, 1)
+        return self._kept(text) if text else torch.zeros(0, 1)
+
+    def _states(self, text: str) -> Tensor:
+        """The same of a text that there is."""
+        try:
+            states = torch.from_numpy(self.encoder.encode(text).frames)  # (U, E)
+        except (RuntimeError, IndexError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            LOG.warning("text:%s cannot use %r, which counts as no text: %s", self.encoder.name, text[:60], reason)
+            return torch.zeros(0, 1)
+        return (states.mean(dim=0, keepdim=True) if self._pooled else states).half()

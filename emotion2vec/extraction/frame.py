@@ -48,8 +48,8 @@ def predict(
         model: a model with a head, or several, see `emotion2vec.extraction.predict.predict`.
         progress: show a progress bar if stderr is a terminal.
         on_progress: called with a `Progress` after each clip; what it raises ends the call and is raised here.
-        options: see `PredictOptions`: `window`, `adapt`, `abstain`, `classes`, `root`, `channel`, `segments`,
-            `columns`, `labels`, `accept_damaged`, `precision`, `backend`, `device`.
+        options: see `PredictOptions`: `window`, `adapt`, `abstain`, `classes`, `text_encoder`, `root`, `channel`,
+            `segments`, `columns`, `labels`, `accept_damaged`, `precision`, `backend`, `device`.
 
     Returns:
         A data frame with the index of audformat's segmented tables (`file`, and `start` and `end` as timedeltas) and

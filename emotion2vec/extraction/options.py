@@ -152,6 +152,7 @@ class PredictOptions:
     plot: Path | None = option(
         None, "Emotions over time, a row per speaker: .html, .pdf, .svg or .png, or a folder for one of each recording."
     )
+    text_encoder: str = option("", "Where a model that reads texts finds its text encoder, if not where it was.")
     sources: SourceOptions = field(default_factory=SourceOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 

@@ -75,8 +75,9 @@ def predict(
         on_progress: called with a `Progress` after each clip; several models hear every clip in turn. What it raises
             ends the job and is raised here; the rows of what was heard are complete.
         options: see `PredictOptions`: `window` (in s, rounded to a multiple of 20 ms; None scores whole utterances),
-            `adapt`, `abstain`, `classes`, `summary`, `excel`, `export`, `export_folder`, `plot`, `root`,
-            `channel`, `segments`, `accept_damaged`, `columns`, `labels`, `precision`, `backend`, `device`.
+            `adapt`, `abstain`, `classes`, `summary`, `excel`, `export`, `export_folder`, `plot`,
+            `text_encoder`, `root`, `channel`, `segments`, `accept_damaged`, `columns`, `labels`, `precision`,
+            `backend`, `device`.
 
     Raises:
         ConfigError: an argument is wrong, the model has no head, or the output cannot be written.
@@ -140,6 +141,8 @@ def score(
             f"adapt needs at least {LEAST_CLIPS} clips, of mixed emotions, and there are {len(found.utterances)}"
         )
     loaded = [_with_head(one, options) for one in models]
+    if options.text_encoder and not any(head.reads_text for _, _, head in loaded):
+        raise ConfigError(f"text_encoder is {options.text_encoder}, and no model reads texts, expected none")
     labels = choose_labels([(name, head) for name, _, head in loaded], options.classes)
     values = _of_values([head for _, _, head in loaded], options)
     heads = [one.heads() for _, one, _ in loaded]
@@ -243,7 +246,7 @@ def _hear(
     if heads[""].reads_text and any(item.text for item in found.utterances):
         from emotion2vec.checkpoint.text import Texts
 
-        texts = Texts.of_head(heads[""].config, str(model.device))
+        texts = Texts.of_head(heads[""].config, str(model.device), options.text_encoder)
     workload = Workload.of(choice, [item.duration for item in found.utterances])
     with local_executor(model, BatchOptions(**vars(options.compute)), workload) as executor:
         encoder = Encoder(

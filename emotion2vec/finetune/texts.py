@@ -73,15 +73,19 @@ def telling(texts: Texts | None, said: Sequence[str | None]) -> TellRows | None:
     return None if texts is None else lambda places: texts([said[place] for place in places])
 
 
-def texts_of(model: SpeechEncoder) -> Texts | None:
+def texts_of(model: SpeechEncoder, place: str = "") -> Texts | None:
     """The texts that a model's head reads; None for a head that reads none.
+
+    Args:
+        model: with a head.
+        place: see `Texts.of_head`.
 
     Raises:
         ConfigError: transformers is not installed.
         CheckpointError: the text encoder cannot be loaded, or is another one by now.
     """
     head = model.head
-    return Texts.of_head(head.config, str(model.device)) if head is not None and head.reads_text else None
+    return Texts.of_head(head.config, str(model.device), place) if head is not None and head.reads_text else None
 
 
 def as_read(config: HeadConfig, texts: Texts) -> HeadConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
@@ -15,7 +16,7 @@ from fastapi.responses import JSONResponse
 from safetensors.numpy import save
 from starlette.exceptions import HTTPException
 
-from emotion2vec.extraction.encode.choices import FeatureChoice
+from emotion2vec.extraction.encode.choices import FeatureChoice, read_layers
 from emotion2vec.serve.child import Answer
 from emotion2vec.serve.engine import Clip, Engine, Room
 from emotion2vec.serve.errors import RequestError
@@ -28,6 +29,12 @@ from emotion2vec.version import __version__
 LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+FRAME_RATE = 50
+"""Frames of a second, of all networks."""
+
+TEXT_BYTES = 22
+"""What a number takes in JSON."""
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -129,7 +136,7 @@ async def _predict(
     facts = engine.model(model)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     question = Question(window, names, abstain, adapt)
-    question.check(facts)
+    question.check(facts, engine.limits.max_seconds)
 
     async def heard(name: str, body: bytes, room: Room) -> tuple[Clip, Answer] | RequestError:
         try:
@@ -174,6 +181,8 @@ async def _features(
         faults.append(f"format is {format!r}, expected {expected}")
     if "weights:" in layers:
         faults.append(f"layers is {layers!r}, which names a file, expected last, all or numbers of blocks")
+    elif not faults and len(set(numbers := read_layers(layers).numbers or [])) < len(numbers):
+        faults.append("layers has a number more than once, expected each once")
     if faults:
         raise RequestError(UNPROCESSABLE, "; ".join(faults))
 
@@ -184,11 +193,25 @@ async def _features(
                 raise RequestError(UNPROCESSABLE, f"{len(files)} files were sent, expected one")
             ((name, body),) = files
             clip = await engine.decode(name, body, channel=channel, accept_damaged=accept_damaged)
-            room.hold(clip.samples.nbytes)
+            size = _size(clip, facts, granularity, layers, format)
+            if size > engine.limits.answer_mb * 1e6:
+                raise RequestError(
+                    413,
+                    f"{clip.name}: the answer would have {size / 1e6:.0f} MB, expected at most "
+                    f"{engine.limits.answer_mb:g}; npy and safetensors, the last layer, or utterance are smaller",
+                )
+            room.hold(clip.samples.nbytes + size)
             _, arrays = await engine.compute(facts["name"], clip, {"choice": chosen})
-        return _encoded(format, facts["name"], clip, arrays)
+            return await asyncio.to_thread(_encoded, format, facts["name"], clip, arrays)
 
     return await _in_time(engine, answered)
+
+
+def _size(clip: Clip, model: dict[str, Any], granularity: str, layers: str, format: str) -> int:
+    """What features of a clip will take, in bytes."""
+    vectors = 2 if granularity == "utterance" else math.ceil(clip.seconds * FRAME_RATE) + 2
+    depth = model["blocks"] if layers == "all" else len(read_layers(layers).numbers or [0])
+    return vectors * depth * int(model["width"]) * (TEXT_BYTES if format == "json" else 4)
 
 
 def _encoded(format: str, model: str, clip: Clip, arrays: dict[str, np.ndarray]) -> Response:

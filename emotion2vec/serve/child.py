@@ -45,6 +45,7 @@ class Child:
     Attributes:
         facts: what it says of itself; None while it is not ready.
         asked: how many messages wait for their answers.
+        generation: how often it was started.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Child:
         self.name = name
         self.facts: dict[str, Any] | None = None
         self._target, self._arguments, self._on_restart = target, arguments, on_restart
+        self.generation = 0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._number = 0
-        self._closed = False
+        self._closed = self._was_ready = False
+        self._first_end: str | None = None
         self._pause = PAUSE_SECONDS
         self._loop = asyncio.get_running_loop()
-        self._ready = asyncio.Event()
+        self._ready, self._started = asyncio.Event(), asyncio.Event()
         self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"to {name}")
         self._start()
 
@@ -72,11 +75,20 @@ class Child:
         """The number of the process."""
         return self._process.pid
 
-    async def ready(self) -> dict[str, Any]:
-        """Wait until it is; what it says of itself."""
-        await self._ready.wait()
-        assert self.facts is not None
+    async def opened(self) -> dict[str, Any]:
+        """Wait until it is ready for the first time; what it says of itself.
+
+        Raises:
+            ProcessEndedError: it ended before that.
+        """
+        await self._started.wait()
+        if self.facts is None:
+            raise ProcessEndedError(self._first_end or f"{self.name} ended before it was ready")
         return self.facts
+
+    async def ready(self) -> None:
+        """Wait until it is."""
+        await self._ready.wait()
 
     async def ask(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> Answer:
         """Ask it.
@@ -94,11 +106,15 @@ class Child:
             message = packed({"id": number, **facts}, arrays)
             await self._loop.run_in_executor(self._sender, _send, connection, message)
             return await future
+        except asyncio.CancelledError:
+            self._sender.submit(_send, connection, packed({"forget": number}))
+            raise
         finally:
             self._waiting.pop(number, None)
 
     def kill(self) -> None:
         """End the process at once, which is started again; whoever waits for an answer gets an error."""
+        self._ready.clear()  # nobody asks it any more
         self._process.kill()
 
     async def close(self) -> None:
@@ -112,6 +128,8 @@ class Child:
         self._sender.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
+        self.generation += 1
+        self._was_ready = False
         context = multiprocessing.get_context("spawn")
         self._connection, its = context.Pipe()
         self._process = context.Process(target=self._target, args=(its, *self._arguments), name=self.name, daemon=True)
@@ -124,7 +142,11 @@ class Child:
         while True:
             try:
                 facts, arrays = unpacked(connection.recv_bytes())
-            except (OSError, EOFError, ValueError):
+            except (OSError, EOFError):
+                break
+            except Exception as error:  # whatever it says that is no message: a new one shall say better
+                LOG.warning("%s says what cannot be read: %s", self.name, error)
+                self._process.kill()
                 break
             self._call(self._take, facts, arrays)
         self._process.join(10)
@@ -135,19 +157,22 @@ class Child:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _take(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        if not self._ready.is_set():
-            self.facts, self._pause = facts, PAUSE_SECONDS
+        if "fault" in facts:  # with which it ends
+            self._first_end = facts["fault"]
+            LOG.warning("%s: %s", self.name, facts["fault"])
+        elif not self._was_ready:
+            self.facts, self._pause, self._was_ready = facts, PAUSE_SECONDS, True
             self._ready.set()
-            return
-        future = self._waiting.get(facts.pop("id"))
-        if future is not None and not future.done():
-            future.set_result((facts, arrays))
+            self._started.set()
+        else:
+            future = self._waiting.get(facts.pop("id"))
+            if future is not None and not future.done():
+                future.set_result((facts, arrays))
 
     def _ended(self, connection: Connection) -> None:
         """Tell those who wait, and start it again."""
         with suppress(OSError):
             connection.close()
-        was_ready = self._ready.is_set()
         self._ready.clear()
         self.facts = None
         for future in self._waiting.values():
@@ -155,9 +180,13 @@ class Child:
                 future.set_exception(ProcessEndedError(f"{self.name} ended with code {self._process.exitcode}"))
         if self._closed:
             return
+        if not self._started.is_set():  # it never worked, and whoever opened it is told
+            self._closed = True
+            self._started.set()
+            return
         LOG.warning("%s ended with code %s and is started again", self.name, self._process.exitcode)
         self._on_restart()
-        if was_ready:
+        if self._was_ready:
             self._start()
             return
         self._loop.call_later(self._pause, self._start_unless_closed)

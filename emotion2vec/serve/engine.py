@@ -23,6 +23,7 @@ from emotion2vec.serve.child import Answer, Child
 from emotion2vec.serve.errors import ProcessEndedError, RequestError
 from emotion2vec.serve.metrics import Metrics
 from emotion2vec.serve.options import ServeOptions
+from emotion2vec.serve.streams import LiveStream
 
 LOG = logging.getLogger(__name__)
 
@@ -110,12 +111,9 @@ class Engine:
             self._workers.append(Child(f"worker of {device or 'the default device'}", worker.main, given, restarted))
         self._all += self._workers
         for one in self._workers:
-            facts = await one.ready()
-            if "fault" in facts:
-                raise ConfigError(facts["fault"])
-            self.models = {model["name"]: model for model in facts["models"]}
+            self.models = {model["name"]: model for model in (await _opened(one))["models"]}
         for one in decoders:
-            await one.ready()
+            await _opened(one)
             self._decoders.put_nowait(one)
 
     async def close(self) -> None:
@@ -182,27 +180,34 @@ class Engine:
             "channel": channel,
             "accept_damaged": accept_damaged,
         }
-        child, most = await self._decoders.get(), self.limits.decode_seconds
-        try:
-            await child.ready()
-            said, arrays = await asyncio.wait_for(child.ask(facts, {"body": np.frombuffer(body, np.uint8)}), most)
-        except asyncio.TimeoutError:
-            child.kill()
-            reason = f"it takes longer than {most:g} s to be decoded"
-            raise RequestError(decoder.UNPROCESSABLE, f"{name}: {reason}") from None
-        except asyncio.CancelledError:
-            child.kill()  # nobody waits for it any more, and the next one shall not wait for it
-            raise
-        except ProcessEndedError:
-            reason = "whoever decoded it broke off: it is damaged, or needs too much memory"
-            raise RequestError(decoder.UNPROCESSABLE, f"{name}: {reason}") from None
-        finally:
-            self._decoders.put_nowait(child)
+        said, arrays = await self._decoded(facts, np.frombuffer(body, np.uint8))
         if "error" in said:
             raise RequestError(said["status"], said["error"])
         clip = Clip(name, arrays["samples"], tuple(said["notes"]))
         self.metrics.seconds.inc(clip.seconds)
         return clip
+
+    async def _decoded(self, facts: Mapping[str, Any], body: np.ndarray) -> Answer:
+        """Ask a process that decodes, which is ended where it takes too long or nobody waits any more."""
+        child, most = await self._decoders.get(), self.limits.decode_seconds
+        try:
+            for _ in range(TRIES):
+                await child.ready()
+                try:
+                    return await asyncio.wait_for(child.ask(facts, {"body": body}), most)
+                except asyncio.TimeoutError:
+                    child.kill()
+                    reason = f"it takes longer than {most:g} s to be decoded"
+                    raise RequestError(decoder.UNPROCESSABLE, f"{facts['name']}: {reason}") from None
+                except asyncio.CancelledError:
+                    child.kill()  # the next one shall not wait for it
+                    raise
+                except ProcessEndedError:
+                    continue
+        finally:
+            self._decoders.put_nowait(child)
+        reason = "whoever decoded it broke off: it is damaged, or needs too much memory"
+        raise RequestError(decoder.UNPROCESSABLE, f"{facts['name']}: {reason}")
 
     async def compute(self, model: str, clip: Clip, what: Mapping[str, Any]) -> Answer:
         """Have a model compute what is asked of a clip; see `emotion2vec.serve.work`.
@@ -245,36 +250,13 @@ class Engine:
             self._streams -= 1
 
 
-class LiveStream:
-    """A stream that a worker computes."""
+async def _opened(child: Child) -> dict[str, Any]:
+    """What a process says of itself that is ready for the first time.
 
-    def __init__(self, child: Child, model: str, number: int):
-        self._child, self._facts, self._open = child, {"model": model, "stream": number}, True
-
-    async def tell(self, do: str, samples: np.ndarray | None = None, **facts: Any) -> list[dict[str, Any]]:
-        """Say something of the stream; the steps that are complete now.
-
-        Raises:
-            RequestError: it cannot go on.
-        """
-        self._open = do in ("open", "push")
-        try:
-            said, _ = await self._child.ask(
-                {**self._facts, "do": do, **facts}, {} if samples is None else {"samples": samples}
-            )
-        except ProcessEndedError:
-            self._open = False
-            raise RequestError(503, "the process ended that computed this stream; open it again") from None
-        if "error" in said:
-            self._open = do != "open" and self._open
-            raise RequestError(said["status"], said["error"])
-        steps: list[dict[str, Any]] = said["steps"]
-        return steps
-
-    async def leave(self) -> None:
-        """Let it go, unless it has ended."""
-        if self._open:
-            try:
-                await self.tell("leave")
-            except RequestError as error:
-                LOG.warning("a stream could not be closed: %s", error)
+    Raises:
+        ConfigError: it is never.
+    """
+    try:
+        return await child.opened()
+    except ProcessEndedError as error:
+        raise ConfigError(str(error)) from error

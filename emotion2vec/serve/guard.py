@@ -84,13 +84,13 @@ class Guard:
         """What is wrong with a request before its body is read."""
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._options.is_local and urlsplit(f"//{host}").hostname not in LOOPBACK:
+        if self._options.is_local and _part(f"//{host}", "hostname") not in LOOPBACK:
             return RequestError(421, f"the host is {host!r}, expected one of {', '.join(LOOPBACK)}")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _part(origin, "netloc") != host:
             return RequestError(403, f"the page that asks is of {origin}, expected one of this server")
         if self._token and scope["path"] not in OPEN:
             given = headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            if not hmac.compare_digest(given.encode("latin-1"), f"Bearer {self._token}".encode()):
                 return RequestError(401, "the token is missing or wrong, expected the header Authorization: Bearer ...")
         length = headers.get("content-length", "0")
         if not length.isdigit():
@@ -99,6 +99,15 @@ class Guard:
 
     def _too_large(self) -> RequestError:
         return RequestError(413, f"the body is larger than {self._options.limits.max_mb:g} MB, expected at most that")
+
+
+def _part(address: str, name: str) -> str | None:
+    """A part of an address; None where it is none."""
+    try:
+        found: str | None = getattr(urlsplit(address), name)
+    except ValueError:
+        return None
+    return found
 
 
 def answer(error: RequestError) -> JSONResponse:

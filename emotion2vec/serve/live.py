@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from emotion2vec.serve.engine import Engine, LiveStream
+from emotion2vec.serve.engine import Engine
 from emotion2vec.serve.errors import RequestError
+from emotion2vec.serve.streams import LiveStream
 
 END = "end"
 """The text that ends a stream; what is left of it is answered, and the connection closed."""
@@ -18,8 +19,11 @@ END = "end"
 REFUSED, TRY_AGAIN = 1008, 1013
 """Codes of WebSockets: this cannot be done, and not now."""
 
-RATES = (8_000, 192_000)
-"""Least and greatest sample rate, in Hz."""
+BOUNDS = {"sample_rate": (8_000, 192_000), "hop": (0.1, 10.0), "lookahead": (0.0, 10.0), "context": (0.0, 30.0)}
+"""Least and greatest sample rate in Hz, and times in s: others would keep everybody waiting."""
+
+PIECE_SECONDS = 1.0
+"""Audio that is computed before others have their turn, in s."""
 
 
 async def serve_stream(
@@ -38,9 +42,10 @@ async def serve_stream(
     """
     await socket.accept()
     try:
-        low, high = RATES
-        if not low <= sample_rate <= high:
-            raise RequestError(422, f"sample_rate is {sample_rate}, expected {low} to {high} Hz")
+        for key, value in {"sample_rate": sample_rate, **options}.items():
+            low, high = BOUNDS[key]
+            if not low <= value <= high:
+                raise RequestError(422, f"{key} is {value}, expected {low:g} to {high:g}")
         facts = engine.model(name)
         async with engine.stream(facts["name"], sample_rate, options) as live:
             await _answer(socket, engine, live, sample_rate)
@@ -71,8 +76,10 @@ async def _answer(socket: WebSocket, engine: Engine, live: LiveStream, sample_ra
         if heard > engine.limits.max_seconds * sample_rate:
             most = engine.limits.max_seconds
             raise RequestError(413, f"the stream is longer than {most:g} s, expected at most that")
-        for step in await live.tell("push", samples):
-            await socket.send_json(_told(step))
+        length = round(PIECE_SECONDS * sample_rate)
+        for begin in range(0, samples.size, length):
+            for step in await live.tell("push", samples[begin : begin + length]):
+                await socket.send_json(_told(step))
 
 
 async def _received(socket: WebSocket, engine: Engine) -> tuple[str | None, bytes]:

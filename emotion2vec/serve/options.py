@@ -23,6 +23,7 @@ class Limits:
 
     max_mb: float = option(64.0, "Largest body of a request, in MB.")
     max_seconds: float = option(3600.0, "Longest audio of a request, in s.")
+    answer_mb: float = option(256.0, "Largest answer with features, in MB.")
     max_files: int = option(100, "Most files of a request.")
     timeout: float = option(120.0, "Longest time that a request may take, in s.")
     decode_seconds: float = option(30.0, "Longest time that one file may take to be decoded, in s.")
@@ -78,7 +79,7 @@ class ServeOptions:
         if self.token_file is None:
             return os.environ.get(TOKEN, "")
         try:
-            token = self.token_file.read_text(encoding="utf-8").strip()
+            token = self.token_file.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text"
             raise ConfigError(f"token_file {self.token_file}: cannot be read: {reason}") from error

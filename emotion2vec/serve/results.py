@@ -5,7 +5,6 @@ W: windows. K: labels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +39,8 @@ class Question:
     abstain: float | None = None
     adapt: bool = False
 
-    def check(self, model: Mapping[str, Any]) -> None:
-        """Check it for a model.
+    def check(self, model: Mapping[str, Any], longest: float) -> None:
+        """Check it for a model, and audio of so many s at most.
 
         Raises:
             RequestError: the model cannot answer it.
@@ -49,8 +48,8 @@ class Question:
         heads = model["heads"]
         if "" not in heads:
             raise RequestError(UNPROCESSABLE, f"{model['name']} has no head, expected a model that knows labels")
-        if self.window is not None and not (math.isfinite(self.window) and self.window >= 0.02):
-            raise RequestError(UNPROCESSABLE, f"window is {self.window}, expected at least 0.02 s")
+        if self.window is not None and not 0.02 <= self.window <= longest:
+            raise RequestError(UNPROCESSABLE, f"window is {self.window:g}, expected 0.02 to {longest:g} s")
         if self.abstain is not None and not 0 < self.abstain < 1:
             raise RequestError(UNPROCESSABLE, f"abstain is {self.abstain}, expected a probability above 0 and below 1")
         if heads[""]["values"] and (self.classes or self.abstain is not None or self.adapt):

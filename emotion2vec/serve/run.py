@@ -12,6 +12,9 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import check_options
 from emotion2vec.serve.options import LOOPBACK, TOKEN, ServeOptions
 
+LARGEST_MESSAGE = 1 << 20
+"""Of a live stream, in bytes."""
+
 INSTALL = "pip install 'emotion2vec[serve]'"
 
 
@@ -67,7 +70,7 @@ async def _serve(options: ServeOptions, token: str, bound: socket.socket, say: C
             log_level="warning",
             access_log=False,
             server_header=False,
-            ws_max_size=int(options.limits.max_mb * 1e6),
+            ws_max_size=LARGEST_MESSAGE,
             timeout_graceful_shutdown=math.ceil(options.limits.timeout),
         )
         await Announced(config).serve(sockets=[bound])

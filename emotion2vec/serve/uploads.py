@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from emotion2vec.serve.engine import Room
@@ -28,34 +31,28 @@ async def files_of(request: Request, limits: Limits, room: Room) -> list[tuple[s
     """
     try:
         if not request.headers.get("content-type", "").startswith(FORM):
-            name, body = _shown(request.query_params.get("name") or "audio"), await _read(request, limits, room)
-            return _checked([(name, body)])
-        room.hold(_length(request, limits))
-        async with request.form(max_files=limits.max_files, max_fields=limits.max_files) as form:
+            blocks = [block async for block in _held(request, room)]
+            return _checked([(_shown(request.query_params.get("name") or "audio"), b"".join(blocks))])
+        most = limits.max_files
+        parser = MultiPartParser(request.headers, _held(request, room), max_files=most, max_fields=most)
+        async with AsyncExitStack() as stack:
+            form = await parser.parse()
+            stack.push_async_callback(form.close)
             parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             return _checked([(_shown(part.filename or "audio"), await part.read()) for part in parts])
     except MultiPartException as error:
         raise RequestError(400, f"the form cannot be read: {error.message}") from error
+    except KeyError:
+        raise RequestError(400, "the form cannot be read: its head names no boundary") from None
     except ClientDisconnect:
         raise RequestError(400, "the body ended before it was whole") from None
 
 
-async def _read(request: Request, limits: Limits, room: Room) -> bytes:
-    """A body as it is."""
-    length = request.headers.get("content-length")
-    if length is not None:
-        room.hold(_length(request, limits))
-    blocks = []
+async def _held(request: Request, room: Room) -> AsyncGenerator[bytes, None]:
+    """A body as it comes, for which there has to be room."""
     async for block in request.stream():
-        if length is None:
-            room.hold(len(block))
-        blocks.append(block)
-    return b"".join(blocks)
-
-
-def _length(request: Request, limits: Limits) -> int:
-    """What a body says that it has, in bytes; the most that it may have where it does not say."""
-    return int(request.headers.get("content-length") or limits.max_mb * 1e6)
+        room.hold(len(block))
+        yield block
 
 
 def _checked(files: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:

@@ -5,8 +5,9 @@ S: samples. W: windows. K: labels. T: frames. D: model width. L: layers. t: fram
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +29,11 @@ from emotion2vec.extraction.scoring import Scorer, read_by
 from emotion2vec.extraction.sources.decoding import AudioFault, Hearing, Undecoded, decode_one
 from emotion2vec.extraction.streaming import Stream, StreamedFeatures, StreamOptions
 from emotion2vec.serve.decoder import UNPROCESSABLE
+
+LOG = logging.getLogger(__name__)
+
+FAILED = 500
+"""Status of what nobody foresaw."""
 
 BLOCK = 1 << 20
 """Samples that long audio is read in."""
@@ -151,8 +157,14 @@ class Streams:
         name, number = facts["stream"], facts["id"]
         try:
             steps = self._done(name, facts, samples, served)
-        except Emotion2vecError as error:
-            reply({"id": number, "error": str(error), "status": UNPROCESSABLE}, {})
+        except Exception as error:
+            with suppress(KeyError):
+                self._open.pop(name).__exit__()
+            if isinstance(error, Emotion2vecError):
+                reply({"id": number, "error": str(error), "status": UNPROCESSABLE}, {})
+                return
+            LOG.exception("a stream failed")
+            reply({"id": number, "error": f"the stream failed: {type(error).__name__}", "status": FAILED}, {})
             return
         reply({"id": number, "steps": [_told(step) for step in steps]}, {})
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
@@ -18,15 +17,12 @@ from emotion2vec.devices import is_host
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.serve.child import leave_signals, messages
 from emotion2vec.serve.messages import packed
-from emotion2vec.serve.work import Asked, Served, Streams
+from emotion2vec.serve.work import FAILED, Asked, Served, Streams
 
 LOG = logging.getLogger(__name__)
 
 CPU_SECONDS, GPU_SECONDS = 64.0, 600.0
 """Audio that is taken at once, on a CPU and on other devices, in s: more keeps those waiting that come meanwhile."""
-
-FAILED = 500
-"""Status of what nobody foresaw."""
 
 Message = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -36,16 +32,25 @@ class _Worker:
 
     def __init__(self, connection: Connection, models: dict[str, Served]):
         self._connection, self._models = connection, models
-        self._waiting: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._waiting: deque[Message | None] = deque()
+        self._came = threading.Condition()
         self._streams = Streams()
         first = next(iter(models.values()))
         self._seconds = CPU_SECONDS if is_host(first.model.device) else GPU_SECONDS
         threading.Thread(target=self._listen, name="requests", daemon=True).start()
 
     def _listen(self) -> None:
-        for message in messages(self._connection):
-            self._waiting.put(message)
-        self._waiting.put(None)
+        for facts, arrays in messages(self._connection):
+            with self._came:
+                if "forget" in facts:
+                    kept = [one for one in self._waiting if one is None or one[0]["id"] != facts["forget"]]
+                    self._waiting = deque(kept)
+                else:
+                    self._waiting.append((facts, arrays))
+                self._came.notify()
+        with self._came:
+            self._waiting.append(None)
+            self._came.notify()
 
     def run(self) -> None:
         """Answer until the server closes."""
@@ -63,21 +68,18 @@ class _Worker:
 
     def _take(self) -> list[Message] | None:
         """What waits, up to a budget; at least one. None at the end."""
-        first = self._waiting.get()
-        if first is None:
-            return None
-        taken, seconds = [first], _seconds(first)
-        while seconds < self._seconds:
-            try:
-                message = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if message is None:
-                self._waiting.put(None)  # for the next time
-                break
-            taken.append(message)
-            seconds += _seconds(message)
-        return taken
+        with self._came:
+            self._came.wait_for(lambda: self._waiting)
+            taken: list[Message] = []
+            seconds = 0.0
+            while self._waiting and seconds < self._seconds:
+                message = self._waiting[0]
+                if message is None:  # stays for the next time
+                    return taken or None
+                taken.append(message)
+                seconds += _seconds(message)
+                self._waiting.popleft()
+            return taken
 
     def _answer(self, group: Sequence[Asked]) -> None:
         """Answer clips that are computed together; a fault of one that ends all of them is said to each."""

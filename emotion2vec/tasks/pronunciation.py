@@ -26,6 +26,12 @@ STRESS = re.compile("[ˈˌ'’]|(?<=[A-Z])[0-2]$")
 ASIDE = re.compile(r"\[[^\]]*\]|<[^>]*>")
 """What transcripts say of other sounds, such as [LAUGHTER]."""
 
+ALIKE = str.maketrans({"’": "'", "\u02bc": "'"} | dict.fromkeys("ºª\u00ad\u034f\u200e\u200f\u2060\ufeff"))
+"""Letters for apostrophes, and marks that say nothing: of ordinals, of places to part words, of directions."""
+
+UNHEARD = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
+"""How letters are joined, and which picture stands for them."""
+
 SCRIPTS = {"ar": "ARABIC", "fa": "ARABIC", "ru": "CYRILLIC", "zh": "CJK"}
 """First word of the names of a language's letters, where they are not LATIN."""
 
@@ -59,13 +65,13 @@ class Pronunciation:
             UnspokenError: it gives none.
             ConfigError: gruut is not installed.
         """
-        text = text or ""
+        text = unicodedata.normalize("NFC", text or "")
         if self.units == "phonemes":
             said = _phonemes(text, language or self.language)
         elif self.units == "given":
             said = tuple(text.split())
         else:
-            said = tuple(" ".join(re.findall(r"[\w'’]+", ASIDE.sub(" ", text).lower())))
+            said = _characters(text)
         if self.units != "characters":
             said = tuple(filter(None, (STRESS.sub("", symbol) for symbol in said)))
         if not said:
@@ -82,11 +88,20 @@ def is_vowel(symbol: str) -> bool:
     return first in "AEIOU" if first.isupper() else first in VOWELS
 
 
+def _characters(text: str) -> tuple[str, ...]:
+    """Letters, figures and apostrophes of a text, with the marks on them, and a space between words."""
+    said, kept = UNHEARD.sub("", ASIDE.sub(" ", text).translate(ALIKE)), [" "]
+    for char in unicodedata.normalize("NFC", said.lower()):
+        marks = unicodedata.category(char) in ("Mn", "Mc") and kept[-1] != " "
+        kept.append(char if char.isalnum() or char in "_'" or marks else " ")
+    return tuple(" ".join("".join(kept).split()))
+
+
 @cache
 def _phonemes(text: str, language: str) -> tuple[str, ...]:
     """Phonemes of a text, in IPA."""
     code = _code(language)
-    said = ASIDE.sub(" ", text)
+    said = ASIDE.sub(" ", text).translate(ALIKE)
     script = SCRIPTS.get(code, "LATIN")
     letters = (char for char in said if char.isalpha())
     if strange := sorted({char for char in letters if not unicodedata.name(char, "").startswith(script)}):

@@ -28,7 +28,7 @@ from emotion2vec.finetune.evaluation.plan import load_plan
 from emotion2vec.finetune.evaluation.run import evaluate
 from emotion2vec.finetune.run import finetune
 from emotion2vec.finetune.texts import Transcripts
-from emotion2vec.model.config import TEXT_HEADS
+from emotion2vec.model.config import TEXT_HEADS, HeadConfig
 
 WORDS = {"joy": "good day", "grief": "bad night"}
 
@@ -110,7 +110,7 @@ def test_single_clips_and_windows_hear_the_audio_alone(told: Path, bert: Path, m
     shutil.move(bert, bert.with_name("gone"))  # not needed without texts, named with them
     try:
         predict(without_texts(told), model=tmp_path / "run", output=tmp_path / "d.csv")
-        with pytest.raises(CheckpointError, match=r"text:.*bert: cannot be loaded"):
+        with pytest.raises(CheckpointError, match=r"text:.*bert: cannot be loaded.*expected text_encoder to say where"):
             predict(told, model=tmp_path / "run", output=tmp_path / "e.csv")
         write_bert(bert, lower=False)
         with pytest.raises(CheckpointError, match=r"expected the weights and the tokenizer that the model learnt with"):
@@ -153,6 +153,38 @@ def test_texts_are_left_out_as_often_as_told_and_of_mixtures(bert: Path) -> None
     assert torch.equal(transcripts.of(batch, 3).known.flatten(), known)
     assert not torch.equal(transcripts.of(batch, 4).known.flatten(), known)
     assert Transcripts(texts, dict.fromkeys(ids, "good"), 0.0, seed=0).of(batch, 1).known[40:].all()
+
+
+def test_a_text_encoder_is_found_from_elsewhere_and_where_it_moved(
+    told: Path, bert: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bert, tmp_path / "read")
+    monkeypatch.chdir(tmp_path)
+    finetune(quick_config(told, model, tmp_path / "run", *settings(Path("read")), "optim.max_updates=2"), silent)
+    monkeypatch.chdir(tmp_path / "run")
+    predict(told, model=tmp_path / "run", output=tmp_path / "a.csv")
+    shutil.move(tmp_path / "read", tmp_path / "moved")
+    predict(told, model=tmp_path / "run", output=tmp_path / "b.csv", text_encoder="../moved")
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    plan = [f"data.table={told}", f"model={tmp_path / 'run'}", "known=keep", "device=cpu", "data.min_samples=800"]
+    evaluate(load_plan([*plan, "output=test", "text_encoder=../moved"]), silent)
+    other = write_bert(tmp_path / "other", lower=False)
+    with pytest.raises(CheckpointError, match=r"text:.*other: expected the weights and the tokenizer"):
+        predict(told, model=tmp_path / "run", output=tmp_path / "c.csv", text_encoder=str(other))
+    with pytest.raises(ConfigError, match="text_encoder is moved, and no model reads texts, expected none"):
+        predict(told, output=tmp_path / "d.csv", text_encoder="moved")
+
+
+def test_predicting_keeps_the_last_texts_alone(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion2vec.checkpoint.text.RECENT", 2)
+    encoder = text_encoder(str(bert), "cpu")
+    config = HeadConfig(kind="text-cross", text=str(bert), text_fingerprint=encoder.fingerprint)
+    texts, calls = Texts.of_head(config, "cpu"), list[str]()
+    encode = texts.encoder.encode
+    texts.encoder.encode = lambda text: calls.append(text) or encode(text)  # type: ignore[method-assign,func-returns-value]
+    for text in ("good", "bad", "good", "day", "good", "bad"):
+        texts([text])
+    assert calls == ["good", "bad", "day", "bad"]  # what was asked for least lately went
 
 
 @pytest.mark.slow

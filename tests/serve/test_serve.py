@@ -121,11 +121,38 @@ def test_live_streams_are_those_of_the_library(server: Running, speech: Path) ->
         assert one["scores"] == pytest.approx(other.scores, abs=1e-4)
         assert one["label"] == max(other.scores, key=other.scores.__getitem__)
     with connect(server.url.replace("http", "ws") + "/v1/stream?hop=0") as socket:
-        assert "hop is 0.0, expected at least 0.02 s" in json.loads(socket.recv())["error"]
+        assert "hop is 0.0, expected 0.1 to 10" in json.loads(socket.recv())["error"]
     with connect(server.url.replace("http", "ws") + "/v1/stream") as socket:
         socket.send("stop")
         assert "'stop' was sent, expected samples or 'end'" in json.loads(socket.recv())["error"]
+    for asked in ("context=1e308", "hop=0.02", "sample_rate=1"):
+        with connect(f"{server.url.replace('http', 'ws')}/v1/stream?{asked}") as socket:
+            assert f"{asked.split('=')[0]} is " in json.loads(socket.recv())["error"]
     assert server.engine._streams == 0
+
+
+def test_a_stream_whose_process_has_ended_says_so(server: Running) -> None:
+    from websockets.exceptions import ConnectionClosedError
+    from websockets.sync.client import connect
+
+    restarts = server.engine.metrics.restarts._value.get()
+    with connect(server.url.replace("http", "ws") + "/v1/stream") as socket:
+        socket.send(bytes(32_000))
+        (worker,) = server.engine._workers
+        while worker.asked:
+            time.sleep(0.01)
+        os.kill(worker.pid or 0, signal.SIGKILL)
+        while worker.facts is not None:
+            time.sleep(0.01)
+        while worker.facts is None:
+            time.sleep(0.01)
+        socket.send(bytes(32_000))
+        said = []
+        with pytest.raises(ConnectionClosedError):  # which has a code of its own
+            while True:
+                said.append(json.loads(socket.recv()))
+        assert "the process ended that computed this stream" in said[-1]["error"]
+    assert server.engine.metrics.restarts._value.get() == restarts + 1
 
 
 @pytest.mark.parametrize(
@@ -153,7 +180,9 @@ def test_what_is_no_audio_gets_a_sentence(
 def test_requests_that_cannot_be_answered_say_why(server: Running, speech: Path) -> None:
     clip = speech / "clip0.wav"
     cases = [
-        ("predict", {"window": 0.001}, 422, "window is 0.001, expected at least 0.02 s"),
+        ("predict", {"window": 0.001}, 422, "window is 0.001, expected 0.02 to 20 s"),
+        ("predict", {"window": "1e305"}, 422, "window is 1e+305, expected 0.02 to 20 s"),
+        ("predict", {"window": "nan"}, 422, "window is nan, expected"),
         ("predict", {"window": "long"}, 422, "window is 'long'"),
         ("predict", {"classes": "anger,happy"}, 422, "happy"),
         ("predict", {"abstain": 2}, 422, "abstain is 2.0, expected a probability"),
@@ -163,6 +192,7 @@ def test_requests_that_cannot_be_answered_say_why(server: Running, speech: Path)
         ("features", {"granularity": "both", "format": "npy"}, 422, "expected json or safetensors"),
         ("features", {"layers": "weights:/etc/passwd"}, 422, "names a file"),
         ("features", {"layers": "99"}, 422, "99"),
+        ("features", {"layers": "0,1,0"}, 422, "a number more than once"),
         ("nothing", {}, 404, "/v1/nothing: Not Found"),
     ]
     for route, asked, status, sentence in cases:
@@ -197,6 +227,8 @@ def test_pages_of_others_and_names_of_others_are_refused(server: Running) -> Non
         assert found.status_code == 403 and "the page that asks is of http://elsewhere.org" in found.json()["error"]
         found = client.get("/v1/models", headers={"Host": "rebound.org"})
         assert found.status_code == 421 and "the host is 'rebound.org'" in found.json()["error"]
+        assert client.get("/v1/models", headers={"Host": "[::1"}).status_code == 421
+        assert client.get("/v1/models", headers={"Origin": "http://["}).status_code == 403
 
 
 def test_the_interface_describes_itself(server: Running, speech: Path) -> None:
@@ -227,17 +259,25 @@ def test_a_process_that_is_killed_is_started_again(server: Running, speech: Path
     assert server.engine.metrics.restarts._value.get() >= restarts + 2
 
 
-def test_a_token_is_asked_for_and_a_full_server_says_when_to_come_back(speech: Path) -> None:
-    limits = Limits(queue=1, decode_seconds=0.0001)
-    with running(ServeOptions(decoders=1, limits=limits), token="secret") as server, server.client as client:
+def test_a_token_is_asked_for_and_a_full_server_says_when_to_come_back(speech: Path, tmp_path: Path) -> None:
+    limits = Limits(queue=1, decode_seconds=0.5, answer_mb=0.01)
+    with running(ServeOptions(decoders=1, limits=limits), token="secrét") as server, server.client as client:
         for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
             found = client.get("/v1/models", headers=given)
             assert found.status_code == 401 and "token is missing or wrong" in found.json()["error"]
         assert client.get("/healthz").status_code == 200
-        bearer = {"Authorization": "Bearer secret"}
+        bearer = {"Authorization": "Bearer secrét".encode()}
         body = (speech / "clip0.wav").read_bytes()
-        found = client.post("/v1/predict", content=body, headers=bearer)
-        assert found.status_code == 422 and "takes longer than 0.0001 s to be decoded" in found.json()["error"]
+        with soundfile.SoundFile(tmp_path / "long.flac", "w", 96_000, 1) as stream:
+            for _ in range(30):
+                stream.write(np.zeros(96_000 * 60, np.int16))
+        long = client.post("/v1/predict", content=(tmp_path / "long.flac").read_bytes(), headers=bearer)
+        assert long.status_code == 422 and "takes longer than 0.5 s to be decoded" in long.json()["error"]
+        assert client.post("/v1/predict", content=body, headers=bearer).status_code == 200  # in a new process
+        frames = {"granularity": "frame"}
+        found = client.post("/v1/features", content=body, headers=bearer, params=frames)
+        assert found.status_code == 413 and "the answer would have" in found.json()["error"]
+        assert server.engine.held_bytes == 0
         with server.engine.admitted():
             found = client.post("/v1/predict", content=body, headers=bearer)
         assert found.status_code == 429 and int(found.headers["Retry-After"]) >= 1

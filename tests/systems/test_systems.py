@@ -9,7 +9,9 @@ import pytest
 from command import run
 from finetune.talkers import QUICK, write_model, write_talkers
 
+from emotion2vec.cli.shared import find_config
 from emotion2vec.errors import ConfigError
+from emotion2vec.finetune.config import load_config
 from emotion2vec.systems.plan import load_systems
 
 PLAN = """
@@ -99,3 +101,7 @@ def test_faults_of_a_plan_are_named(text: str, told: str, tmp_path: Path) -> Non
 def test_the_shipped_plan_is_one(root: Path) -> None:
     plan = load_systems(root / "configs" / "systems" / "systems.yaml", ["data=/speech"])
     assert {system.verb for system in plan.systems} == {"probe", "finetune"} and len(plan.systems) >= 8
+    for system in plan.systems:
+        if system.verb == "finetune":  # whose settings can all be trained with
+            given = ["data.corpora=[iemocap=/speech]", "run.dir=run", "model=compact"]
+            load_config(find_config(system.config, "finetune"), [*given, *system.settings])

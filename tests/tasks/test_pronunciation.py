@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import unicodedata
 from typing import Any
 
 import pytest
@@ -35,6 +36,28 @@ def test_every_phoneme_of_arpabet_is_a_vowel_or_not() -> None:
 def test_given_phonemes_and_characters() -> None:
     assert Pronunciation("given")("AH0 ˈb  a") == ("AH", "b", "a")
     assert "".join(Pronunciation("characters")("Don't <sigh> GO, 3!")) == "don't go 3"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mu\u0308ller, ER\u2019S", "müller er's"),  # decomposed, as file systems and some editors write
+        ("नमस्ते दुनिया।", "नमस्ते दुनिया"),  # signs of vowels are marks
+        ("ไม่ใช่!", "ไม่ใช่"),  # so are tones
+        ("I\u2764\ufe0f it", "i it"),  # the mark on a picture is none on a letter
+        ("क्\u200dष", "क्ष"),  # how letters are joined is not heard
+        ("co\u00adop 1\u00ba", "coop 1"),
+    ],
+)
+def test_marks_stay_on_their_letters(text: str, expected: str) -> None:
+    assert "".join(Pronunciation("characters")(text)) == expected
+
+
+def test_one_word_has_one_pronunciation_however_it_is_encoded() -> None:
+    assert Pronunciation()(unicodedata.normalize("NFD", "Müller"), "de") == Pronunciation()("Müller", "de")
+    assert Pronunciation()("don\u02bct") == Pronunciation()("don't")
+    assert Pronunciation()("20 \u00baC") == Pronunciation()("20 C")
+    assert Pronunciation("given")("c\u0327 t\u02bc") == ("ç", "t\u02bc")  # which is an ejective here
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ class Examiner:
         conditions: under which clips are scored again.
         seed: of what conditions draw.
         said: text of each clip, by its id, where the model reads texts.
+        text_encoder: where the model finds its text encoder; empty for where it was.
     """
 
     def __init__(
@@ -72,13 +73,14 @@ class Examiner:
         conditions: Sequence[Condition | Attack] = (),
         seed: int = 0,
         said: Mapping[str, str | None] | None = None,
+        text_encoder: str = "",
     ):
         assert model.head is not None
         self.model = model
         self.columns = list(columns)
         self.conditions = conditions
         self.seed = seed
-        self.texts, self.said = texts_of(model), said or {}
+        self.texts, self.said = texts_of(model, text_encoder), said or {}
         self.values = model.head.config.task == "values"
 
     def __call__(self, opened: Cuts, truth: Mapping[str, np.ndarray]) -> Answers:

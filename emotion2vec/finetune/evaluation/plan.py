@@ -25,6 +25,7 @@ class EvaluationPlan(RobustnessSettings):
     known: str = option(
         "refuse", "clips that the model learnt from: refuse them, leave them out, or keep them", choices=KNOWN
     )
+    text_encoder: str = option("", "where a model that reads texts finds its text encoder, if not where it was")
     seed: int = option(0, "of what is drawn for robustness", ge=0)
     device: str = option("auto", "cpu, cuda, cuda:1, mps, ...")
     output: str = option("", "folder of scores.json and report.html; empty for tests/NAME in the model's folder")

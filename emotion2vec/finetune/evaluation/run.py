@@ -82,7 +82,8 @@ def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> Evaluated:
     judged = main_clips(corpus, chosen if values else ())
     goal = make_goal(judged, chosen) if values else Classes(judged, chosen)
     said = {clip.id: clip.text for clip in corpus.utterances}
-    examiner = Examiner(model, [model.head.labels.index(name) for name in chosen], conditions, plan.seed, said)
+    columns = [model.head.labels.index(name) for name in chosen]
+    examiner = Examiner(model, columns, conditions, plan.seed, said, plan.text_encoder)
     truth = {clip.id: goal.labels[i] for i, clip in enumerate(judged.utterances)}
     answers = examiner(opened, truth)
     if not truth.keys() & set(answers.ids):

@@ -52,9 +52,11 @@ def check_phonemes(settings: PhonemeSettings, targets: list[tuple[str, bool]], a
     ]
 
 
-def longest(seconds: float, augment: AugmentConfig) -> float:
-    """How long, in s, a clip of so many may become by augmentation."""
-    factors = [getattr(augment, f"{name}_low") for name in ("speed", "stretch") if getattr(augment, f"{name}_prob")]
-    for factor in factors:
-        seconds /= min(1.0, factor)
-    return seconds
+def durations(seconds: float, augment: AugmentConfig) -> tuple[float, float]:
+    """How short and how long, in s, a clip of so many may become by augmentation."""
+    shortest = longest = seconds
+    for name in ("speed", "stretch"):
+        if getattr(augment, f"{name}_prob"):
+            shortest /= max(1.0, getattr(augment, f"{name}_high"))
+            longest /= min(1.0, getattr(augment, f"{name}_low"))
+    return shortest, longest

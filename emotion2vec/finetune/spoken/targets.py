@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.aims import Aim, weight_of
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.spoken.goal import SequenceGoal
-from emotion2vec.finetune.spoken.settings import longest
+from emotion2vec.finetune.spoken.settings import durations
 from emotion2vec.tasks.pronunciation import Pronunciation, UnspokenError
 from emotion2vec.tasks.sequences import ENDED, least_frames
 from emotion2vec.units import counted
@@ -71,7 +72,7 @@ def spoken_aim(
     """Recognition of what clips say, and what is to be said of those that do not teach it.
 
     The symbols are those that clips say that train. Held-out clips are judged whole; a clip that trains must not be
-    cropped, and have a frame for each symbol.
+    cropped, and have a frame for each symbol at whatever speed it is played.
 
     Args:
         config: of the run.
@@ -111,7 +112,8 @@ def spoken_aim(
 
 def _unfit(config: FinetuneConfig, cut: Cut, symbols: Sequence[str], grid: FrameGrid) -> str:
     """Why CTC cannot be fed with a clip that trains; empty where it can."""
-    if longest(cut.duration, config.augment) > config.data.max_seconds:
+    shortest, longest = durations(cut.duration, config.augment)
+    if longest > config.data.max_seconds:
         return f"cropped to data.max_seconds ({config.data.max_seconds:g} s)"
-    frames, least = int(grid.count(cut.num_samples)), least_frames(symbols)
+    frames, least = int(grid.count(round(shortest * SAMPLE_RATE))), least_frames(symbols)
     return "too short for what is said" if frames < least else ""
