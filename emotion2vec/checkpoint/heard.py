@@ -34,7 +34,7 @@ def utterance_key(name: str, seconds: float) -> int:
     """
     stem = re.sub(r"#\d+$", "", PurePosixPath(name.replace("\\", "/")).name)
     stem = re.sub(r"\.[A-Za-z][A-Za-z0-9]{1,4}$", "", stem).lower()
-    digest = hashlib.blake2b(stem.encode(), digest_size=6).digest()
+    digest = hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=6).digest()
     return (int.from_bytes(digest, "big") << _LENGTH_BITS) | min(max(round(10 * seconds), 1), _LONGEST)
 
 

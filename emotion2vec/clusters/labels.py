@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from emotion2vec.documents import read_json
 from emotion2vec.errors import AudioError, ConfigError, StorageError
 from emotion2vec.files import complete_file, complete_folder, write_json
 from emotion2vec.training.ranks import Ranks
+from emotion2vec.units import counted
 
 HEADER, CENTERS, LABELS, CLIPS = "clusters.json", "clusters.safetensors", "labels.npy", "clips.json"
 FORMAT, FORMAT_VERSION = "emotion2vec-clusters", 1
@@ -65,7 +67,7 @@ class Task:
         digest = hashlib.blake2b(lengths_hash(sources).encode(), digest_size=16)
         for source in sources:
             for cut in source.cuts if isinstance(source, CutSource) else ():
-                digest.update(cut.id.encode() + b"\0")
+                digest.update(cut.id.encode("utf-8", "surrogatepass") + b"\0")
         described = {"fingerprint": self.frames.fingerprint, "seed": self.seed}  # a folder may be moved
         return {**described, **asdict(self.settings), "clips": digest.hexdigest()}
 
@@ -88,12 +90,12 @@ def make_labels(task: Task, sources: Sequence[Source], ranks: Ranks, say: Callab
 
     Raises:
         ConfigError: the folder holds other clusters, or there are fewer frames than clusters, or all are in one.
-        StorageError: the disk does not take them.
+        StorageError: the disk does not take them, or does not show all of them to every process.
     """
     folder, pieces = task.folder, plan_pieces(sources)
+    missing = _missing(folder, pieces)  # before any process writes one
     ranks.main_only(lambda: _begin(task, sources, say))
     clusters = read_clusters(folder, task.settings)
-    missing = [number for number in range(len(pieces)) if not (_part(folder, number) / CLIPS).is_file()]
     error: StorageError | None = None
     try:
         for number in missing[ranks.rank :: ranks.size]:
@@ -101,7 +103,7 @@ def make_labels(task: Task, sources: Sequence[Source], ranks: Ranks, say: Callab
     except OSError as raised:
         error = StorageError(f"labels of frames {folder}: cannot be written: {raised}; complete parts stay")
     ranks.raise_together(error)
-    ranks.main_only(lambda: _report(task, say))
+    ranks.main_only(lambda: _report(task, pieces, say))
     return clusters
 
 
@@ -137,9 +139,10 @@ def fingerprint(clusters: Clusters) -> bytes:
 
 
 def _begin(task: Task, sources: Sequence[Source], say: Callable[[str], None]) -> None:
-    """Compare what is there, or write the header and fit clusters."""
+    """Check ids, and compare what is there, or write the header and fit clusters."""
     from safetensors.numpy import save
 
+    check_ids(sources)
     folder, content = task.folder, task.content(sources)
     header = folder / HEADER
     try:
@@ -165,6 +168,20 @@ def _begin(task: Task, sources: Sequence[Source], say: Callable[[str], None]) ->
         raise StorageError(f"clusters {folder}: cannot be written: {error}") from error
 
 
+def check_ids(sources: Sequence[Source]) -> None:
+    """Check that no two clips of lists have one id; those of prepared corpora are known when they are read.
+
+    Raises:
+        ConfigError: some have.
+    """
+    ids = Counter(cut.id for source in sources if isinstance(source, CutSource) for cut in source.cuts)
+    if twice := [name for name, count in ids.items() if count > 1]:
+        raise ConfigError(
+            f"data.train: {len(twice)} of {counted(len(ids), 'id')} are of several clips, such as {twice[0]}, expected "
+            "clusters of clips with ids of their own; lists of one weight, or one list, see to that"
+        )
+
+
 def _compare(header: Path, content: Mapping[str, Any]) -> None:
     """Check that a folder holds what is wanted.
 
@@ -185,6 +202,11 @@ def _compare(header: Path, content: Mapping[str, Any]) -> None:
 
 def _part(folder: Path, number: int) -> Path:
     return folder / f"part_{number:05d}"
+
+
+def _missing(folder: Path, pieces: Sequence[Piece]) -> list[int]:
+    """Numbers of the parts that are not complete."""
+    return [number for number in range(len(pieces)) if not (_part(folder, number) / CLIPS).is_file()]
 
 
 def _write_part(folder: Path, task: Task, clusters: Clusters, source: Source, piece: Piece) -> None:
@@ -209,15 +231,19 @@ def _write_part(folder: Path, task: Task, clusters: Clusters, source: Source, pi
     with complete_folder(folder) as partial:
         np.save(partial / LABELS, np.concatenate([np.zeros((0, len(inertia)), dtype), *rows]))
         document = {"clips": clips, "left_out": left_out, "inertia": inertia.tolist()}
-        (partial / CLIPS).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        (partial / CLIPS).write_text(json.dumps(document))  # in ASCII, which names of any bytes survive
 
 
-def _report(task: Task, say: Callable[[str], None]) -> None:
+def _report(task: Task, pieces: Sequence[Piece], say: Callable[[str], None]) -> None:
     """Write the report and say it, once.
 
     Raises:
         ConfigError: all frames are in one cluster.
+        StorageError: a part is not there.
     """
+    if missing := _missing(task.folder, pieces):
+        shown = ", ".join(_part(task.folder, number).name for number in missing)
+        raise StorageError(f"labels of frames {task.folder}: {shown} are not there, expected all that were computed")
     path = task.folder / "report.json"
     if path.is_file():
         return

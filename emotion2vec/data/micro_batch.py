@@ -57,6 +57,8 @@ class MicroBatch:
         clean: (B, S) the same stretches undistorted, normalized or not as `Stream.clean` says; None where nobody asked.
         starts: where each of them begins in its utterance, in samples.
         mixtures: what each was mixed with, None for nothing; empty where nothing ever is.
+        sources: numbers of the sources that the B utterances come from, since two may call theirs alike; by default
+            all from the first.
     """
 
     waveforms: torch.Tensor
@@ -70,10 +72,12 @@ class MicroBatch:
     clean: torch.Tensor | None = None
     starts: list[int] = field(default_factory=list)
     mixtures: list[Mixture | None] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.offered = self.offered or self.seconds
         self.keys = self.keys or self.ids
+        self.sources = self.sources or [0] * len(self.ids)
 
     @property
     def seconds(self) -> float:
@@ -120,10 +124,12 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
         update = request.index // self.stream.accumulate
         crops: list[_Crop] = []
         skipped: list[Fault] = []
-        found = [one for part in request.parts for one in self._load(*part)]
-        for (name, loaded), draw in zip(found, draw_keys(request, self.stream.accumulate), strict=True):
+        found = [(number, *one) for number, entries in request.parts for one in self._load(number, entries)]
+        owners: list[int] = []
+        for (number, name, loaded), draw in zip(found, draw_keys(request, self.stream.accumulate), strict=True):
             try:
                 crops.append(self._crop(name, name + draw, loaded, update))
+                owners.append(number)
             except AudioError as error:
                 skipped.append(Fault(name, str(error)))
         if not crops:
@@ -145,6 +151,7 @@ class BatchDecoder(Dataset["MicroBatch | StorageError"]):
             clean=_rows(clean, total) if clean else None,
             starts=[stretch.start for stretch in stretches],
             mixtures=[crop.mixture for crop in crops] if self._mixes else [],
+            sources=owners,
         )
 
     def _kept(self, crops: Sequence[_Crop]) -> list[slice]:

@@ -202,7 +202,7 @@ def _write_part(folder: Path, teacher: Teacher, source: Source, part: Piece) -> 
         if scores:
             np.save(partial / "scores.npy", np.stack(scores))
         document = {"clips": clips, "left_out": left_out}
-        (partial / "clips.json").write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        (partial / "clips.json").write_text(json.dumps(document))  # in ASCII, which names of any bytes survive
 
 
 def _heard(teacher: Teacher, source: Source, part: Piece) -> Iterator[tuple[str, Taught | AudioError]]:

@@ -141,13 +141,24 @@ def check_head(name: str | Path, model: SpeechEncoder, classes: Sequence[str]) -
     """Check that a model has a head that tells some classes apart.
 
     Raises:
-        ConfigError: it has none, or lacks a class.
+        ConfigError: it has none, lacks a class, or reads what is said too.
     """
     labels = [] if model.head is None or model.head.config.task != "classes" else model.head.used_labels
     if not labels:
         raise ConfigError(f"model {name} has no head for classes, expected one that was fine-tuned on labels")
     if lacking := [one for one in classes if one not in labels]:
         raise ConfigError(f"model {name} lacks the classes {', '.join(lacking)}; it has {', '.join(labels)}")
+    check_untold(name, model)
+
+
+def check_untold(name: str | Path, model: SpeechEncoder) -> None:
+    """Check that a model's head reads no texts, which labelling does not tell it.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if model.head is not None and model.head.reads_text:
+        raise ConfigError(f"model {name} has a head that reads what is said, expected one that hears speech alone")
 
 
 @dataclass(frozen=True)

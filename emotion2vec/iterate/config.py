@@ -132,6 +132,10 @@ def check_plan(plan: IteratePlan) -> list[str]:
         faults.append("run.dir is empty, expected a folder for the rounds")
     if plan.data.targets:
         faults.append("data.targets are values, and iterations are of classes")
+    if plan.text.encoder:
+        faults.append(f"text.encoder is {plan.text.encoder}, expected none: models that label hear speech alone")
+    if plan.gmp.transductive:
+        faults.append("gmp.transductive is true, expected false: its stages would hear the held-out clips")
     if plan.data.shares:
         faults.append("data.shares is given, expected none: rounds.human says what human labels get")
     if "corpus" not in plan.data.balance:

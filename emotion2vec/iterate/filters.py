@@ -67,7 +67,7 @@ def refused(opinions: Opinions, settings: FilterSettings, left_out: Sequence[str
         settings: the filters.
         left_out: why a clip was refused before, of each; empty for no reason.
     """
-    numbers, confidence = opinions.numbers, opinions.confidence
+    numbers = opinions.numbers
     reasons = np.array(left_out, dtype=object)
 
     def refuse(which: np.ndarray, reason: str) -> None:
@@ -81,16 +81,23 @@ def refused(opinions: Opinions, settings: FilterSettings, left_out: Sequence[str
         refuse((opinions.text != NO_TEXT) & (opinions.text != numbers), TEXT)
     if opinions.agreeing is not None:
         refuse(opinions.agreeing < settings.agreeing - 1e-9, WINDOWS)
-    for number in np.unique(numbers[counted]):
-        own = numbers == number
-        low = np.quantile(confidence[own & counted], settings.quantile, method="lower")
-        refuse(own & (confidence < low), QUANTILE)
+    refuse(_least(opinions, counted, settings.quantile), QUANTILE)
     if settings.cap:
         refuse(_beyond(opinions, reasons == KEPT, settings.cap), CAP)
     kept = np.bincount(numbers[reasons == KEPT])
     if settings.balance and kept.any():
         refuse(_beyond(opinions, reasons == KEPT, int(settings.balance * kept[kept > 0].min())), BALANCE)
     return reasons
+
+
+def _least(opinions: Opinions, counted: np.ndarray, share: float) -> np.ndarray:
+    """Which of the counted clips are that share of their class with the least confidence, (N,); of equals by name."""
+    numbers, least = opinions.numbers, np.zeros(len(counted), bool)
+    order = np.lexsort((np.array(opinions.ids, dtype=str), opinions.confidence))
+    for number in np.unique(numbers[counted]):
+        own = order[counted[order] & (numbers[order] == number)]
+        least[own[: round(share * len(own))]] = True
+    return least
 
 
 def _beyond(opinions: Opinions, kept: np.ndarray, most: int) -> np.ndarray:

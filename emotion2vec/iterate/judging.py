@@ -19,11 +19,11 @@ from emotion2vec.corpora.faults import examples
 from emotion2vec.data.cuts import Cuts, cuts_of
 from emotion2vec.devices import choose_device
 from emotion2vec.errors import ConfigError, ManifestError
-from emotion2vec.files import write_text
 from emotion2vec.finetune.aims import MAIN
 from emotion2vec.finetune.evaluation.answers import Examiner
 from emotion2vec.iterate.config import AcceptSettings, IteratePlan
 from emotion2vec.iterate.people import People
+from emotion2vec.iterate.sheets import write_tsv
 from emotion2vec.model.speech import SpeechEncoder
 from emotion2vec.tasks.metrics import confusion_matrix, scores, unweighted_accuracy
 from emotion2vec.tasks.significance import Comparison, bootstrap_intervals, compare
@@ -78,6 +78,21 @@ def check_unknown(name: str, what: str, model: SpeechEncoder, opened: Cuts) -> N
         )
 
 
+def check_judges(people: People, opened: Cuts) -> None:
+    """Check that every corpus has held-out clips enough for a bootstrap to draw.
+
+    Raises:
+        ManifestError: of one fewer than two can be opened.
+    """
+    there = {cut.id for cut in opened.cuts}
+    for corpus, rows in people.held.items():
+        if (count := sum(people.corpus.utterances[i].id in there for i in rows.tolist())) < 2:
+            raise ManifestError(
+                f"{count} of {counted(len(rows), 'held-out clip')} of {corpus} can be opened, expected at least 2 to "
+                "judge rounds by"
+            )
+
+
 def ask(plan: IteratePlan, people: People, folder: Path, say: Callable[[str], None]) -> list[Answer]:
     """Let a round's model say what the held-out clips are, and keep that beside it.
 
@@ -106,8 +121,7 @@ def ask(plan: IteratePlan, people: People, folder: Path, say: Callable[[str], No
         corpus = clip.corpus or people.corpus.name
         told = clip.label or "", labels[best], round(float(row[best]), 6)
         answers.append(Answer(corpus, name, clip.speaker or "", *told))
-    lines = ["\t".join(COLUMNS), *("\t".join(map(str, asdict(one).values())) for one in answers)]
-    write_text(folder / ANSWERS, "\n".join(lines) + "\n")
+    write_tsv(folder / ANSWERS, [COLUMNS, *(list(asdict(one).values()) for one in answers)])
     return answers
 
 
@@ -120,7 +134,7 @@ def read_answers(folder: Path) -> list[Answer]:
     path = folder / ANSWERS
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+            rows = list(csv.DictReader(stream, delimiter="\t"))
         return [Answer(**{**row, "confidence": float(row["confidence"])}) for row in rows]  # type: ignore[arg-type]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"{path}: cannot be read as what a round's model said: {error}") from error
@@ -166,19 +180,31 @@ def scores_of(answers: Sequence[Answer], classes: Sequence[str], over: str) -> d
 
 def compared(
     answers: Sequence[Answer], before: Sequence[Answer], classes: Sequence[str], accept: AcceptSettings
-) -> dict[str, Comparison | None]:
-    """UA of a round less that of the last accepted one, by corpus, or their mean; None where nothing can be drawn."""
-    ours, theirs = (statistics(rows, classes, accept.over) for rows in (answers, before))
-    if accept.by == "pooled":
-        return {POOLED: compare(ours, theirs, unweighted_accuracy)}
-    corpora = sorted({str(corpus) for corpus, _ in ours})
-    return {corpus: compare(_of(ours, corpus), _of(theirs, corpus), unweighted_accuracy) for corpus in corpora}
+) -> dict[str, Comparison]:
+    """UA of a round less that of the last accepted one, by corpus, or their mean, over the clips that both heard.
+
+    Raises:
+        ManifestError: of a corpus they have no two clips in common, or none that can be scored.
+    """
+    shared = {(one.corpus, one.id) for one in answers} & {(one.corpus, one.id) for one in before}
+    pairs = ([one for one in rows if (one.corpus, one.id) in shared] for rows in (answers, before))
+    ours, theirs = (statistics(rows, classes, accept.over) for rows in pairs)
+    corpora = sorted({one.corpus for one in (*answers, *before)})
+    found = {corpus: compare(_of(ours, corpus), _of(theirs, corpus), unweighted_accuracy) for corpus in corpora}
+    if accept.by == "pooled" and None not in found.values():
+        found = {POOLED: compare(ours, theirs, unweighted_accuracy)}
+    if unknown := [corpus for corpus, one in found.items() if one is None]:
+        raise ManifestError(
+            f"held-out clips of {', '.join(unknown)} cannot tell this round from the last accepted one, expected at "
+            "least two that the models of both can hear"
+        )
+    return {corpus: one for corpus, one in found.items() if one is not None}
 
 
 def _of(units: Statistics, corpus: str) -> Statistics:
     return {key: cell for key, cell in units.items() if key[0] == corpus}
 
 
-def worse_on(found: Mapping[str, Comparison | None]) -> list[str]:
+def worse_on(found: Mapping[str, Comparison]) -> list[str]:
     """Corpora on which a round is worse beyond the interval of the difference."""
-    return [name for name, one in found.items() if one is not None and one.interval[1] < 0]
+    return [name for name, one in found.items() if one.interval[1] < 0]

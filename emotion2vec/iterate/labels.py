@@ -13,6 +13,7 @@ import numpy as np
 
 from emotion2vec.corpora.faults import Fault
 from emotion2vec.corpora.utterance import Listing
+from emotion2vec.errors import ManifestError
 from emotion2vec.extraction.labelling import Labelling, Said, label, read_said
 from emotion2vec.extraction.progress import shown_progress
 from emotion2vec.iterate.config import IteratePlan, executor_of
@@ -84,14 +85,18 @@ def opinions_of(found: Listing, folder: Path, second: Path | None, text: Mapping
 
     Raises:
         ConfigError: what was said cannot be read.
+        ManifestError: nothing was said, since no clip can be heard.
     """
     said = read_said(folder)
+    if not said.ids:
+        raise ManifestError(
+            f"none of {counted(len(found.utterances), 'clip')} of the pool can be heard, expected some to learn from"
+        )
     ids = [item.id for item in found.utterances]
     rows = _rows(said, ids)
     heard = rows >= 0
-    classes = said.scores.shape[1] if said.scores.ndim == 2 else 1
-    scores = np.zeros((len(ids), classes))
-    scores[heard] = said.scores[rows[heard]] if heard.any() else 0.0
+    scores = np.zeros((len(ids), said.scores.shape[1]))
+    scores[heard] = said.scores[rows[heard]]
     seconds, agreeing = np.zeros(len(ids)), None
     seconds[heard] = said.seconds[rows[heard]]
     if said.agreeing is not None:
@@ -118,5 +123,6 @@ def _second(said: Said, ids: Sequence[str]) -> np.ndarray:
     """Numbers (N,) of the classes that a second model finds."""
     rows = _rows(said, ids)
     numbers = np.full(len(ids), NO_CLASS)
-    numbers[rows >= 0] = said.scores.argmax(axis=-1)[rows[rows >= 0]]
+    if said.ids:
+        numbers[rows >= 0] = said.scores.argmax(axis=1)[rows[rows >= 0]]
     return numbers

@@ -18,6 +18,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.splits import Split, check_apart, fold_split, inner_split
 from emotion2vec.iterate.config import POOL, IteratePlan
 from emotion2vec.seeding import keyed_seed
+from emotion2vec.units import counted
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class People:
     Attributes:
         corpus: all of them.
         split: positions of those that train and those that choose; the same in every round.
-        held: positions of those that are held out, by their corpus.
+        held: positions of those that are held out and have a class, by their corpus.
     """
 
     corpus: Corpus
@@ -42,8 +43,8 @@ def divide(plan: IteratePlan, corpus: Corpus) -> People:
     rest, as `finetune` does.
 
     Raises:
-        ConfigError: nothing is held out, or nothing is left to learn from; speakers are unknown, or in two parts; a
-            corpus is called as the pool.
+        ConfigError: nothing with a class is held out, or nothing is left to learn from; speakers are unknown, or in two
+            parts; a corpus is called as the pool.
     """
     named = [replace(clip, corpus=clip.corpus or corpus.name) for clip in corpus.utterances]
     corpus = replace(corpus, utterances=tuple(named))
@@ -83,5 +84,8 @@ def divide(plan: IteratePlan, corpus: Corpus) -> People:
         )
     held: dict[str, list[int]] = defaultdict(list)
     for place in fold.test.tolist():
-        held[str(names[place])].append(place)
+        if clips[place].label:  # others have further targets alone
+            held[str(names[place])].append(place)
+    if not held:
+        raise ConfigError(f"none of {counted(len(fold.test), 'held-out clip')} has a class, expected some to judge by")
     return People(corpus, fold_split(plan, corpus, fold), {name: np.array(held[name]) for name in sorted(held)})

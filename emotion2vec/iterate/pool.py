@@ -9,19 +9,21 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from emotion2vec.corpora.contents import stretch_keys
+from emotion2vec.corpora.contents import content_keys
 from emotion2vec.corpora.faults import examples
+from emotion2vec.corpora.names import span_name
 from emotion2vec.corpora.utterance import Listing, Utterance
 from emotion2vec.data.cuts import cuts_of
 from emotion2vec.errors import AudioError, ConfigError, ManifestError
 from emotion2vec.extraction.sources.named import read_sources, take_shard
 from emotion2vec.files import write_json
-from emotion2vec.finetune.decoding import TOGETHER, decoded
+from emotion2vec.finetune.decoding import DECODERS, TOGETHER, decoded
 from emotion2vec.finetune.sounds import Heard, matches, measure
 from emotion2vec.iterate.config import POOL, IteratePlan
 from emotion2vec.iterate.people import People
@@ -29,6 +31,9 @@ from emotion2vec.units import counted
 
 COMPARED = "compared.json"
 """What was found of the pool, so that it is not decoded again."""
+
+LEAST_SHARED = 1e-3
+"""Overlap of two stretches of a file that counts, in s: less is how times of neighbours are rounded."""
 
 LABELLED, TWICE = "labelled by people", "another clip again"
 """Why clips are left out before anything is heard of them."""
@@ -110,7 +115,9 @@ def mostly_readable(plan: IteratePlan, bad: Sequence[str], total: int) -> None:
 
 
 def compare_pool(plan: IteratePlan, pool: Pool, people: People, say: Callable[[str], None]) -> Pool:
-    """Look for clips of people in the pool: by bytes, by stretches of the same file, and by what they sound like.
+    """Look for clips of people in the pool: by stretches of files with the same bytes, and by what they sound like.
+
+    Bytes of URLs are not read, but for `file://`; a warning says so.
 
     Raises:
         ConfigError: a held-out clip is in the pool, or no clip is left.
@@ -119,13 +126,19 @@ def compare_pool(plan: IteratePlan, pool: Pool, people: People, say: Callable[[s
     labelled = list(people.corpus.utterances)
     held = {labelled[i].id for rows in people.held.values() for i in rows.tolist()}
     clips = pool.found.utterances
-    keys = stretch_keys([*labelled, *clips], folder / "cache")
-    known, own = keys[: len(labelled)], keys[len(labelled) :]
-    digest = hashlib.blake2b(json.dumps([plan.pool.compare, sorted(held), known, own]).encode()).hexdigest()
+    files = _files([*labelled, *clips], folder / "cache")
+    known, own = files[: len(labelled)], files[len(labelled) :]
+    if remote := own.count(None):
+        rest = ": only sounds of one length are" if plan.pool.compare == "sound" else ", expected pool.compare=sound"
+        are = counted(remote, "clip of the pool is a URL", "clips of the pool are URLs")
+        say(f"warning: {are} whose bytes are not compared with clips that people labelled{rest}")
+    what = [[one.id, str(one.audio), one.start, one.duration] for one in (*labelled, *clips)]
+    facts = [plan.pool.compare, sorted(held), len(labelled), what, files]
+    digest = hashlib.blake2b(json.dumps(facts).encode()).hexdigest()
     before = _before(folder / COMPARED, digest)
     if before is not None:
         return replace(pool, left_out=before)
-    pairs = [*_same_bytes(known, own), *_same_stretch(labelled, clips)]
+    pairs = list(_same_stretch((labelled, known), (clips, own)))
     if plan.pool.compare == "sound":
         say(f"comparing the sound of {counted(len(clips), 'clip')} of the pool with {len(labelled)} labelled ones")
         pairs += _same_sound(plan, labelled, clips)
@@ -137,9 +150,11 @@ def compare_pool(plan: IteratePlan, pool: Pool, people: People, say: Callable[[s
             "alike)"
         )
     left_out = dict.fromkeys((clips[j].id for _, j in pairs), LABELLED)
-    first: dict[str, str] = {}
-    for clip, key in zip(clips, own, strict=True):
-        if key is not None and clip.id not in left_out and first.setdefault(key, clip.id) != clip.id:
+    first: dict[tuple[str, str, int | None], str] = {}
+    for clip, file in zip(clips, own, strict=True):
+        if file is None or clip.id in left_out:
+            continue
+        if first.setdefault((file, span_name(clip.start, clip.duration), clip.channel), clip.id) != clip.id:
             left_out[clip.id] = TWICE
     if len(left_out) == len(clips):
         raise ConfigError(f"pool.sources: all {counted(len(clips), 'clip')} are {LABELLED}, expected others")
@@ -156,21 +171,36 @@ def _before(path: Path, digest: str) -> dict[str, str] | None:
         return None
 
 
-def _same_bytes(known: Sequence[str | None], own: Sequence[str | None]) -> Iterable[tuple[int, int]]:
-    """Places of labelled clips and of clips of the pool whose files, and stretches of them, are the same."""
-    place = {key: i for i, key in enumerate(known) if key is not None}
-    return [(place[key], j) for j, key in enumerate(own) if key is not None and key in place]
+def _place(clip: Utterance) -> Path | None:
+    """The file of a clip; None for a URL that leads elsewhere."""
+    name = str(clip.audio)
+    if "://" not in name:
+        return clip.path
+    return Path(name.removeprefix("file://")) if name.startswith("file://") else None
 
 
-def _same_stretch(labelled: Sequence[Utterance], clips: Sequence[Utterance]) -> Iterable[tuple[int, int]]:
-    """The same of those that overlap in time in one file."""
+def _files(clips: Sequence[Utterance], cache: Path) -> list[str | None]:
+    """What tells the files of clips apart: hashes of their bytes, or paths where they cannot be read; None for URLs."""
+    places = [_place(clip) for clip in clips]
+    paths = list(dict.fromkeys(place for place in places if place is not None))
+    keys = dict(zip(paths, content_keys(paths, cache), strict=True))
+    return [None if place is None else keys[place] or str(place.resolve()) for place in places]
+
+
+Listed = tuple[Sequence[Utterance], Sequence[str | None]]
+"""Clips, and what tells their files apart."""
+
+
+def _same_stretch(labelled: Listed, pool: Listed) -> Iterable[tuple[int, int]]:
+    """Places of labelled clips and of clips of the pool that overlap in time in files with the same bytes."""
     by_file: dict[str, list[int]] = defaultdict(list)
-    for i, clip in enumerate(labelled):
-        by_file[str(clip.path.absolute())].append(i)
-    for j, clip in enumerate(clips):
-        for i in by_file.get(str(clip.path.absolute()), ()):
-            (start, end), (first, last) = _span(clip), _span(labelled[i])
-            if start < last and first < end:
+    for i, file in enumerate(labelled[1]):
+        if file is not None:
+            by_file[file].append(i)
+    for j, (clip, file) in enumerate(zip(*pool, strict=True)):
+        for i in by_file.get(file, ()) if file is not None else ():
+            (start, end), (first, last) = _span(clip), _span(labelled[0][i])
+            if min(end, last) - max(start, first) > LEAST_SHARED:
                 yield i, j
 
 
@@ -194,13 +224,27 @@ def _same_sound(
 
 def _heard(plan: IteratePlan, clips: Sequence[Utterance]) -> Iterable[tuple[int, Heard]]:
     """Places of clips that can be decoded, and what they sound like; a few are in memory at a time."""
-    local = [replace(clip, id=str(place)) for place, clip in enumerate(clips) if "://" not in str(clip.audio)]
+    places = [(number, clip, _place(clip)) for number, clip in enumerate(clips)]
+    local = [replace(clip, id=str(number), audio=path) for number, clip, path in places if path is not None]
     cuts = cuts_of(local, min_samples=0, workers=plan.data.workers).cuts
     for first in range(0, len(cuts), TOGETHER):
         some = cuts[first : first + TOGETHER]
         for cut, waveform in zip(some, decoded(some, normalizes=False), strict=True):
             if not isinstance(waveform, AudioError):
                 yield int(cut.id), measure(waveform)
+    remote = [(number, clip) for number, clip, path in places if path is None]
+    with ThreadPoolExecutor(DECODERS) as threads:
+        for (number, _), heard in zip(remote, threads.map(_fetched, (clip for _, clip in remote)), strict=True):
+            if heard is not None:
+                yield number, heard
+
+
+def _fetched(clip: Utterance) -> Heard | None:
+    """What a clip behind a URL sounds like; None where it cannot be decoded."""
+    try:
+        return measure(clip.load())
+    except AudioError:
+        return None
 
 
 def as_labelled(clip: Utterance, label: str) -> Utterance:

@@ -87,6 +87,8 @@ class Rounds:
         rounds = done_rounds(self.plan)
         for document in rounds:
             self.say(f"round {document['round']} is done{' and was rolled back' * (not document['accepted'])}")
+        if rounds:  # a kill may have come before the row of the last one
+            write_rounds(Path(self.plan.run.dir), rounds)
         try:
             while len(rounds) <= self.plan.rounds.count and (not rounds or rounds[-1]["accepted"]):
                 rounds.append(self._round(len(rounds)))

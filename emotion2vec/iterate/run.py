@@ -10,17 +10,18 @@ from pathlib import Path
 
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.errors import ConfigError
-from emotion2vec.extraction.labelling import check_head
+from emotion2vec.extraction.labelling import check_head, check_untold
 from emotion2vec.files import check_folder_name
 from emotion2vec.finetune.labelled import read_labelled, show_labels
+from emotion2vec.finetune.stages.run import check_possible
 from emotion2vec.iterate.choosing import SAID
 from emotion2vec.iterate.config import IteratePlan
-from emotion2vec.iterate.judging import check_unknown, held_cuts
+from emotion2vec.iterate.judging import check_judges, check_unknown, held_cuts
 from emotion2vec.iterate.labels import Say, label_pool
 from emotion2vec.iterate.people import People, divide
 from emotion2vec.iterate.pool import Pool, compare_pool, read_pool, read_shard
 from emotion2vec.iterate.rounds import Iterated, Rounds, done_rounds
-from emotion2vec.iterate.settings import keep_settings, same_iterations
+from emotion2vec.iterate.settings import keep_settings, same_iterations, same_people
 from emotion2vec.iterate.transcripts import open_classifier
 from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.progress import ProgressCallback
@@ -56,7 +57,7 @@ def iterate(plan: IteratePlan, say: Say = print, on_progress: ProgressCallback |
     with only_writer(folder / LOCK, folder):
         same_iterations(plan)
         people, pool = prepare(plan, say)
-        keep_settings(plan)
+        keep_settings(plan, people)
         return Rounds(plan, people, pool, say, on_progress).run()
 
 
@@ -65,11 +66,17 @@ def prepare(plan: IteratePlan, say: Say) -> tuple[People, Pool]:
     corpus = read_labelled(plan.data, plan.joint)
     show_labels(corpus, say)
     people = divide(plan, corpus)
+    same_people(plan, people)
+    check_possible(plan, corpus)
     for name, rows in people.held.items():
         speakers = {corpus.utterances[i].speaker for i in rows.tolist()} - {None}
         say(f"held out of {name} in all rounds: {counted(len(rows), 'clip')} of {counted(len(speakers), 'speaker')}")
     opened, second = held_cuts(plan, people), plan.filters.second
-    check_unknown(plan.model, "model", load_model(plan.model), opened)
+    check_judges(people, opened)
+    start = load_model(plan.model)
+    check_unknown(plan.model, "model", start, opened)
+    if start.head is not None and plan.finetune.head != "new":
+        check_untold(plan.model, start)
     if second:
         model = load_model(second)
         check_unknown(second, "filters.second", model, opened)

@@ -18,9 +18,10 @@ import numpy as np
 from emotion2vec.corpora.utterance import Listing
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.writers.spreadsheets import open_table
-from emotion2vec.files import complete_file, write_json, write_text
+from emotion2vec.files import complete_file, write_json
 from emotion2vec.iterate.filters import KEPT, NO_CLASS, Opinions
 from emotion2vec.iterate.judging import POOLED
+from emotion2vec.iterate.sheets import write_tsv
 from emotion2vec.tasks.significance import Comparison
 
 LABELS, CLIPS, SCORES, ROUND = "labels.parquet", "clips.tsv", "scores.tsv", "round.json"
@@ -104,7 +105,7 @@ def write_round(folder: Path, document: Mapping[str, Any]) -> None:
             rows.append([name, *amounts, *(row["reasons"].get(reason, 0) for reason in reasons)])
         total = [pool[what][of] for what in ("heard", "kept") for of in ("clips", "hours")]
         sums = [sum(row["reasons"].get(reason, 0) for row in pool["by class"].values()) for reason in reasons]
-        _write_table(folder / CLIPS, [*rows, ["all", *total, *sums]])
+        write_tsv(folder / CLIPS, [*rows, ["all", *total, *sums]])
     names = ["clips", "units", "WA", "UA", "WF1", "MF1"]
     rows = [["corpus", *names, "UA low", "UA high", "UA less that of the last accepted", "low", "high"]]
     for corpus, row in scores.items():
@@ -112,7 +113,7 @@ def write_round(folder: Path, document: Mapping[str, Any]) -> None:
         rows.append(
             [corpus, *(row[n] for n in names), *row["UA interval"], against["difference"], *against["interval"]]
         )
-    _write_table(folder / SCORES, rows)
+    write_tsv(folder / SCORES, rows)
     write_json(folder / ROUND, document)
 
 
@@ -131,11 +132,7 @@ def write_rounds(folder: Path, documents: Sequence[Mapping[str, Any]]) -> None:
         amounts = [pool.get(what, {}).get(of, 0) for what in ("pool", "kept") for of in ("clips", "hours")]
         accepted = "yes" if one["accepted"] else "no"
         rows.append([one["round"], accepted, *amounts, *(one["scores"][c]["UA"] for c in corpora)])
-    _write_table(folder / ROUNDS, rows)
-
-
-def _write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    write_text(path, "\n".join("\t".join(map(str, row)) for row in rows) + "\n")
+    write_tsv(folder / ROUNDS, rows)
 
 
 def read_round(folder: Path) -> dict[str, Any] | None:
@@ -157,10 +154,10 @@ def read_round(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def told(found: Mapping[str, Comparison | None]) -> dict[str, Any]:
+def told(found: Mapping[str, Comparison]) -> dict[str, Any]:
     """Comparisons as documents have them."""
     return {
-        name: None if one is None else {key: _rounded(value) for key, value in asdict(one).items() if key != "least_p"}
+        name: {key: _rounded(value) for key, value in asdict(one).items() if key != "least_p"}
         for name, one in found.items()
     }
 

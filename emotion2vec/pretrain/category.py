@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from emotion2vec.corpora.labels import class_name
+from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.sources import CutSource, Source
 from emotion2vec.errors import ConfigError
 from emotion2vec.pretrain.config import LossConfig
@@ -33,7 +34,7 @@ class CategoryLoss:
     def __init__(self, loss: LossConfig):
         self.weight, self._temperature = loss.category, loss.category_temperature
         self.value: Tensor | float | None = None
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[tuple[int, str], int] = {}
         self._pulls: list[Tensor] = []
 
     def take_in(self, sources: Sequence[Source], say: Callable[[str], None]) -> None:
@@ -42,8 +43,13 @@ class CategoryLoss:
         Raises:
             ConfigError: they are of fewer than two classes.
         """
-        cuts = [cut for source in sources if isinstance(source, CutSource) for cut in source.cuts]
-        classes = {cut.id: class_name(label) for cut in cuts if (label := (cut.custom or {}).get("label"))}
+        classes = {
+            (number, cut.id): class_name(label)  # two sources may call theirs alike
+            for number, source in enumerate(sources)
+            if isinstance(source, CutSource)
+            for cut in source.cuts
+            if (label := (cut.custom or {}).get("label"))
+        }
         known = Counter(classes.values())
         total = sum(int(source.counts.sum()) for source in sources)
         if len(known) < 2:
@@ -54,17 +60,18 @@ class CategoryLoss:
                 "classes at least (prepared corpora have no labels)"
             )
         numbers = {name: number for number, name in enumerate(sorted(known))}
-        self._numbers = {name: numbers[label] for name, label in classes.items()}
+        self._numbers = {place: numbers[label] for place, label in classes.items()}
         shown = ", ".join(f"{name} {count}" for name, count in sorted(known.items()))
         say(f"loss.category: {len(classes)} of {counted(total, 'utterance')} have a label: {shown}")
 
-    def knows(self, name: str) -> bool:
-        """Whether the utterance of this id has a label."""
-        return name in self._numbers
+    def knows(self, source: int, name: str) -> bool:
+        """Whether the utterance of this id has a label, in the source of this number."""
+        return (source, name) in self._numbers
 
-    def labels(self, ids: Sequence[str]) -> Tensor:
-        """Class numbers (B,), `UNKNOWN` without a label."""
-        return torch.tensor([self._numbers.get(name, UNKNOWN) for name in ids])
+    def labels(self, batch: MicroBatch) -> Tensor:
+        """Class numbers (B,) of a micro-batch, `UNKNOWN` without a label."""
+        places = zip(batch.sources, batch.ids, strict=True)
+        return torch.tensor([self._numbers.get(place, UNKNOWN) for place in places])
 
     def look_ahead(self, outputs: Callable[[], Sequence[PretrainOutput]], batches: int, ranks: Ranks) -> None:
         """Gather the embeddings of an update that is in several parts, for what each has to send back."""

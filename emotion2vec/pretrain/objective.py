@@ -73,16 +73,16 @@ class Pretraining(Objective[PretrainOutput, UpdateSums]):
         if not update:  # validation is of what is learnt without labels
             self.category.value = None
             return heard
-        return *heard, self.category.labels(batch.ids), number
+        return *heard, self.category.labels(batch), number
 
     def prepare(self, sources: Sequence[Source], ranks: Ranks, say: Callable[[str], None]) -> None:
         """Take in labels, where they are learnt."""
         if self.category is not None:
             self.category.take_in(sources, say)
 
-    def learns_label(self, name: str) -> bool:
+    def learns_label(self, source: int, name: str) -> bool:
         """Whether it has one, where labels are learnt."""
-        return self.category is not None and self.category.knows(name)
+        return self.category is not None and self.category.knows(source, name)
 
     def look_ahead(self, outputs: Callable[[], Sequence[PretrainOutput]], batches: int, ranks: Ranks) -> None:
         """Gather what labelled utterances are compared by."""

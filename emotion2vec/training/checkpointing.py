@@ -52,10 +52,12 @@ class Checkpointing:
     def note(self, micro_batches: Sequence[MicroBatch]) -> None:
         """Remember whose audio this process has trained on, and whose labels."""
         if self.heard is not None:
-            pairs = [pair for batch in micro_batches for pair in zip(batch.ids, batch.durations, strict=True)]
-            self._newly_heard.update(utterance_key(name, seconds) for name, seconds in pairs)
-            labelled = (pair for pair in pairs if self.objective.learns_label(pair[0]))
-            self._newly_labelled.update(utterance_key(name, seconds) for name, seconds in labelled)
+            for batch in micro_batches:
+                for source, name, seconds in zip(batch.sources, batch.ids, batch.durations, strict=True):
+                    key = utterance_key(name, seconds)
+                    self._newly_heard.add(key)
+                    if self.objective.learns_label(source, name):
+                        self._newly_labelled.add(key)
 
     def save(self, update: int, position: Position, saver: Saver, prober: Prober, *, last: bool = False) -> None:
         """Write a checkpoint of the state after an update, unless it is there already; all processes call this.

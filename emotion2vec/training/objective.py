@@ -118,8 +118,13 @@ class Objective(ABC, Generic[Output, Sums]):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters that train; called after the network has been wrapped, which may shard them."""
 
-    def learns_label(self, name: str) -> bool:
-        """Whether the label of the utterance of this id is learnt beside its audio, for the record of what is known."""
+    def learns_label(self, source: int, name: str) -> bool:
+        """Whether an utterance's label is learnt beside its audio, for the record of what is known.
+
+        Args:
+            source: number of the source that it is from.
+            name: its id.
+        """
         return False
 
     def description(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=30)
+"""How long processes wait for work that takes hours, such as clusters of a whole corpus; others give up in minutes."""
 
 
 class Ranks:
@@ -30,6 +34,7 @@ class Ranks:
         self.size = fabric.world_size
         # A group of its own: small facts travel by gloo whatever carries the gradients.
         self._group = dist.new_group(backend="gloo") if self.size > 1 else None
+        self._patient = dist.new_group(backend="gloo", timeout=PATIENCE) if self.size > 1 else None
 
     @property
     def is_main(self) -> bool:
@@ -59,7 +64,7 @@ class Ranks:
         return found
 
     def main_only(self, work: Callable[[], T]) -> T:
-        """Do something on the main process while the others wait, and give its result to all.
+        """Do something on the main process while the others wait, however long it takes, and give its result to all.
 
         Raises:
             Emotion2vecError: what `work` raises, on every process.
@@ -70,17 +75,19 @@ class Ranks:
                 result = work()
             except Emotion2vecError as error:
                 result = error
+        self._wait()
         result = self.gather(result)[0]
         if isinstance(result, Emotion2vecError):
             raise result
         return result
 
     def raise_together(self, error: Emotion2vecError | None) -> None:
-        """Raise on every process what went wrong on any, so that none waits for one that is gone.
+        """Raise on every process what went wrong on any, once all are here, however long their work takes.
 
         Raises:
             Emotion2vecError: this process's own error, or a `TrainingError` that quotes another's.
         """
+        self._wait()
         if not any(self.sum([error is not None])):
             return
         faults = self.gather(None if error is None else str(error))
@@ -88,3 +95,8 @@ class Ranks:
             raise error
         rank, fault = next((rank, fault) for rank, fault in enumerate(faults) if fault is not None)
         raise TrainingError(f"stopped because process {rank} of {self.size} failed: {fault}")
+
+    def _wait(self) -> None:
+        """Wait until every process is here."""
+        if self._patient is not None:
+            dist.barrier(group=self._patient)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,12 @@ def test_a_key_is_name_and_length_whatever_the_folder_and_the_format() -> None:
     assert key != utterance_key("clip.8.wav", 3.21)
     assert abs(key - utterance_key("clip.7.wav", 3.26)) == 1
     assert utterance_key("x", 1e9) < 2**63 and utterance_key("x", 0.0) > 0
+
+
+def test_names_of_any_bytes_have_keys() -> None:
+    odd = os.fsdecode(b"caf\xe9.wav")
+    assert utterance_key(odd, 1.0) == utterance_key(f"/x/{odd}", 1.0) != utterance_key("café.wav", 1.0)
+    assert utterance_key("\ud800.wav", 1.0) > 0
 
 
 def test_shares_are_of_the_clips_asked_for() -> None:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from clusters.frames_of_numbers import Numbers, Reshaped, clips_of
 from clusters.test_kmeans import heaps
 from scipy.stats import entropy
 from sklearn.metrics import normalized_mutual_info_score
 
 from emotion2vec.clusters import labels as module
+from emotion2vec.clusters.frames import CepstralFrames
 from emotion2vec.clusters.labels import StoredLabels, Task, make_labels
 from emotion2vec.clusters.report import report_of
 from emotion2vec.clusters.settings import ClusterSettings, Scale, check_clusters
 from emotion2vec.data import pieces
+from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.pieces import PIECE_SECONDS
-from emotion2vec.errors import ConfigError
+from emotion2vec.errors import ConfigError, StorageError
 
 
 class Alone:
@@ -92,6 +97,85 @@ def test_what_was_interrupted_goes_on_and_is_the_same(tmp_path: Path, short_piec
     for path in one.folder.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (other.folder / path.relative_to(one.folder)).read_bytes(), path.name
+
+
+class InStep(Alone):
+    """One of two processes, which are threads here."""
+
+    size = 2
+
+    def __init__(self, rank: int, barrier: threading.Barrier) -> None:
+        self.rank, self.barrier = rank, barrier
+
+    def main_only(self, work: Any) -> Any:
+        if self.rank == 0:
+            work()
+        self.barrier.wait()
+
+    def raise_together(self, error: Exception | None) -> None:
+        self.barrier.wait()
+        super().raise_together(error)
+
+
+def test_a_process_that_comes_late_labels_its_own_parts(
+    tmp_path: Path, short_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one goes on when the first has written all of its own."""
+    one, sources, barrier = task(tmp_path / "c"), [Numbers(clips_of(heaps(2.0)[0]))], threading.Barrier(2, timeout=20)
+    done, read, write, written = threading.Event(), module.read_clusters, module._write_part, list[str]()
+
+    def late(*args: Any) -> Any:
+        assert threading.current_thread().name == "0" or done.wait(20)
+        return read(*args)
+
+    def noted(folder: Path, *rest: Any) -> None:
+        write(folder, *rest)
+        written.append(threading.current_thread().name)
+        if written.count("0") == 4:
+            done.set()
+
+    monkeypatch.setattr(module, "read_clusters", late)
+    monkeypatch.setattr(module, "_write_part", noted)
+    threads = [
+        threading.Thread(target=make_labels, args=(one, sources, InStep(rank, barrier), print), name=str(rank))  # type: ignore[arg-type]
+        for rank in (0, 1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert written == ["0"] * 4 + ["1"] * 4 and len(StoredLabels(one.folder).places) == 80
+
+
+def test_a_part_that_is_gone_is_told_before_the_report(
+    tmp_path: Path, short_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_write_part", lambda folder, *rest: None)
+    with pytest.raises(StorageError, match=r"c: part_00000, .*part_00007 are not there, expected all"):
+        made(task(tmp_path / "c"), clips_of(heaps(2.0)[0]))
+    assert not (tmp_path / "c" / "report.json").exists()
+
+
+def test_clips_of_lists_have_ids_of_their_own_and_of_any_bytes(tmp_path: Path) -> None:
+    """Before anything is clustered; names that are no UTF-8 are as good as others."""
+    names, random = [b"caf\xe9.wav", "Żółw.wav".encode()], np.random.default_rng(0)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            with open(os.fsencode(tmp_path / folder) + b"/" + name, "wb") as stream:
+                soundfile.write(stream, random.normal(size=16_000), 16_000, format="WAV")
+
+    def label(folder: Path, *lists: str) -> None:
+        given = [str(tmp_path / name) for name in lists]
+        corpus = open_corpus(given, weights=[1, 2][: len(lists)], min_samples=400, max_bad_share=0, workers=1)
+        wanted = ClusterSettings(layers=[1], counts=[4], batch=90)
+        make_labels(Task(folder, CepstralFrames(), wanted, 0, {}), corpus.sources, Alone(), print)  # type: ignore[arg-type]
+
+    with pytest.raises(ConfigError, match=r"data.train: 2 of 2 ids are of several clips, such as .*their own"):
+        label(tmp_path / "both", "one", "two")
+    assert not (tmp_path / "both").exists()
+    label(tmp_path / "c", "one")
+    assert {*StoredLabels(tmp_path / "c").places} == {os.fsdecode(name[:-4]) for name in names}
 
 
 def test_other_clusters_and_other_clips_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,14 @@ from emotion2vec.clusters.labels import StoredLabels
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune import folds
-from emotion2vec.finetune.config import load_config, without_effect
+from emotion2vec.finetune.config import FinetuneConfig, load_config, without_effect
 from emotion2vec.finetune.run import finetune
+from emotion2vec.finetune.stages import run as stages
+from emotion2vec.finetune.stages.retraining import retrain_config
+from emotion2vec.finetune.stages.run import seed_config
 from emotion2vec.probe.results import ProbeResult
 from emotion2vec.report.run import write_run_report
+from emotion2vec.settings import to_yaml
 from emotion2vec.training.trainer import Trainer
 
 STAGES = ["gmp.enabled=true", "clusters.layers=[1,2]", "clusters.counts=[5]", "clusters.batch=200", "retrain.epochs=1"]
@@ -199,6 +204,81 @@ def test_stages_of_other_settings_are_refused(
     shutil.copytree(staged, tmp_path / "run")
     with pytest.raises(ConfigError, match=told):
         finetune(quick_config(talkers, model, tmp_path / "run", *STAGES, "finetune.strategy=frozen", setting), silent)
+
+
+def killed_before_d(monkeypatch: pytest.MonkeyPatch, config: FinetuneConfig) -> None:
+    """Run stages A to C alone."""
+    fit = stages.fit
+
+    def dying(*args: Any, start: str | None = None, **more: Any) -> Any:
+        if start is not None:
+            raise KilledError
+        return fit(*args, start=start, **more)
+
+    with monkeypatch.context() as killing, pytest.raises(KilledError):
+        killing.setattr(stages, "fit", dying)
+        finetune(config, silent)
+
+
+def test_stages_of_other_clips_are_refused(
+    talkers: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A corrected column of folds, or one label, between a run that is killed before D and the next one."""
+    rows = [line.split(",") for line in talkers.read_text().splitlines()]
+    table = talkers.with_name("corrected.csv")
+
+    def write(tested: set[str], label: str) -> None:
+        lines = [[*rows[0], "fold"], *([*row, "1" if row[2] in tested else "2"] for row in rows[1:])]
+        lines[1][1] = lines[7][1] = lines[13][1] = lines[19][1] = label  # of every talker one
+        table.write_text("\n".join(",".join(line) for line in lines) + "\n")
+
+    more = [*STAGES, "evaluate.folds=official", "evaluate.final=false", "gmp.gender=0"]
+    config = quick_config(table, model, tmp_path / "run", *more)
+    write({"s0", "s1"}, "anger")
+    killed_before_d(monkeypatch, config)
+    said: list[str] = []
+    for tested, label in (({"s2", "s3"}, "anger"), ({"s0", "s1"}, "sadness")):
+        write(tested, label)
+        with pytest.raises(ConfigError, match=r"seed: learnt from other clips, labels or folds .*\(train.*\)"):
+            finetune(config, said.append)
+    assert not any("stage" in line for line in said)
+    shutil.rmtree(next((tmp_path / "run" / "folds").glob("01_*")) / "seed")
+    with pytest.raises(ConfigError, match="retrained: learnt from other clips"):
+        finetune(config, silent)
+
+
+def test_a_run_that_is_extended_has_the_stages_of_its_settings(
+    staged: Path, talkers: Path, model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(staged, tmp_path / "run")
+    more = [*STAGES, "finetune.strategy=frozen", "run.extend=true", "optim.max_updates=3"]
+    for setting, told in (("clusters.counts=[7]", r"clusters.counts is \[5\]"), ("gmp.gender=0", "joint.classes is")):
+        with pytest.raises(ConfigError, match=told):
+            finetune(quick_config(talkers, model, tmp_path / "run", *more, setting), silent)
+    said: list[str] = []
+    finetune(quick_config(talkers, model, tmp_path / "run", *more), said.append)
+    assert any("going on from update 2" in line for line in said) and not any("stage A" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["text.encoder=x", "head.kind=text-late", "loss.margin=0"],
+        ["joint.reversed=[gender=0.1,speaker=0.1]"],
+        ["phonemes.weight=0.1", "finetune.strategy=lora"],
+    ],
+)
+def test_the_runs_of_stages_have_settings_that_can_be_read_again(
+    more: list[str], talkers: Path, model: Path, tmp_path: Path
+) -> None:
+    config = quick_config(talkers, model, tmp_path, *STAGES, "optim.epochs=2", *more)
+    for number, own in enumerate((seed_config(config), retrain_config(config, 10))):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(to_yaml(own))
+        assert load_config(file) == own and own.text.encoder == ""
+    first = seed_config(config).joint
+    assert first.classes == ["gender=0.5"] and "gender=0.1" not in first.reversed
+    assert seed_config(replace(config, gmp=replace(config.gmp, gender=0.0))).joint == config.joint
 
 
 def test_a_folder_that_was_moved_goes_on(staged: Path, talkers: Path, model: Path, tmp_path: Path) -> None:

@@ -51,10 +51,18 @@ def test_a_quantile_is_of_each_class(quantile: float) -> None:
     for number in range(4):
         own = np.flatnonzero(opinions.scores.argmax(axis=1) == number)
         confidence = {place: round(float(opinions.scores[place].max()), 4) for place in own.tolist()}
-        least = sorted(confidence.values())[int(np.floor(quantile * (len(own) - 1)))]
-        assert {place for place in own.tolist() if reasons[place] == QUANTILE} == {
-            place for place, value in confidence.items() if value < least
-        }
+        order = sorted(confidence, key=lambda place: (confidence[place], opinions.ids[place]))
+        least = set(order[: round(quantile * len(own))])
+        assert {place for place in own.tolist() if reasons[place] == QUANTILE} == least
+
+
+@pytest.mark.parametrize("quantile", [0.2, 0.5, 0.8])
+def test_a_quantile_is_of_equal_confidences_too(quantile: float) -> None:
+    scores = np.tile([0.9, 0.1], (10, 1))
+    opinions = Opinions(ids=list("jihgfedcba"), seconds=np.ones(10), scores=scores, heard=np.ones(10, bool))
+    reasons = refused(opinions, replace(OFF, quantile=quantile), nothing(opinions))
+    kept = [name for name, reason in zip(opinions.ids, reasons, strict=True) if reason == KEPT]
+    assert sorted(kept) == list("abcdefghij")[round(10 * quantile) :]
 
 
 def test_quantiles_are_the_same_whatever_other_filters_refuse() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,31 @@ import pytest
 from finetune.talkers import write_talkers
 from iterate.pools import Speech, divide_talkers, plan_of
 
+from emotion2vec.checkpoint import load_model
+from emotion2vec.data.cuts import Cuts
 from emotion2vec.data.drawn import Draws
-from emotion2vec.errors import ConfigError
+from emotion2vec.errors import ConfigError, ManifestError
+from emotion2vec.extraction.labelling import check_untold
 from emotion2vec.finetune.config import load_config
 from emotion2vec.finetune.labelled import read_labelled
 from emotion2vec.finetune.splits import whole_split
 from emotion2vec.finetune.task import make_task
 from emotion2vec.iterate.config import AcceptSettings, IteratePlan, load_plan
-from emotion2vec.iterate.judging import POOLED, Answer, compared, scores_of, worse_on
+from emotion2vec.iterate.judging import (
+    ANSWERS,
+    COLUMNS,
+    POOLED,
+    Answer,
+    check_judges,
+    compared,
+    read_answers,
+    scores_of,
+    worse_on,
+)
 from emotion2vec.iterate.people import People, divide
+from emotion2vec.iterate.sheets import write_tsv
+from emotion2vec.model.config import HeadConfig
+from emotion2vec.model.known_heads import build_head
 
 CLASSES = ("anger", "neutral")
 
@@ -50,6 +66,56 @@ def test_a_round_is_worse_where_all_of_the_interval_is_below_zero() -> None:
     changes = np.array([1] * 8 + [-1] * 16 + [0] * 76)
     error = 1.96 * changes.std() / np.sqrt(100)
     assert (low, high) == pytest.approx((100 * (changes.mean() - error), 100 * (changes.mean() + error)), abs=2.5)
+
+
+def test_rounds_are_compared_by_what_both_heard() -> None:
+    before = answers(dict.fromkeys("stuvw", 20))
+    after = answers(dict.fromkeys("stuvw", 10))
+    assert worse_on(compared([one for one in after if one.speaker != "w"], before, CLASSES, AcceptSettings())) == ["a"]
+    assert worse_on(compared(after[:30], before[10:], CLASSES, AcceptSettings(by="pooled"))) == [POOLED]
+    for by in ("each", "pooled"):
+        with pytest.raises(ManifestError, match="held-out clips of a cannot tell this round from the last accepted"):
+            compared(after[:1], before, CLASSES, AcceptSettings(by=by))
+        with pytest.raises(ManifestError, match="held-out clips of b cannot"):
+            compared(after, before + answers({"x": 1}, corpus="b"), CLASSES, AcceptSettings(by=by))
+
+
+def test_clips_without_a_class_judge_nothing(speech: Speech, model: Path, tmp_path: Path) -> None:
+    header, *rows = speech.human.read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    some = [",".join([one[0], "" if at % 3 == 0 else one[1], *one[2:]]) for at, one in enumerate(cells)]
+    table = speech.human.with_name("some.csv")
+    table.write_text("\n".join([header, *some]) + "\n")
+    plan = plan_of(speech, model, tmp_path, f"data.table={table}", "joint.classes=[gender=0.5]")
+    people = divide(plan, read_labelled(plan.data, plan.joint))
+    held = [people.corpus.utterances[i] for i in people.held["some"].tolist()]
+    assert len(held) == 4 and all(clip.label for clip in held)
+    assert not {clip.speaker for clip in held} & speakers_of(people, people.split.train)
+    with pytest.raises(ManifestError, match="0 of 4 held-out clips of some can be opened, expected at least 2"):
+        check_judges(people, Cuts([], [], []))
+
+
+def test_what_a_round_said_is_read_back_whatever_files_are_called(tmp_path: Path) -> None:
+    said = answers({"s": 2}, clips=3)
+    odd = [replace(one, id=f'a\t"{number}"\r\n\udcff') for number, one in enumerate(said)]
+    write_tsv(tmp_path / ANSWERS, [COLUMNS, *(list(asdict(one).values()) for one in odd)])
+    assert read_answers(tmp_path) == odd
+
+
+def test_stages_that_hear_held_out_clips_and_heads_that_read_texts_are_refused(speech: Speech, model: Path) -> None:
+    gmp = ["gmp.enabled=true", "clusters.layers=[1]", "clusters.counts=[4]"]
+    plan_of(speech, model, Path("unused"), *gmp)
+    with pytest.raises(ConfigError, match=r"gmp.transductive is true, expected false: its stages would hear the held"):
+        plan_of(speech, model, Path("unused"), *gmp, "gmp.transductive=true")
+    with pytest.raises(ConfigError, match=r"text.encoder is roberta-base, expected none"):
+        plan_of(speech, model, Path("unused"), "head.kind=text-late", "text.encoder=roberta-base")
+    reader = load_model(model)
+    check_untold("x", reader)
+    reader.head = build_head(HeadConfig(kind="mean"), reader.config.width, 1, list(CLASSES))
+    check_untold("x", reader)
+    reader.head.reads_text = True
+    with pytest.raises(ConfigError, match="model x has a head that reads what is said, expected one that hears speech"):
+        check_untold("x", reader)
 
 
 def test_corpora_are_judged_each_or_by_their_mean() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from training.helpers import finish, metrics, tensors
 from emotion2vec.checkpoint.opening import load_model
 from emotion2vec.data.micro_batch import MicroBatch
 from emotion2vec.data.order import Position
+from emotion2vec.data.prepare import prepare
 from emotion2vec.errors import ConfigError
+from emotion2vec.pretrain.category import CategoryLoss
 from emotion2vec.pretrain.config import load_config, without_effect
 from emotion2vec.pretrain.network import Pretrainer
 from emotion2vec.pretrain.objective import Pretraining
@@ -71,7 +74,7 @@ def test_the_loss_is_that_of_labelled_utterances_by_its_formula(kind: str, token
     objective, plain = (Pretraining(one, pretrainer, torch.device("cpu")) for one in (config, tiny_config(*utterance)))
     assert objective.category is not None
     ids = [str(number) for number in range(8)]
-    objective.category._numbers = {name: number for name, number in zip(ids, NUMBERS, strict=True) if number >= 0}
+    objective.category._numbers = {(0, name): number for name, number in zip(ids, NUMBERS, strict=True) if number >= 0}
     batch = MicroBatch(waveforms(8, 8000), ids, Position())
     output = pretrainer(*objective.inputs(batch, 1, 0))
     counts = objective.counts(batch)
@@ -122,6 +125,35 @@ def test_without_a_weight_labels_change_nothing(table: Path, tmp_path: Path) -> 
     assert any(not torch.equal(plain[key], other[key]) for key in students)
     with pytest.raises(ConfigError, match=r"loss\.category is 1, and 0 have a label of the 8 utterances.*0 classes"):
         run(bare, tmp_path / "refused", "loss.category=1")
+
+
+def test_sources_that_call_theirs_alike_have_their_own_labels(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list with the words the other way round, and a prepared corpus, which has none."""
+    turned = dict(zip(LABELS, reversed(LABELS), strict=True))
+    shutil.copytree(table.parent, tmp_path / "turned")
+    rows = [f"{number}.wav,{turned[label]}" for number, label in enumerate(LABELS)]
+    (tmp_path / "turned" / "list.csv").write_text("\n".join(["file,emotion", *rows]) + "\n")
+    prepare(table, tmp_path / "prepared", workers=1)
+    train = f"[{table},{tmp_path / 'turned' / 'list.csv'},{tmp_path / 'prepared'}]"
+    labels, seen = CategoryLoss.labels, set[tuple[int, str, int]]()
+
+    def noted(self: CategoryLoss, batch: MicroBatch) -> torch.Tensor:
+        found = labels(self, batch)
+        seen.update(zip(batch.sources, batch.ids, found.tolist(), strict=True))
+        return found
+
+    monkeypatch.setattr(CategoryLoss, "labels", noted)
+    said = run(table, tmp_path / "run", "loss.category=1", f"data.train={train}", "data.weights=[1,2,1]")
+    assert any(line.startswith("loss.category: 12 of 24 utterances") for line in said)
+    number = {label: place for label, place in zip(LABELS, NUMBERS, strict=True)}
+    expected = {
+        *((1, str(n), number[label]) for n, label in enumerate(LABELS)),
+        *((2, str(n), number[turned[label]]) for n, label in enumerate(LABELS)),
+        *((0, str(n), -1) for n in range(8)),
+    }
+    assert seen <= expected and {source for source, _, _ in seen} == {0, 1, 2}
 
 
 def test_a_run_with_labels_goes_on_as_if_it_had_not_stopped(table: Path, tmp_path: Path) -> None:

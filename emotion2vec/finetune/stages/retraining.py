@@ -39,6 +39,7 @@ from emotion2vec.finetune.losses import LossSettings
 from emotion2vec.finetune.splits import Split
 from emotion2vec.finetune.spoken.settings import PhonemeSettings
 from emotion2vec.finetune.strategy import frozen_parts
+from emotion2vec.finetune.texts import TextSettings
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.seeding import keyed_seed
 from emotion2vec.training.objective import Objective
@@ -116,8 +117,7 @@ def retrain(
     own = retrain_config(config, heard.clips)
     last, folder = own.optim.max_updates, RunFolder(own)
     if folder.newest() == f"update_{last:08d}":
-        if not config.run.extend:
-            folder.same_run_notes()
+        RunFolder(replace(own, run=replace(own.run, extend=False))).same_run_notes()
         return FitResult(last, None)
     how = "clips that train and that are tested" if config.gmp.transductive else "clips that train"
     say(f"stages B and C: clusters of frames of the seed model, and {config.model} retrained on them; {how}")
@@ -151,6 +151,7 @@ def retrain_config(config: FinetuneConfig, clips: int) -> FinetuneConfig:
         lora=LoraConfig(),
         head=HeadSettings(),
         loss=LossSettings(),
+        text=TextSettings(),
         joint=JointSettings(),
         phonemes=PhonemeSettings(),
         validation=TuneValidation(),

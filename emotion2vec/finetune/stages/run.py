@@ -22,15 +22,17 @@ from emotion2vec.clusters.settings import ClusterSettings
 from emotion2vec.corpora.utterance import Corpus
 from emotion2vec.errors import ConfigError
 from emotion2vec.finetune.aims import class_of
-from emotion2vec.finetune.config import EvaluateConfig, FinetuneConfig
+from emotion2vec.finetune.config import EvaluateConfig, FinetuneConfig, check_config, load_config
 from emotion2vec.finetune.fitting import fit
 from emotion2vec.finetune.kept import KeptRows
 from emotion2vec.finetune.learnt import HeadSettings
 from emotion2vec.finetune.result import check_same
 from emotion2vec.finetune.splits import Split
 from emotion2vec.finetune.spoken.settings import PhonemeSettings
-from emotion2vec.finetune.stages.retraining import RETRAINED, check_frames, retrain, unlabelled
+from emotion2vec.finetune.stages.retraining import RETRAINED, check_frames, retrain, retrain_config, unlabelled
+from emotion2vec.finetune.stages.same import check_learnt, digests
 from emotion2vec.finetune.stages.settings import GENDER, RetrainSettings, StageSettings, seed_joint
+from emotion2vec.finetune.texts import TextSettings
 from emotion2vec.progress import ProgressCallback
 from emotion2vec.training.trainer import FitResult
 
@@ -39,15 +41,16 @@ SEED = "seed"
 
 
 def check_possible(config: FinetuneConfig, corpus: Corpus) -> None:
-    """Check, before anything is trained, that the model has the layers and the corpus what stages need.
+    """Check, before anything is trained, that stages can be set so, and that model and corpus have what they need.
 
     Raises:
-        ConfigError: it has not, all faults at once.
+        ConfigError: they cannot, or have not, all faults at once.
         CheckpointError: the model cannot be read.
     """
     if not (config.gmp.enabled and config.gmp.retrain):
         return
-    faults = []
+    derived = {"A": seed_config(config), "C": retrain_config(config, clips=1)}
+    faults = [f"stage {name}: {fault}" for name, own in derived.items() for fault in check_config(own)]
     source = read_source(config.model)
     depth = source.config.prenet_depth + source.config.depth
     if max(config.clusters.layers) > depth:
@@ -84,7 +87,12 @@ def learn_in_stages(
         return fit(config, corpus, split, say=say, rows=KeptRows(), on_progress=on_progress)
     heard = unlabelled(config, corpus, split)
     check_frames(config, heard)
-    first = seed_config(config)
+    first, learnt = seed_config(config), digests(corpus, split)
+    everybody = learnt.pop("corpus")
+    check_learnt(Path(first.run.dir), learnt)
+    check_learnt(
+        Path(config.run.dir) / RETRAINED, learnt | {"corpus": everybody} if config.gmp.transductive else learnt
+    )
     if not _is_there(first):
         say("stage A: a seed model of the main goal" + f" and {GENDER}" * (config.gmp.gender > 0))
         result = fit(first, corpus, split, say=say, rows=KeptRows(), on_progress=on_progress)
@@ -109,6 +117,7 @@ def seed_config(config: FinetuneConfig) -> FinetuneConfig:
         head=HeadSettings(kind="mean", pooling="mean"),
         loss=replace(config.loss, margin=0.0),
         phonemes=PhonemeSettings(),
+        text=TextSettings(),
         joint=seed_joint(config.joint, config.gmp),
         evaluate=EvaluateConfig(),
     )
@@ -118,10 +127,13 @@ def _is_there(config: FinetuneConfig) -> bool:
     """Whether a stage is done.
 
     Raises:
-        ConfigError: it was trained with other settings, and the run is not asked to be extended.
+        ConfigError: it was trained with other settings; only how long a run that is extended lasts may differ.
     """
     if not (Path(config.run.dir) / CONFIG_FILE).is_file():
         return False
-    if not config.run.extend:
-        check_same(config)
+    if config.run.extend:  # which is about the run's own model
+        there = load_config(Path(config.run.dir) / "config.yaml").optim
+        timed = replace(config.optim, max_updates=there.max_updates, epochs=there.epochs)
+        config = replace(config, run=replace(config.run, extend=False), optim=timed)
+    check_same(config)
     return True

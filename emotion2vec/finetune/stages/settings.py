@@ -57,9 +57,13 @@ class Stages:
 
 
 def seed_joint(joint: JointSettings, gmp: StageSettings) -> JointSettings:
-    """What the seed model learns beside the main goal."""
-    others = [text for text in joint.classes if weighted(text)[0] != GENDER]
-    return replace(joint, classes=[*others, f"{GENDER}={gmp.gender:g}"]) if gmp.gender else joint
+    """What the seed model learns beside the main goal; gender, where it learns that, it does not unlearn."""
+    if not gmp.gender:
+        return joint
+    classes, against = (
+        [text for text in texts if weighted(text)[0] != GENDER] for texts in (joint.classes, joint.reversed)
+    )
+    return replace(joint, classes=[*classes, f"{GENDER}={gmp.gender:g}"], reversed=against)
 
 
 def taught_joint(joint: JointSettings, gmp: StageSettings) -> JointSettings:
