@@ -75,6 +75,7 @@ class ModelFacts:
         decoder: numbers of the pretraining decoder.
         labels: the head's labels.
         further: labels of the heads beside it, by what they tell.
+        text_encoder: folder or name of what reads texts for the head, if it is told them.
         update: the pretraining update of the weights.
         licence: what the files beside the weights say of it.
         files: those that hold the weights, by name.
@@ -93,6 +94,7 @@ class ModelFacts:
     decoder: int | None
     labels: tuple[str, ...]
     further: dict[str, str]
+    text_encoder: str
     update: int | None
     licence: str
     files: dict[str, FileFacts]
@@ -123,6 +125,7 @@ def describe_model(source: str | Path) -> ModelFacts:
         decoder=_numbers(found.decoder),
         labels=found.labels,
         further={one.target: ", ".join(one.labels) for one in found.further},
+        text_encoder=found.head.text,
         update=found.update,
         licence=licence_text(licence(found.path)),
         files={path.name: FileFacts(path.stat().st_size, sha256(path)) for path in found.files},

@@ -17,6 +17,7 @@ from finetune.test_run import check_killed_and_resumed
 from probe.test_transcripts import write_bert
 
 from emotion2vec.checkpoint import load_model
+from emotion2vec.checkpoint.info import describe_model
 from emotion2vec.checkpoint.text import Texts, text_encoder
 from emotion2vec.data.micro_batch import MicroBatch, Mixture
 from emotion2vec.data.order import Position
@@ -162,6 +163,7 @@ def test_a_text_encoder_is_found_from_elsewhere_and_where_it_moved(
     monkeypatch.chdir(tmp_path)
     finetune(quick_config(told, model, tmp_path / "run", *settings(Path("read")), "optim.max_updates=2"), silent)
     monkeypatch.chdir(tmp_path / "run")
+    assert describe_model(tmp_path / "run").text_encoder == str(tmp_path / "read")
     predict(told, model=tmp_path / "run", output=tmp_path / "a.csv")
     shutil.move(tmp_path / "read", tmp_path / "moved")
     predict(told, model=tmp_path / "run", output=tmp_path / "b.csv", text_encoder="../moved")
