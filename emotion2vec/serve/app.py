@@ -194,12 +194,7 @@ async def _features(
             ((name, body),) = files
             clip = await engine.decode(name, body, channel=channel, accept_damaged=accept_damaged)
             size = _size(clip, facts, granularity, layers, format)
-            if size > engine.limits.answer_mb * 1e6:
-                raise RequestError(
-                    413,
-                    f"{clip.name}: the answer would have {size / 1e6:.0f} MB, expected at most "
-                    f"{engine.limits.answer_mb:g}; npy and safetensors, the last layer, or utterance are smaller",
-                )
+            engine.check_answer(clip, size)
             room.hold(clip.samples.nbytes + size)
             _, arrays = await engine.compute(facts["name"], clip, {"choice": chosen})
             return await asyncio.to_thread(_encoded, format, facts["name"], clip, arrays)

@@ -160,6 +160,19 @@ class Engine:
         """Whether there is room for so many bytes more."""
         return self.held_bytes + count <= self.limits.queue_mb * 1e6
 
+    def check_answer(self, clip: Clip, size: int) -> None:
+        """Check that an answer about a clip may have so many bytes.
+
+        Raises:
+            RequestError: it may not.
+        """
+        if size > self.limits.answer_mb * 1e6:
+            raise RequestError(
+                413,
+                f"{clip.name}: the answer would have {size / 1e6:.1f} MB, expected at most {self.limits.answer_mb:g}; "
+                "npy and safetensors, the last layer, or utterance are smaller",
+            )
+
     def busy(self) -> RequestError:
         """What is said where there is no room."""
         return RequestError(429, "the server is busy; try again later", retry_after=self._wait())
