@@ -194,7 +194,8 @@ async def _features(
             ((name, body),) = files
             clip = await engine.decode(name, body, channel=channel, accept_damaged=accept_damaged)
             size = _size(clip, facts, granularity, layers, format)
-            engine.check_answer(clip, size)
+            if fault := engine.too_large(clip, size):
+                raise fault
             room.hold(clip.samples.nbytes + size)
             _, arrays = await engine.compute(facts["name"], clip, {"choice": chosen})
             return await asyncio.to_thread(_encoded, format, facts["name"], clip, arrays)

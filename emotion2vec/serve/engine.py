@@ -160,18 +160,13 @@ class Engine:
         """Whether there is room for so many bytes more."""
         return self.held_bytes + count <= self.limits.queue_mb * 1e6
 
-    def check_answer(self, clip: Clip, size: int) -> None:
-        """Check that an answer about a clip may have so many bytes.
-
-        Raises:
-            RequestError: it may not.
-        """
-        if size > self.limits.answer_mb * 1e6:
-            raise RequestError(
-                413,
-                f"{clip.name}: the answer would have {size / 1e6:.1f} MB, expected at most {self.limits.answer_mb:g}; "
-                "npy and safetensors, the last layer, or utterance are smaller",
-            )
+    def too_large(self, clip: Clip, size: int) -> RequestError | None:
+        """What is said where an answer about a clip would have so many bytes; None where it may."""
+        most = self.limits.answer_mb
+        if size <= most * 1e6:
+            return None
+        told = f"the answer would have {size / 1e6:.1f} MB, expected at most {most:g}"
+        return RequestError(413, f"{clip.name}: {told}; npy and safetensors, the last layer, or utterance are smaller")
 
     def busy(self) -> RequestError:
         """What is said where there is no room."""
