@@ -97,7 +97,8 @@ def test_a_head_is_its_last_layer_on_what_it_embeds(kind: str) -> None:
     assert embedded.ndim == 2
     torch.testing.assert_close(head.of_embedded(embedded), head(frames, padding))
     if kind not in ANGLES:  # the last layer is linear: scores of mixtures are mixtures of scores
-        torch.testing.assert_close(head.of_embedded(embedded.mean(dim=0)), head(frames, padding).mean(dim=0))
+        mixed = head.of_embedded(embedded.mean(dim=0, keepdim=True))
+        torch.testing.assert_close(mixed, head(frames, padding).mean(dim=0, keepdim=True))
 
 
 @pytest.fixture

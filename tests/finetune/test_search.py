@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from emotion2vec.finetune.search.plan import SearchPlan, fixed_part, load_plan
 from emotion2vec.finetune.search.run import Searched, search
 from emotion2vec.finetune.search.space import Choices, Range, Space, read_space
 from emotion2vec.finetune.search.study import Study
-from emotion2vec.finetune.search.trial import Trial
+from emotion2vec.finetune.search.trial import Trial, lock_of
 from emotion2vec.locks import LOCK, only_writer
 from emotion2vec.training.trainer import FitResult
 
@@ -181,19 +181,11 @@ def test_a_trial_whose_training_has_ended_is_not_taken_up_before_it_is_told(
     assert trial is not None
     with only_writer(trial.folder / LOCK, trial.folder):  # as a training does
         pass
-    with ProcessPoolExecutor(1, get_context("spawn")) as another:
-        following = another.submit(_next_trial, plan, space).result()
+    look = "import sys; from emotion2vec.locks import is_held, Path; sys.exit(is_held(Path(sys.argv[1])))"
+    words = [sys.executable, "-c", look, str(lock_of(trial.folder))]
+    assert subprocess.run(words).returncode == 1  # another process finds it held
     trial.leave()
-    assert following == (1, False)
-
-
-def _next_trial(plan: SearchPlan, space: Path) -> tuple[int, bool]:
-    """Number of the next trial of a search in this process, and whether it takes up the first one."""
-    study = Study(plan, read_space(space, fixed_part(plan)))
-    trial = study.next()
-    assert trial is not None
-    trial.leave()
-    return trial.number, any(row.state == "stopped" for row in study.rows())
+    assert subprocess.run(words).returncode == 0
 
 
 def as_told(curves: dict[float, list[float]]) -> Callable[..., FitResult]:
