@@ -8,6 +8,7 @@ N: clips. K: classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,12 +92,15 @@ def refused(opinions: Opinions, settings: FilterSettings, left_out: Sequence[str
 
 
 def _least(opinions: Opinions, counted: np.ndarray, share: float) -> np.ndarray:
-    """Which of the counted clips are that share of their class with the least confidence, (N,); of equals by name."""
+    """Which of the counted clips are that share of their class with the least confidence, (N,); of equals by name.
+
+    Rounded down, so that a class of few clips keeps its best one.
+    """
     numbers, least = opinions.numbers, np.zeros(len(counted), bool)
     order = np.lexsort((np.array(opinions.ids, dtype=str), opinions.confidence))
     for number in np.unique(numbers[counted]):
         own = order[counted[order] & (numbers[order] == number)]
-        least[own[: round(share * len(own))]] = True
+        least[own[: math.floor(share * len(own) + 1e-9)]] = True
     return least
 
 

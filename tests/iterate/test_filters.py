@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -52,8 +53,18 @@ def test_a_quantile_is_of_each_class(quantile: float) -> None:
         own = np.flatnonzero(opinions.scores.argmax(axis=1) == number)
         confidence = {place: round(float(opinions.scores[place].max()), 4) for place in own.tolist()}
         order = sorted(confidence, key=lambda place: (confidence[place], opinions.ids[place]))
-        least = set(order[: round(quantile * len(own))])
+        least = set(order[: math.floor(quantile * len(own))])
         assert {place for place in own.tolist() if reasons[place] == QUANTILE} == least
+
+
+def test_a_class_of_few_clips_keeps_its_best_one() -> None:
+    opinions = random_opinions()
+    opinions = replace(opinions, scores=opinions.scores[:6], ids=opinions.ids[:6], heard=np.ones(6, bool))
+    reasons = refused(opinions, replace(OFF, quantile=0.99), nothing(opinions))
+    for number in np.unique(opinions.numbers):
+        own = np.flatnonzero(opinions.numbers == number)
+        assert [reasons[place] for place in own].count(KEPT) == 1
+        assert reasons[own[opinions.confidence[own].argmax()]] == KEPT
 
 
 @pytest.mark.parametrize("quantile", [0.2, 0.5, 0.8])
