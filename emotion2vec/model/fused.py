@@ -12,14 +12,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from emotion2vec.model.asking import Asking
 from emotion2vec.model.frame_heads import attentive_statistics
 from emotion2vec.model.heads import Head
 from emotion2vec.model.seeded import seeded_linear
-
-ATTENTION_HEADS = 8
-"""Of the cross-attention, where they divide the channels."""
 
 NEVER = -1e4
 """Score of what cannot be: finite, so that losses and their gradients are."""
@@ -67,13 +64,9 @@ class Fused(LayerReader):
     ):
         super().__init__()
         self.groups = groups
-        self.heads = ATTENTION_HEADS if channels % ATTENTION_HEADS == 0 else 1
         lower, upper = groups
         self.acoustic, self.semantic = nn.Parameter(torch.zeros(len(lower))), nn.Parameter(torch.zeros(len(upper)))
-        self.asking, self.asked, self.told, self.attended = (
-            seeded_linear(channels, channels, generator) for _ in range(4)
-        )
-        self.norm = nn.LayerNorm(channels)
+        self.asking = Asking(channels, channels, generator)
         self.gate = seeded_linear(2 * channels, channels, generator)
         self.project = seeded_linear(channels, hidden, generator)
         self.query = seeded_linear(hidden, 1, generator)
@@ -91,13 +84,7 @@ class Fused(LayerReader):
         """Fused frames f (B, T, D) of layers (B, L, T, D), of which no real one depends on padding (B, T)."""
         acoustic = group_sum(layers, self.groups[0], self.acoustic)
         semantic = group_sum(layers, self.groups[1], self.semantic)
-        q, k, v = (
-            of(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
-            for of, x in ((self.asking, acoustic), (self.asked, semantic), (self.told, semantic))
-        )
-        seen = None if padding is None else ~padding[:, None, None, :]  # (B, 1, 1, T)
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
-        asked = self.norm(acoustic + self.attended(attended))  # (B, T, D)
+        asked = self.asking(acoustic, semantic, None if padding is None else ~padding)  # (B, T, D)
         gate = self.gate(torch.cat([acoustic, asked], dim=2)).sigmoid()
         return gate * acoustic + (1 - gate) * asked
 

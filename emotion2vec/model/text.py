@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from emotion2vec.model.asking import Asking
 from emotion2vec.model.frame_heads import attentive_statistics
 from emotion2vec.model.heads import Head, masked_mean, pool
 from emotion2vec.model.seeded import seeded_linear
@@ -148,13 +148,9 @@ class CrossAttention(TextHead):
     ) -> None:
         super().__init__()
         self.text_width = text
-        self.heads = 8 if channels % 8 == 0 else 1
         self.reading = nn.LayerNorm(text)
         self.absent = nn.Parameter(torch.zeros(text))
-        self.asking = seeded_linear(channels, channels, generator)
-        self.keys, self.values = (seeded_linear(text, channels, generator) for _ in range(2))
-        self.attended = seeded_linear(channels, channels, generator)
-        self.norm = nn.LayerNorm(channels)
+        self.asking = Asking(channels, text, generator)
         self.project = seeded_linear(channels, hidden, generator)
         self.query = seeded_linear(hidden, 1, generator)
         self.hidden = seeded_linear(2 * channels, hidden, generator)
@@ -165,12 +161,7 @@ class CrossAttention(TextHead):
         absent = self.absent.expand(frames.shape[0], 1, -1)
         tokens = torch.cat([absent, self.reading(told.states)], dim=1).to(frames)  # (B, 1 + U, E)
         seen = torch.cat([~told.known.bool(), ~told.padding], dim=1)  # (B, 1 + U)
-        q, k, v = (
-            of(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, T or 1 + U, D / heads)
-            for of, x in ((self.asking, frames), (self.keys, tokens), (self.values, tokens))
-        )
-        found = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None, :])
-        fused = self.norm(frames + self.attended(found.transpose(1, 2).flatten(2)))  # (B, T, D)
+        fused = self.asking(frames, tokens, seen)  # (B, T, D)
         pooled = attentive_statistics(fused, self.query(torch.tanh(self.project(fused))), padding)
         embedded: Tensor = self.hidden(pooled).relu()
         return embedded

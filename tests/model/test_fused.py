@@ -24,7 +24,7 @@ def fused(layers: int = 4, channels: int = 16) -> Fused:
     assert isinstance(head, Fused)
     torch.manual_seed(1)
     nn.init.normal_(head.acoustic)
-    nn.init.normal_(head.norm.weight)
+    nn.init.normal_(head.asking.norm.weight)
     return head
 
 
@@ -35,14 +35,15 @@ def frames(batch: int = 2, layers: int = 4, time: int = 7, channels: int = 16) -
 def test_fusion_is_that_of_pytorchs_attention_with_a_gate() -> None:
     head, x = fused(), frames()
     theirs = nn.MultiheadAttention(16, 8, batch_first=True)
-    parts = (head.asking, head.asked, head.told)
+    asking = head.asking
+    parts = (asking.query, asking.key, asking.value)
     theirs.in_proj_weight.data = torch.cat([part.weight for part in parts])
     theirs.in_proj_bias.data = torch.cat([part.bias for part in parts])
-    theirs.out_proj.load_state_dict(head.attended.state_dict())
+    theirs.out_proj.load_state_dict(asking.attended.state_dict())
     weights = torch.exp(head.acoustic) / torch.exp(head.acoustic).sum()
     acoustic, semantic = weights[0] * x[:, 0] + weights[1] * x[:, 1], x[:, 2]
     attended, _ = theirs(acoustic, semantic, semantic)
-    asked = nn.functional.layer_norm(acoustic + attended, (16,), head.norm.weight, head.norm.bias)
+    asked = nn.functional.layer_norm(acoustic + attended, (16,), asking.norm.weight, asking.norm.bias)
     gate = torch.sigmoid(torch.cat([acoustic, asked], 2) @ head.gate.weight.T + head.gate.bias)
     expected = gate * acoustic + (1 - gate) * asked
     torch.testing.assert_close(head.fuse(x, None), expected, atol=1e-5, rtol=1e-5)

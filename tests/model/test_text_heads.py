@@ -84,13 +84,14 @@ def test_cross_attention_is_pytorchs() -> None:
     head, (frames, told) = head_of("text-cross"), given()
     assert isinstance(head, CrossAttention)
     theirs = nn.MultiheadAttention(16, 8, batch_first=True, kdim=5, vdim=5)
-    theirs.q_proj_weight, theirs.k_proj_weight = head.asking.weight, head.keys.weight
-    theirs.v_proj_weight = head.values.weight
-    theirs.in_proj_bias = nn.Parameter(torch.cat([head.asking.bias, head.keys.bias, head.values.bias]))
-    theirs.out_proj.load_state_dict(head.attended.state_dict())
+    asking = head.asking
+    theirs.q_proj_weight, theirs.k_proj_weight = asking.query.weight, asking.key.weight
+    theirs.v_proj_weight = asking.value.weight
+    theirs.in_proj_bias = nn.Parameter(torch.cat([asking.query.bias, asking.key.bias, asking.value.bias]))
+    theirs.out_proj.load_state_dict(asking.attended.state_dict())
     tokens = head.reading(told.states[1:2, :2])
     attended, _ = theirs(frames[1:2], tokens, tokens)
-    fused = head.norm(frames[1:2] + attended)
+    fused = asking.norm(frames[1:2] + attended)
     energy = torch.tanh(fused @ head.project.weight.T + head.project.bias) @ head.query.weight.T
     shares = torch.softmax(energy, dim=1)
     mean = (shares * fused).sum(1)
