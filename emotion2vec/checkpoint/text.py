@@ -53,7 +53,7 @@ class TextEncoder(torch.nn.Module):
         self.network = network
         self.name = str(Path(name).absolute()) if Path(name).is_dir() else name
         self._tokenizer = tokenizer
-        self._most_tokens = min(tokenizer.model_max_length, _table_length(network))
+        self._most_tokens = min(tokenizer.model_max_length, table_length(network))
         self.fingerprint = f"{weights_hash(network)} {_rules_hash(tokenizer)} {self._most_tokens}"
 
     @torch.inference_mode()
@@ -73,7 +73,7 @@ class TextEncoder(torch.nn.Module):
         return Features(frames=layers[-1], layers=layers)
 
 
-def _table_length(network: Any) -> int:
+def table_length(network: Any) -> int:
     """Most tokens that the network has positions for; `UNLIMITED` for relative positions.
 
     RoBERTa and its kin count positions from the padding's index + 1, and their table has a padding index to show it.
@@ -89,7 +89,7 @@ def _table_length(network: Any) -> int:
     return most - max((padding + 1 for padding in paddings if padding is not None), default=0)
 
 
-def _check_vocabulary(name: str, network: Any, tokenizer: Any) -> None:
+def check_vocabulary(name: str, network: Any, tokenizer: Any) -> None:
     """Raise when words of the tokenizer have no embedding, which otherwise every clip that says one would tell.
 
     Tokens that only mark something may have none, as some published tokenizers name marks that their networks never
@@ -157,7 +157,7 @@ def text_encoder(name: str, device: str) -> TextEncoder:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"text:{name}: cannot be loaded: {reason}") from error
     encoder = TextEncoder(model.get_encoder() if model.config.is_encoder_decoder else model, tokenizer, name)
-    _check_vocabulary(name, encoder.network, tokenizer)
+    check_vocabulary(name, encoder.network, tokenizer)
     try:
         encoder.encode("word")
     except (TypeError, ValueError, AttributeError, RuntimeError, LookupError) as error:

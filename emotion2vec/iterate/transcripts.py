@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from emotion2vec.checkpoint.text import check_vocabulary, table_length
 from emotion2vec.corpora.faults import examples
 from emotion2vec.corpora.utterance import Listing
 from emotion2vec.devices import choose_device
@@ -32,7 +33,7 @@ TOGETHER = 32
 """Texts of a batch."""
 
 MOST_TOKENS = 512
-"""Where a longer text is cut, unless the tokenizer says less."""
+"""Where a longer text is cut, unless tokenizer or network take less."""
 
 
 class TextClassifier:
@@ -46,7 +47,7 @@ class TextClassifier:
         labels: K.
 
     Raises:
-        CheckpointError: it cannot be loaded.
+        CheckpointError: it cannot be loaded, or its tokenizer is that of another.
     """
 
     def __init__(self, name: str, device: str):
@@ -61,8 +62,8 @@ class TextClassifier:
             raise CheckpointError(f"filters.text {name}: cannot be loaded as a text classifier: {reason}") from error
         names = self._network.config.id2label
         self.labels = [str(names[number]) for number in range(self._network.config.num_labels)]
-        limits = [self._tokenizer.model_max_length, getattr(self._network.config, "max_position_embeddings", 0)]
-        self._most = min([MOST_TOKENS, *(limit for limit in limits if limit)])
+        check_vocabulary(name, self._network, self._tokenizer)
+        self._most = min(MOST_TOKENS, self._tokenizer.model_max_length, table_length(self._network))
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> list[int]:
