@@ -73,14 +73,16 @@ class ScoringEncoder(Encoder):
     def __init__(self, model: SpeechEncoder, asked: Labelling, executor: Executor):
         assert model.head is not None
         stride = model.config.grid.stride
-        self._step = None if asked.window is None else max(1, round(asked.window * SAMPLE_RATE / stride))
-        self._classes = tuple(asked.classes)
+        step = None if asked.window is None else max(1, round(asked.window * SAMPLE_RATE / stride))
         # Windows and the whole are cut from the same frames, which stay here.
         choice = read_by([model.head], model.config.width, None)
-        choice = choice if self._step is None else FeatureChoice(layers=choice.layers)
+        choice = choice if step is None else FeatureChoice(layers=choice.layers)
         super().__init__(model, choice, precision=executor.precision, chunking=Chunking(), graph=executor.graph)
-        kinds = {SCORES: (len(self._classes),), SECONDS: (1,)}
-        kinds |= {} if self._step is None else {WINDOWS: (None, len(self._classes))}  # type: ignore[dict-item]
+        labels = {"": tuple(asked.classes)}
+        self._whole = Scorer(model, choice, None, labels)
+        self._windows = None if step is None else Scorer(model, choice, step, labels)
+        kinds = {SCORES: (len(asked.classes),), SECONDS: (1,)}
+        kinds |= {} if step is None else {WINDOWS: (None, len(asked.classes))}  # type: ignore[dict-item]
         self.layout = {name: ArraySpec(shape, np.dtype(np.float32)) for name, shape in kinds.items()}
 
     def encode_batch(self, batch: Batch, keep: Callable[[Arrays], Arrays]) -> Iterator[EncodedAudio | AudioFault]:
@@ -91,15 +93,11 @@ class ScoringEncoder(Encoder):
     def _scored(self, encoded: EncodedAudio) -> EncodedAudio:
         (array,) = encoded.features.values()
         features = array.whole()  # ([L,] T, D), or pooled
-        rows = {SCORES: self._by(encoded, features, None)[0], SECONDS: np.array([encoded.seconds])}
-        if self._step is not None:
-            rows[WINDOWS] = self._by(encoded, features, self._step)
+        held = replace(encoded, features={"": FeatureArray.of(features)})
+        rows = {SCORES: self._whole(held)[""][0], SECONDS: np.array([encoded.seconds])}
+        if self._windows is not None:
+            rows[WINDOWS] = self._windows(held)[""]
         return replace(encoded, features={name: FeatureArray.of(rows[name].astype(np.float32)) for name in self.layout})
-
-    def _by(self, encoded: EncodedAudio, features: np.ndarray, step: int | None) -> np.ndarray:
-        """Probabilities (W, K), of one row for the whole clip."""
-        scorer = Scorer(self.model, self.choice, step, {"": self._classes})
-        return scorer(replace(encoded, features={"": FeatureArray.of(features)}))[""]
 
 
 def label(
