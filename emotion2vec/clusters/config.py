@@ -10,7 +10,7 @@ from emotion2vec.clusters.settings import ClusterSettings, HiddenSettings, check
 from emotion2vec.data.config import MOVING, AugmentConfig
 from emotion2vec.errors import ConfigError
 from emotion2vec.model.config import Emotion2vecConfig, check_model
-from emotion2vec.pretrain.config import OBJECTIVES, PretrainConfig, PretrainingConfig
+from emotion2vec.pretrain.config import OBJECTIVES, PretrainConfig, PretrainingConfig, idle_start
 from emotion2vec.pretrain.config import load_config as load_pretrain
 from emotion2vec.settings import option, read_override, read_yaml
 from emotion2vec.training.checks import check_listed, idle_listed, told
@@ -83,20 +83,11 @@ def check_still(augment: AugmentConfig) -> list[str]:
 
 def without_effect(config: ClusterConfig) -> list[str]:
     """Settings that differ from their defaults and do nothing beside the others, each with the reason."""
-    optim = config.optim
-    frozen = not (optim.cnn_grad_scale and optim.cnn_lr_scale)
     rules = [
-        (
-            "optim.cnn_grad_scale",
-            not frozen and optim.cnn_grad_scale != 1,
-            "Adam divides gradients by their own size again; optim.cnn_lr_scale slows the CNN",
-        ),
-        ("optim.cnn_lr_scale", optim.cnn_grad_scale == 0, "optim.cnn_grad_scale=0 freezes the CNN"),
+        *idle_start(config.optim, config.init),
         ("clusters.layers", not config.clusters.model, "clusters.model is empty, and cepstra are one layer"),
         ("hidden.span", not config.hidden.share, "hidden.share is 0"),
         ("hidden.seen", not config.hidden.share, "hidden.share is 0"),
-        ("init.use", not config.init.from_, "init.from is empty"),
-        ("init.min_share", not config.init.from_, "init.from is empty"),
         *((f"guard.{name}", True, "it watches over targets that move") for name in WATCHED),
     ]
     return told(config, [*rules, *idle_listed(config)])

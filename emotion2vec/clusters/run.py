@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,12 +43,14 @@ def pretrain(
         StorageError: the run folder cannot be written, or the data is out of reach.
         TrainingError: training cannot go on.
     """
-
-    def build(device: torch.device, say: Say) -> tuple[ClusterPrediction, Heard | None]:
-        return build_prediction(config, device, say)
-
-    known, drops = without_effect(config), config.model.layerdrop > 0
-    return train(config, build, say, warnings=known, find_unused=drops, on_progress=on_progress)
+    return train(
+        config,
+        partial(build_prediction, config),
+        say,
+        warnings=without_effect(config),
+        find_unused=config.model.layerdrop > 0,
+        on_progress=on_progress,
+    )
 
 
 def build_prediction(config: ClusterConfig, device: torch.device, say: Say) -> tuple[ClusterPrediction, Heard | None]:

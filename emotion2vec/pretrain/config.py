@@ -11,8 +11,8 @@ from pathlib import Path
 
 from emotion2vec.model.config import DecoderConfig, Emotion2vecConfig, check_model
 from emotion2vec.settings import option
-from emotion2vec.training.checks import check_listed, idle_listed, told
-from emotion2vec.training.config import InitConfig, ListedConfig, load
+from emotion2vec.training.checks import Idle, check_listed, idle_listed, told
+from emotion2vec.training.config import InitConfig, ListedConfig, ListedOptim, load
 
 
 @dataclass(kw_only=True)
@@ -112,22 +112,29 @@ def check_config(config: PretrainConfig) -> list[str]:
 
 def without_effect(config: PretrainConfig) -> list[str]:
     """Settings that differ from their defaults and do nothing beside the others, each with the reason."""
-    optim, loss = config.optim, config.loss
-    frozen = not (optim.cnn_grad_scale and optim.cnn_lr_scale)
+    loss = config.loss
     no_utterance_loss = "there is no utterance loss (loss.utterance is none)"
     rules = [
+        *idle_start(config.optim, config.init),
+        ("loss.alpha", loss.utterance == "none", no_utterance_loss),
+        ("loss.utterance_target", loss.utterance == "none", no_utterance_loss),
+        ("loss.utterance", loss.alpha == 0 and not loss.category, "loss.alpha is 0"),
+        ("loss.category_temperature", loss.category == 0, "loss.category is 0"),
+        ("ema.decay", config.ema.anneal_updates <= 1, "ema.anneal_updates leaves only ema.end_decay"),
+    ]
+    return told(config, [*rules, *idle_listed(config)])
+
+
+def idle_start(optim: ListedOptim, init: InitConfig) -> list[Idle]:
+    """Settings of the CNN's learning and of where a run starts that may do nothing beside the others."""
+    frozen = not (optim.cnn_grad_scale and optim.cnn_lr_scale)
+    return [
         (
             "optim.cnn_grad_scale",
             not frozen and optim.cnn_grad_scale != 1,
             "Adam divides gradients by their own size again; optim.cnn_lr_scale slows the CNN",
         ),
         ("optim.cnn_lr_scale", optim.cnn_grad_scale == 0, "optim.cnn_grad_scale=0 freezes the CNN"),
-        ("loss.alpha", loss.utterance == "none", no_utterance_loss),
-        ("loss.utterance_target", loss.utterance == "none", no_utterance_loss),
-        ("loss.utterance", loss.alpha == 0 and not loss.category, "loss.alpha is 0"),
-        ("loss.category_temperature", loss.category == 0, "loss.category is 0"),
-        ("ema.decay", config.ema.anneal_updates <= 1, "ema.anneal_updates leaves only ema.end_decay"),
-        ("init.use", not config.init.from_, "init.from is empty"),
-        ("init.min_share", not config.init.from_, "init.from is empty"),
+        ("init.use", not init.from_, "init.from is empty"),
+        ("init.min_share", not init.from_, "init.from is empty"),
     ]
-    return told(config, [*rules, *idle_listed(config)])
