@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from emotion2vec.corpora.utterance import Corpus
+from emotion2vec.documents import read_json
 from emotion2vec.finetune.config import FinetuneConfig
 from emotion2vec.finetune.scales import Range, rescaled, scale_of
 
@@ -38,27 +37,37 @@ def as_learnt(facts: Path, corpus: Corpus, names: Sequence[str], ranges: Sequenc
         names: of the model's values.
         ranges: what `data.ranges` says of the speech.
     """
-    try:
-        learnt: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8")).get("scales", {})
-    except (OSError, ValueError):
-        return corpus
-    notes = []
+    learnt, notes = _read(facts), []
     for name in names:
         seen = _seen(corpus, name)
         if name not in learnt or seen is None:
             continue
-        known = learnt[name].get("scale")
+        before, known = learnt[name]
         here = scale_of(name, _having(corpus, name), names, ranges)
         if known is not None and here is not None:
-            if here != tuple(known):
-                corpus = rescaled(corpus, name, here, tuple(known))
+            if here != known:
+                corpus = rescaled(corpus, name, here, known)
                 notes.append(f"{name} of {_told(here)} is brought to {_told(known)}, the scale that the model learnt")
-        elif _apart(seen, learnt[name]["seen"]):
+        elif _apart(seen, before):
             notes.append(
-                f"{name} goes from {_told(seen, ' to ')} here and from {_told(learnt[name]['seen'], ' to ')} in what "
+                f"{name} goes from {_told(seen, ' to ')} here and from {_told(before, ' to ')} in what "
                 "the model learnt from: scores compare two scales where these are not one; data.ranges says both"
             )
     return replace(corpus, warnings=(*corpus.warnings, *notes))
+
+
+def _read(facts: Path) -> dict[str, tuple[Range, Range | None]]:
+    """What was seen of each value, and its scale where it was stated; nothing where the file says no such thing."""
+    try:
+        found = {name: (_limits(one["seen"]), one.get("scale")) for name, one in read_json(facts)["scales"].items()}
+        return {name: (seen, None if scale is None else _limits(scale)) for name, (seen, scale) in found.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _limits(values: Sequence[float]) -> Range:
+    low, high = values
+    return float(low), float(high)
 
 
 def _seen(corpus: Corpus, name: str) -> Range | None:
@@ -72,7 +81,7 @@ def _having(corpus: Corpus, name: str) -> list[str]:
     return sorted({clip.corpus or corpus.name for clip in corpus.utterances if name in clip.values})
 
 
-def _apart(here: Range, learnt: Sequence[float]) -> bool:
+def _apart(here: Range, learnt: Range) -> bool:
     """Whether values hardly are on the scale of others: they go far beyond these, or never come among them."""
     (low, high), (least, most) = here, learnt
     slack = BEYOND * (most - least)

@@ -99,7 +99,7 @@ def idle_stages(stages: Stages, *, frozen: bool) -> list[Idle]:
     gmp = stages.gmp
     off = not (gmp.enabled and gmp.retrain)
     why = "gmp.retrain is false" if gmp.enabled else "gmp.enabled is false"
-    rules: list[Idle] = [(f"gmp.{name}", not gmp.enabled, "gmp.enabled is false") for name in ("retrain",)]
+    rules: list[Idle] = [("gmp.retrain", not gmp.enabled, "gmp.enabled is false")]
     rules += [(f"gmp.{name}", off, why) for name in ("gender", "transductive")]
     rules += [(f"clusters.{name}", off, why) for name in vars(stages.clusters)]
     rules += [(f"retrain.{name}", off, why) for name in vars(stages.retrain)]
