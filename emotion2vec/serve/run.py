@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -53,12 +54,16 @@ async def _serve(options: ServeOptions, token: str, bound: socket.socket, say: C
     from emotion2vec.serve.engine import Engine
     from emotion2vec.serve.metrics import Metrics
 
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
     class Announced(uvicorn.Server):
         """Says when it listens."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             """See uvicorn."""
             await super().startup(sockets)
+            if ignored:  # in a job that a script put into the background Ctrl-C is for another program
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             say(f"serving {', '.join(options.model)} on {address(bound)}")
 
     engine = Engine(options, Metrics())
