@@ -23,7 +23,7 @@ from torch import Tensor
 from emotion2vec.assets import DEFAULT_MODEL
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.errors import AudioError, ConfigError
-from emotion2vec.extraction.encode.ready import DTYPES, ready_model
+from emotion2vec.extraction.encode.ready import DTYPES, Ready, ready_model
 from emotion2vec.extraction.options import ComputeOptions, check_options
 from emotion2vec.extraction.sources.decoding import Statistics
 from emotion2vec.model.speech import SpeechEncoder
@@ -92,7 +92,8 @@ class Stream:
 
     Args:
         sample_rate: of what is pushed, in Hz.
-        model: a model, or what `load_model` takes; by default the one that ships with the package.
+        model: a model, what `load_model` takes, or what `ready_model` gives, which several streams can share; by
+            default the one that ships with the package.
         options: hop, lookahead and context.
         precision: `fp32`, `bf16`, `fp16`, `int8` (on a CPU) or `auto`.
         device: as for `extract_features`.
@@ -106,7 +107,7 @@ class Stream:
         self,
         sample_rate: int,
         *,
-        model: str | Path | SpeechEncoder = DEFAULT_MODEL,
+        model: str | Path | SpeechEncoder | Ready = DEFAULT_MODEL,
         options: StreamOptions | None = None,
         precision: str = "fp32",
         device: str | None = None,
@@ -119,7 +120,7 @@ class Stream:
             raise ConfigError(f"sample_rate is {sample_rate!r}, expected Hz")
         self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         self._model = ExitStack()
-        ready = self._model.enter_context(ready_model(model, device, precision))
+        ready = model if isinstance(model, Ready) else self._model.enter_context(ready_model(model, device, precision))
         self._state = _Stream(ready.model, DTYPES[ready.precision], options)
         self._heard, self._rest, self._open = 0, b"", True
 

@@ -19,19 +19,16 @@ from starlette.exceptions import HTTPException
 from emotion2vec.extraction.encode.choices import FeatureChoice, read_layers
 from emotion2vec.serve.child import Answer
 from emotion2vec.serve.engine import Clip, Engine, Room
-from emotion2vec.serve.errors import RequestError
+from emotion2vec.serve.errors import FAILED, UNPROCESSABLE, RequestError
 from emotion2vec.serve.guard import Guard, answer
 from emotion2vec.serve.live import serve_stream
-from emotion2vec.serve.results import UNPROCESSABLE, Question, told
+from emotion2vec.serve.results import Question, told
 from emotion2vec.serve.uploads import files_of
 from emotion2vec.version import __version__
 
 LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-FRAME_RATE = 50
-"""Frames of a second, of all networks."""
 
 TEXT_BYTES = 22
 """What a number takes in JSON."""
@@ -106,7 +103,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> Response:
         LOG.error("%s failed", request.url.path, exc_info=error)
-        return JSONResponse({"error": "the server failed; its log says why"}, 500)
+        return JSONResponse({"error": "the server failed; its log says why"}, FAILED)
 
 
 async def _health(request: Request) -> Response:
@@ -205,7 +202,7 @@ async def _features(
 
 def _size(clip: Clip, model: dict[str, Any], granularity: str, layers: str, format: str) -> int:
     """What features of a clip will take, in bytes."""
-    vectors = 2 if granularity == "utterance" else math.ceil(clip.seconds * FRAME_RATE) + 2
+    vectors = 2 if granularity == "utterance" else math.ceil(clip.seconds * model["frames_per_second"]) + 2
     depth = model["blocks"] if layers == "all" else len(read_layers(layers).numbers or [0])
     return vectors * depth * int(model["width"]) * (TEXT_BYTES if format == "json" else 4)
 

@@ -15,10 +15,8 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import audio_blocks, check_waveform
 from emotion2vec.errors import AudioError
 from emotion2vec.serve.child import leave_signals, messages
+from emotion2vec.serve.errors import TOO_LARGE, UNPROCESSABLE
 from emotion2vec.serve.messages import packed
-
-UNPROCESSABLE, TOO_LARGE = 422, 413
-"""Statuses of audio that cannot be used, and of audio that is too long."""
 
 
 class _TooLongError(AudioError):

@@ -20,7 +20,7 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.guesses import unknown
 from emotion2vec.serve import decoder, worker
 from emotion2vec.serve.child import Answer, Child
-from emotion2vec.serve.errors import ProcessEndedError, RequestError
+from emotion2vec.serve.errors import TOO_LARGE, UNPROCESSABLE, ProcessEndedError, RequestError
 from emotion2vec.serve.metrics import Metrics
 from emotion2vec.serve.options import ServeOptions
 from emotion2vec.serve.streams import LiveStream
@@ -166,7 +166,9 @@ class Engine:
         if size <= most * 1e6:
             return None
         told = f"the answer would have {size / 1e6:.1f} MB, expected at most {most:g}"
-        return RequestError(413, f"{clip.name}: {told}; npy and safetensors, the last layer, or utterance are smaller")
+        return RequestError(
+            TOO_LARGE, f"{clip.name}: {told}; npy and safetensors, the last layer, or utterance are smaller"
+        )
 
     def busy(self) -> RequestError:
         """What is said where there is no room."""
@@ -206,7 +208,7 @@ class Engine:
                 except asyncio.TimeoutError:
                     child.kill()
                     reason = f"it takes longer than {most:g} s to be decoded"
-                    raise RequestError(decoder.UNPROCESSABLE, f"{facts['name']}: {reason}") from None
+                    raise RequestError(UNPROCESSABLE, f"{facts['name']}: {reason}") from None
                 except asyncio.CancelledError:
                     child.kill()  # the next one shall not wait for it
                     raise
@@ -215,7 +217,7 @@ class Engine:
         finally:
             self._decoders.put_nowait(child)
         reason = "whoever decoded it broke off: it is damaged, or needs too much memory"
-        raise RequestError(decoder.UNPROCESSABLE, f"{facts['name']}: {reason}")
+        raise RequestError(UNPROCESSABLE, f"{facts['name']}: {reason}")
 
     async def compute(self, model: str, clip: Clip, what: Mapping[str, Any]) -> Answer:
         """Have a model compute what is asked of a clip; see `emotion2vec.serve.work`.
@@ -249,7 +251,11 @@ class Engine:
         self._streams += 1
         live = LiveStream(child, model, next(self._numbers))
         try:
-            await live.tell("open", sample_rate=sample_rate, options=dict(options))
+            opening = live.tell("open", sample_rate=sample_rate, options=dict(options))
+            try:
+                await asyncio.wait_for(opening, self.limits.timeout)
+            except asyncio.TimeoutError:
+                raise RequestError(503, "no process can compute a stream now; try again later", 5.0) from None
             try:
                 yield live
             finally:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+UNPROCESSABLE, TOO_LARGE, FAILED = 422, 413, 500
+"""Statuses of what cannot be used, of what is too large or too long, and of what nobody foresaw."""
+
 
 class RequestError(Exception):
     """A request cannot be answered as it was meant.

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion2vec.serve.errors import RequestError
+from emotion2vec.serve.errors import TOO_LARGE, RequestError
 from emotion2vec.serve.metrics import Metrics
 from emotion2vec.serve.options import LOOPBACK, ServeOptions
 
@@ -98,7 +98,9 @@ class Guard:
         return self._too_large() if int(length) > self._most else None
 
     def _too_large(self) -> RequestError:
-        return RequestError(413, f"the body is larger than {self._options.limits.max_mb:g} MB, expected at most that")
+        return RequestError(
+            TOO_LARGE, f"the body is larger than {self._options.limits.max_mb:g} MB, expected at most that"
+        )
 
 
 def _part(address: str, name: str) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from emotion2vec.serve.engine import Engine
-from emotion2vec.serve.errors import RequestError
+from emotion2vec.serve.errors import TOO_LARGE, UNPROCESSABLE, RequestError
 from emotion2vec.serve.streams import LiveStream
 
 END = "end"
@@ -45,7 +45,7 @@ async def serve_stream(
         for key, value in {"sample_rate": sample_rate, **options}.items():
             low, high = BOUNDS[key]
             if not low <= value <= high:
-                raise RequestError(422, f"{key} is {value}, expected {low:g} to {high:g}")
+                raise RequestError(UNPROCESSABLE, f"{key} is {value}, expected {low:g} to {high:g}")
         facts = engine.model(name)
         async with engine.stream(facts["name"], sample_rate, options) as live:
             await _answer(socket, engine, live, sample_rate)
@@ -63,9 +63,9 @@ async def _answer(socket: WebSocket, engine: Engine, live: LiveStream, sample_ra
         text, data = await _received(socket, engine)
         if text is not None:
             if text.strip() != END:
-                raise RequestError(422, f"the text {text[:40]!r} was sent, expected samples or {END!r}")
+                raise RequestError(UNPROCESSABLE, f"the text {text[:40]!r} was sent, expected samples or {END!r}")
             if rest:
-                raise RequestError(422, "the stream ends within a sample: an odd number of bytes was sent")
+                raise RequestError(UNPROCESSABLE, "the stream ends within a sample: an odd number of bytes was sent")
             for step in await live.tell("finish"):
                 await socket.send_json(_told(step))
             return
@@ -75,7 +75,7 @@ async def _answer(socket: WebSocket, engine: Engine, live: LiveStream, sample_ra
         heard += samples.size
         if heard > engine.limits.max_seconds * sample_rate:
             most = engine.limits.max_seconds
-            raise RequestError(413, f"the stream is longer than {most:g} s, expected at most that")
+            raise RequestError(TOO_LARGE, f"the stream is longer than {most:g} s, expected at most that")
         length = round(PIECE_SECONDS * sample_rate)
         for begin in range(0, samples.size, length):
             for step in await live.tell("push", samples[begin : begin + length]):

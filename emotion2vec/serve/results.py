@@ -17,10 +17,8 @@ from emotion2vec.extraction.scoring import LEAST_PROBABILITY, Opinion
 from emotion2vec.guesses import unknown
 from emotion2vec.serve.child import Answer
 from emotion2vec.serve.engine import Clip
-from emotion2vec.serve.errors import RequestError
+from emotion2vec.serve.errors import UNPROCESSABLE, RequestError
 from emotion2vec.tasks.adaptation import LEAST_CLIPS, adapted, alike
-
-UNPROCESSABLE = 422
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,9 @@ from emotion2vec.extraction.encode.ready import Ready, ready_model
 from emotion2vec.extraction.scoring import Scorer, read_by
 from emotion2vec.extraction.sources.decoding import AudioFault, Hearing, Undecoded, decode_one
 from emotion2vec.extraction.streaming import Stream, StreamedFeatures, StreamOptions
-from emotion2vec.serve.decoder import UNPROCESSABLE
+from emotion2vec.serve.errors import FAILED, UNPROCESSABLE
 
 LOG = logging.getLogger(__name__)
-
-FAILED = 500
-"""Status of what nobody foresaw."""
 
 BLOCK = 1 << 20
 """Samples that long audio is read in."""
@@ -74,8 +71,8 @@ class Served:
 
     def __init__(self, name: str, device: str | None, precision: str, stack: ExitStack):
         self.name = name
-        self.model = load_model(name, device=str(choose_device(device)))
-        self.ready: Ready = stack.enter_context(ready_model(self.model, None, precision))
+        model = load_model(name, device=str(choose_device(device)))
+        self.ready: Ready = stack.enter_context(ready_model(model, None, precision))
 
     def facts(self) -> dict[str, Any]:
         """What the server wants to know of it."""
@@ -86,10 +83,10 @@ class Served:
         }
         return {
             "name": self.name,
-            "kind": str(getattr(model.config, "type", "")),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "width": model.config.width,
             "blocks": model.config.prenet_depth + model.config.depth,
+            "frames_per_second": SAMPLE_RATE / model.config.grid.stride,
             "heads": heads,
             "device": str(model.device),
             "precision": self.ready.precision,
@@ -166,14 +163,15 @@ class Streams:
             LOG.exception("a stream failed")
             reply({"id": number, "error": f"the stream failed: {type(error).__name__}", "status": FAILED}, {})
             return
-        reply({"id": number, "steps": [_told(step) for step in steps]}, {})
+        stride = served.ready.model.config.grid.stride / SAMPLE_RATE
+        reply({"id": number, "steps": [_told(step, stride) for step in steps]}, {})
 
     def _done(
         self, name: int, facts: Mapping[str, Any], samples: np.ndarray | None, served: Served
     ) -> list[StreamedFeatures]:
         if facts["do"] == "open":
             options = StreamOptions(**facts["options"])
-            self._open[name] = Stream(facts["sample_rate"], model=served.model, options=options)
+            self._open[name] = Stream(facts["sample_rate"], model=served.ready, options=options)
             return []
         if facts["do"] == "push":
             assert samples is not None
@@ -182,7 +180,7 @@ class Streams:
             return stream.finish() if facts["do"] == "finish" else []
 
 
-def _told(step: StreamedFeatures) -> dict[str, Any]:
-    """What is sent of a step: its times, and scores."""
-    seconds = len(step.frames) / 50
-    return {"start": round(step.start, 6), "end": round(step.start + seconds, 6), "scores": step.scores}
+def _told(step: StreamedFeatures, stride: float) -> dict[str, Any]:
+    """What is sent of a step, whose frames are so many s apart: its times, and scores."""
+    end = step.start + len(step.frames) * stride
+    return {"start": round(step.start, 6), "end": round(end, 6), "scores": step.scores}

@@ -16,8 +16,9 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.devices import is_host
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.serve.child import leave_signals, messages
+from emotion2vec.serve.errors import FAILED, UNPROCESSABLE
 from emotion2vec.serve.messages import packed
-from emotion2vec.serve.work import FAILED, Asked, Served, Streams
+from emotion2vec.serve.work import Asked, Served, Streams
 
 LOG = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class _Worker:
         self._came = threading.Condition()
         self._streams = Streams()
         first = next(iter(models.values()))
-        self._seconds = CPU_SECONDS if is_host(first.model.device) else GPU_SECONDS
+        self._seconds = CPU_SECONDS if is_host(first.ready.model.device) else GPU_SECONDS
         threading.Thread(target=self._listen, name="requests", daemon=True).start()
 
     def _listen(self) -> None:
@@ -94,7 +95,7 @@ class _Worker:
             self._models[group[0].what["model"]].answer(group, reply)
         except Exception as error:
             LOG.exception("%d clips could not be computed", len(left))
-            status = 422 if isinstance(error, Emotion2vecError) else FAILED
+            status = UNPROCESSABLE if isinstance(error, Emotion2vecError) else FAILED
             sentence = str(error) if status != FAILED else f"the model failed: {type(error).__name__}"
             for number in left:
                 self._reply({"id": number, "error": sentence, "status": status}, {})
