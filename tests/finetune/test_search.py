@@ -121,7 +121,7 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(
     choices = read_space(space, fixed_part(parts))
     found = search(parts, choices, silent)
     said = "".join(capfd.readouterr()).replace("\n", "")
-    assert any(f"resumed after update {saved} from {run / 'trials' / '0'}" in said for saved in (4, 8))
+    assert f"resumed after update 8 from {run / 'trials' / '0'}" in said
     assert [(row.number, row.state, row.folder.name) for row in found.rows] == [
         (0, "stopped", "0"),
         (1, "done", "0"),

@@ -21,8 +21,8 @@ from signals import default_signals
 
 TIMINGS = {"seconds", "data_wait", "audio_seconds_per_second", "mfu", "memory_gb"}
 
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(
     [
         "emotion2vec.cli",
         "emotion2vec.pretrain.run",
@@ -41,22 +41,36 @@ def overrides(speech: Path, run: Path, *more: str) -> list[str]:
 
 
 def _child(arguments: list[str], environment: dict[str, str], log: Path, die_in_step: int, verb: str) -> None:
-    """Be `emotion2vec VERB ARGUMENTS`; dies as by SIGKILL in the optimizer step of one update, if asked to."""
+    """Be `emotion2vec VERB ARGUMENTS`; dies as by SIGKILL in the optimizer step of one update, if asked to.
+
+    What is saved before that step is on disk by then: how far a thread came with it would be chance.
+    """
     default_signals()
     os.environ.update(environment)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     from emotion2vec.cli import main
+    from emotion2vec.training.saver import Saver
     from emotion2vec.training.trainer import Trainer
 
     step = Trainer._step
 
     def dying(self: Trainer, update: int, *rest: object) -> dict[str, float]:
         if update == die_in_step:
+            for saver in savers:
+                saver.failed()
             os._exit(9)
         return step(self, update, *rest)  # type: ignore[arg-type]
 
+    savers: list[Saver] = []
+    enter = Saver.__enter__
+
+    def entered(self: Saver) -> Saver:
+        savers.append(self)
+        return enter(self)
+
+    Saver.__enter__ = entered  # type: ignore[method-assign]
     Trainer._step = dying  # type: ignore[method-assign, assignment]
     sys.argv = ["emotion2vec", verb, *arguments]
     main()
@@ -78,7 +92,7 @@ class Run:
             environment |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
             environment |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
             own = environment if ranks > 1 else {}
-            self.processes.append(_server.Process(target=_child, args=(arguments, own, log, die_in_step, verb)))
+            self.processes.append(server.Process(target=_child, args=(arguments, own, log, die_in_step, verb)))
             self.processes[-1].start()
 
     def wait(self, seconds: float = 600.0) -> list[int | None]:
