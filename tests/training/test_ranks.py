@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-import torch.distributed as dist
-from torch.distributed import distributed_c10d
 from training.helpers import Run, assert_same_run, finish, metrics, overrides, server, tensors
+from training.slow_rank import slow_then_small
 
 from emotion2vec.data.order import Position
-from emotion2vec.errors import ConfigError, TrainingError
 from emotion2vec.training.checkpointing import resumed_position
-from emotion2vec.training.ranks import Ranks
 
 
 @pytest.fixture(scope="module")
@@ -50,26 +44,8 @@ def runs(equal_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return {name: folder / name for name in settings}
 
 
-def _slow_then_small(rank: int, folder: str) -> None:
-    """Work of one process that takes longer than processes wait by default, which is a moment here."""
-    distributed_c10d.default_pg_timeout = timedelta(seconds=0.3)  # what new groups have where nothing is said
-    store = dist.FileStore(f"{folder}/store", 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=30))
-    ranks = Ranks(SimpleNamespace(global_rank=rank, world_size=2))  # type: ignore[arg-type]
-
-    def work() -> str:
-        time.sleep(0.8)
-        return "clusters"
-
-    assert ranks.main_only(work) == "clusters"
-    time.sleep(0.8 * rank)  # its parts take longer
-    with pytest.raises(ConfigError if rank else TrainingError, match="bad"):
-        ranks.raise_together(ConfigError("bad") if rank else None)
-    Path(folder, f"done{rank}").touch()
-
-
 def test_processes_wait_for_one_that_works_for_long(tmp_path: Path) -> None:
-    processes = [server.Process(target=_slow_then_small, args=(rank, str(tmp_path))) for rank in (0, 1)]
+    processes = [server.Process(target=slow_then_small, args=(rank, str(tmp_path))) for rank in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:
