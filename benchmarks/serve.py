@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import csv
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 ROUNDS = 3
 
 
-async def send(url: str, files: list[Path], clients: int, wanted: dict[str, str]) -> tuple[list[float], int, int]:
+async def send(url: str, files: list[Path], clients: int, wanted: dict[Path, str]) -> tuple[list[float], int, int]:
     """Send a request for each file, so many at once: their times in s, wrong answers, and lost ones."""
     import httpx
 
     waiting, times, wrong, lost = iter(files), [], 0, 0
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     bodies = {path: path.read_bytes() for path in dict.fromkeys(files)}
-    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits, trust_env=False) as client:
 
         async def one() -> None:
             nonlocal wrong, lost
@@ -40,14 +42,14 @@ async def send(url: str, files: list[Path], clients: int, wanted: dict[str, str]
                     continue
                 times.append(time.monotonic() - started)
                 clips = found.json().get("clips") if found.status_code == 200 else None
-                wrong += clips is None or clips[0]["label"] != wanted[path.name]
+                wrong += clips is None or clips[0]["label"] != wanted[path]
 
         await asyncio.gather(*(one() for _ in range(clients)))
     return times, wrong, lost
 
 
-def predicted(files: list[Path]) -> tuple[dict[str, str], float]:
-    """Labels by name, and the time that the library takes, in s."""
+def predicted(files: list[Path]) -> tuple[dict[Path, str], float]:
+    """Labels, and the time that the library takes, in s."""
     from emotion2vec.checkpoint import load_model
     from emotion2vec.extraction.predict import predict
 
@@ -58,8 +60,9 @@ def predicted(files: list[Path]) -> tuple[dict[str, str], float]:
         started = time.monotonic()
         predict(list(map(str, files)), model=model, output=table, backend="torch")
         seconds = time.monotonic() - started
-        lines = [line.split(",") for line in table.read_text().splitlines()[1:]]
-    return {Path(cells[0]).name: cells[5] for cells in lines}, seconds
+        with table.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    return {Path(row["file"]): row["label"] for row in rows}, seconds
 
 
 def started(words: list[str]) -> tuple[subprocess.Popen[str], str]:
@@ -69,6 +72,7 @@ def started(words: list[str]) -> tuple[subprocess.Popen[str], str]:
     assert process.stderr is not None
     for line in process.stderr:
         if " on http" in line:
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # so that it never waits for a reader
             return process, line.rsplit(" ", 1)[1].strip()
     raise SystemExit("the server did not start")
 
@@ -82,6 +86,8 @@ def main() -> None:
     parser.add_argument("--decoders", type=int, default=2)
     arguments = parser.parse_args()
     files = sorted(path for path in arguments.folder.rglob("*") if path.suffix in (".wav", ".flac", ".opus"))
+    if not files:
+        parser.error(f"{arguments.folder} has no .wav, .flac or .opus files")
     files = (files * (1 + arguments.requests // len(files)))[: arguments.requests]
     clips = list(dict.fromkeys(files))
     process, url = started(["--decoders", str(arguments.decoders)])
@@ -94,7 +100,7 @@ def main() -> None:
             times, wrong, lost = asyncio.run(send(url, files, arguments.clients, wanted))
             served = len(files) / (time.monotonic() - begun)
             ratios.append(served / alone)
-            ranks = statistics.quantiles(times, n=100)
+            ranks = statistics.quantiles(times, n=100) if len(times) > 1 else [float("nan")] * 99
             print(
                 f"round {number + 1}: library {alone:.1f} clips/s, server {served:.1f} clips/s, ratio {ratios[-1]:.2f};"
                 f" latency p50 {ranks[49]:.2f} s, p95 {ranks[94]:.2f} s, p99 {ranks[98]:.2f} s; "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,21 +21,38 @@ from emotion2vec.serve.run import address
 
 
 @dataclass
-class Running:
-    """A server that answers.
+class Server:
+    """A server that answers, of whatever process.
 
     Attributes:
         url: where.
-        engine: what computes for it.
     """
 
     url: str
-    engine: Engine
 
     @property
     def client(self) -> httpx.Client:
         """Asks it."""
-        return httpx.Client(base_url=self.url, timeout=120)
+        return httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+
+
+@dataclass
+class Running(Server):
+    """A server of this process.
+
+    Attributes:
+        engine: what computes for it.
+    """
+
+    engine: Engine
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for it, and fail when it does not happen."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -42,6 +60,7 @@ def running(options: ServeOptions, token: str = "") -> Iterator[Running]:
     """Serve while entered."""
     bound = socket.create_server(("127.0.0.1", 0))
     found: list[Running] = []
+    faults: list[BaseException] = []
     ready, stop = threading.Event(), threading.Event()
 
     async def serve() -> None:
@@ -50,13 +69,15 @@ def running(options: ServeOptions, token: str = "") -> Iterator[Running]:
             await engine.open()
             server = uvicorn.Server(uvicorn.Config(create_app(engine, token), lifespan="off", log_level="warning"))
             task = asyncio.create_task(server.serve(sockets=[bound]))
-            while not server.started:
+            while not server.started and not task.done():
                 await asyncio.sleep(0.01)
             found.append(Running(address(bound), engine))
             ready.set()
             await asyncio.to_thread(stop.wait)
             server.should_exit = True
             await task
+        except BaseException as error:  # raised where the test waits
+            faults.append(error)
         finally:
             await engine.close()
             ready.set()
@@ -65,6 +86,8 @@ def running(options: ServeOptions, token: str = "") -> Iterator[Running]:
     thread.start()
     ready.wait()
     try:
+        if faults:
+            raise faults[0]
         yield found[0]
     finally:
         stop.set()
