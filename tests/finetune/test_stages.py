@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from finetune.talkers import QUICK, quick_config
 from finetune.test_run import metrics
@@ -110,15 +111,31 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     return by_fold
 
 
+Folded = tuple[Path, dict[str, set[str]]]
+"""The folder of a run, and the talkers whose audio was decoded before each fold's test."""
+
+
+def run_folds(folder: Path, talkers: Path, model: Path, transductive: bool) -> Folded:
+    """Run two folds."""
+    more = [*STAGES, *FOLDS, f"gmp.transductive={str(transductive).lower()}"]
+    with pytest.MonkeyPatch.context() as patch:
+        by_fold = opened(patch)
+        finetune(quick_config(talkers, model, folder, *more), silent)
+    return folder, by_fold
+
+
+@pytest.fixture(scope="module")
+def transductive_run(talkers: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Folded:
+    return run_folds(tmp_path_factory.mktemp("transductive") / "run", talkers, model, True)
+
+
 @pytest.mark.parametrize("transductive", [False, True])
 def test_tests_are_not_heard_before_they_are_asked_for(
-    transductive: bool, talkers: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    transductive: bool, talkers: Path, model: Path, tmp_path: Path, transductive_run: Folded
 ) -> None:
-    by_fold = opened(monkeypatch)
-    more = [*STAGES, *FOLDS, f"gmp.transductive={str(transductive).lower()}"]
-    done = finetune(quick_config(talkers, model, tmp_path / "run", *more), silent)
-    document = json.loads((tmp_path / "run" / "scores.json").read_text())
-    assert len(document["folds"]) == 2 and done.scores is not None
+    folder, by_fold = transductive_run if transductive else run_folds(tmp_path / "run", talkers, model, False)
+    document = json.loads((folder / "scores.json").read_text())
+    assert len(document["folds"]) == 2
     for fold in document["folds"]:
         tested = {*fold["test_speakers"]}
         assert by_fold[fold["name"]] >= {"s0", "s1", "s2", "s3"} - tested
@@ -127,28 +144,27 @@ def test_tests_are_not_heard_before_they_are_asked_for(
     assert scores.is_transductive == transductive and scores.head == "finetune full, in stages"
     assert scores.head_settings["gmp"]["transductive"] == transductive
     assert any("transductive" in warning for warning in document["warnings"]) == transductive
-    page = write_run_report(tmp_path / "run").read_text()
+    page = write_run_report(folder).read_text()
     assert ("scores are transductive" in page) == transductive
 
 
-def test_labels_of_tests_teach_nothing_even_where_they_are_heard(talkers: Path, model: Path, tmp_path: Path) -> None:
+def test_labels_of_tests_teach_nothing_even_where_they_are_heard(
+    talkers: Path, model: Path, tmp_path: Path, transductive_run: Folded
+) -> None:
+    plain, _ = transductive_run
     turn = {"anger": "sadness", "sadness": "neutral", "neutral": "anger"}
     rows = [line.split(",") for line in talkers.read_text().splitlines()]
     more = [*STAGES, *FOLDS, "gmp.transductive=true"]
-    finetune(quick_config(talkers, model, tmp_path / "plain", *more), silent)
-    document = json.loads((tmp_path / "plain" / "scores.json").read_text())
-    for number, fold in enumerate(document["folds"], 1):
-        who = {*fold["test_speakers"]}
-        other = talkers.with_name(f"turned{number}.csv")
-        turned = [[row[0], turn[row[1]], row[2], "male"] if row[2] in who else row for row in rows]
-        other.write_text("\n".join(",".join(row) for row in turned) + "\n")
-        finetune(quick_config(other, model, tmp_path / other.stem, *more), silent)
-        ours, theirs = (
-            load_file(next((tmp_path / name / "folds").glob(f"0{number}_*")) / "model.safetensors")
-            for name in ("plain", other.stem)
-        )
-        assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
-        break  # the other fold says the same
+    fold = json.loads((plain / "scores.json").read_text())["folds"][0]
+    who = {*fold["test_speakers"]}
+    other = talkers.with_name("turned.csv")
+    turned = [[row[0], turn[row[1]], *row[2:]] if row[2] in who else row for row in rows]
+    other.write_text("\n".join(",".join(row) for row in turned) + "\n")
+    finetune(quick_config(other, model, tmp_path / "turned", *more), silent)
+    ours, theirs = (
+        load_file(next((run / "folds").glob("01_*")) / "model.safetensors") for run in (plain, tmp_path / "turned")
+    )
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 class KilledError(BaseException):
@@ -403,12 +419,12 @@ def test_cosines_are_calibrated(staged: Path, talkers: Path) -> None:
     )
 
 
-def test_the_record_of_transductive_clips_goes_on_to_the_last_model(talkers: Path, model: Path, tmp_path: Path) -> None:
-    import soundfile
-
-    more = [*STAGES, *FOLDS, "gmp.transductive=true"]
-    finetune(quick_config(talkers, model, tmp_path, *more), silent)
-    keys = [utterance_key(path.name, soundfile.info(path).duration) for path in talkers.parent.glob("*.wav")]
-    for folder in (tmp_path / "folds").iterdir():
+def test_the_record_of_transductive_clips_goes_on_to_the_last_model(transductive_run: Folded, talkers: Path) -> None:
+    run, _ = transductive_run
+    scored = json.loads((run / "scores.json").read_text())["folds"]
+    folders = sorted((run / "folds").iterdir())
+    for fold, folder in zip(scored, folders, strict=True):
         heard = read_heard(folder)
-        assert heard is not None and len(heard.audio) > len(keys) / 2
+        paths = [path for path in talkers.parent.glob("*.wav") if path.name.split("_")[0] in fold["test_speakers"]]
+        keys = {utterance_key(path.name, soundfile.info(path).duration) for path in paths}
+        assert heard is not None and len(keys) == 12 and keys <= {*heard.audio.tolist()}

@@ -51,6 +51,14 @@ def table_of(folder: Path, number: int) -> list[dict[str, Any]]:
     return rows
 
 
+def same_tables(ours: Path, theirs: Path) -> bool:
+    """Whether the first rounds have the same labels, for the same reasons; scores are nearly those."""
+    tables = [table_of(folder, 1) for folder in (ours, theirs)]
+    numbers = [[[value for value in row.values() if isinstance(value, float)] for row in table] for table in tables]
+    words = [[{n: v for n, v in row.items() if not isinstance(v, float)} for row in table] for table in tables]
+    return words[0] == words[1] and np.allclose(*numbers, atol=1e-4)
+
+
 def read_tsv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
@@ -107,7 +115,7 @@ def test_labels_of_a_pool_of_tones_are_mostly_right(finished: Finished, speech: 
 def test_the_same_seed_gives_the_same_tables(finished: Finished, speech: Speech, model: Path, tmp_path: Path) -> None:
     plan = plan_of(speech, model, tmp_path / "again", "rounds.count=1", *WINDOWS, "pool.shards=2")
     iterate(plan, lambda text: None)
-    assert table_of(tmp_path / "again", 1) == table_of(finished.folder, 1)
+    assert same_tables(tmp_path / "again", finished.folder)
     for name in ("clips.tsv", "scores.tsv", "held_out.tsv"):
         assert (tmp_path / "again" / "round_1" / name).read_text() == (finished.folder / "round_1" / name).read_text()
 
@@ -157,7 +165,7 @@ def test_a_killed_command_goes_on_in_the_middle_of_what_it_did(
     done = iterate(plan, again.append)
     assert any("were there" in text for text in again) or "resumed after update" in "".join(capfd.readouterr())
     assert [one["scores"] for one in done.rounds] == [one["scores"] for one in finished.rounds[:2]]
-    assert table_of(tmp_path / "plus", 1) == table_of(finished.folder, 1)
+    assert same_tables(tmp_path / "plus", finished.folder)
 
 
 def test_a_round_that_is_worse_is_rolled_back(
@@ -197,7 +205,7 @@ def test_shards_are_labelled_by_processes_of_their_own(
     said.clear()
     iterate(plan_of(speech, model, folder, *asked), said.append)
     assert sum("6 were there" in text for text in said) == 2  # those of shards 0 and 2
-    assert table_of(folder, 1) == table_of(finished.folder, 1)
+    assert same_tables(folder, finished.folder)
 
 
 @pytest.mark.slow
@@ -215,7 +223,7 @@ def test_sources_that_are_shards_are_read_by_those_who_label_them(
     iterate(plan_of(speech, model, folder, *unread, "pool.shard=1"), said.append)
     iterate(plan_of(speech, model, folder, *asked), said.append)
     assert any("13 were there" in text for text in said)
-    assert table_of(folder, 1) == table_of(finished.folder, 1)
+    assert same_tables(folder, finished.folder)
     with pytest.raises(ManifestError, match=r"5 clips have the name of one in another source: .*; expected other"):
         iterate(
             plan_of(speech, model, tmp_path / "b", f"pool.sources=[{lists[0]},{lists[0]}]", *asked[1:]), said.append
@@ -292,7 +300,7 @@ def test_a_class_that_keeps_no_clip_stops_the_round_or_learns_from_people(
     plan = plan_of(speech, model, tmp_path / "plus", f"pool.sources={listed}", "filters.lacking=human")
     assert len(iterate(plan, said.append).rounds) == 2  # the labels that are there are not made again
     assert any("keeps no clip of anger" in text and text.startswith("warning") for text in said)
-    assert any("0 clips" in text and "were there" in text for text in said)
+    assert any(text.startswith("labelled: 0 clips") and "were there" in text for text in said)
 
 
 @pytest.mark.slow

@@ -114,16 +114,18 @@ def test_only_what_all_models_find_is_kept(speech: Speech, model: Path, classifi
     more += ["pool.compare=bytes"]
     folder, said = tmp_path / "plus", list[str]()
     plan = plan_of(speech, model, folder, *more, "filters.text_labels=[Angry=anger,grief=anger,love=anger,neutral=]")
+    fault = ""
     try:
         iterate(plan, said.append)
-    except ConfigError as error:
-        assert "keeps no clip" in str(error)
+    except ConfigError as error:  # weights are random, and whether they agree is the processor's
+        fault = str(error)
     rows = parquet.read_table(folder / "round_1" / "labels.parquet").to_pylist()
     for row in rows:
         why = "second model differs" if row["second"] != row["label"] else None
         why = why or ("transcript differs" if row["text"] != row["label"] else None)
         assert row["reason"] == why
     assert len(Counter(row["reason"] for row in rows)) > 1
+    assert ("keeps no clip" in fault) == (not any(row["kept"] for row in rows)) == bool(fault)
     assert (folder / "second" / "model" / "model.json").is_file()
     heads = [text for text in said if text.startswith("a second model, from")]
     assert len(heads) == 1

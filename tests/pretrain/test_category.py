@@ -159,8 +159,7 @@ def test_sources_that_call_theirs_alike_have_their_own_labels(
 def test_a_run_with_labels_goes_on_as_if_it_had_not_stopped(table: Path, tmp_path: Path) -> None:
     more = ["loss.category=1", "data.batch_seconds=4", "optim.accumulate=2", "checkpoint.every=1"]
     run(table, tmp_path / "whole", *more)
-    whole, parts = (settings(table, tmp_path / name, *more) for name in ("whole", "parts"))
-    assert whole[-1] == parts[-1]
+    parts = settings(table, tmp_path / "parts", *more)
     seen: list[object] = []
 
     def stop(progress: object) -> None:
