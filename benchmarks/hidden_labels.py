@@ -5,7 +5,7 @@ OMP_NUM_THREADS=1 python benchmarks/hidden_labels.py RUN/round_1/labels.parquet 
 METADATA is a table of the columns file and emotion, whose labels the pool did not have; clips are found by the names of
 their files. `--labels` says what a label of METADATA is among the classes, where it is not spelled so. Each filter is
 applied alone, then all that the table has opinions for; rows are precision in % (clips kept), of each class and of all,
-and the share of the pool that is kept.
+and the share that is kept of the clips whose truth is known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet
 
 from emotion2vec.iterate.config import FilterSettings
-from emotion2vec.iterate.filters import KEPT, NO_CLASS, Opinions, refused
+from emotion2vec.iterate.filters import KEPT, NO_CLASS, NO_TEXT, Opinions, refused
 
 OFF = FilterSettings(quantile=0.0)
 
@@ -30,12 +30,14 @@ def read(path: Path) -> tuple[Opinions, list[str], list[str]]:
     classes = [name.removeprefix("score:") for name in table if name.startswith("score:")]
     heard = np.array([label is not None for label in table["label"]])
     scores = np.array([[value or 0.0 for value in table[f"score:{name}"]] for name in classes]).T
-    second = None
-    if "second" in table:
-        second = np.array([classes.index(one) if one in classes else NO_CLASS for one in table["second"]])
+    numbers = {name: place for place, name in enumerate(classes)} | {None: NO_TEXT}
+    second, text = (
+        np.array([numbers.get(one, NO_CLASS) for one in table[name]]) if name in table else None
+        for name in ("second", "text")
+    )
     agreeing = np.array([value or 0.0 for value in table["windows"]]) if "windows" in table else None
     seconds = np.array([value or 0.0 for value in table["seconds"]])
-    opinions = Opinions(table["id"], seconds, scores, heard, agreeing, second)
+    opinions = Opinions(table["id"], seconds, scores, heard, agreeing, second, text)
     return opinions, table["file"], classes
 
 
@@ -50,13 +52,15 @@ def truth_of(metadata: Path, files: list[str], renamed: dict[str, str], classes:
 
 def filters_of(opinions: Opinions) -> dict[str, tuple[Opinions, FilterSettings]]:
     """Filters by name, with the opinions that they look at."""
-    plain = replace(opinions, agreeing=None, second=None)
+    plain = replace(opinions, agreeing=None, second=None, text=None)
     cap = int(np.bincount(opinions.numbers[opinions.heard]).min() // 2)
     found = {"none": (plain, OFF)}
     for quantile in (0.5, 0.7, 0.9):
         found[f"quantile {quantile:g}"] = plain, replace(OFF, quantile=quantile)
     if opinions.second is not None:
         found["second model"] = replace(plain, second=opinions.second), OFF
+    if opinions.text is not None:
+        found["transcripts"] = replace(plain, text=opinions.text), OFF
     if opinions.agreeing is not None:
         for share in (0.6, 1.0):
             found[f"windows {share:g}"] = replace(plain, agreeing=opinions.agreeing), replace(OFF, agreeing=share)
@@ -76,6 +80,8 @@ def main() -> None:
     asked = parser.parse_args()
     opinions, files, classes = read(asked.table)
     truth = truth_of(asked.metadata, files, dict(text.split("=") for text in asked.labels), classes)
+    if not (truth >= 0).any():
+        parser.error(f"{asked.metadata} has none of the {len(files)} clips under a class of {', '.join(classes)}")
     numbers = opinions.numbers
     print("| filter |", " | ".join(classes), "| all | kept |")
     print("| --- " * (len(classes) + 3) + "|")
