@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 # Where numbers are made: run again as they are made elsewhere.
 NUMERIC := tests/model tests/pretrain tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
 
-.PHONY: help setup test test-slow test-variants test-ray test-interop test-mutation lint demo clean
+.PHONY: help setup test test-slow test-variants test-ray test-interop test-browser test-mutation lint demo clean
 
 help:
 	@echo 'make demo       pretrain a tiny model on the sample speech, extract with it and probe it'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-variants  tests again as elsewhere: each library forced, AVX2 alone, signals ignored'
 	@echo 'make test-ray   extraction on a Ray cluster of this machine (installs ray, 240 MB)'
 	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
+	@echo 'make test-browser  the page of `demo` in chromium (needs chromium and chromium-driver)'
 	@echo 'make test-mutation  how many small faults the tests notice (about an hour)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make setup      only install into $(VENV)'
@@ -82,6 +83,9 @@ install-fairseq: install-%:
 install-s3prl: install-%:
 	$(INTEROP_PIP) -c $(INTEROP)-$*/constraints.txt $(S3PRL)
 	$(INTEROP_PIP) --no-deps s3prl==0.4.18
+
+test-browser: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/serve
 
 test-mutation: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,mutation]'

@@ -12,6 +12,7 @@ import typer
 
 from emotion2vec.cli.benchmark import benchmark
 from emotion2vec.cli.convert import convert
+from emotion2vec.cli.demo import demo
 from emotion2vec.cli.distil import distil
 from emotion2vec.cli.export import export
 from emotion2vec.cli.extract import extract
@@ -74,7 +75,7 @@ app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log
 app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(with_log(finetune))
 app.command(cls=with_keys("emotion2vec.iterate.config", "IteratePlan"))(with_log(iterate))
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
-for verb in (prepare, extract, predict, probe, serve):
+for verb in (prepare, extract, predict, probe, serve, demo):
     app.command()(with_log(verb))
 for verb in (plot, visualize, info, convert, export):
     app.command()(verb)
