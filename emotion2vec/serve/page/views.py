@@ -19,6 +19,7 @@ import numpy as np
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.extraction.results.rows import Columns, TableRows
 from emotion2vec.extraction.writers.spreadsheets import open_table
+from emotion2vec.files import write_text
 from emotion2vec.serve.child import Answer
 from emotion2vec.serve.errors import RequestError
 from emotion2vec.serve.page.cards import clip_card, clips_table, sentences
@@ -142,7 +143,7 @@ def _written(
     answer: dict[str, Any] = {"model": model["name"], "clips": clips}
     answer |= {"failed": list(faults)} if faults else {}
     path = folder / "emotions.json"
-    path.write_text(json.dumps(answer, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text(path, json.dumps(answer, indent=1, ensure_ascii=False))
     return str(table), str(path)
 
 
