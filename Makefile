@@ -94,7 +94,7 @@ lint: setup
 	$(BIN)/mypy emotion2vec
 
 docs: setup
-	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	$(BIN)/python -m sphinx -b html -j auto -W --keep-going -q docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
 demo: setup

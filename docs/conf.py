@@ -37,12 +37,13 @@ nitpick_ignore_regex = [("py:.*", r"(?!emotion2vec\.).*")]
 default_role = "literal"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False
 autodoc_mock_imports = ["ray"]
 suppress_warnings = ["ref.python"]  # a bare name in a signature that several modules have
 napoleon_use_ivar = True
 napoleon_use_rtype = False
+
+toc_object_entries = False  # the side bar lists pages and sections; names are found by search
 
 html_theme = "furo"
 html_title = f"emotion2vec {release}"
@@ -56,7 +57,7 @@ html_show_copyright = False
 def keep_first_line(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Keep napoleon from taking the words before a colon in the first line about an attribute for its type."""
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]  # an empty comment
 
 
 def setup(app: Any) -> None:

@@ -47,8 +47,8 @@ BLOCK = re.compile(
 
 def pages() -> list[Path]:
     """All pages that people read: those of the repository, of docs/ and of what ships beside."""
-    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
-    return sorted([*found, *(ROOT / "checkpoints").rglob("*.md")])
+    inside = [page for name in ("docs", "examples", "checkpoints") for page in (ROOT / name).rglob("*.md")]
+    return sorted([*ROOT.glob("*.md"), *(page for page in inside if "_build" not in page.parts)])
 
 
 def blocks(text: str) -> list[Block]:

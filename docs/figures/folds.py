@@ -24,9 +24,9 @@ SCHEMES = {"random": ("clips divided at random", "#E69F00"), "speaker": ("speake
 
 
 def unweighted(file: Path) -> dict[str, float]:
-    """UA in percent of each feature in a file of scores, mean over folds."""
+    """UA in percent of all clips, by feature, in a file of scores."""
     document = json.loads(file.read_text(encoding="utf-8"))
-    return {f"{one['feature']}": one["heads"]["logreg"]["mean"]["UA"] for one in document["features"]}
+    return {one["feature"]: one["pooled"]["UA"] for one in document["results"]}
 
 
 def main(folder: Path) -> None:
