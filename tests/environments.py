@@ -47,6 +47,7 @@ def environment(folder: Path, *, network: bool = False) -> Path:
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     own = Path(run(python, "-c", "import site; print(site.getsitepackages()[0])", at=folder).strip())
+    run(python, "-m", "pip", "uninstall", "--yes", "--quiet", "setuptools", at=folder)  # that of others is newer
     others = folder / "others"
     others.mkdir()
     for packages in site.getsitepackages():

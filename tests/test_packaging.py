@@ -16,7 +16,18 @@ SHIPPED = {"configs/*": "configs", "checkpoints/compact/*": "checkpoints", "chec
 """What lies outside the package and is in wheels, below `emotion2vec/_assets`."""
 
 IN_SOURCES = ("tests/*", "examples/*", "configs/*", "checkpoints/compact/*", "checkpoints/tiny/*", "emotion2vec/*")
-IN_SOURCES += ("*.md", "LICENSE", "CITATION.cff", "constraints.txt", "pyproject.toml", "setup.py", "Dockerfile")
+IN_SOURCES += (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "LICENSE",
+    "CITATION.cff",
+    "constraints.txt",
+    "pyproject.toml",
+    "setup.py",
+    "Dockerfile",
+)
 """What a source distribution has."""
 
 
