@@ -73,7 +73,8 @@ app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig", furth
 app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log(distil))
 app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", under_finetune))(with_log(finetune))
 app.command(cls=with_keys("emotion2vec.iterate.config", "IteratePlan"))(with_log(iterate))
-app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
+_of_systems = {"Keys of systems": ("emotion2vec.systems.plan", "SystemsPlan")}
+app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan", further=_of_systems))(benchmark)
 for verb in (prepare, extract, predict, probe, serve):
     app.command()(with_log(verb))
 for verb in (plot, visualize, info, convert, export):
