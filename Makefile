@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 # Where numbers are made: run again as they are made elsewhere.
 NUMERIC := tests/model tests/pretrain tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
 
-.PHONY: help setup test test-slow test-variants test-ray test-interop test-mutation lint demo clean
+.PHONY: help setup test test-slow test-variants test-ray test-interop test-mutation lint docs demo clean
 
 help:
 	@echo 'make demo       pretrain, extract, probe and predict on the sample speech, and show it on one page'
@@ -26,6 +26,7 @@ help:
 	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
 	@echo 'make test-mutation  how many small faults the tests notice (about an hour)'
 	@echo 'make lint       ruff and mypy'
+	@echo 'make docs       the documentation as a site, docs/_build/html/index.html'
 	@echo 'make setup      only install into $(VENV)'
 	@echo 'make clean      remove what the targets made, but not $(VENV) and $(INTEROP)-*'
 
@@ -95,6 +96,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy emotion2vec
 
+docs: setup
+	$(BIN)/python -m sphinx -b html -j auto -W --keep-going -q docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
 demo: setup
 	@rm -rf $(DEMO)
 	@echo '==> 1/5 Pretraining a tiny model on synthetic speech ($(SPEECH))'
@@ -120,5 +125,5 @@ demo: setup
 	@$(BIN)/python examples/demo_page.py $(DEMO)
 
 clean:
-	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) docs/_build docs/reference/modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find emotion2vec tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
