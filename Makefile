@@ -2,20 +2,23 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+CONSTRAINTS ?= -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS)
 STAMP := $(VENV)/.installed
 DEMO := demo
 SPEECH := examples/sample_speech
+CLIP := $(SPEECH)/en1_happy_1.opus
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 # Where numbers are made: run again as they are made elsewhere.
 NUMERIC := tests/model tests/pretrain tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
 
-.PHONY: help setup test test-slow test-variants test-ray test-interop test-browser test-mutation lint demo clean
+.PHONY: help setup test test-slow test-variants test-ray test-interop test-browser test-mutation lint docs demo clean
 
 help:
-	@echo 'make demo       pretrain a tiny model on the sample speech, extract with it and probe it'
+	@echo 'make demo       pretrain, extract, probe and predict on the sample speech, and show it on one page'
 	@echo 'make test       the tests, slow ones left out'
 	@echo 'make test-slow  the slow tests'
 	@echo 'make test-variants  tests again as elsewhere: each library forced, AVX2 alone, signals ignored'
@@ -24,6 +27,7 @@ help:
 	@echo 'make test-browser  the page of `demo` in chromium (needs chromium and chromium-driver)'
 	@echo 'make test-mutation  how many small faults the tests notice (about an hour)'
 	@echo 'make lint       ruff and mypy'
+	@echo 'make docs       the documentation as a site, docs/_build/html/index.html'
 	@echo 'make setup      only install into $(VENV)'
 	@echo 'make clean      remove what the targets made, but not $(VENV) and $(INTEROP)-*'
 
@@ -32,7 +36,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt setup.py
 	@echo '==> Installing into $(VENV)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	@touch $@
 
 test: setup
@@ -48,7 +52,7 @@ test-variants: setup
 	trap '' INT TERM HUP; $(PYTEST) -m 'not slow' -k 'interrupt or ctrl_c or killed or signal or stopped'
 
 test-ray: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	$(PIP) -e '.[dev,ray]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/extraction/test_ray.py tests/iterate/test_cluster.py
 
 # Each tool has an environment of its own, since they want different versions of the same packages. torchaudio and
@@ -88,7 +92,7 @@ test-browser: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/serve
 
 test-mutation: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,mutation]'
+	$(PIP) -e '.[dev,mutation]'
 	$(BIN)/python tests/mutation/score.py --workers $(WORKERS)
 
 lint: setup
@@ -96,25 +100,34 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy emotion2vec
 
+docs: setup
+	$(BIN)/python -m sphinx -b html -j auto -W --keep-going -q docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
 demo: setup
 	@rm -rf $(DEMO)
-	@echo '==> 1/4 Pretraining a tiny model on synthetic speech ($(SPEECH))'
+	@echo '==> 1/5 Pretraining a tiny model on synthetic speech ($(SPEECH))'
 	$(BIN)/emotion2vec pretrain --config configs/pretrain/tiny.yaml \
 	  data.train=$(SPEECH) run.dir=$(DEMO)/run \
-	  optim.max_updates=40 optim.warmup_updates=10 checkpoint.every=40
-	@echo '==> 2/4 What was trained'
+	  optim.max_updates=40 optim.warmup_updates=10 checkpoint.every=40 log.every=2
 	$(BIN)/emotion2vec info $(DEMO)/run
-	@echo '==> 3/4 Extracting one vector per utterance'
+	@echo '==> 2/5 Extracting one vector per utterance with it'
 	$(BIN)/emotion2vec extract $(SPEECH) --model $(DEMO)/run --output $(DEMO)/features --granularity utterance
-	@echo '==> 4/4 Probing the frozen features, leaving one speaker out at a time'
+	@echo '==> 3/5 Probing the frozen features, leaving one speaker out at a time'
 	$(BIN)/emotion2vec probe --table $(SPEECH)/metadata.tsv --root $(SPEECH) --model $(DEMO)/run \
 	  --folds speaker --head logreg --output $(DEMO)/probe.json
+	@echo '==> 4/5 Labelling the clips, and one of them over time, with the model that ships with the package'
+	$(BIN)/emotion2vec predict $(SPEECH) --output $(DEMO)/labels.csv
+	$(BIN)/emotion2vec predict $(CLIP) --window 0.5 --output $(DEMO)/over_time.csv
+	@echo '==> 5/5 All of it on one page'
 	@echo
 	@echo 'Model     $(DEMO)/run'
 	@echo 'Features  $(DEMO)/features/*.npy'
 	@echo 'Scores    $(DEMO)/probe.json'
+	@echo 'Labels    $(DEMO)/labels.csv'
 	@echo 'The speech is synthetic and the model tiny: the scores show that everything runs, and nothing else.'
+	@$(BIN)/python examples/demo_page.py $(DEMO)
 
 clean:
-	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) docs/_build docs/reference/modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find emotion2vec tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -95,13 +95,15 @@ def synchronize(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Largest memory so far in bytes: of the accelerator where that is counted, else of this process."""
+    """Largest memory so far in bytes: of the accelerator where that is counted, else of this process (0 on Windows)."""
     if not is_host(device):
         module = torch.get_device_module(device)
         if hasattr(module, "max_memory_allocated"):
             return float(module.max_memory_allocated(device))
         if hasattr(module, "driver_allocated_memory"):  # mps counts no peak, and hardly gives memory back
             return float(module.driver_allocated_memory())
+    if sys.platform == "win32":
+        return 0.0
     import resource
 
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -23,16 +23,14 @@ from emotion2vec.owners import is_leftover, this_owner
 OF_FILES = frozenset({
     ".npy", ".npz", ".safetensors", ".parquet", ".arrow", ".feather", ".h5", ".hdf5", ".ark", ".scp", ".mat", ".pkl",
     ".pickle", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".xlsx", ".html", ".htm",
-    ".rttm", ".textgrid", ".eaf", ".srt", ".vtt",
+    ".rttm", ".textgrid", ".eaf", ".srt", ".vtt", ".pt2", ".pb", ".py", ".log", ".db", ".sqlite",
     ".md", ".tex", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a",
     ".mp4", ".webm", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".pt", ".pth", ".ckpt", ".bin", ".onnx",
-    ".pt2", ".pb", ".py", ".log", ".db", ".sqlite",
 })  # fmt: skip
 """Suffixes that everybody takes for those of files, in lower case."""
 
 _SHOWN_BYTES = 160
 """Bytes of a file's name that its temporary one shows, since file systems limit what names take."""
-
 
 PARTIAL, REPLACED = "partial", "replaced"
 """What is being written, and what was there before it while they change places."""
@@ -51,7 +49,8 @@ _tidied: set[tuple[int, Path]] = set()
 
 def unfinished(path: Path, kind: str = PARTIAL) -> Path:
     """A name beside `path`, of this process alone, for what is not complete yet; it says whose it is."""
-    name = os.fsdecode(os.fsencode(path.name)[:_SHOWN_BYTES])
+    fits = len(os.fsencode(path.name)) <= _SHOWN_BYTES
+    name = path.name if fits else os.fsencode(path.name)[:_SHOWN_BYTES].decode(errors="ignore")  # whole letters
     return path.with_name(f".{name}.{this_owner()}.{secrets.token_hex(4)}.{kind}")
 
 
@@ -145,11 +144,10 @@ def _put_in_place(partial: Path, folder: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Have two names change places at once; False where that fails, as it does where the system has no renameat2."""
-    try:
+    with suppress(AttributeError, TypeError, OSError):
         call = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, TypeError, OSError):
-        return False
-    return call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+        return bool(call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+    return False
 
 
 def complete_file(path: Path) -> AbstractContextManager[Path]:
@@ -230,8 +228,10 @@ def publish_first(partial: Path, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file or a folder on disk; some network file systems cannot say so of folders."""
-    handle = os.open(path, os.O_RDONLY)
+    """Have a file or a folder on disk; some network file systems cannot say so of folders, and Windows opens none."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emotion2vec.disk import naming
 from emotion2vec.files import sync
+from emotion2vec.places import read_at
 
 
 class Lines:
@@ -28,7 +29,7 @@ class Lines:
         self.path = path
         with naming(path):
             self._stream = open(path, "ab+" if not anew else "wb+", buffering=0)  # noqa: SIM115 (closed by close)
-            self._cut = self._end() > 0 and os.pread(self._stream.fileno(), 1, self._end() - 1) != b"\n"
+            self._cut = self._end() > 0 and read_at(self._stream.fileno(), 1, self._end() - 1) != b"\n"
 
     def add(self, text: str) -> None:
         """Write lines; odd names in them (surrogates of bytes) are written as those bytes.

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import inspect
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,25 @@ import soundfile  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 # What this processor was measured to be fast at; the processes of a test must all find the same.
 os.environ.setdefault("EMOTION2VEC_CACHE", str(ROOT / ".pytest_cache" / "emotion2vec"))
+
+
+POSIX = re.compile(
+    r"os\.(fork|killpg|mkfifo|geteuid|setsid|umask|chmod)|symlink_to|\.chmod\(|/proc/|/dev/|SIG(KILL|HUP|QUIT|TERM)"
+    r"|send_signal|start_child|resource\.|start_new_session|preexec_fn"
+)
+"""What a test does that Windows has not."""
+
+
+def needs_posix(source: str) -> bool:
+    """Whether a test's source does what only POSIX can."""
+    return POSIX.search(source) is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On Windows skip tests of what is not there."""
+    for item in items if sys.platform == "win32" else []:
+        if isinstance(item, pytest.Function) and needs_posix(inspect.getsource(item.function)):
+            item.add_marker(pytest.mark.skip(reason="does what only POSIX can"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

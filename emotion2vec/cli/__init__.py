@@ -62,7 +62,7 @@ def _every_verb(
     """Pretrain emotion2vec on unlabeled speech, extract frozen features, and probe them."""
 
 
-def _under_finetune() -> dict[str, Any]:
+def under_finetune() -> dict[str, Any]:
     """Commands after the word `finetune`."""
     keys = with_keys("emotion2vec.finetune.search.plan", "SearchPlan")
     tested = with_keys("emotion2vec.finetune.evaluation.plan", "EvaluationPlan")
@@ -72,9 +72,10 @@ def _under_finetune() -> dict[str, Any]:
 _of_clusters = {"Keys with objective: clusters": ("emotion2vec.clusters.config", "ClusterConfig")}
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig", further=_of_clusters))(with_log(pretrain))
 app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log(distil))
-app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(with_log(finetune))
+app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", under_finetune))(with_log(finetune))
 app.command(cls=with_keys("emotion2vec.iterate.config", "IteratePlan"))(with_log(iterate))
-app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan"))(benchmark)
+_of_systems = {"Keys of systems": ("emotion2vec.systems.plan", "SystemsPlan")}
+app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan", further=_of_systems))(benchmark)
 for verb in (prepare, extract, predict, probe, serve, demo):
     app.command()(with_log(verb))
 for verb in (plot, visualize, info, convert, export):

@@ -13,6 +13,8 @@ import torch
 
 from emotion2vec.audio.frames import FrameGrid
 from emotion2vec.audio.spectral import HOP, WINDOW, mfcc
+from emotion2vec.checkpoint.opening import read_source
+from emotion2vec.clusters.settings import usual_layers
 from emotion2vec.distil.features import taught_whole
 from emotion2vec.distil.teacher import Teacher
 from emotion2vec.errors import ConfigError
@@ -46,7 +48,7 @@ class ModelFrames:
 
     Args:
         name: what `load_model` takes.
-        layers: blocks, counted from 1.
+        layers: blocks, counted from 1; none for `emotion2vec.clusters.settings.usual_layers`.
         device: where it computes.
         dtype: of its products.
 
@@ -56,6 +58,8 @@ class ModelFrames:
     """
 
     def __init__(self, name: str, layers: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32):
+        source = read_source(name)
+        layers = layers or usual_layers(source.config.prenet_depth + source.config.depth)
         self.teacher = Teacher(name, layers, device, dtype, soft=False)
         self.name, self.fingerprint, self.layers = name, self.teacher.fingerprint, self.teacher.layers
         self.grid = self.teacher.config.grid

@@ -16,7 +16,11 @@ MOST_CLUSTERS = 1 << 16
 class ClusterSettings:
     """K-means over frames, by mini-batches (Sculley, 2010): once for each of `layers` and each of `counts`."""
 
-    layers: list[int] = option([6, 9, 12], "blocks whose frames are clustered, counted from 1", ge=1)
+    layers: list[int] = option(
+        [],
+        "blocks whose frames are clustered, counted from 1; empty for those at half and three quarters, and the last",
+        ge=1,
+    )
     counts: list[int] = option(
         [100], "clusters K of each layer; several give each frame several labels", ge=2, le=MOST_CLUSTERS
     )
@@ -54,8 +58,13 @@ class Scale:
         return f"layer {self.layer}, K = {self.count}"
 
 
+def usual_layers(depth: int) -> list[int]:
+    """Which of so many blocks are clustered where none is named: 6, 9 and 12 of 12, 2 and 3 of 3."""
+    return sorted({-(-depth // 2), -(-3 * depth // 4), depth})
+
+
 def scales_of(settings: ClusterSettings) -> list[Scale]:
-    """All of them, layer by layer."""
+    """All of them, layer by layer; of settings that name their layers."""
     return [Scale(layer, count) for layer, count in product(sorted(settings.layers), sorted(settings.counts))]
 
 
@@ -64,11 +73,11 @@ def check_clusters(settings: ClusterSettings, prefix: str) -> list[str]:
     faults = []
     for name in ("layers", "counts"):
         values: Sequence[int] = getattr(settings, name)
-        if not values:
-            faults.append(f"{prefix}{name} is empty, expected at least one number")
         if len(set(values)) < len(values):
             faults.append(f"{prefix}{name} is {values}, expected each number once")
-    if settings.counts and max(settings.counts) > settings.batch:
+    if not settings.counts:
+        faults.append(f"{prefix}counts is empty, expected at least one number")
+    elif max(settings.counts) > settings.batch:
         faults.append(
             f"{prefix}counts has {max(settings.counts)} and {prefix}batch is {settings.batch}, expected at least as "
             "many frames as clusters"

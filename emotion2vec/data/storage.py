@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from emotion2vec.audio.decode.remote import patience
 from emotion2vec.documents import MOST_JSON
 from emotion2vec.errors import ConfigError, StorageError
+from emotion2vec.places import open_to_read, read_at
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -135,7 +136,7 @@ class _OpenFiles:
 
     def get(self, path: str) -> int:
         if path not in self.descriptors:
-            self.descriptors[path] = os.open(path, os.O_RDONLY)
+            self.descriptors[path] = open_to_read(path)
             if len(self.descriptors) > OPEN_FILES:
                 os.close(self.descriptors.popitem(last=False)[1])
         self.descriptors.move_to_end(path)
@@ -154,7 +155,7 @@ def _read_local(item: Range) -> bytes:
     try:
         file = _open_files.get(item.path)
         size = min(item.stop, os.fstat(file).st_size) - item.start  # an index may say anything, and room is made for it
-        return os.pread(file, max(0, size), item.start)
+        return read_at(file, max(0, size), item.start)
     except OSError as error:
         _open_files.forget(item.path)
         raise Unreachable(_describe(item.path, error)) from error

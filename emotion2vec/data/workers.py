@@ -14,6 +14,9 @@ HELD = {signal.SIGINT, signal.SIGTERM}
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Hold SIGINT and SIGTERM back: workers inherit this, so that none is hit before it can tell who sent them."""
+    if not hasattr(signal, "pthread_sigmask"):  # as on Windows, where nothing can be held back
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield
@@ -26,9 +29,12 @@ def outlive_signals(worker: int) -> None:
 
     Schedulers send SIGTERM to the whole process group, and the main process still needs its workers to finish the
     update and to save. PyTorch's loader and `multiprocessing` end workers by SIGTERM too, and must still be able to.
-    Where the sender cannot be told (no `sigwaitinfo`, as on macOS), SIGTERM ends a worker as it always does.
+    Where the sender cannot be told (no `sigwaitinfo`, as on macOS), SIGTERM ends a worker as it always does, and so it
+    does on Windows, where a process cannot be sent one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "pthread_sigmask"):
+        return
     if not hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         return

@@ -59,7 +59,7 @@ def predict(
     source: AnySources,
     *,
     model: AnyModels = DEFAULT_MODEL,
-    output: Path | None = None,
+    output: str | Path | None = None,
     progress: bool = False,
     on_progress: ProgressCallback | None = None,
     **options: Any,
@@ -84,9 +84,8 @@ def predict(
         ManifestError: the sources cannot be read.
         CheckpointError: the model cannot be loaded.
     """
-    return run(
-        source, model, output, from_keywords(PredictOptions, options), progress=progress, on_progress=on_progress
-    )
+    path = None if output is None else Path(output)
+    return run(source, model, path, from_keywords(PredictOptions, options), progress=progress, on_progress=on_progress)
 
 
 def run(

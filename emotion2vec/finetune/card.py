@@ -53,8 +53,9 @@ def _stages(config: FinetuneConfig) -> str:
     if not (gmp.enabled and gmp.retrain):
         return ""
     layers, counts = (", ".join(map(str, values)) for values in (clusters.layers, clusters.counts))
+    layers = f"layers {layers}" if layers else "layers at half, three quarters and the end"
     told = (
-        f" It began at `{config.model}` retrained to tell clusters of frames (k-means, layers {layers}, K = {counts}) "
+        f" It began at `{config.model}` retrained to tell clusters of frames (k-means, {layers}, K = {counts}) "
         f"of a seed model of emotion{' and gender' * (gmp.gender > 0)} (GMP-ATL)."
     )
     transductive = " Clusters and retraining heard the audio of test clips too: scores are **transductive**."

@@ -69,7 +69,11 @@ class HeadSettings:
     """The head on the encoder's frames."""
 
     kind: str = option("mean", "how frames become scores", choices=HEADS)
-    pooling: str = option("mean+std", "what kinds mean, two and layers read over time", choices=POOLINGS)
+    pooling: str = option(
+        "mean+std",
+        "what kinds mean, two, layers, cosine, text-late and text-concatenation read over time",
+        choices=POOLINGS,
+    )
     hidden: int = option(256, "inner width, of kinds that have one", ge=1)
     acoustic: list[int] = option(
         [], "blocks of the acoustic group of kind fused, counted from 1; empty for the lower third", ge=1

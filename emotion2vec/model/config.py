@@ -142,7 +142,9 @@ class HeadConfig:
 
     kind: str = option("mean", "how frames become scores", choices=(*HEADS, SYMBOLS))
     pooling: str = option(
-        "mean", "what kinds mean, two, layers and cosine read: the mean over time, or mean+std", choices=POOLINGS
+        "mean",
+        "what kinds mean, two, layers, cosine, text-late and text-concatenation read: the mean over time, or mean+std",
+        choices=POOLINGS,
     )
     hidden: int = option(256, "inner width, of kinds that have one", ge=1)
     acoustic: list[int] = option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from multiprocessing.connection import Connection
 from typing import Any
@@ -42,7 +43,9 @@ def main(connection: Connection, megabytes: float) -> None:
         megabytes: memory that the process may take beyond what it has at its start.
     """
     leave_signals()
-    logging.getLogger("emotion2vec").setLevel(logging.ERROR)  # what is to be said of audio goes into the answer
+    # What is to be said of audio goes into the answer; what libraries print of it would let strangers fill the log.
+    logging.getLogger("emotion2vec").setLevel(logging.ERROR)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _bound_memory(megabytes)
     connection.send_bytes(packed({}))
     for facts, arrays in messages(connection):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from emotion2vec.corpora.folds import scheme_fault
 from emotion2vec.errors import ConfigError
 from emotion2vec.guesses import unknown
 from emotion2vec.probe.heads import HEADS
-from emotion2vec.settings import read_override, read_yaml
+from emotion2vec.settings import option, read_override, read_yaml
 
 VERBS = ("probe", "finetune")
 
@@ -48,31 +48,18 @@ class SystemPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SystemsPlan:
-    """Systems on the same folds of one corpus, which is a dataset below `data` or a table.
+    """Systems on the same folds of one corpus, which is a dataset below `data` or a table."""
 
-    Attributes:
-        title: of the page.
-        data: folder that `root` lies below.
-        dataset: a named corpus; empty for a table.
-        root: its folder, below `data`; of a table, where its audio is.
-        table: a table of labelled clips.
-        folds: their scheme, as `probe` and `finetune` take it.
-        model: the backbone of systems that name none.
-        systems: what is compared, in the order of the table.
-        settings: overrides of all that are fine-tuned, such as `run.accelerator=cpu`.
-        output: folder of results, runs and pages.
-    """
-
-    systems: tuple[SystemPlan, ...]
-    title: str = "Systems"
-    data: str = "."
-    dataset: str = ""
-    root: str = ""
-    table: str = ""
-    folds: str = "speaker"
-    model: str = DEFAULT_MODEL
-    settings: tuple[str, ...] = ()
-    output: str = "systems"
+    systems: tuple[SystemPlan, ...] = option(MISSING, "what is compared, in the order of the table")
+    title: str = option("Systems", "title of the report")
+    data: str = option(".", "folder that root lies below")
+    dataset: str = option("", "a named corpus; empty for a table")
+    root: str = option("", "its folder, below data; of a table, where its audio is")
+    table: str = option("", "a table of labelled clips")
+    folds: str = option("speaker", "scheme of folds, as probe and finetune take it")
+    model: str = option(DEFAULT_MODEL, "the backbone of systems that name none")
+    settings: tuple[str, ...] = option((), "overrides of all that are fine-tuned, such as run.accelerator=cpu")
+    output: str = option("systems", "folder of results, runs and pages")
 
     @property
     def place(self) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import shutil
 import struct
 import time
@@ -27,6 +26,8 @@ from emotion2vec.checkpoint.opening import load_model, read_source
 from emotion2vec.checkpoint.pickle import torchfile
 from emotion2vec.documents import parse_json, parse_yaml
 from emotion2vec.errors import CheckpointError
+
+resource = pytest.importorskip("resource", reason="Windows has none")
 
 MOST_SECONDS, MOST_KILOBYTES = 10, 1_000_000
 """What reading one file may take; memory above that of the process before."""

@@ -21,7 +21,7 @@ from emotion2vec.clusters import labels as module
 from emotion2vec.clusters.frames import CepstralFrames
 from emotion2vec.clusters.labels import StoredLabels, Task, make_labels
 from emotion2vec.clusters.report import report_of
-from emotion2vec.clusters.settings import ClusterSettings, Scale, check_clusters
+from emotion2vec.clusters.settings import ClusterSettings, Scale, check_clusters, usual_layers
 from emotion2vec.data import pieces
 from emotion2vec.data.corpus import open_corpus
 from emotion2vec.data.pieces import PIECE_SECONDS
@@ -254,6 +254,10 @@ def test_clusters_that_are_empty_or_seldom_used_are_told(tmp_path: Path) -> None
         f"layer 3, K = 5: inertia 2, perplexity {np.exp(entropy([200, 1, 99])):.1f}; 2 clusters of 5 empty; "
         "1 cluster seldom used"
     )
+
+
+def test_layers_are_the_published_ones_of_twelve_and_are_there_in_fewer() -> None:
+    assert [usual_layers(depth) for depth in (12, 24, 3, 2, 1)] == [[6, 9, 12], [12, 18, 24], [2, 3], [1, 2], [1]]
 
 
 def test_settings_that_cannot_work() -> None:

@@ -344,7 +344,7 @@ print("alive", flush=True)
 """
 
 
-@pytest.mark.parametrize(("ending", "code"), [("raise", 1), ("terminate", 3), ("wait", -signal.SIGKILL)])
+@pytest.mark.parametrize(("ending", "code"), [("raise", 1), ("terminate", 3), ("wait", -9)])
 def test_workers_end_with_their_parent(folder: Path, ending: str, code: int) -> None:
     process = start_child(
         [sys.executable, "-c", ABANDONED, str(folder), ending],

@@ -198,10 +198,8 @@ def test_continued_is_uninterrupted(speech: Path, tmp_path: Path, monkeypatch: p
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_preparation_leaves_no_process_and_continues(
-    write_audio, tmp_path: Path, number: signal.Signals
-) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, 9])
+def test_a_killed_preparation_leaves_no_process_and_continues(write_audio, tmp_path: Path, number: int) -> None:
     for item in range(80):  # too many to be done before the signal arrives
         write_audio(f"speech/u{item}.flac", seconds=10.0, seed=item)
     command = [sys.executable, "-m", "emotion2vec", "prepare", str(tmp_path / "speech"), str(tmp_path / "out")]
@@ -214,7 +212,7 @@ def test_a_killed_preparation_leaves_no_process_and_continues(
         time.sleep(0.01)
     child.send_signal(number)  # to the main process alone
     _, errors = child.communicate(timeout=180)  # ends when no worker holds the pipe any more
-    assert child.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert child.returncode == (130 if number == signal.SIGINT else -number)
     assert "Traceback" not in errors
     assert not (tmp_path / "out" / "shards.json").exists()
     report = prepare(tmp_path / "speech", tmp_path / "out", shard_size=1, workers=1, resample=True)

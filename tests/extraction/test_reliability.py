@@ -5,11 +5,8 @@ docs/reliability.md holds the counts of these cases.
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import resource
-import struct
 import subprocess
 import sys
 import threading
@@ -20,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from extraction.broken import DAMAGES, FORMATS, damaged, encoded, lying, odd, wav_header
 from extraction.helpers import WIDTH, speech
 
 from emotion2vec.audio.decode import Note
@@ -30,36 +28,9 @@ from emotion2vec.extraction import ExtractionReport, extract
 from emotion2vec.extraction.sources.decoding import Hearing, LongWaveform
 from emotion2vec.model.encoder import Emotion2vec
 
-FORMATS = {
-    "wav": ("WAV", "PCM_16"), "float.wav": ("WAV", "FLOAT"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"),
-    "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III"), "aiff": ("AIFF", "PCM_16"), "au": ("AU", "PCM_16"),
-    "caf": ("CAF", "PCM_16"), "w64": ("W64", "PCM_16"),
-}  # fmt: skip
-DAMAGES = 30
+resource = pytest.importorskip("resource", reason="Windows has none")
+
 SLOWEST = 120.0
-
-
-def encoded(name: str, samples: np.ndarray, rate: int = 16_000) -> bytes:
-    format, subtype = FORMATS[name]
-    stream = io.BytesIO()
-    soundfile.write(stream, samples, rate, format=format, subtype=subtype)
-    return stream.getvalue()
-
-
-def damaged(every: int) -> Iterator[tuple[str, bytes]]:
-    """Name and content of truncated and bit-flipped files of every format, the same in every run; each `every`-th."""
-    for name in FORMATS:
-        rng = np.random.default_rng(len(name))
-        whole = encoded(name, speech(6_000))
-        for number in range(0, DAMAGES, every):  # half of them in the first 200 bytes, where headers are
-            limit = 200 if number % 2 else len(whole)
-            yield f"cut{number}.{name}", whole[: rng.integers(0, limit)]
-        for number in range(0, DAMAGES, every):
-            content = bytearray(whole)
-            region = 200 if number % 2 else len(whole)
-            for place in rng.integers(0, region, 1 + number // 3):
-                content[place] ^= 1 << rng.integers(8)
-            yield f"flip{number}.{name}", bytes(content)
 
 
 def check(report: ExtractionReport, out: Path, names: set[str]) -> dict[str, str]:
@@ -96,47 +67,6 @@ def test_damaged_files_of_every_format(model: Emotion2vec, tmp_path: Path, every
     assert report.exit_code == 1
 
 
-def wav_header(data_bytes: int, rate: int = 16_000, channels: int = 1) -> bytes:
-    """A wav header of 16-bit samples that promises so many bytes."""
-    block = 2 * channels
-    body = struct.pack("<HHIIHH", 1, channels, rate, rate * block % 2**32, block % 2**16, 16)
-    size = min(data_bytes + 36, 2**32 - 1)
-    return (
-        b"RIFF"
-        + struct.pack("<I", size)
-        + b"WAVEfmt "
-        + struct.pack("<I", 16)
-        + body
-        + b"data"
-        + struct.pack("<I", data_bytes)
-    )
-
-
-def lying() -> dict[str, bytes]:
-    """Headers that promise more than there is, or what cannot be."""
-    pcm = (speech(6_000) * 32_767).astype("<i2").tobytes()
-    flac = bytearray(encoded("flac", speech(6_000)))
-    flac[21] |= 0x0F  # total samples: 36 bits, in STREAMINFO
-    flac[22:26] = b"\xff" * 4
-    au = bytearray(encoded("au", speech(6_000)))
-    au[8:12] = struct.pack(">I", 2**31)
-    return {
-        "ten_hours.wav": wav_header(36_000 * 32_000) + pcm,
-        "all_ones.wav": wav_header(2**32 - 1) + pcm,
-        "only_header.wav": wav_header(36_000 * 32_000),
-        "no_rate.wav": wav_header(12_000, rate=0) + pcm,
-        "terahertz.wav": wav_header(12_000, rate=2**32 - 1) + pcm,
-        "no_channel.wav": wav_header(12_000, channels=0) + pcm,
-        "many_channels.wav": wav_header(12_000, channels=60_000) + pcm,
-        "endless.flac": bytes(flac),
-        "endless.au": bytes(au),
-        "text.wav": b"this is no audio\n" * 100,
-        "html.mp3": b"<html><body>404 Not Found</body></html>",
-        "zeros.flac": bytes(10_000),
-        "empty.ogg": b"",
-    }
-
-
 def test_headers_that_lie(model: Emotion2vec, tmp_path: Path) -> None:
     folder, files = tmp_path / "in", lying()
     folder.mkdir()
@@ -147,38 +77,6 @@ def test_headers_that_lie(model: Emotion2vec, tmp_path: Path) -> None:
     assert time.monotonic() - started < SLOWEST and peak_memory() - before < 500e6
     reasons = check(report, tmp_path / "out", files.keys())
     assert {"only_header.wav", "no_channel.wav", "text.wav", "html.mp3", "zeros.flac", "empty.ogg"} <= reasons.keys()
-
-
-def odd() -> dict[str, tuple[np.ndarray, int, bool]]:
-    """Samples, rate, and whether they can be used."""
-    clean = speech(8_000)
-    holes = clean.copy()
-    holes[100] = np.nan
-    spikes = clean.copy()
-    spikes[5] = np.inf
-    return {
-        "nan": (holes, 16_000, False),
-        "infinite": (spikes, 16_000, False),
-        "all_nan": (np.full(8_000, np.nan), 16_000, False),
-        "huge": (clean * 1e30, 16_000, True),
-        "tiny": (clean * 1e-30, 16_000, True),
-        "silence": (np.zeros(8_000), 16_000, True),
-        "constant": (np.full(8_000, 0.5), 16_000, True),
-        "offset": (clean + 100, 16_000, True),
-        "clipped": (np.sign(clean), 16_000, True),
-        "impulse": (np.eye(1, 8_000)[0], 16_000, True),
-        "one_sample": (clean[:1], 16_000, False),
-        "399_samples": (clean[:399], 16_000, False),
-        "400_samples": (clean[:400], 16_000, True),
-        "401_samples": (clean[:401], 16_000, True),
-        "8_khz": (clean, 8_000, True),
-        "11025_hz": (clean, 11_025, True),
-        "44100_hz": (clean, 44_100, True),
-        "192_khz": (clean, 192_000, True),
-        "32_channels": (np.stack([clean] * 32, axis=1), 48_000, True),
-        "opposite_channels": (np.stack([clean, -clean], axis=1), 16_000, True),
-        "999_hz": (clean, 999, False),
-    }
 
 
 def test_odd_samples(model: Emotion2vec, tmp_path: Path) -> None:
@@ -281,7 +179,7 @@ def test_a_long_file_that_grows_between_the_passes_keeps_its_first_length(
     assert report.written == 1 and len(np.load(tmp_path / "out" / "x.npy")) == WAVEFORM_GRID.count(60_000)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may read everything")
 def test_files_without_permission(model: Emotion2vec, tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(encoded("wav", speech(2_000)))
     (tmp_path / "b.wav").write_bytes(encoded("wav", speech(2_000)))

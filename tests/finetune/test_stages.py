@@ -34,7 +34,7 @@ from emotion2vec.report.run import write_run_report
 from emotion2vec.settings import to_yaml
 from emotion2vec.training.trainer import Trainer
 
-STAGES = ["gmp.enabled=true", "clusters.layers=[1,2]", "clusters.counts=[5]", "clusters.batch=200", "retrain.epochs=1"]
+STAGES = ["gmp.enabled=true", "clusters.counts=[5]", "clusters.batch=200", "retrain.epochs=1"]
 STAGES += ["head.kind=attentive-cosine", "head.hidden=8", "loss.margin=0.2", "optim.max_updates=2"]
 FOLDS = ["evaluate.folds=speaker:2", "evaluate.final=false", "gmp.gender=0"]  # two train: of one gender, maybe
 

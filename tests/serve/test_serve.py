@@ -6,7 +6,6 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -30,13 +29,6 @@ from emotion2vec.serve.options import Limits, ServeOptions  # noqa: E402
 
 SCORES = dict(rel=0, abs=2e-5)
 """How near scores are that are computed in other company."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    limits = Limits(max_mb=2, max_seconds=20, max_files=40, timeout=60)
-    with running(ServeOptions(decoders=1, limits=limits)) as one:
-        yield one
 
 
 def post(server: Server, route: str, *files: Path, **asked: object) -> httpx.Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -28,6 +27,8 @@ from emotion2vec.pretrain.run import pretrain
 from emotion2vec.training.run_folder import RunFolder, TrainingState
 from emotion2vec.training.saver import Saver
 from emotion2vec.training.trainer import Trainer
+
+resource = pytest.importorskip("resource", reason="Windows has none")
 
 RANDOM = ["model.dropout=0.1", "model.layerdrop=0.2", "decoder.mask_noise=0.01"]
 

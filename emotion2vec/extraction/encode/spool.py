@@ -6,7 +6,6 @@ L: layers. T: frames. t: frames of a part. D: channels of a vector.
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import IO
 import numpy as np
 
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
+from emotion2vec.places import read_at, write_at
 
 READ_BYTES = 16 * 1024 * 1024
 """What is read back at once."""
@@ -119,7 +119,7 @@ def _rows(stream: IO[bytes], offset: int, count: int, width: int, dtype: np.dtyp
     row = width * dtype.itemsize
     rows = max(1, READ_BYTES // row)
     for start in range(0, count, rows):
-        raw = os.pread(stream.fileno(), min(rows, count - start) * row, offset + start * row)
+        raw = read_at(stream.fileno(), min(rows, count - start) * row, offset + start * row)
         yield np.frombuffer(raw, dtype).reshape(-1, width)
 
 
@@ -127,7 +127,7 @@ def _write(stream: IO[bytes], array: np.ndarray, offset: int) -> None:
     """Write an array to a place of the file, whatever others write beside it."""
     left = memoryview(array.data).cast("B")
     while left:
-        written = os.pwrite(stream.fileno(), left, offset)
+        written = write_at(stream.fileno(), left, offset)
         left, offset = left[written:], offset + written
 
 

@@ -5,7 +5,6 @@ T: frames of all items together. D: model width.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from tempfile import TemporaryFile
@@ -18,6 +17,7 @@ from emotion2vec.errors import ConfigError, ManifestError
 from emotion2vec.extraction.encode.arrays import Arrays, FeatureArray
 from emotion2vec.extraction.writers.base import Output, printable, utf8_name, whole_file, write_npy
 from emotion2vec.files import sync, tidy
+from emotion2vec.places import read_at
 
 READ_FRAMES = 65_536
 """Frames that are copied at once."""
@@ -116,5 +116,5 @@ class IemocapWriter:
         """The frames in the temporary file, in pieces."""
         size = self._width * self._dtype.itemsize
         for first in range(0, self._frames, READ_FRAMES):
-            raw = os.pread(self._spool.fileno(), min(READ_FRAMES, self._frames - first) * size, first * size)
+            raw = read_at(self._spool.fileno(), min(READ_FRAMES, self._frames - first) * size, first * size)
             yield np.frombuffer(raw, self._dtype).reshape(-1, self._width)

@@ -168,16 +168,17 @@ def _build(
     encoder = load_model(newest_checkpoint(path) or config.model)
     encoder.head, encoder.further = None, nn.ModuleList()
     encoder.to(device)
+    frames = ModelFrames(seed, config.clusters.layers, device)
+    settings = replace(config.clusters, layers=frames.layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed_seed(config.run.seed, "retrain"))
-        counts = [scale.count for scale in scales_of(config.clusters)]
+        counts = [scale.count for scale in scales_of(settings)]
         frozen = frozen_parts(encoder, config.finetune)
         network = ClusterNetwork(encoder, counts, frozen, hides=config.retrain.share > 0)
     network.to(device)
     learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
     say(f"{learnt:,} parameters learn: {len(counts)} linear layers, and the model above its first {frozen} parts")
-    frames = ModelFrames(seed, config.clusters.layers, device)
-    task = Task(path.with_name(CLUSTERS), frames, config.clusters, config.run.seed, facts)
+    task = Task(path.with_name(CLUSTERS), frames, settings, config.run.seed, facts)
     return ClusterPrediction(network, task, Drawing(config.run.seed, config.retrain)), encoder.heard or Heard()
 
 

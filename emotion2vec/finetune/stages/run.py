@@ -53,7 +53,7 @@ def check_possible(config: FinetuneConfig, corpus: Corpus) -> None:
     faults = [f"stage {name}: {fault}" for name, own in derived.items() for fault in check_config(own)]
     source = read_source(config.model)
     depth = source.config.prenet_depth + source.config.depth
-    if max(config.clusters.layers) > depth:
+    if max(config.clusters.layers, default=0) > depth:
         faults.append(beyond(f"model {config.model}", config.clusters.layers, depth))
     genders = {class_of(clip, GENDER) for clip in corpus.utterances} - {None}
     if config.gmp.gender and len(genders) < 2:
