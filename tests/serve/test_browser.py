@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,6 +26,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from serve.running import Running, running, wait_until
+from signals import start_child
 
 from emotion2vec.serve.options import Limits, ServeOptions
 
@@ -120,7 +123,7 @@ def browse(server: Running, folder: Path) -> Iterator[Callable[..., Page]]:
     """Open the page, as wide as asked, dark or not, with a microphone or without."""
     with ExitStack() as stack:
 
-        def opened(width: int = 1200, dark: bool = False, microphone: str = "") -> Page:
+        def opened(width: int = 1200, dark: bool = False, microphone: str = "", url: str = "") -> Page:
             options = ChromeOptions()
             options.binary_location = program("chromium", "chromium-browser", "google-chrome")
             for word in (
@@ -147,7 +150,7 @@ def browse(server: Running, folder: Path) -> Iterator[Callable[..., Page]]:
             if microphone == "refused":
                 wanted = {"permission": {"name": "microphone"}, "setting": "denied", "origin": server.url}
                 driver.execute_cdp_cmd("Browser.setPermission", wanted)
-            return Page(driver, server.url, width)
+            return Page(driver, url or server.url, width)
 
         yield opened
 
@@ -318,6 +321,24 @@ def test_a_model_without_a_head_in_the_browser(browse: Callable[..., Page], fold
     page.wait_for("emotion-timeline")
     assert not page.all(".ev-best") and page.all(".ev-wave")
     assert page.all("#ev-features")[0].is_displayed() and not any(one.is_displayed() for one in page.all("#ev-csv"))
+
+
+def test_the_verb_from_its_start_to_its_end(browse: Callable[..., Page], folder: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = [sys.executable, "-m", "emotion2vec", "demo", "--no-browser", "--port", str(port)]
+        child = start_child(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith(f"port {port} is in use, so the page is on port ")
+        line = child.stdout.readline()
+    page = browse(url=line.split()[-1])
+    page.open(folder / "a.wav")
+    page.wait_for("emotion-timeline")
+    assert list(tmp_path.rglob("*.wav"))
+    began = time.monotonic()
+    child.terminate()  # with the page open, which keeps a connection
+    assert child.stdout.read() == "stopped\n" and child.wait(30) == 0
+    assert time.monotonic() - began < 20 and not list(tmp_path.rglob("*.wav"))
 
 
 def test_an_hour_and_a_video(browse: Callable[..., Page], folder: Path, tmp_path: Path) -> None:
