@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 # Where numbers are made: run again as they are made elsewhere.
 NUMERIC := tests/model tests/pretrain tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
 
-.PHONY: help setup test test-slow test-variants test-ray test-interop test-mutation lint demo clean
+.PHONY: help setup test test-slow test-variants test-ray test-interop test-browser test-mutation lint docs demo clean
 
 help:
 	@echo 'make demo       pretrain, extract, probe and predict on the sample speech, and show it on one page'
@@ -24,8 +24,10 @@ help:
 	@echo 'make test-variants  tests again as elsewhere: each library forced, AVX2 alone, signals ignored'
 	@echo 'make test-ray   extraction on a Ray cluster of this machine (installs ray, 240 MB)'
 	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
+	@echo 'make test-browser  the page of `demo` in chromium (needs chromium and chromium-driver)'
 	@echo 'make test-mutation  how many small faults the tests notice (about an hour)'
 	@echo 'make lint       ruff and mypy'
+	@echo 'make docs       the documentation as a site, docs/_build/html/index.html'
 	@echo 'make setup      only install into $(VENV)'
 	@echo 'make clean      remove what the targets made, but not $(VENV) and $(INTEROP)-*'
 
@@ -86,6 +88,9 @@ install-s3prl: install-%:
 	$(INTEROP_PIP) -c $(INTEROP)-$*/constraints.txt $(S3PRL)
 	$(INTEROP_PIP) --no-deps s3prl==0.4.18
 
+test-browser: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/serve
+
 test-mutation: setup
 	$(PIP) -e '.[dev,mutation]'
 	$(BIN)/python tests/mutation/score.py --workers $(WORKERS)
@@ -94,6 +99,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy emotion2vec
+
+docs: setup
+	$(BIN)/python -m sphinx -b html -j auto -W --keep-going -q docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
 
 demo: setup
 	@rm -rf $(DEMO)
@@ -120,5 +129,5 @@ demo: setup
 	@$(BIN)/python examples/demo_page.py $(DEMO)
 
 clean:
-	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) docs/_build docs/reference/modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find emotion2vec tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,6 +12,7 @@ import typer
 
 from emotion2vec.cli.benchmark import benchmark
 from emotion2vec.cli.convert import convert
+from emotion2vec.cli.demo import demo
 from emotion2vec.cli.distil import distil
 from emotion2vec.cli.export import export
 from emotion2vec.cli.extract import extract
@@ -61,7 +62,7 @@ def _every_verb(
     """Pretrain emotion2vec on unlabeled speech, extract frozen features, and probe them."""
 
 
-def _under_finetune() -> dict[str, Any]:
+def under_finetune() -> dict[str, Any]:
     """Commands after the word `finetune`."""
     keys = with_keys("emotion2vec.finetune.search.plan", "SearchPlan")
     tested = with_keys("emotion2vec.finetune.evaluation.plan", "EvaluationPlan")
@@ -71,11 +72,11 @@ def _under_finetune() -> dict[str, Any]:
 _of_clusters = {"Keys with objective: clusters": ("emotion2vec.clusters.config", "ClusterConfig")}
 app.command(cls=with_keys("emotion2vec.pretrain.config", "PretrainConfig", further=_of_clusters))(with_log(pretrain))
 app.command(cls=with_keys("emotion2vec.distil.config", "DistilConfig"))(with_log(distil))
-app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", _under_finetune))(with_log(finetune))
+app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", under_finetune))(with_log(finetune))
 app.command(cls=with_keys("emotion2vec.iterate.config", "IteratePlan"))(with_log(iterate))
 _of_systems = {"Keys of systems": ("emotion2vec.systems.plan", "SystemsPlan")}
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan", further=_of_systems))(benchmark)
-for verb in (prepare, extract, predict, probe, serve):
+for verb in (prepare, extract, predict, probe, serve, demo):
     app.command()(with_log(verb))
 for verb in (plot, visualize, info, convert, export):
     app.command()(verb)

@@ -29,10 +29,10 @@ CACHED_SCORES = 2**18
 
 @dataclass
 class Bias:
-    """What is added to the scores of attention: ALiBi's −slope · |i − j| if any, and −inf where padding is.
+    """What is added to the scores of attention: ALiBi's `−slope · |i − j|` if any, and −inf where padding is.
 
     Attributes:
-        distance: (B or 1, L, L) float32 |i − j|, zero to and from utterance tokens; None without ALiBi.
+        distance: (B or 1, L, L) float32 `|i − j|`, zero to and from utterance tokens; None without ALiBi.
         slopes: (H,) with the learned scale multiplied in; None without ALiBi.
         hidden: (B, L), True = no position sees it; None when nothing is hidden.
     """

@@ -64,7 +64,7 @@ def alibi_slopes(heads: int) -> Tensor:
 
 
 def alibi_distance(positions: Tensor, tokens: int) -> Tensor:
-    """Distances |i − j| between frames at `positions`, zero to and from the tokens in front.
+    """Distances `|i − j|` between frames at `positions`, zero to and from the tokens in front.
 
     Args:
         positions: (B, K) times of the frames that the Transformer sees, in frames.

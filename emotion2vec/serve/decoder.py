@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.audio.decode import Note
+from emotion2vec.audio.decode import Note, open_audio
+from emotion2vec.audio.decode.content import kind_of_file
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import audio_blocks, check_waveform
 from emotion2vec.errors import AudioError
@@ -36,8 +37,9 @@ def main(connection: Connection, megabytes: float) -> None:
     """Decode what comes; the work of the process.
 
     Args:
-        connection: gives `body` as bytes, with `name`, `max_seconds`, `channel` and `accept_damaged`; takes `samples`
-            (S,) float32 at 16 kHz with what is to be said of them in `notes`, or `error` and `status`.
+        connection: gives `body` as bytes, with `name`, `max_seconds`, `channel` and `accept_damaged`, and `describe`
+            where it shall be said what the file is; takes `samples` (S,) float32 at 16 kHz with what is to be said of
+            them in `notes` and of the file in `origin`, or `error` and `status`.
         megabytes: memory that the process may take beyond what it has at its start.
     """
     leave_signals()
@@ -53,6 +55,8 @@ def main(connection: Connection, megabytes: float) -> None:
             notes: list[Note] = []
             samples["samples"] = _decoded(arrays["body"].tobytes(), facts, notes)
             found["notes"] = [note.text for note in notes]
+            if facts.get("describe"):
+                found["origin"] = _origin(arrays["body"].tobytes(), facts["name"])
         except _TooLongError as error:
             found |= {"error": str(error), "status": TOO_LARGE}
         except AudioError as error:
@@ -79,6 +83,13 @@ def _decoded(body: bytes, facts: dict[str, Any], notes: list[Note]) -> np.ndarra
             raise _TooLongError(f"{name}: it is longer than {most:g} s, expected at most that")
         held.append(block)
     return check_waveform(np.concatenate(held or [np.zeros(0, np.float32)]), name)
+
+
+def _origin(body: bytes, name: str) -> dict[str, Any]:
+    """What a file is that could be decoded: its kind, sample rate in Hz and channels."""
+    kind = kind_of_file(io.BytesIO(body))
+    with open_audio(_Named(body, name), name, accept_damaged=True, thorough=False) as stream:
+        return {"kind": None if kind is None else kind.name, "rate": stream.rate, "channels": stream.channels}
 
 
 def _bound_memory(megabytes: float) -> None:

@@ -175,7 +175,7 @@ def moments(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         predicted: (N, Q).
 
     Returns:
-        (Q, 7): N and the sums of x, y, x², y², x · y and |x − y|, x the truth.
+        (Q, 7): N and the sums of x, y, x², y², x · y and `|x − y|`, x the truth.
     """
     x, y = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
     terms = [np.ones_like(x), x, y, x**2, y**2, x * y, np.abs(x - y)]

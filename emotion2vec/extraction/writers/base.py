@@ -110,7 +110,7 @@ def safe_name(item: Utterance) -> str:
 
     Raises:
         ManifestError: it has an empty part, `.`, `..`, a drive (`C:`), a backslash or NUL, or is absolute; or it has
-            half a character, or, on Windows, a part that is read there as another one, as `con`, `x:y` and `.. ` are.
+            half a character, or, on Windows, a part that is read there as another one, as `con`, `x:y` and `x.` are.
     """
     name = item.id
     if "\\" in name or "\0" in name or any(_is_place(part) for part in name.split("/")):
