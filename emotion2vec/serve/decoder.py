@@ -18,7 +18,7 @@ from emotion2vec.audio.samples import audio_blocks, check_waveform
 from emotion2vec.errors import AudioError
 from emotion2vec.serve.child import leave_signals, messages
 from emotion2vec.serve.errors import TOO_LARGE, UNPROCESSABLE
-from emotion2vec.serve.messages import packed
+from emotion2vec.serve.messages import send
 
 
 class _TooLongError(AudioError):
@@ -47,7 +47,7 @@ def main(connection: Connection, megabytes: float) -> None:
     logging.getLogger("emotion2vec").setLevel(logging.ERROR)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _bound_memory(megabytes)
-    connection.send_bytes(packed({}))
+    send(connection, {})
     for facts, arrays in messages(connection):
         found: dict[str, Any] = {"id": facts["id"]}
         samples: dict[str, np.ndarray] = {}
@@ -67,7 +67,7 @@ def main(connection: Connection, megabytes: float) -> None:
         except Exception as error:  # whatever one file does to a decoder must not end a server
             reason = f"cannot be decoded: {type(error).__name__}: {error}"
             found |= {"error": f"{facts['name']}: {reason}", "status": UNPROCESSABLE}
-        connection.send_bytes(packed(found, samples))
+        send(connection, found, samples)
 
 
 def _decoded(body: bytes, facts: dict[str, Any], notes: list[Note]) -> np.ndarray:
