@@ -349,7 +349,7 @@ def test_an_hour_and_a_video(browse: Callable[..., Page], folder: Path, tmp_path
     page.open(tmp_path / "hour.flac")
     wait_until(lambda: "Asking compact about 60 min of sound" in page.text("#ev-status"))
     page.wait_for("emotion-timeline", 900)
-    assert "Encoded in windows of 30 s" in page.text(".ev-done")
+    assert "Cut into windows of 30 s" in page.text(".ev-done")
     assert "60 min" in page.text(".ev-done") and page.all(".ev-details summary")[0].text.startswith("Windows of 30")
     page.picture("page_hour")
     if (ffmpeg := shutil.which("ffmpeg")) is not None:
