@@ -324,21 +324,27 @@ def test_a_model_without_a_head_in_the_browser(browse: Callable[..., Page], fold
 
 
 def test_the_verb_from_its_start_to_its_end(browse: Callable[..., Page], folder: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        words = [sys.executable, "-m", "emotion2vec", "demo", "--no-browser", "--port", str(port)]
-        child = start_child(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
-        assert child.stdout is not None
-        assert child.stdout.readline().startswith(f"port {port} is in use, so the page is on port ")
-        line = child.stdout.readline()
-    page = browse(url=line.split()[-1])
-    page.open(folder / "a.wav")
-    page.wait_for("emotion-timeline")
-    assert list(tmp_path.rglob("*.wav"))
-    began = time.monotonic()
-    child.terminate()  # with the page open, which keeps a connection
-    assert child.stdout.read() == "stopped\n" and child.wait(30) == 0
-    assert time.monotonic() - began < 20 and not list(tmp_path.rglob("*.wav"))
+    log = tmp_path / "log"
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
+    words = [sys.executable, "-m", "emotion2vec", "demo", "--no-browser", "--port", str(port)]
+    with log.open("w") as stream:
+        child = start_child(words, stderr=stream, env={**os.environ, "TMPDIR": str(tmp_path)})
+    try:
+        wait_until(lambda: child.poll() is not None or "serving compact on " in log.read_text())
+        assert f"port {port} is in use, so the page is on port " in log.read_text()
+        page = browse(url=log.read_text().split()[-1])
+        page.open(folder / "a.wav")
+        page.wait_for("emotion-timeline")
+        assert list(tmp_path.rglob("*.wav"))
+        began = time.monotonic()
+        child.terminate()  # with the page open, which keeps a connection
+        assert child.wait(60) == 0 and log.read_text().endswith("stopped\n")
+        assert time.monotonic() - began < 30 and not list(tmp_path.rglob("*.wav"))
+    finally:
+        taken.close()
+        child.kill()
+        child.wait()
 
 
 def test_an_hour_and_a_video(browse: Callable[..., Page], folder: Path, tmp_path: Path) -> None:
