@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     axes.set_xticks(places, [name for name, _ in bars], fontsize=8)
     axes.set(ylabel="UA (%)", ylim=(0, 100))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=2)
     figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None})
     for name, scores in bars:
         print("| " + " | ".join([*name.split("\n"), *(f"{scores[scheme]:.1f}" for scheme in SCHEMES)]) + " |")
