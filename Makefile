@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 # Where numbers are made: run again as they are made elsewhere.
 NUMERIC := tests/model tests/pretrain tests/training tests/extraction tests/test_golden.py tests/test_hardware.py
 
-.PHONY: help setup test test-slow test-variants test-ray test-interop test-mutation lint docs demo clean
+.PHONY: help setup test test-slow test-variants test-ray test-interop test-browser test-mutation lint docs demo clean
 
 help:
 	@echo 'make demo       pretrain, extract, probe and predict on the sample speech, and show it on one page'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test-variants  tests again as elsewhere: each library forced, AVX2 alone, signals ignored'
 	@echo 'make test-ray   extraction on a Ray cluster of this machine (installs ray, 240 MB)'
 	@echo 'make test-interop  other tools read what we write: FunASR, fairseq, transformers, S3PRL (builds for minutes)'
+	@echo 'make test-browser  the page of `demo` in chromium (needs chromium and chromium-driver)'
 	@echo 'make test-mutation  how many small faults the tests notice (about an hour)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make docs       the documentation as a site, docs/_build/html/index.html'
@@ -86,6 +87,9 @@ install-fairseq: install-%:
 install-s3prl: install-%:
 	$(INTEROP_PIP) -c $(INTEROP)-$*/constraints.txt $(S3PRL)
 	$(INTEROP_PIP) --no-deps s3prl==0.4.18
+
+test-browser: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/serve
 
 test-mutation: setup
 	$(PIP) -e '.[dev,mutation]'

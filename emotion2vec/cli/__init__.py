@@ -12,6 +12,7 @@ import typer
 
 from emotion2vec.cli.benchmark import benchmark
 from emotion2vec.cli.convert import convert
+from emotion2vec.cli.demo import demo
 from emotion2vec.cli.distil import distil
 from emotion2vec.cli.export import export
 from emotion2vec.cli.extract import extract
@@ -75,7 +76,7 @@ app.command(cls=with_keys("emotion2vec.finetune.config", "FinetuneConfig", under
 app.command(cls=with_keys("emotion2vec.iterate.config", "IteratePlan"))(with_log(iterate))
 _of_systems = {"Keys of systems": ("emotion2vec.systems.plan", "SystemsPlan")}
 app.command(cls=with_keys("emotion2vec.probe.benchmark.plan", "BenchmarkPlan", further=_of_systems))(benchmark)
-for verb in (prepare, extract, predict, probe, serve):
+for verb in (prepare, extract, predict, probe, serve, demo):
     app.command()(with_log(verb))
 for verb in (plot, visualize, info, convert, export):
     app.command()(verb)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from emotion2vec.serve.errors import ProcessEndedError
-from emotion2vec.serve.messages import packed, unpacked
+from emotion2vec.serve.messages import receive, send
 
 LOG = logging.getLogger(__name__)
 
@@ -103,11 +103,10 @@ class Child:
         self._waiting[number] = future
         connection = self._connection
         try:
-            message = packed({"id": number, **facts}, arrays)
-            await self._loop.run_in_executor(self._sender, _send, connection, message)
+            self._sender.submit(_send, connection, {"id": number, **facts}, arrays)
             return await future
         except asyncio.CancelledError:
-            self._sender.submit(_send, connection, packed({"forget": number}))
+            self._sender.submit(_send, connection, {"forget": number})
             raise
         finally:
             self._waiting.pop(number, None)
@@ -120,7 +119,7 @@ class Child:
     async def close(self) -> None:
         """End the process for good."""
         self._closed = True
-        await self._loop.run_in_executor(self._sender, _send, self._connection, packed({"close": True}))
+        await self._loop.run_in_executor(self._sender, _send, self._connection, {"close": True})
         await self._loop.run_in_executor(None, self._process.join, 10)
         if self._process.is_alive():
             self._process.kill()
@@ -141,7 +140,7 @@ class Child:
         """Hand on what it says, until it ends; in a thread."""
         while True:
             try:
-                facts, arrays = unpacked(connection.recv_bytes())
+                facts, arrays = receive(connection)
             except (OSError, EOFError):
                 break
             except Exception as error:  # whatever it says that is no message: a new one shall say better
@@ -197,10 +196,10 @@ class Child:
             self._start()
 
 
-def _send(connection: Connection, message: bytes) -> None:
+def _send(connection: Connection, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
     """Send a message; where nobody takes it any more, whoever reads will tell."""
     with suppress(OSError):
-        connection.send_bytes(message)
+        send(connection, facts, arrays)
 
 
 def leave_signals() -> None:
@@ -213,7 +212,7 @@ def messages(connection: Connection) -> Iterator[Answer]:
     """In a child: what comes, until the server closes it or is gone."""
     while True:
         try:
-            facts, arrays = unpacked(connection.recv_bytes())
+            facts, arrays = receive(connection)
         except (OSError, EOFError):
             return
         if facts.get("close"):

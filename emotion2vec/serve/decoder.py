@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec.audio.decode import Note
+from emotion2vec.audio.decode import Note, open_audio
+from emotion2vec.audio.decode.content import kind_of_file
 from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.audio.samples import audio_blocks, check_waveform
 from emotion2vec.errors import AudioError
 from emotion2vec.serve.child import leave_signals, messages
 from emotion2vec.serve.errors import TOO_LARGE, UNPROCESSABLE
-from emotion2vec.serve.messages import packed
+from emotion2vec.serve.messages import send
 
 
 class _TooLongError(AudioError):
@@ -36,8 +37,9 @@ def main(connection: Connection, megabytes: float) -> None:
     """Decode what comes; the work of the process.
 
     Args:
-        connection: gives `body` as bytes, with `name`, `max_seconds`, `channel` and `accept_damaged`; takes `samples`
-            (S,) float32 at 16 kHz with what is to be said of them in `notes`, or `error` and `status`.
+        connection: gives `body` as bytes, with `name`, `max_seconds`, `channel` and `accept_damaged`, and `describe`
+            where it shall be said what the file is; takes `samples` (S,) float32 at 16 kHz with what is to be said of
+            them in `notes` and of the file in `origin`, or `error` and `status`.
         megabytes: memory that the process may take beyond what it has at its start.
     """
     leave_signals()
@@ -45,7 +47,7 @@ def main(connection: Connection, megabytes: float) -> None:
     logging.getLogger("emotion2vec").setLevel(logging.ERROR)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _bound_memory(megabytes)
-    connection.send_bytes(packed({}))
+    send(connection, {})
     for facts, arrays in messages(connection):
         found: dict[str, Any] = {"id": facts["id"]}
         samples: dict[str, np.ndarray] = {}
@@ -53,6 +55,8 @@ def main(connection: Connection, megabytes: float) -> None:
             notes: list[Note] = []
             samples["samples"] = _decoded(arrays["body"].tobytes(), facts, notes)
             found["notes"] = [note.text for note in notes]
+            if facts.get("describe"):
+                found["origin"] = _origin(arrays["body"].tobytes(), facts["name"])
         except _TooLongError as error:
             found |= {"error": str(error), "status": TOO_LARGE}
         except AudioError as error:
@@ -63,7 +67,7 @@ def main(connection: Connection, megabytes: float) -> None:
         except Exception as error:  # whatever one file does to a decoder must not end a server
             reason = f"cannot be decoded: {type(error).__name__}: {error}"
             found |= {"error": f"{facts['name']}: {reason}", "status": UNPROCESSABLE}
-        connection.send_bytes(packed(found, samples))
+        send(connection, found, samples)
 
 
 def _decoded(body: bytes, facts: dict[str, Any], notes: list[Note]) -> np.ndarray:
@@ -79,6 +83,13 @@ def _decoded(body: bytes, facts: dict[str, Any], notes: list[Note]) -> np.ndarra
             raise _TooLongError(f"{name}: it is longer than {most:g} s, expected at most that")
         held.append(block)
     return check_waveform(np.concatenate(held or [np.zeros(0, np.float32)]), name)
+
+
+def _origin(body: bytes, name: str) -> dict[str, Any]:
+    """What a file is that could be decoded: its kind, sample rate in Hz and channels."""
+    kind = kind_of_file(io.BytesIO(body))
+    with open_audio(_Named(body, name), name, accept_damaged=True, thorough=False) as stream:
+        return {"kind": None if kind is None else kind.name, "rate": stream.rate, "channels": stream.channels}
 
 
 def _bound_memory(megabytes: float) -> None:

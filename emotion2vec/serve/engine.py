@@ -10,7 +10,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,13 @@ class Clip:
         name: as whoever sent it called it.
         samples: (S,) float32 at 16 kHz.
         notes: what is to be said of it.
+        origin: kind, sample rate in Hz and channels of the file; empty where that was not asked for.
     """
 
     name: str
     samples: np.ndarray
     notes: tuple[str, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -178,8 +180,10 @@ class Engine:
         """When there may be room again, in s: what waits, at the pace of late."""
         return max(1.0, self._requests * self.metrics.pace)
 
-    async def decode(self, name: str, body: bytes, *, channel: int | None, accept_damaged: bool) -> Clip:
-        """Decode a file.
+    async def decode(
+        self, name: str, body: bytes, *, channel: int | None, accept_damaged: bool, describe: bool = False
+    ) -> Clip:
+        """Decode a file, and describe it where that is asked for.
 
         Raises:
             RequestError: it cannot be used.
@@ -189,11 +193,12 @@ class Engine:
             "max_seconds": self.limits.max_seconds,
             "channel": channel,
             "accept_damaged": accept_damaged,
+            "describe": describe,
         }
         said, arrays = await self._decoded(facts, np.frombuffer(body, np.uint8))
         if "error" in said:
             raise RequestError(said["status"], said["error"])
-        clip = Clip(name, arrays["samples"], tuple(said["notes"]))
+        clip = Clip(name, arrays["samples"], tuple(said["notes"]), said.get("origin", {}))
         self.metrics.seconds.inc(clip.seconds)
         return clip
 

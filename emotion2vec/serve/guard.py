@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import time
 from urllib.parse import urlsplit
@@ -89,8 +91,8 @@ class Guard:
         if origin is not None and _part(origin, "netloc") != host:
             return RequestError(403, f"the page that asks is of {origin}, expected one of this server")
         if self._token and scope["path"] not in OPEN:
-            given = headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode("latin-1"), f"Bearer {self._token}".encode()):
+            given = _token_of(headers.get("authorization", ""))
+            if not hmac.compare_digest(given, self._token.encode()):
                 return RequestError(401, "the token is missing or wrong, expected the header Authorization: Bearer ...")
         length = headers.get("content-length", "0")
         if not length.isdigit():
@@ -112,9 +114,20 @@ def _part(address: str, name: str) -> str | None:
     return found
 
 
+def _token_of(header: str) -> bytes:
+    """What a request bears: a token, or a password with whatever name, which browsers ask people for."""
+    kind, _, given = header.partition(" ")
+    if kind == "Basic":
+        try:
+            return base64.b64decode(given, validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return b""
+    return given.encode("latin-1") if kind == "Bearer" else b""
+
+
 def answer(error: RequestError) -> JSONResponse:
     """An error as the answer to a request."""
     headers = {} if error.retry_after is None else {"Retry-After": f"{error.retry_after:.0f}"}
     if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = 'Bearer, Basic realm="emotion2vec"'
     return JSONResponse({"error": str(error)}, error.status, headers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,9 +16,24 @@ from emotion2vec.extraction.results.rows import Row, RowMaker
 from emotion2vec.extraction.scoring import LEAST_PROBABILITY, Opinion
 from emotion2vec.guesses import unknown
 from emotion2vec.serve.child import Answer
-from emotion2vec.serve.engine import Clip
 from emotion2vec.serve.errors import UNPROCESSABLE, RequestError
 from emotion2vec.tasks.adaptation import LEAST_CLIPS, adapted, alike
+
+
+class Heard(Protocol):
+    """A clip that was heard: its name, its length in s, and what is to be said of it."""
+
+    @property
+    def name(self) -> str:
+        """As whoever sent it called it."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length in s."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is to be said of it."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +75,23 @@ class Question:
 
 
 def told(
-    model: Mapping[str, Any], question: Question, heard: Sequence[tuple[Clip, Answer]]
+    model: Mapping[str, Any], question: Question, heard: Sequence[tuple[Heard, Answer]]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Results of clips, and what is to be said of them.
+    """Results of clips, and what is to be said of them; see `rows_of`."""
+    _, clips, warnings = rows_of(model, question, heard)
+    found = []
+    for (clip, _), rows in zip(heard, clips, strict=True):
+        shown = [_row(row) for row in rows]
+        one = {"name": clip.name, "seconds": round(clip.seconds, 3)}
+        one |= {"windows": shown} if question.window is not None else shown[0]
+        found.append(one | ({"notes": list(clip.notes)} if clip.notes else {}))
+    return found, warnings
+
+
+def rows_of(
+    model: Mapping[str, Any], question: Question, heard: Sequence[tuple[Heard, Answer]]
+) -> tuple[RowMaker, list[list[Row]], list[str]]:
+    """Rows of results of each clip, what made them, and what is to be said of them.
 
     Args:
         model: what is known of it.
@@ -84,12 +113,8 @@ def told(
     for (clip, (facts, _)), scores in zip(heard, said, strict=True):
         rest = {name: array for name, array in scores.items() if name}
         opinion = Opinion(clip.seconds, facts["window"], scores[""], rest)
-        item = Utterance(id=clip.name, audio=clip.name)
-        rows = [_row(row) for row in maker.rows_of(item, opinion)]
-        one = {"name": clip.name, "seconds": round(clip.seconds, 3)}
-        one |= {"windows": rows} if question.window is not None else rows[0]
-        found.append(one | ({"notes": list(clip.notes)} if clip.notes else {}))
-    return found, warnings
+        found.append(maker.rows_of(Utterance(id=clip.name, audio=clip.name), opinion))
+    return maker, found, warnings
 
 
 def _restricted(arrays: Mapping[str, np.ndarray], known: list[str], chosen: list[str]) -> dict[str, np.ndarray]:

@@ -87,6 +87,8 @@ class Served:
             "width": model.config.width,
             "blocks": model.config.prenet_depth + model.config.depth,
             "frames_per_second": SAMPLE_RATE / model.config.grid.stride,
+            "normalizes": model.config.normalizes,
+            "longest": model.config.max_seconds,
             "heads": heads,
             "device": str(model.device),
             "precision": self.ready.precision,

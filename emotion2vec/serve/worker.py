@@ -17,7 +17,7 @@ from emotion2vec.devices import is_host
 from emotion2vec.errors import Emotion2vecError
 from emotion2vec.serve.child import leave_signals, messages
 from emotion2vec.serve.errors import FAILED, UNPROCESSABLE
-from emotion2vec.serve.messages import packed
+from emotion2vec.serve.messages import send
 from emotion2vec.serve.work import Asked, Served, Streams
 
 LOG = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class _Worker:
                 self._reply({"id": number, "error": sentence, "status": status}, {})
 
     def _reply(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self._connection.send_bytes(packed(facts, {name: np.ascontiguousarray(one) for name, one in arrays.items()}))
+        send(self._connection, facts, arrays)
 
 
 def _seconds(message: Message) -> float:
@@ -123,7 +123,7 @@ def main(connection: Connection, names: Sequence[str], device: str | None, preci
         try:
             models = {name: Served(name, device, precision, stack) for name in names}
         except Emotion2vecError as error:
-            connection.send_bytes(packed({"fault": str(error)}))
+            send(connection, {"fault": str(error)})
             return
-        connection.send_bytes(packed({"models": [one.facts() for one in models.values()]}))
+        send(connection, {"models": [one.facts() for one in models.values()]})
         _Worker(connection, models).run()

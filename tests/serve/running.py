@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -17,6 +17,7 @@ from emotion2vec.serve.app import create_app
 from emotion2vec.serve.engine import Engine
 from emotion2vec.serve.metrics import Metrics
 from emotion2vec.serve.options import ServeOptions
+from emotion2vec.serve.page.mount import mount
 from emotion2vec.serve.run import address
 
 
@@ -67,15 +68,19 @@ def running(options: ServeOptions, token: str = "") -> Iterator[Running]:
         engine = Engine(options, Metrics())
         try:
             await engine.open()
-            server = uvicorn.Server(uvicorn.Config(create_app(engine, token), lifespan="off", log_level="warning"))
-            task = asyncio.create_task(server.serve(sockets=[bound]))
-            while not server.started and not task.done():
-                await asyncio.sleep(0.01)
-            found.append(Running(address(bound), engine))
-            ready.set()
-            await asyncio.to_thread(stop.wait)
-            server.should_exit = True
-            await task
+            app = create_app(engine, token)
+            with ExitStack() as stack:
+                leave = stack.enter_context(mount(app, engine)) if options.page else lambda: None
+                server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+                task = asyncio.create_task(server.serve(sockets=[bound]))
+                while not server.started and not task.done():
+                    await asyncio.sleep(0.01)
+                found.append(Running(address(bound), engine))
+                ready.set()
+                await asyncio.to_thread(stop.wait)
+                leave()
+                server.should_exit = True
+                await task
         except BaseException as error:  # raised where the test waits
             faults.append(error)
         finally:
