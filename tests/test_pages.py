@@ -9,7 +9,7 @@ import pytest
 from pages import ROOT, Reader
 
 DOCS = ROOT / "docs"
-FAST = ("checkpoints", "corpus", "writer", "head", "loss")
+FAST = ("checkpoints", "corpus", "writer", "loss", "objective")
 """Pages that take a few seconds; the others are run by `make test-slow`."""
 
 

@@ -51,8 +51,8 @@ def frames(axes: Axes, place: tuple[float, float], seen: np.ndarray, colour: str
         axes.add_patch(plt.Rectangle(corner, size - 0.04, 0.22, fc=colour if there else "white", ec=colour, lw=0.6))
 
 
-def main() -> None:
-    """Draw it."""
+def main(output: Path) -> None:
+    """Draw it into a file."""
     figure, axes = plt.subplots(figsize=(8.2, 5.6))
     mask = time_mask(FRAMES, MaskConfig(), np.random.default_rng(3))  # (T,), True = masked
     time = np.linspace(0, 1, 500)
@@ -102,8 +102,8 @@ def main() -> None:
 
     axes.set(xlim=(0.1, 9.0), ylim=(0, 6.45), aspect="equal")
     axes.axis("off")
-    figure.savefig(Path(__file__).with_suffix(".svg"), bbox_inches="tight", metadata={"Date": None})
+    figure.savefig(output, bbox_inches="tight", metadata={"Date": None})
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(__file__).with_suffix(".svg"))

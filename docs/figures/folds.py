@@ -29,8 +29,8 @@ def unweighted(file: Path) -> dict[str, float]:
     return {one["feature"]: one["pooled"]["UA"] for one in document["results"]}
 
 
-def main(folder: Path) -> None:
-    """Draw the figure, and print the table."""
+def main(folder: Path, output: Path) -> None:
+    """Draw the figure into a file, and print the table."""
     corpora = sorted({file.stem.rpartition("_")[0] for file in folder.glob("*_random.json")})
     bars = [
         (f"{TITLES[corpus]}\n{feature}", {scheme: found[scheme][feature] for scheme in SCHEMES})
@@ -47,11 +47,11 @@ def main(folder: Path) -> None:
     axes.set_xticks(places, [name for name, _ in bars], fontsize=8)
     axes.set(ylabel="UA (%)", ylim=(0, 100))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
-    figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None})
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=2)
+    figure.savefig(output, metadata={"Date": None})
     for name, scores in bars:
         print("| " + " | ".join([*name.split("\n"), *(f"{scores[scheme]:.1f}" for scheme in SCHEMES)]) + " |")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(__file__).with_suffix(".svg"))
