@@ -29,7 +29,7 @@ from emotion2vec.training.plot import PANELS, curves
 from emotion2vec.training.run_folder import METRICS, read_lines
 
 SPEECH = Path(__file__).resolve().parent / "sample_speech"
-CHARTS = 4
+CHARTS = 3
 """Charts of the run, of those that `emotion2vec plot` draws."""
 
 
