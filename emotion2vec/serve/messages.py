@@ -17,6 +17,10 @@ NUMBERS = "biuf"
 """Kinds of what arrays hold: booleans, integers and floating-point numbers."""
 
 
+WHOLE = "whole:"
+"""What names of scores begin with that are of a whole clip, where those of its windows are there too."""
+
+
 def send(connection: Connection, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
     """Send a message; one at a time, since it may be several of the pipe's."""
     whole = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}

@@ -29,6 +29,7 @@ from emotion2vec.extraction.scoring import Scorer, read_by
 from emotion2vec.extraction.sources.decoding import AudioFault, Hearing, Undecoded, decode_one
 from emotion2vec.extraction.streaming import Stream, StreamedFeatures, StreamOptions
 from emotion2vec.serve.errors import FAILED, UNPROCESSABLE
+from emotion2vec.serve.messages import WHOLE
 
 LOG = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class Asked:
 
     Attributes:
         id: of the message.
-        what: `model`, and `window` in s or the fields of a `FeatureChoice` as `choice`.
+        what: `model`, and the fields of a `FeatureChoice` as `choice`, or `window` in s, which is None for the whole
+            clip; with `whole` where that is asked for beside windows.
         samples: (S,) float32 at 16 kHz.
     """
 
@@ -97,27 +99,33 @@ class Served:
     def answer(self, asked: Sequence[Asked], reply: Reply) -> None:
         """Compute what is asked of clips, all of it alike, and reply to each as soon as it is there."""
         what = asked[0].what
-        if "choice" in what:
-            choice, scorer = FeatureChoice(**what["choice"]), None
-        else:
-            choice, scorer = self._scoring(what["window"])
+        choice, scorers = self._scoring(what)
         encoder = Encoder(self.ready.model, choice, precision=self.ready.precision, chunking=Chunking())
         for encoded in self._encoded(asked, encoder):
             number = asked[encoded.index].id
             if isinstance(encoded, AudioFault):
                 reply({"id": number, "error": f"{encoded.where}: {encoded.reason}", "status": UNPROCESSABLE}, {})
-            elif scorer is None:
+            elif not scorers:
                 arrays = {name: array.whole() for name, array in encoded.features.items()}
                 reply({"id": number, "seconds": encoded.seconds}, arrays)
             else:
-                reply({"id": number, "seconds": encoded.seconds, "window": scorer.seconds}, scorer(encoded))
+                said = {f"{of}{name}": rows for of, one in scorers.items() for name, rows in one(encoded).items()}
+                reply({"id": number, "seconds": encoded.seconds, "window": scorers[""].seconds}, said)
 
-    def _scoring(self, window: float | None) -> tuple[FeatureChoice, Scorer]:
-        model = self.ready.model
+    def _scoring(self, what: Mapping[str, Any]) -> tuple[FeatureChoice, dict[str, Scorer]]:
+        """The features that answer a question, and what reads them: `WHOLE` clips beside windows, where they can."""
+        if "choice" in what:
+            return FeatureChoice(**what["choice"]), {}
+        model, window = self.ready.model, what["window"]
         heads, stride = model.heads(), model.config.grid.stride
         step = None if window is None else max(1, round(window * SAMPLE_RATE / stride))
         choice = read_by(list(heads.values()), model.config.width, step)
-        return choice, Scorer(model, choice, step, {name: head.used_labels for name, head in heads.items()})
+        both = step is not None and what.get("whole", False) and (choice.downsample == 1 or choice.layers == "last")
+        if both:
+            choice = FeatureChoice(layers=choice.layers)  # frames, of which windows and the whole are made
+        labels = {name: head.used_labels for name, head in heads.items()}
+        steps = {"": step, WHOLE: None} if both else {"": step}
+        return choice, {of: Scorer(model, choice, its, labels) for of, its in steps.items()}
 
     def _encoded(self, asked: Sequence[Asked], encoder: Encoder) -> Iterator[EncodedAudio | AudioFault]:
         model = self.ready.model

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,15 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(log: Path) -> Iterator[Running]:
-    """A server with narrow limits."""
+    """A server with narrow limits, a model with a head and one without, and the page where Gradio is installed."""
     kept = os.dup(2)
     with log.open("wb") as stream:
         os.dup2(stream.fileno(), 2)  # for the processes that are started
         try:
             limits = Limits(max_mb=2, max_seconds=20, max_files=40, timeout=60)
-            with running(ServeOptions(decoders=1, limits=limits)) as one:
+            page = find_spec("gradio") is not None
+            options = ServeOptions(model=("compact", "tiny"), decoders=1, limits=limits, page=page)
+            with running(options) as one:
                 os.dup2(kept, 2)
                 yield one
         finally:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,6 +26,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from serve.running import Running, running, wait_until
+from signals import start_child
 
 from emotion2vec.serve.options import Limits, ServeOptions
 
@@ -120,7 +123,7 @@ def browse(server: Running, folder: Path) -> Iterator[Callable[..., Page]]:
     """Open the page, as wide as asked, dark or not, with a microphone or without."""
     with ExitStack() as stack:
 
-        def opened(width: int = 1200, dark: bool = False, microphone: str = "") -> Page:
+        def opened(width: int = 1200, dark: bool = False, microphone: str = "", url: str = "") -> Page:
             options = ChromeOptions()
             options.binary_location = program("chromium", "chromium-browser", "google-chrome")
             for word in (
@@ -147,7 +150,7 @@ def browse(server: Running, folder: Path) -> Iterator[Callable[..., Page]]:
             if microphone == "refused":
                 wanted = {"permission": {"name": "microphone"}, "setting": "denied", "origin": server.url}
                 driver.execute_cdp_cmd("Browser.setPermission", wanted)
-            return Page(driver, server.url, width)
+            return Page(driver, url or server.url, width)
 
         yield opened
 
@@ -320,6 +323,30 @@ def test_a_model_without_a_head_in_the_browser(browse: Callable[..., Page], fold
     assert page.all("#ev-features")[0].is_displayed() and not any(one.is_displayed() for one in page.all("#ev-csv"))
 
 
+def test_the_verb_from_its_start_to_its_end(browse: Callable[..., Page], folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
+    words = [sys.executable, "-m", "emotion2vec", "demo", "--no-browser", "--port", str(port)]
+    with log.open("w") as stream:
+        child = start_child(words, stderr=stream, env={**os.environ, "TMPDIR": str(tmp_path)})
+    try:
+        wait_until(lambda: child.poll() is not None or "serving compact on " in log.read_text())
+        assert f"port {port} is in use, so the page is on port " in log.read_text()
+        page = browse(url=log.read_text().split()[-1])
+        page.open(folder / "a.wav")
+        page.wait_for("emotion-timeline")
+        assert list(tmp_path.rglob("*.wav"))
+        began = time.monotonic()
+        child.terminate()  # with the page open, which keeps a connection
+        assert child.wait(60) == 0 and log.read_text().endswith("stopped\n")
+        assert time.monotonic() - began < 30 and not list(tmp_path.rglob("*.wav"))
+    finally:
+        taken.close()
+        child.kill()
+        child.wait()
+
+
 def test_an_hour_and_a_video(browse: Callable[..., Page], folder: Path, tmp_path: Path) -> None:
     page = browse()
     samples, rate = soundfile.read(folder / "a.wav", dtype="float32")
@@ -328,7 +355,7 @@ def test_an_hour_and_a_video(browse: Callable[..., Page], folder: Path, tmp_path
     page.open(tmp_path / "hour.flac")
     wait_until(lambda: "Asking compact about 60 min of sound" in page.text("#ev-status"))
     page.wait_for("emotion-timeline", 900)
-    assert "Encoded in windows of 30 s" in page.text(".ev-done")
+    assert "Cut into windows of 30 s" in page.text(".ev-done")
     assert "60 min" in page.text(".ev-done") and page.all(".ev-details summary")[0].text.startswith("Windows of 30")
     page.picture("page_hour")
     if (ffmpeg := shutil.which("ffmpeg")) is not None:

@@ -8,7 +8,6 @@ import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,11 @@ import emotion2vec
 pytest.importorskip("gradio")
 
 from serve.asking import Visitor, sent
-from serve.running import Running, running
+from serve.running import Running
 
 from emotion2vec.audio.samples import load_audio
-from emotion2vec.serve.options import Limits, ServeOptions
 
 SCORES = dict(rel=0, abs=2e-5)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    options = ServeOptions(model=("compact", "tiny"), page=True, decoders=1, limits=Limits(max_seconds=20, max_mb=8))
-    with running(options) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +88,10 @@ def test_files_of_results_are_those_of_the_library(visitor: Visitor, speech: Pat
 
 def test_windows_are_those_of_the_library(visitor: Visitor, speech: Path) -> None:
     clip = speech / "clip3.wav"
-    (panel,) = Seen(opened(visitor, clip, **{"ev-window": 0.5})["ev-card"]).facts["panels"]
+    shown = opened(visitor, clip, **{"ev-window": 0.5})
+    (panel,) = Seen(shown["ev-card"]).facts["panels"]
+    (whole,) = json.loads(downloaded(visitor, shown["ev-json"]))["clips"]
+    assert whole["scores"]["anger"] == pytest.approx(emotion2vec.predict(str(clip))["score:anger"].iloc[0], **SCORES)
     expected = emotion2vec.predict(str(clip), window=0.5)
     scores = expected[[f"score:{label}" for label in panel["labels"]]].to_numpy()
     assert len(panel["rows"]) == len(scores)
@@ -238,7 +232,7 @@ def test_files_of_the_machine_and_addresses_are_not_taken(
 )
 def test_what_the_page_does_not_need_is_closed(path: str, visitor: Visitor) -> None:
     answer = visitor.client.get(f"/gradio_api/{path}")
-    assert answer.status_code == 404 and "not found" in answer.json()["error"]
+    assert answer.status_code == 404 and "Not Found" in answer.json()["error"]
 
 
 def test_the_interface_is_where_it_was(visitor: Visitor, speech: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import runpy
 import socket
+import sys
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +33,9 @@ from emotion2vec.serve.metrics import Metrics
 from emotion2vec.serve.options import ServeOptions
 from emotion2vec.serve.page.reference import FILE, read_reference, share_below
 from emotion2vec.serve.page.run import free_port
-from emotion2vec.serve.page.said import MOST, window_for
+from emotion2vec.serve.page.said import MOST, panels_of, window_for
 from emotion2vec.serve.page.shelf import Shelf, peaks_of
+from emotion2vec.serve.page.timeline import timeline
 
 
 def test_a_port_in_use_gives_way_to_the_next_free_one() -> None:
@@ -100,6 +104,22 @@ def test_the_reference_is_of_the_shipped_model() -> None:
     assert read_reference("tiny", 192) is None
 
 
+def test_a_reference_is_made_of_any_corpus(
+    root: Path, sample_speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / FILE
+    words = [sample_speech, "tiny", "--about", "Synthetic.", "--rename", "angry=anger", "--output", path]
+    monkeypatch.setattr(sys, "argv", ["make_reference.py", *map(str, words), "--clips", "2", "--shown", "1"])
+    runpy.run_path(str(root / "examples" / "make_reference.py"), run_name="__main__")
+    model = emotion2vec.load_model("tiny")
+    made = read_reference(str(tmp_path), model.config.width)
+    assert made is not None and "anger" in made.labels and "angry" not in made.labels
+    first = min(sample_speech.glob("de1_angry_*.opus"))
+    place = made.place(model.extract_features(str(first)).utterance)
+    assert np.abs(made.points - place).max(axis=1).min() < 0.01
+    assert (np.diff(made.same) >= 0).all() and made.same.size == made.different.size == 101
+
+
 def test_a_reference_that_is_broken_is_named(tmp_path: Path) -> None:
     path = tmp_path / FILE
     for text in ("{", "[]", '{"about": "x"}'):
@@ -136,3 +156,26 @@ def test_browsers_send_the_token_as_a_password(header: str, status: int) -> None
     answer = TestClient(guard, base_url="http://127.0.0.1").get("/", headers={"Authorization": header})
     assert answer.status_code == status
     assert "Basic" in answer.headers.get("www-authenticate", "Basic")
+
+
+def test_values_and_further_heads_have_pictures_of_their_own(tmp_path: Path) -> None:
+    heard = Shelf(tmp_path).put(Clip("<a>.wav", np.ones(16_000, np.float32), ()))
+    model = {"heads": {"": {"values": True}, "gender": {"values": False}}}
+    further = [{"gender": {"label": label, "scores": {"female": one, "male": 1 - one}}} for label, one in VOICES]
+    rows = [
+        {"start": 0.5 * number, "end": 0.5 * number + 0.5, "scores": {"arousal": 2.0 + number}, "further": its}
+        for number, its in enumerate(further)
+    ]
+    panels = panels_of(model, {"scores": {"arousal": 2.5}, "further": further[0]}, rows)
+    assert [panel.title for panel in panels] == ["", "gender"]
+    assert panels[0].shown(2.5) == "2.50" and panels[1].shown(0.25) == "25 %" and panels[1].shown(0.001) == "< 1 %"
+    low, high = panels[0].range
+    assert low < 2.0 and high > 3.0 and panels[1].range == (0.0, 1.0)
+    picture = timeline(heard, panels, "audio/x.wav")
+    assert picture.count("ev-best") == 1 and "arousal" in picture and "<a>" not in picture
+    facts = json.loads(unescape(picture.split('data-facts="')[1].split('"')[0]))
+    assert [panel["best"] for panel in facts["panels"]] == [[], [0, 1]]
+    assert facts["panels"][1]["rows"] == [["90 %", "10 %"], ["20 %", "80 %"]]
+
+
+VOICES = (("female", 0.9), ("male", 0.2))

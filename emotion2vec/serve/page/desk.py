@@ -14,6 +14,7 @@ import numpy as np
 from emotion2vec.serve.child import Answer
 from emotion2vec.serve.engine import Engine
 from emotion2vec.serve.errors import RequestError
+from emotion2vec.serve.messages import WHOLE
 from emotion2vec.serve.page.shelf import Heard, Shelf
 from emotion2vec.serve.results import Question
 
@@ -154,9 +155,15 @@ class Desk:
         Raises:
             RequestError: it cannot say anything.
         """
-        place = (model, window)
+        place, whole = (model, window), (model, None)
         if place not in heard.said:
-            heard.said[place] = await self._computed(heard, model, {"window": window})
+            both = whole not in heard.said and window is not None
+            facts, arrays = await self._computed(heard, model, {"window": window, "whole": both})
+            its = {name: rows for name, rows in arrays.items() if not name.startswith(WHOLE)}
+            rest = {name.removeprefix(WHOLE): rows for name, rows in arrays.items() if name.startswith(WHOLE)}
+            heard.said[place] = facts, its
+            if rest:
+                heard.said[whole] = {**facts, "window": None}, rest
         return heard.said[place]
 
     async def vector(self, heard: Heard, model: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,9 @@ from emotion2vec.tasks.adaptation import LEAST_CLIPS
 from emotion2vec.units import counted, duration
 
 LOG = logging.getLogger(__name__)
+
+TICK = 2.0
+"""Time after which it is said again how long something takes, in s."""
 
 FAILED = "The page failed at this; what the program has written says why."
 """What is said of faults that nobody foresaw."""
@@ -81,9 +85,16 @@ class Events:
             yield {views.status: status_text(f"Heard {done} of {len(paths)}: {name}", busy=True)}
         clips = desk.clips(state)
         length = duration(sum(one.seconds for one in clips))
-        if clips:
-            yield {views.status: status_text(f"Asking {model} about {length} of sound …", busy=True)}
-        view = await self._view(state, asked)
+        seeing = asyncio.create_task(self._view(state, asked))
+        try:
+            while clips and not seeing.done():
+                so_far = time.monotonic() - began
+                told = f", {duration(so_far)} so far" if so_far > TICK else ""
+                yield {views.status: status_text(f"Asking {model} about {length} of sound{told} …", busy=True)}
+                await asyncio.wait({seeing}, timeout=TICK)
+            view = await seeing
+        finally:
+            seeing.cancel()
         took = duration(time.monotonic() - began)
         told = f"{counted(len(clips), 'clip')}, {length} of sound, in {took}" if clips else ""
         choices = [(one.name, one.key) for one in clips]

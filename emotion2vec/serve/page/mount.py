@@ -41,7 +41,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http" and not is_open(scope["path"]):
-            answer = JSONResponse({"error": f"{scope['path']}: not found"}, 404)
+            answer = JSONResponse({"error": f"{scope['path']}: Not Found"}, 404)
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from emotion2vec.assets import DEFAULT_MODEL
-from emotion2vec.serve.options import Limits, ServeOptions
+from emotion2vec.serve.options import TOKEN, Limits, ServeOptions
 from emotion2vec.settings import option
 
 LIMITS = Limits(
@@ -24,6 +25,7 @@ class DemoOptions:
     port: int = option(7860, "Port to listen on; if it is in use, the next free one is taken. 0 for any free one.")
     device: tuple[str, ...] = option((), "Devices, a process for each: cuda:0, cuda:1, ...; by default one.")
     precision: str = option("fp32", "fp32, bf16, fp16 or (on a CPU) int8; auto: the fastest here, without int8.")
+    token_file: Path | None = option(None, f"File with a token that browsers ask for; or {TOKEN} is set to it.")
     browser: bool = option(True, "Open the page in the browser.")
 
     def served(self) -> ServeOptions:
@@ -34,6 +36,7 @@ class DemoOptions:
             port=self.port,
             device=self.device,
             precision=self.precision,
+            token_file=self.token_file,
             page=True,
             limits=LIMITS,
         )

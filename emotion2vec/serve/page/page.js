@@ -1,3 +1,12 @@
+// A time as the axis shows it: 12.5 s, or in long clips 2:05 and 1:02:05.
+function clock(time, long) {
+  if (!long) return `${time.toFixed(1)} s`;
+  const whole = Math.round(time);
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  if (!parts[0]) parts.shift();
+  return parts.map((part, place) => (place ? String(part).padStart(2, '0') : part)).join(':');
+}
+
 // A clip over time: hovering says what is there, clicking and keys play from there. Its pictures come from the server.
 class EmotionTimeline extends HTMLElement {
   connectedCallback() {
@@ -39,6 +48,10 @@ class EmotionTimeline extends HTMLElement {
   time(event) {
     const box = this.over.getBoundingClientRect();
     return this.bounded((event.clientX - box.left) / box.width * this.facts.seconds);
+  }
+
+  clock(time) {
+    return clock(time, this.facts.seconds >= 120);
   }
 
   bounded(time) {
@@ -92,7 +105,7 @@ class EmotionTimeline extends HTMLElement {
   move(time) {
     this.at = time;
     this.cursor.style.left = `${100 * time / this.facts.seconds}%`;
-    this.querySelector('.ev-time').textContent = `${time.toFixed(1)} / ${this.facts.seconds.toFixed(1)} s`;
+    this.querySelector('.ev-time').textContent = `${this.clock(time)} / ${this.clock(this.facts.seconds)}`;
     this.plot.setAttribute('aria-valuenow', time.toFixed(2));
     this.plot.setAttribute('aria-valuetext', this.text(time));
     if (this.hover.hidden) this.show(time > 0 ? time : null);
@@ -126,7 +139,7 @@ class EmotionTimeline extends HTMLElement {
       const place = this.place(panel, time);
       return `${panel.labels[panel.best[place]]} ${panel.rows[place][panel.best[place]]}`;
     });
-    return `${time.toFixed(1)} s${said.length ? `: ${said.join(', ')}` : ''}`;
+    return `${this.clock(time)}${said.length ? `: ${said.join(', ')}` : ''}`;
   }
 
   say(text) {

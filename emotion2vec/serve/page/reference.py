@@ -68,9 +68,7 @@ def read_reference(model: str, width: int) -> Reference | None:
         arrays = {name: np.array(content[name], dtype=np.float64) for name in names}
         found = Reference(str(content["about"]), labels=[str(one) for one in content["labels"]], **arrays)
         fits = found.mean.shape == (width,) and found.axes.shape == (2, width)
-        fits = (
-            fits and found.points.shape == (len(found.labels), 2) and all(map(np.size, (found.same, found.different)))
-        )
+        fits &= found.points.shape == (len(found.labels), 2) and found.same.size > 1 < found.different.size
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ConfigError(f"{path}: is no reference of a model: {type(error).__name__}: {error}") from error
     if not fits:

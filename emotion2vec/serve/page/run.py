@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -31,7 +33,7 @@ def demo(options: DemoOptions, say: Callable[[str], None] = print) -> None:
     check_options(served.faults())
     check_packages(served)
     bound = free_port(options.host, options.port, say)
-    serve(served, say, bound, _open_browser if options.browser else None)
+    serve(served, say, bound, _open_browser if options.browser and _has_display() else None)
 
 
 def free_port(host: str, port: int, say: Callable[[str], None]) -> socket.socket:
@@ -54,6 +56,11 @@ def free_port(host: str, port: int, say: Callable[[str], None]) -> socket.socket
             say(f"port {port} is in use, so the page is on port {tried}")
         return bound
     raise ConfigError(f"ports {port} to {last} of {host} are in use; --port takes another, 0 any free one")
+
+
+def _has_display() -> bool:
+    """Whether a browser would have a window; without one a browser of text would take the terminal."""
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _open_browser(address: str) -> None:

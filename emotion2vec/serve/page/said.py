@@ -135,5 +135,6 @@ def done_to(heard: Heard, model: Mapping[str, Any]) -> list[str]:
         steps.append("Brought to zero mean and unit variance")
     chunking = Chunking().within(model["longest"])
     if heard.seconds > chunking.chunk_seconds:
-        steps.append(f"Encoded in windows of {chunking.chunk_seconds:g} s that overlap by {chunking.chunk_overlap:g} s")
-    return steps
+        steps.append(f"Cut into windows of {chunking.chunk_seconds:g} s that overlap by {chunking.chunk_overlap:g} s")
+    size = f"{model['parameters'] / 1e6:.1f} M parameters"
+    return [*steps, f"Encoded by {model['name']}: {size}, {model['precision']} on {model['device']}"]

@@ -49,7 +49,7 @@ def timeline(heard: Heard, panels: Sequence[Panel], audio: str) -> str:
     return (
         f'<emotion-timeline data-facts="{facts}">'
         f'<div class="ev-bar"><button type="button" class="ev-play" aria-label="Play {name}">Play</button>'
-        f'<span class="ev-time">0.0 / {heard.seconds:.1f} s</span>'
+        f'<span class="ev-time"></span>'
         f'<span class="ev-readout" aria-live="off"></span></div>'
         f'<div class="ev-plot" role="slider" tabindex="0" aria-label="Position in {name}" aria-valuemin="0" '
         f'aria-valuemax="{heard.seconds:.2f}" aria-valuenow="0" aria-valuetext="{start}" aria-describedby="ev-keys">'

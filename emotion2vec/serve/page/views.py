@@ -70,7 +70,7 @@ async def view_of(desk: Desk, session: Session, asked: Asked, folder: Path) -> V
     model = desk.engine.model(asked.model)
     clips, faults = desk.clips(session), desk.faults(session)
     has_head = "" in model["heads"]
-    answers = await asyncio.gather(*(_answer(desk, one, asked, has_head) for one in clips))
+    answers = await asyncio.gather(*(_answer(desk, one, asked, has_head, len(clips) == 1) for one in clips))
     faults += [str(one) for one in answers if isinstance(one, RequestError)]
     heard = [(clip, one) for clip, one in zip(clips, answers, strict=True) if not isinstance(one, RequestError)]
     if not heard:
@@ -104,11 +104,13 @@ async def view_of(desk: Desk, session: Session, asked: Asked, folder: Path) -> V
     return view
 
 
-async def _answer(desk: Desk, heard: Heard, asked: Asked, has_head: bool) -> Answer | RequestError:
+async def _answer(desk: Desk, heard: Heard, asked: Asked, has_head: bool, alone: bool) -> Answer | RequestError:
     """What a model says of a whole clip, or why it cannot; nothing of one without a head."""
     if not has_head:
         return {}, {}
     try:
+        if alone:  # it will be shown over time, and both are of the same pass
+            await desk.said(heard, asked.model, window_for(heard.seconds, asked.window)[0])
         return await desk.said(heard, asked.model, None)
     except RequestError as error:
         return error
