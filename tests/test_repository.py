@@ -33,7 +33,8 @@ def loaded(name: str) -> Any:
 def test_yaml_can_be_read_and_names_what_is_there(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert isinstance(yaml.safe_load(text), dict)
-    assert [name for name in OURS.findall(text) if not (ROOT / name).exists()] == []
+    built = "docs/_build/"  # by the workflow itself
+    assert [name for name in OURS.findall(text) if not name.startswith(built) and not (ROOT / name).exists()] == []
 
 
 def test_paths_are_found_in_texts() -> None:
