@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import inspect
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -86,7 +85,6 @@ def test_tables_of_options_have_every_key_and_option(monkeypatch: pytest.MonkeyP
     pytest.importorskip("sphinx")
     monkeypatch.syspath_prepend(str(DOCS / "site"))
     tables = importlib.import_module("tables_of_options")
-    monkeypatch.delitem(sys.modules, "tables_of_options")
     from emotion2vec.pretrain.config import PretrainConfig
     from emotion2vec.settings import described, dotted
 
