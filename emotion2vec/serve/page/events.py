@@ -119,11 +119,8 @@ class Events:
         async for update in self._changed(state, files, recorded, *given):
             yield update
 
-    async def _newest(self, state: Session, updates: AsyncIterator[Update]) -> AsyncIterator[Update]:
-        """See `newest`; Gradio shows the last update again at the end, which must not be what newer events replace."""
-        async for update in newest(state, updates):
-            yield update
-        yield {self._page.views.status: gr.skip()}
+    def _newest(self, state: Session, updates: AsyncIterator[Update]) -> AsyncIterator[Update]:
+        return newest(state, updates, {self._page.views.status: gr.skip()})
 
     async def _everything(
         self, state: Session, files: list[str] | None, model: str, *rest: Any

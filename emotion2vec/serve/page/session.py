@@ -67,14 +67,16 @@ class Session:
         return [key if key is not None else next(others, None) for key in pair]
 
 
-async def newest(session: Session, updates: AsyncIterator[Update]) -> AsyncIterator[Update]:
+async def newest(session: Session, updates: AsyncIterator[Update], nothing: Update) -> AsyncIterator[Update]:
     """What an event of a session has to say, as long as no newer one has begun, which ends its work.
 
     Args:
         session: whose work it is.
         updates: do the work.
+        nothing: said last where a newer one has begun, as Gradio says the last update again at the end.
     """
-    older, said = session.work, asyncio.Queue[Update | None]()
+    said = asyncio.Queue[Update | None]()
+    older = session.work if session.work is not None and not session.work.done() else None
     if older is not None:
         older.cancel()
 
@@ -93,5 +95,7 @@ async def newest(session: Session, updates: AsyncIterator[Update]) -> AsyncItera
             yield update
         if session.work is task:
             await task  # raises what went wrong
+        else:
+            yield nothing
     finally:
         task.cancel()
