@@ -8,6 +8,7 @@ import runpy
 import socket
 import sys
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,11 @@ from emotion2vec.serve.engine import Clip
 from emotion2vec.serve.guard import Guard
 from emotion2vec.serve.metrics import Metrics
 from emotion2vec.serve.options import ServeOptions
+from emotion2vec.serve.page.cards import clip_card, clips_table
+from emotion2vec.serve.page.comparison import comparison
 from emotion2vec.serve.page.reference import FILE, read_reference, share_below
 from emotion2vec.serve.page.run import free_port
-from emotion2vec.serve.page.said import MOST, panels_of, window_for
+from emotion2vec.serve.page.said import MOST, Panel, panels_of, window_for
 from emotion2vec.serve.page.shelf import Shelf, peaks_of
 from emotion2vec.serve.page.timeline import timeline
 
@@ -177,6 +180,43 @@ def test_values_and_further_heads_have_pictures_of_their_own(tmp_path: Path) -> 
     facts = json.loads(unescape(picture.split('data-facts="')[1].split('"')[0]))
     assert [panel["best"] for panel in facts["panels"]] == [[], [0, 1]]
     assert facts["panels"][1]["rows"] == [["90 %", "10 %"], ["20 %", "80 %"]]
+
+
+def test_names_and_labels_are_text(tmp_path: Path) -> None:
+    hostile = "<img src=x onerror=alert(1)>'\""
+    heard = Shelf(tmp_path).put(Clip(hostile, np.ones(16_000, np.float32), (hostile,), {}))
+    said = {"scores": {hostile: 0.5, "b": 0.5}, "label": hostile, "confidence": 0.5}
+    panel = Panel(hostile, [hostile, "b"], False, [0.0, 1.0], [[0.5, 0.5]], [0.5, 0.5], hostile)
+    picture = timeline(heard, [panel], "audio/x.wav")
+    reference = read_reference("compact", 512)
+    vectors = (np.ones(512), np.arange(512.0))
+    pages = [
+        clip_card(heard, [panel], [hostile], [hostile], picture),
+        clips_table([(heard, said)], [hostile], "", False),
+        comparison((hostile, hostile), vectors, hostile, reference),
+        comparison((hostile, hostile), vectors, hostile, None),
+    ]
+    for page in pages:
+        seen = Tags()
+        seen.feed(page)
+        assert "img" not in seen.found and "onerror" not in seen.attributes and hostile in seen.text
+
+
+class Tags(HTMLParser):
+    """Tags, attributes and text of a page, as a browser has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
 VOICES = (("female", 0.9), ("male", 0.2))
