@@ -4,8 +4,9 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,14 +21,15 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import numpy as np  # noqa: E402 (after the variables that it reads)
 import soundfile  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
 # What this processor was measured to be fast at; the processes of a test must all find the same.
 os.environ.setdefault("EMOTION2VEC_CACHE", str(ROOT / ".pytest_cache" / "emotion2vec"))
 
 
 POSIX = re.compile(
     r"os\.(fork|killpg|mkfifo|geteuid|setsid|umask|chmod)|symlink_to|\.chmod\(|/proc/|/dev/|SIG(KILL|HUP|QUIT|TERM)"
-    r"|send_signal|start_child|resource\.|start_new_session|preexec_fn"
+    r"|send_signal|start_child|resource\.|start_new_session|preexec_fn|\[\"(ba)?sh\", \"-"
 )
 """What a test does that Windows has not."""
 
@@ -37,11 +39,27 @@ def needs_posix(source: str) -> bool:
     return POSIX.search(source) is not None
 
 
+def sources(used: Any, seen: set[Any]) -> Iterator[str]:
+    """Sources of a function or class of the tests, and of those that it uses."""
+    file = getattr(sys.modules.get(used.__module__), "__file__", None) or ""
+    if used in seen or not file.startswith(str(TESTS)):
+        return
+    seen.add(used)
+    yield inspect.getsource(used)
+    for function in filter(inspect.isfunction, vars(used).values() if inspect.isclass(used) else [used]):
+        for name in function.__code__.co_names:
+            found = function.__globals__.get(name)
+            if inspect.isfunction(found) or inspect.isclass(found):
+                yield from sources(found, seen)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On Windows skip tests of what is not there."""
     for item in items if sys.platform == "win32" else []:
-        if isinstance(item, pytest.Function) and needs_posix(inspect.getsource(item.function)):
-            item.add_marker(pytest.mark.skip(reason="does what only POSIX can"))
+        if isinstance(item, pytest.Function):
+            fixtures = [known[-1].func for known in item._fixtureinfo.name2fixturedefs.values()]
+            if any(needs_posix(source) for used in (item.function, *fixtures) for source in sources(used, set())):
+                item.add_marker(pytest.mark.skip(reason="does what only POSIX can"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

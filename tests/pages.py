@@ -22,6 +22,10 @@ LEFT = "*Not run as a test: "
 """How the paragraph begins that stands before a block which a test cannot run."""
 
 
+ASKED = ("curl", "docker", "ffmpeg")
+"""Programs of others that pages name: where one is missing, the page is not followed."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A block of code.
@@ -202,6 +206,8 @@ class Reader:
         return done
 
     def _shell(self, code: str, where: str) -> None:
+        if missing := [name for name in ASKED if re.search(rf"\b{name} -", code) and shutil.which(name) is None]:
+            pytest.skip(f"needs {missing[0]}")
         lines = shell_lines(code)
         if all(re.fullmatch(r"emotion2vec [^|<>&;$]*", line) for line in lines):
             for line in lines:

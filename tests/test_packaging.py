@@ -15,21 +15,6 @@ from environments import copied, environment, run, tracked
 SHIPPED = {"configs/*": "configs", "checkpoints/compact/*": "checkpoints", "checkpoints/tiny/*": "checkpoints"}
 """What lies outside the package and is in wheels, below `emotion2vec/_assets`."""
 
-IN_SOURCES = ("tests/*", "examples/*", "configs/*", "checkpoints/compact/*", "checkpoints/tiny/*", "emotion2vec/*")
-IN_SOURCES += (
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "LICENSE",
-    "CITATION.cff",
-    "constraints.txt",
-    "pyproject.toml",
-    "setup.py",
-    "Dockerfile",
-)
-"""What a source distribution has."""
-
 
 @pytest.fixture(scope="module")
 def built(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
@@ -61,8 +46,7 @@ def test_what_is_built_has_all_that_it_needs(root: Path, built: Mapping[str, Pat
     assert {name for name in wheel - expected if ".dist-info/" not in name} == set()
     with tarfile.open(built["sdist"]) as archive:
         sources = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in IN_SOURCES)]
-    assert set(wanted) - sources == set()
+    assert set(names) - sources == set()  # its tests read all kinds of files
 
 
 @pytest.mark.slow

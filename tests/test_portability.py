@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from pages import Reader
 
 from emotion2vec.data.workers import outlive_signals, signals_held
 from emotion2vec.files import sync, unfinished
@@ -190,6 +191,18 @@ def test_tests_that_need_posix_are_known_by_their_source() -> None:
     needs_posix = importlib.import_module("conftest").needs_posix
     assert needs_posix('Path("/proc/self/stat").read_text()') and needs_posix("process.send_signal(number)")
     assert not needs_posix("assert read(path).signals == []")
+
+
+def follow(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test of a page does, whose commands a shell carries out."""
+    assert Reader(page.parent, monkeypatch).do(page)
+
+
+def test_what_a_test_uses_is_looked_at_too() -> None:
+    conftest = importlib.import_module("conftest")
+    used = list(conftest.sources(follow, set()))
+    assert not conftest.needs_posix(used[0]) and any(map(conftest.needs_posix, used))
+    assert not any(map(conftest.needs_posix, conftest.sources(test_names_on_their_way_have_whole_letters, set())))
 
 
 def test_names_on_their_way_have_whole_letters() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import sys
 from multiprocessing.connection import Connection
@@ -18,7 +17,7 @@ from emotion2vec.audio.samples import audio_blocks, check_waveform
 from emotion2vec.errors import AudioError
 from emotion2vec.serve.child import leave_signals, messages
 from emotion2vec.serve.errors import TOO_LARGE, UNPROCESSABLE
-from emotion2vec.serve.messages import send
+from emotion2vec.serve.messages import bytes_of, send
 
 
 class _TooLongError(AudioError):
@@ -43,20 +42,20 @@ def main(connection: Connection, megabytes: float) -> None:
         megabytes: memory that the process may take beyond what it has at its start.
     """
     leave_signals()
-    # What is to be said of audio goes into the answer; what libraries print of it would let strangers fill the log.
-    logging.getLogger("emotion2vec").setLevel(logging.ERROR)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _bound_memory(megabytes)
+    # What is to be said of audio goes into the answer; what is printed of it would let strangers fill the log.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     send(connection, {})
     for facts, arrays in messages(connection):
         found: dict[str, Any] = {"id": facts["id"]}
         samples: dict[str, np.ndarray] = {}
         try:
             notes: list[Note] = []
-            samples["samples"] = _decoded(arrays["body"].tobytes(), facts, notes)
+            body = bytes_of(arrays["body"]) if arrays["body"].size else b""
+            samples["samples"] = _decoded(body, facts, notes)
             found["notes"] = [note.text for note in notes]
             if facts.get("describe"):
-                found["origin"] = _origin(arrays["body"].tobytes(), facts["name"])
+                found["origin"] = _origin(body, facts["name"])
         except _TooLongError as error:
             found |= {"error": str(error), "status": TOO_LARGE}
         except AudioError as error:

@@ -52,6 +52,7 @@ class ServeOptions:
     precision: str = option("fp32", "fp32, bf16, fp16 or (on a CPU) int8; auto: the fastest here, without int8.")
     decoders: int = option(2, "Processes that decode.")
     token_file: Path | None = option(None, f"File with the token that requests must bear; or {TOKEN} is set to it.")
+    name: tuple[str, ...] = option((), "Further name under which it is asked, as a proxy's; may be repeated.")
     page: bool = option(False, "Offer the page on which people try models, at /; see `emotion2vec demo`.")
     limits: Limits = field(default_factory=Limits)
 

@@ -41,7 +41,8 @@ def serve(
     check_packages(options)
 
     if not options.is_local and not token:
-        say(f"warning: everybody who reaches {options.host} may ask; --token-file or {TOKEN} asks for a token")
+        what = f"everybody who reaches {options.host} may ask, by its addresses and the names of this machine"
+        say(f"warning: {what}; --token-file or {TOKEN} asks for a token")
     with closing(bound or listen(options.host, options.port)) as own, suppress(KeyboardInterrupt):
         asyncio.run(_serve(options, token, own, say, ready))  # Ctrl-C is the signal that has stopped it in order
     say("stopped")

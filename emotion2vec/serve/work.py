@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,12 +25,11 @@ from emotion2vec.extraction.encode.choices import FeatureChoice
 from emotion2vec.extraction.encode.encoder import Encoder, try_again
 from emotion2vec.extraction.encode.lanes import in_lanes
 from emotion2vec.extraction.encode.ready import Ready, ready_model
-from emotion2vec.extraction.scoring import Scorer, read_by
-from emotion2vec.extraction.sources.decoding import AudioFault, Hearing, Undecoded, decode_one
+from emotion2vec.extraction.sources.decoding import AudioFault, Hearing, LongWaveform, Undecoded, decode_one
 from emotion2vec.extraction.streaming import Stream, StreamedFeatures, StreamOptions
 from emotion2vec.model.fingerprint import weights_hash
 from emotion2vec.serve.errors import FAILED, UNPROCESSABLE
-from emotion2vec.serve.messages import WHOLE
+from emotion2vec.serve.scores import Heads, check_finite
 
 LOG = logging.getLogger(__name__)
 
@@ -102,42 +101,36 @@ class Served:
     def answer(self, asked: Sequence[Asked], reply: Reply) -> None:
         """Compute what is asked of clips, all of it alike, and reply to each as soon as it is there."""
         what = asked[0].what
-        choice, scorers = self._scoring(what)
+        heads = None if "choice" in what else Heads(self.ready.model, what["window"], what.get("whole", False))
+        choice = FeatureChoice(**what["choice"]) if heads is None else heads.choice
         encoder = Encoder(self.ready.model, choice, precision=self.ready.precision, chunking=Chunking())
-        for encoded in self._encoded(asked, encoder):
+        for encoded in self._encoded(asked, encoder, heads or _held):
             number = asked[encoded.index].id
             if isinstance(encoded, AudioFault):
                 reply({"id": number, "error": f"{encoded.where}: {encoded.reason}", "status": UNPROCESSABLE}, {})
-            elif not scorers:
-                arrays = {name: array.whole() for name, array in encoded.features.items()}
-                reply({"id": number, "seconds": encoded.seconds}, arrays)
-            else:
-                said = {f"{of}{name}": rows for of, one in scorers.items() for name, rows in one(encoded).items()}
-                reply({"id": number, "seconds": encoded.seconds, "window": scorers[""].seconds}, said)
+                continue
+            arrays = {name: array.whole() for name, array in encoded.features.items()}
+            window = {} if heads is None else {"window": heads.seconds}
+            reply({"id": number, "seconds": encoded.seconds} | window, arrays)
 
-    def _scoring(self, what: Mapping[str, Any]) -> tuple[FeatureChoice, dict[str, Scorer]]:
-        """The features that answer a question, and what reads them: `WHOLE` clips beside windows, where they can."""
-        if "choice" in what:
-            return FeatureChoice(**what["choice"]), {}
-        model, window = self.ready.model, what["window"]
-        heads, stride = model.heads(), model.config.grid.stride
-        step = None if window is None else max(1, round(window * SAMPLE_RATE / stride))
-        choice = read_by(list(heads.values()), model.config.width, step)
-        both = step is not None and what.get("whole", False) and (choice.downsample == 1 or choice.layers == "last")
-        if both:
-            choice = FeatureChoice(layers=choice.layers)  # frames, of which windows and the whole are made
-        labels = {name: head.used_labels for name, head in heads.items()}
-        steps = {"": step, WHOLE: None} if both else {"": step}
-        return choice, {of: Scorer(model, choice, its, labels) for of, its in steps.items()}
-
-    def _encoded(self, asked: Sequence[Asked], encoder: Encoder) -> Iterator[EncodedAudio | AudioFault]:
+    def _encoded(
+        self, asked: Sequence[Asked], encoder: Encoder, read: Callable[[Arrays], Arrays]
+    ) -> Iterator[EncodedAudio | AudioFault]:
+        """What is read of the features of each clip."""
         model = self.ready.model
         hearing = Hearing.of(model.config, encoder.chunking.samples)
         clips = (
             decode_one(Undecoded(index, "the audio", partial(_blocks, one.samples)), hearing)
             for index, one in enumerate(asked)
         )
-        encode = partial(encoder.encode_batch, keep=_held)
+
+        def encode(batch: Batch) -> Iterator[EncodedAudio | AudioFault]:
+            for encoded in encoder.encode_batch(batch, keep=read):
+                if isinstance(encoded, AudioFault) or isinstance(batch, LongWaveform):
+                    yield encoded
+                else:
+                    yield replace(encoded, features=read(encoded.features))
+
         batches: Iterable[Batch] = batches_for(model, clips, None)
         with closing(in_lanes(batches, encode, encoder.lanes(len(asked)), try_again)) as results:
             yield from results
@@ -151,8 +144,8 @@ def _blocks(samples: np.ndarray, notes: list[Any] | None = None) -> Iterator[np.
 def _held(arrays: Arrays) -> Arrays:
     """The features of long audio, whole."""
     whole = {name: array.whole() for name, array in arrays.items()}
-    if not all(np.isfinite(array).all() for array in whole.values()):
-        raise FloatingPointError("not finite")
+    for array in whole.values():
+        check_finite(array)
     return {name: FeatureArray.of(array) for name, array in whole.items()}
 
 

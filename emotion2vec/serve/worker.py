@@ -94,9 +94,11 @@ class _Worker:
         try:
             self._models[group[0].what["model"]].answer(group, reply)
         except Exception as error:
-            LOG.exception("%d clips could not be computed", len(left))
-            status = UNPROCESSABLE if isinstance(error, Emotion2vecError) else FAILED
-            sentence = str(error) if status != FAILED else f"the model failed: {type(error).__name__}"
+            if isinstance(error, Emotion2vecError):  # a mistake of whoever asks, who shall not fill the log
+                status, sentence = UNPROCESSABLE, str(error)
+            else:
+                LOG.exception("%d clips could not be computed", len(left))
+                status, sentence = FAILED, f"the model failed: {type(error).__name__}"
             for number in left:
                 self._reply({"id": number, "error": sentence, "status": status}, {})
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import uvicorn
@@ -46,6 +47,13 @@ class Running(Server):
     """
 
     engine: Engine
+
+
+def post(server: Server, route: str, *files: Path, **asked: object) -> httpx.Response:
+    """Send files as a form."""
+    with server.client as client:
+        parts = [("file", (path.name, path.read_bytes())) for path in files]
+        return client.post(f"/v1/{route}", files=parts, params={key: str(value) for key, value in asked.items()})
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:

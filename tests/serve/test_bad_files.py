@@ -48,6 +48,7 @@ def check_row(found: dict[str, object], row: dict[str, str]) -> None:
 def test_each_bad_file_gets_a_sentence_or_its_label(
     server: Running, log: Path, files: dict[str, bytes], expected: dict[str, dict[str, str]]
 ) -> None:
+    said = log.stat().st_size
     with server.client as client:
 
         def post(name: str) -> httpx.Response:
@@ -68,7 +69,7 @@ def test_each_bad_file_gets_a_sentence_or_its_label(
     refused = sum(answer.status_code != 200 for answer in answers.values())
     assert 0.1 < refused / len(files) < 0.9
     assert server.engine.held_bytes == 0
-    assert log.read_text() == ""  # what decoders say of a stranger's file fills no log
+    assert log.read_bytes()[said:] == b""  # what decoders say of a stranger's file fills no log
     print(f"{len(files)} files: {refused} refused, {len(files) - refused} labelled")
 
 

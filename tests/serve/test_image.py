@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import re
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from environments import copied, environment, tracked
 
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
+
+from serve.running import wait_until  # noqa: E402
 
 OF_THE_SYSTEM = ("useradd",)
 """Commands that are not carried out: they would change this machine."""
@@ -25,12 +26,6 @@ def instructions(root: Path) -> list[tuple[str, str]]:
     """Instructions of the Dockerfile, with what they are given."""
     lines = [line for line in (root / "Dockerfile").read_text("utf-8").splitlines() if line and line[0] != "#"]
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
-
-
-@pytest.fixture(scope="module")
-def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -67,33 +62,36 @@ def command(instructions: list[tuple[str, str]], name: str, port: int) -> list[s
 
 @pytest.mark.slow
 def test_the_image_does_not_serve_without_a_token(
-    instructions: list[tuple[str, str]], installed: dict[str, str], port: int, tmp_path: Path
+    instructions: list[tuple[str, str]], installed: dict[str, str], tmp_path: Path
 ) -> None:
-    words = command(instructions, "ENTRYPOINT", port)
+    words = command(instructions, "ENTRYPOINT", 0)
     done = subprocess.run(words, cwd=tmp_path, env=installed, capture_output=True, text=True)
     assert done.returncode == 2 and "set it to the token that requests must bear" in done.stderr
 
 
 @pytest.mark.slow
 def test_the_image_serves_whoever_has_the_token(
-    instructions: list[tuple[str, str]], installed: dict[str, str], port: int, tmp_path: Path, sample_speech: Path
+    instructions: list[tuple[str, str]], installed: dict[str, str], tmp_path: Path, sample_speech: Path
 ) -> None:
     variables = installed | {"EMOTION2VEC_TOKEN": "a secret"}
-    words = [*command(instructions, "ENTRYPOINT", port), "--decoders", "1"]
-    check = command(instructions, "HEALTHCHECK", port)
-    clip = (sample_speech / "en1_angry_1.opus").read_bytes()
-    process = subprocess.Popen(words, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True)
+    words = [*command(instructions, "ENTRYPOINT", 0), "--decoders", "1"]
+    clip, log = (sample_speech / "en1_angry_1.opus").read_bytes(), tmp_path / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(words, cwd=tmp_path, env=variables, stderr=stream, text=True)
     try:
-        end = time.monotonic() + 120
-        while subprocess.run(check, env=variables, capture_output=True).returncode != 0:
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.5)
+        wait_until(lambda: process.poll() is not None or "serving" in log.read_text())
+        found = re.search(r"serving compact on http://.*:(\d+)", log.read_text())
+        assert found is not None, log.read_text()
+        port = int(found[1])
+        check = command(instructions, "HEALTHCHECK", port)
+        assert subprocess.run(check, env=variables, capture_output=True).returncode == 0
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
             assert client.post("/v1/predict", content=clip).status_code == 401
-            found = client.post("/v1/predict", content=clip, headers={"Authorization": "Bearer a secret"})
-        assert found.status_code == 200 and found.json()["clips"][0]["label"]
+            answer = client.post("/v1/predict", content=clip, headers={"Authorization": "Bearer a secret"})
+        assert answer.status_code == 200 and answer.json()["clips"][0]["label"]
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        process.wait(60)
+    said = log.read_text()
     assert process.returncode == 0 and said.splitlines()[-1] == "stopped"
     assert "everybody who reaches" not in said  # since a token is asked for

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emotion2vec.serve.messages import receive, send
+from emotion2vec.serve.messages import bytes_of, receive, send
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,9 @@ def test_what_is_sent_is_received(arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
+        if array.size:
+            held = bytes_of(found[name])
+            assert held == array.tobytes() and np.frombuffer(held, np.uint8).ctypes.data == found[name].ctypes.data
     assert receive(there) == ({"id": 2}, {})
     sender.join()
 
