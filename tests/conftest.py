@@ -15,6 +15,8 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 # A test must not behave differently because a developer is logged in to a tracker.
 os.environ["WANDB_MODE"] = "disabled"
+# Read when Gradio is imported, which tests may do before a page does.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import numpy as np  # noqa: E402 (after the variables that it reads)
 import soundfile  # noqa: E402

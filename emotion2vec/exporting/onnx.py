@@ -66,7 +66,7 @@ def write_onnx(
 
 
 def quantize(partial: Path) -> None:
-    """Turn the weights of an ONNX file's matrix products into int8, in place.
+    """Turn the weights of an ONNX file's matrix products into 8 bits, in place.
 
     Mel filters stay as they are, and with them the first product of the blocks behind: powers of a spectrum span too
     many magnitudes to be rounded together, and so do the frames that Whisper's first block sees.
@@ -86,7 +86,7 @@ def quantize(partial: Path) -> None:
             op_types_to_quantize=["MatMul"],
             nodes_to_exclude=[node.name for node in products[:2]] if mel else [],
             per_channel=True,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QUInt8,  # signed ones overflow on processors without VNNI
         )
 
 

@@ -78,14 +78,21 @@ def told(
     model: Mapping[str, Any], question: Question, heard: Sequence[tuple[Heard, Answer]]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Results of clips, and what is to be said of them; see `rows_of`."""
-    _, clips, warnings = rows_of(model, question, heard)
+    _, rows, warnings = rows_of(model, question, heard)
+    return objects_of(question, heard, rows), warnings
+
+
+def objects_of(
+    question: Question, heard: Sequence[tuple[Heard, Answer]], clips: Sequence[Sequence[Row]]
+) -> list[dict[str, Any]]:
+    """Results of clips as JSON has them, of rows that `rows_of` has made."""
     found = []
     for (clip, _), rows in zip(heard, clips, strict=True):
         shown = [_row(row) for row in rows]
         one = {"name": clip.name, "seconds": round(clip.seconds, 3)}
         one |= {"windows": shown} if question.window is not None else shown[0]
         found.append(one | ({"notes": list(clip.notes)} if clip.notes else {}))
-    return found, warnings
+    return found
 
 
 def rows_of(

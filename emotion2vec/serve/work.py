@@ -27,6 +27,7 @@ from emotion2vec.extraction.encode.lanes import in_lanes
 from emotion2vec.extraction.encode.ready import Ready, ready_model
 from emotion2vec.extraction.sources.decoding import AudioFault, Hearing, LongWaveform, Undecoded, decode_one
 from emotion2vec.extraction.streaming import Stream, StreamedFeatures, StreamOptions
+from emotion2vec.model.fingerprint import weights_hash
 from emotion2vec.serve.errors import FAILED, UNPROCESSABLE
 from emotion2vec.serve.scores import Heads, check_finite
 
@@ -73,6 +74,7 @@ class Served:
     def __init__(self, name: str, device: str | None, precision: str, stack: ExitStack):
         self.name = name
         model = load_model(name, device=str(choose_device(device)))
+        self._weights = weights_hash(model)
         self.ready: Ready = stack.enter_context(ready_model(model, None, precision))
 
     def facts(self) -> dict[str, Any]:
@@ -84,6 +86,7 @@ class Served:
         }
         return {
             "name": self.name,
+            "weights": self._weights,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "width": model.config.width,
             "blocks": model.config.prenet_depth + model.config.depth,

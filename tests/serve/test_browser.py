@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,30 +20,15 @@ import soundfile
 pytest.importorskip("gradio")
 pytest.importorskip("selenium")
 
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
+from serve.browsing import PHONE, Page, brightness, browser, contrast, fits, program
 from serve.running import Running, running, wait_until
 from signals import start_child
 
 from emotion2vec.serve.options import Limits, ServeOptions
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-
-PICTURES = os.environ.get("EMOTION2VEC_PAGE_PICTURES")
-"""A folder that pictures of the page are written to; none where it is not set."""
-
-PHONE = 390
-"""Width of a phone, in CSS pixels."""
-
-
-def program(*names: str) -> str:
-    """The first of some programs that there is, or the test is skipped."""
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"needs a browser: none of {', '.join(names)} is installed")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -70,77 +54,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, sample_speech: Path) -> Pat
     return made
 
 
-class Page:
-    """The page in a browser."""
-
-    def __init__(self, driver: Any, url: str, width: int):
-        self.driver, self.width = driver, width
-        driver.get(url)
-        wait_until(lambda: bool(self.all("#ev-files input[type=file]")))
-        time.sleep(0.5)
-
-    def all(self, css: str) -> list[Any]:
-        return self.driver.find_elements(By.CSS_SELECTOR, css)
-
-    def text(self, css: str) -> str:
-        return " ".join(one.text for one in self.all(css))
-
-    def run(self, script: str, *given: Any) -> Any:
-        return self.driver.execute_script(script, *given)
-
-    def open(self, *files: Path) -> None:
-        self.all("#ev-files input[type=file]")[0].send_keys("\n".join(str(file.resolve()) for file in files))
-
-    def wait_for(self, css: str, seconds: float = 60) -> Any:
-        wait_until(lambda: bool(self.all(css)) and not self.all(".ev-busy"), seconds)
-        time.sleep(0.5)
-        return self.all(css)[0]
-
-    def press(self, text: str, within: str = "") -> None:
-        (found,) = (one for one in self.all(f"{within} button") if one.text == text and one.is_displayed())
-        found.click()
-
-    def picture(self, name: str) -> None:
-        """Write a picture of all of the page, where that is asked for."""
-        if PICTURES is None:
-            return
-        height = self.run("return document.querySelector('.ev-foot').getBoundingClientRect().bottom + scrollY + 20")
-        size = {"width": self.width, "height": int(height), "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        time.sleep(0.5)
-        self.driver.save_screenshot(str(Path(PICTURES, f"{name}.png")))
-
-    def asked(self) -> set[str]:
-        """Addresses that the browser has asked for."""
-        messages = [json.loads(one["message"])["message"] for one in self.driver.get_log("performance")]
-        names = {"Network.requestWillBeSent": "request", "Network.webSocketCreated": ""}
-        found = [one["params"] for one in messages if one["method"] in names]
-        return {one.get("request", one)["url"] for one in found}
-
-
 @pytest.fixture
 def browse(server: Running, folder: Path) -> Iterator[Callable[..., Page]]:
     """Open the page, as wide as asked, dark or not, with a microphone or without."""
     with ExitStack() as stack:
 
         def opened(width: int = 1200, dark: bool = False, microphone: str = "", url: str = "") -> Page:
-            options = ChromeOptions()
-            options.binary_location = program("chromium", "chromium-browser", "google-chrome")
-            for word in (
-                "headless=new",
-                "no-sandbox",
-                "disable-dev-shm-usage",
-                "hide-scrollbars",
-                "lang=en",
-                "mute-audio",
-            ):
-                options.add_argument(f"--{word}")
-            if microphone:
-                options.add_argument("--use-fake-device-for-media-stream")
-                options.add_argument(f"--use-file-for-fake-audio-capture={folder / 'a.wav'}")
-                options.add_argument(f"--use-fake-ui-for-media-stream{'=deny' * (microphone == 'refused')}")
-            options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-            driver = Chrome(options=options, service=Service(program("chromedriver")))
+            driver = browser(folder / "a.wav", microphone)
             stack.callback(driver.quit)
             size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -153,33 +73,6 @@ def browse(server: Running, folder: Path) -> Iterator[Callable[..., Page]]:
             return Page(driver, url or server.url, width)
 
         yield opened
-
-
-def brightness(colour: str) -> float:
-    """How bright a colour of CSS is, from 0 to 1; that of sRGB, WCAG 2."""
-    parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-
-
-def contrast(page: Page, css: str) -> float:
-    """Contrast of text with what is behind it (WCAG 2)."""
-    script = """
-    let behind = arguments[0], colour = '';
-    const text = getComputedStyle(behind).color;
-    while (behind && !colour.startsWith('rgb(')) {
-      colour = getComputedStyle(behind).backgroundColor;
-      behind = behind.parentElement;
-    }
-    return [text, colour];
-    """
-    light, dark = sorted(map(brightness, page.run(script, page.all(css)[0])), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def fits(page: Page) -> bool:
-    """Whether the page is no wider than its window."""
-    return page.run("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_a_clip_over_time_with_mouse_and_keys(browse: Callable[..., Page], folder: Path, server: Running) -> None:
@@ -195,20 +88,20 @@ def test_a_clip_over_time_with_mouse_and_keys(browse: Callable[..., Page], folde
     ActionChains(page.driver).move_to_element(over).perform()
     label = panel["labels"][panel["best"][middle]]
     assert page.text(".ev-readout") == f"{seconds / 2:.1f} s: {label} {panel['rows'][middle][panel['best'][middle]]}"
-    values = [one.text for one in page.all(".ev-lane:not(.ev-wave):not(.ev-best):not(.ev-axis) > .ev-value")]
+    values = page.texts(".ev-lane:not(.ev-wave):not(.ev-best):not(.ev-axis) > .ev-value")
     assert values == panel["rows"][middle]
     page.picture("page")
     ActionChains(page.driver).move_to_element(over).click().perform()
     audio = "return document.querySelector('emotion-timeline audio')"
     wait_until(lambda: page.run(f"{audio}.currentTime") > seconds / 2, 20)
-    wait_until(lambda: page.all(".ev-play")[0].text == "Play", 30)  # it ended
+    wait_until(lambda: page.text(".ev-play") == "Play", 30)  # it ended
     plot.send_keys(Keys.HOME)
     assert plot.get_attribute("aria-valuenow") == "0.00"
     plot.send_keys(Keys.ARROW_RIGHT)
     assert float(plot.get_attribute("aria-valuenow")) == pytest.approx(panel["edges"][1], abs=0.01)
     assert panel["labels"][panel["best"][1]] in plot.get_attribute("aria-valuetext")
     plot.send_keys(Keys.SPACE)
-    wait_until(lambda: page.all(".ev-play")[0].text == "Pause", 20)
+    wait_until(lambda: page.text(".ev-play") == "Pause", 20)
     plot.send_keys(Keys.SPACE)
     plot.send_keys(Keys.END)
     assert float(plot.get_attribute("aria-valuenow")) == pytest.approx(seconds, abs=0.01)
@@ -249,7 +142,7 @@ def test_a_wrong_file_alone(browse: Callable[..., Page], folder: Path) -> None:
 def test_the_microphone(browse: Callable[..., Page]) -> None:
     page = browse(microphone="there")
     for number in (1, 2):
-        wait_until(lambda: any(one.text == "Record" for one in page.all("#ev-microphone button")))
+        wait_until(lambda: "Record" in page.texts("#ev-microphone button"))
         page.press("Record", "#ev-microphone")
         time.sleep(2)
         page.press("Stop", "#ev-microphone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import runpy
 import socket
@@ -54,6 +55,20 @@ def test_a_port_in_use_gives_way_to_the_next_free_one() -> None:
         free_port("192.0.2.1", 7860, said.append)
 
 
+def test_a_port_that_cannot_be_listened_on_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+
+    class Deaf(socket.socket):
+        def listen(self, *_: int) -> None:
+            made.append(self)
+            raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(socket, "socket", Deaf)
+    with pytest.raises(PermissionError):
+        free_port("127.0.0.1", 0, print)
+    assert [one.fileno() for one in made] == [-1]
+
+
 @pytest.mark.parametrize("verb", ["demo", "serve"])
 def test_a_missing_package_is_named_with_its_command(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -99,12 +114,11 @@ def test_clips_give_way_when_the_shelf_is_full(tmp_path: Path) -> None:
 
 
 def test_the_reference_is_of_the_shipped_model() -> None:
-    content = json.loads((asset_folder("checkpoints") / "compact" / FILE).read_text(encoding="utf-8"))
-    assert content["weights"] == weights_hash(emotion2vec.load_model("compact"))
-    found = read_reference("compact", 512)
+    weights = weights_hash(emotion2vec.load_model("compact"))
+    found = read_reference("compact", 512, weights)
     assert found is not None and "CC BY-NC-SA 4.0" in found.about
     assert {"anger", "happiness", "neutral", "sadness"} < set(found.labels)
-    assert read_reference("tiny", 192) is None
+    assert read_reference("tiny", 192, "") is None
 
 
 def test_a_reference_is_made_of_any_corpus(
@@ -115,7 +129,7 @@ def test_a_reference_is_made_of_any_corpus(
     monkeypatch.setattr(sys, "argv", ["make_reference.py", *map(str, words), "--clips", "2", "--shown", "1"])
     runpy.run_path(str(root / "examples" / "make_reference.py"), run_name="__main__")
     model = emotion2vec.load_model("tiny")
-    made = read_reference(str(tmp_path), model.config.width)
+    made = read_reference(str(tmp_path), model.config.width, weights_hash(model))
     assert made is not None and "anger" in made.labels and "angry" not in made.labels
     first = min(sample_speech.glob("de1_angry_*.opus"))
     place = made.place(model.extract_features(str(first)).utterance)
@@ -128,11 +142,13 @@ def test_a_reference_that_is_broken_is_named(tmp_path: Path) -> None:
     for text in ("{", "[]", '{"about": "x"}'):
         path.write_text(text)
         with pytest.raises(ConfigError, match="is no reference of a model"):
-            read_reference(str(tmp_path), 512)
+            read_reference(str(tmp_path), 512, "")
     content = json.loads((asset_folder("checkpoints") / "compact" / FILE).read_text(encoding="utf-8"))
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="do not fit a model of width 256"):
-        read_reference(str(tmp_path), 256)
+        read_reference(str(tmp_path), 256, content["weights"])
+    with pytest.raises(ConfigError, match="made with other weights"):
+        read_reference(str(tmp_path), 512, "0" * 64)
 
 
 def test_shares_are_those_of_the_distribution() -> None:
@@ -188,7 +204,8 @@ def test_names_and_labels_are_text(tmp_path: Path) -> None:
     said = {"scores": {hostile: 0.5, "b": 0.5}, "label": hostile, "confidence": 0.5}
     panel = Panel(hostile, [hostile, "b"], False, [0.0, 1.0], [[0.5, 0.5]], [0.5, 0.5], hostile)
     picture = timeline(heard, [panel], "audio/x.wav")
-    reference = read_reference("compact", 512)
+    content = json.loads((asset_folder("checkpoints") / "compact" / FILE).read_text(encoding="utf-8"))
+    reference = read_reference("compact", 512, content["weights"])
     vectors = (np.ones(512), np.arange(512.0))
     pages = [
         clip_card(heard, [panel], [hostile], [hostile], picture),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from emotion2vec.serve.child import Answer
 from emotion2vec.serve.engine import Engine
 from emotion2vec.serve.errors import RequestError
 from emotion2vec.serve.messages import WHOLE
+from emotion2vec.serve.page.session import Place, Session
 from emotion2vec.serve.page.shelf import Heard, Shelf
+from emotion2vec.serve.page.uploads import Uploads
 from emotion2vec.serve.results import Question
 
 LOG = logging.getLogger(__name__)
@@ -49,60 +51,35 @@ class Asked:
         return Question(window, self.classes, self.abstain or None, adapt)
 
 
-@dataclass
-class Session:
-    """What one open page has.
-
-    Attributes:
-        keys: of clips on the shelf, by path of the file and whether it was taken damaged.
-        faults: what was wrong with files, in the same way.
-        order: of what is shown.
-        chosen: key of the clip that is shown in full.
-        recorded: paths of all that was recorded.
-    """
-
-    keys: dict[tuple[str, bool], str] = field(default_factory=dict)
-    faults: dict[tuple[str, bool], str] = field(default_factory=dict)
-    order: list[tuple[str, bool]] = field(default_factory=list)
-    chosen: str = ""
-    recorded: list[str] = field(default_factory=list)
-
-    def recordings(self, path: str | None) -> list[str]:
-        """All recordings, with the one that is in the recorder now; None where it is empty."""
-        if path and path not in self.recorded:
-            self.recorded.append(path)
-        return self.recorded
-
-    def name(self, path: str) -> str:
-        """What a file is called."""
-        return f"Recording {self.recorded.index(path) + 1}" if path in self.recorded else Path(path).name
-
-
 class Desk:
     """Stands between the page and the server's engine.
 
     Args:
         engine: decodes and computes.
         shelf: keeps clips.
+        uploads: keeps files.
     """
 
-    def __init__(self, engine: Engine, shelf: Shelf):
-        self.engine, self.shelf = engine, shelf
+    def __init__(self, engine: Engine, shelf: Shelf, uploads: Uploads):
+        self.engine, self.shelf, self.uploads = engine, shelf, uploads
 
     async def hear(self, session: Session, paths: Sequence[str], asked: Asked) -> AsyncIterator[str]:
         """Hear the files that were not heard yet; after each comes the name of one that was.
 
         Args:
             session: gets clips and faults.
-            paths: of uploaded files.
+            paths: of uploaded files; those beyond `max_files` are left out.
             asked: what the controls say.
         """
-        session.order = [(path, asked.accept_damaged) for path in dict.fromkeys(paths)]
+        session.opened = list(dict.fromkeys(paths))
+        session.order = [(path, asked.accept_damaged) for path in session.opened[: self.engine.limits.max_files]]
+        session.passing.clear()
+        self.uploads.know(session)
         known = {place for place, key in session.keys.items() if self.shelf.get(key) is not None}
         waiting = [place for place in session.order if place not in known and place not in session.faults]
         turns = asyncio.Semaphore(AT_ONCE)
 
-        async def one(place: tuple[str, bool]) -> str:
+        async def one(place: Place) -> str:
             async with turns:
                 return await self._hear(session, place)
 
@@ -114,24 +91,38 @@ class Desk:
             for task in tasks:
                 task.cancel()
 
-    async def _hear(self, session: Session, place: tuple[str, bool]) -> str:
-        path, accept_damaged = place
-        name = session.name(path)
+    async def _hear(self, session: Session, place: Place) -> str:
+        name, most = session.name(place[0]), self.engine.limits.timeout
         try:
-            with self.engine.admitted() as room:
-                room.hold(Path(path).stat().st_size)
-                body = await asyncio.to_thread(Path(path).read_bytes)
-                clip = await self.engine.decode(name, body, channel=None, accept_damaged=accept_damaged, describe=True)
-                heard = await asyncio.to_thread(self.shelf.put, clip)
+            heard = await asyncio.wait_for(self._heard(name, place), most)
             session.keys[place] = heard.key
         except RequestError as error:
-            session.faults[place] = str(error)
+            faults = session.faults if is_final(error) else session.passing
+            faults[place] = str(error)
+        except asyncio.TimeoutError:
+            session.passing[place] = f"{name}: takes longer than {most:g} s to be heard; it is tried again"
         except OSError as error:
-            session.faults[place] = f"{name}: cannot be read: {error.strerror}"
+            session.passing[place] = f"{name}: cannot be read: {error.strerror}"
         except Exception as error:
             LOG.exception("%s could not be heard", name)
-            session.faults[place] = f"{name}: cannot be heard: {type(error).__name__}"
+            session.passing[place] = f"{name}: cannot be heard: {type(error).__name__}"
         return name
+
+    async def _heard(self, name: str, place: Place) -> Heard:
+        path, accept_damaged = place
+        with self.engine.admitted() as room:
+            room.hold(Path(path).stat().st_size)
+            body = await asyncio.to_thread(Path(path).read_bytes)
+            clip = await self.engine.decode(name, body, channel=None, accept_damaged=accept_damaged, describe=True)
+            return await asyncio.to_thread(self.shelf.put, clip)
+
+    def forget(self, session: Session, paths: Sequence[str]) -> None:
+        """Remove files that were recorded, and what was heard of them."""
+        for place in [place for place in session.keys if place[0] in paths]:
+            self.shelf.remove(session.keys.pop(place))
+        session.opened = [path for path in session.opened if path not in paths]
+        session.order = [place for place in session.order if place[0] not in paths]
+        self.uploads.remove(paths)
 
     def clips(self, session: Session) -> list[Heard]:
         """The clips that are shown."""
@@ -143,6 +134,12 @@ class Desk:
         told = "tick “Take what there is of damaged files”"
         texts = [session.faults[place] for place in session.order if place in session.faults]
         return [text.replace("--accept-damaged (accept_damaged=True)", told) for text in texts]
+
+    def problems(self, session: Session) -> list[str]:
+        """Why files were not heard that may be fine."""
+        count, most = len(session.opened), len(session.order)
+        beyond = [f"{count} files are open, expected at most {most}: the first {most} are used"] if count > most else []
+        return [*beyond, *(session.passing[place] for place in session.order if place in session.passing)]
 
     async def said(self, heard: Heard, model: str, window: float | None) -> Answer:
         """What a model says of a clip.
@@ -158,7 +155,8 @@ class Desk:
         place, whole = (model, window), (model, None)
         if place not in heard.said:
             both = whole not in heard.said and window is not None
-            facts, arrays = await self._computed(heard, model, {"window": window, "whole": both})
+            what = {"window": window, **({"whole": True} if both else {})}  # else the same as requests ask
+            facts, arrays = await self._computed(heard, model, what)
             its = {name: rows for name, rows in arrays.items() if not name.startswith(WHOLE)}
             rest = {name.removeprefix(WHOLE): rows for name, rows in arrays.items() if name.startswith(WHOLE)}
             heard.said[place] = facts, its
@@ -186,3 +184,8 @@ class Desk:
                 return await asyncio.wait_for(self.engine.compute(model, clip, what), most)
             except asyncio.TimeoutError:
                 raise RequestError(503, f"{heard.name}: takes longer than {most:g} s to be computed") from None
+
+
+def is_final(error: RequestError) -> bool:
+    """Whether it is of what was asked, and would be the same at another time."""
+    return 400 <= error.status < 429 and error.status != 408

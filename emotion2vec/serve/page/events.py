@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,9 +14,11 @@ from emotion2vec.errors import ConfigError
 from emotion2vec.serve.errors import RequestError
 from emotion2vec.serve.page.cards import sentences
 from emotion2vec.serve.page.comparison import comparison
-from emotion2vec.serve.page.desk import Asked, Desk, Session
+from emotion2vec.serve.page.desk import Asked, Desk
 from emotion2vec.serve.page.layout import HINT, TWO, Page, Views, adapt_info, status_text
 from emotion2vec.serve.page.reference import read_reference
+from emotion2vec.serve.page.session import Session, newest
+from emotion2vec.serve.page.shelf import Heard
 from emotion2vec.serve.page.views import View, view_of
 from emotion2vec.tasks.adaptation import LEAST_CLIPS
 from emotion2vec.units import counted, duration
@@ -34,17 +35,20 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "
 """How events are told to Gradio: without its own signs of progress, side by side, and for this page alone."""
 
 
+Update = dict[Any, Any]
+"""Values of components."""
+
+
 class Events:
-    """Answers what people do.
+    """Answers what people do, of each open page the newest event alone; older ones are given up.
 
     Args:
         desk: hears and asks.
         page: whose controls are used.
-        folder: takes files to download.
     """
 
-    def __init__(self, desk: Desk, page: Page, folder: Path):
-        self._desk, self._page, self._folder = desk, page, folder
+    def __init__(self, desk: Desk, page: Page):
+        self._desk, self._page = desk, page
 
     def connect(self) -> None:
         """Have the controls do something."""
@@ -64,19 +68,67 @@ class Events:
             controls.model.input(self._modelled, given, [*shown, controls.classes], trigger_mode="always_last", **QUIET)
             forgotten = {"trigger_mode": "always_last", **QUIET}
             views.forget.click(self._forgotten, given, [*shown, controls.microphone], **forgotten)
-            chosen = [page.session, views.table, views.card, views.messages]
-            views.table.select(self._chosen, given, chosen, **QUIET)
+            views.table.select(self._chosen, given, shown, trigger_mode="always_last", **QUIET)
             pairs: list[Any] = [page.pair[0].change, page.pair[1].change, controls.model.change]
             compared = [page.session, controls.model, *page.pair]
             gr.on(pairs, self._compared, compared, page.compared, trigger_mode="always_last", **QUIET)
 
     async def _changed(
-        self, state: Session, files: list[str] | None, recorded: str | None, model: str, *rest: Any
-    ) -> AsyncIterator[dict[Any, Any]]:
+        self, state: Session, files: list[str] | None, recorded: str | None, *given: Any
+    ) -> AsyncIterator[Update]:
         """Hear what is new, and show everything."""
+        state.recordings(recorded)
+        async for update in self._newest(state, self._everything(state, files, *given)):
+            yield update
+
+    async def _modelled(
+        self, state: Session, files: Any, recorded: str | None, model: str, window: float, _: Any, *rest: Any
+    ) -> AsyncIterator[Update]:
+        """Ask another model, about all of its labels."""
+        state.recordings(recorded)
+        labels = labels_of(self._desk, model)
+
+        async def updates() -> AsyncIterator[Update]:
+            yield {self._page.controls.classes: gr.CheckboxGroup(labels, value=labels, visible=bool(labels))}
+            async for update in self._everything(state, files, model, window, labels, *rest):
+                yield update
+
+        async for update in self._newest(state, updates()):
+            yield update
+
+    async def _forgotten(self, state: Session, files: Any, _: Any, *given: Any) -> AsyncIterator[Update]:
+        """Forget what was recorded."""
+        recorded = list(state.recorded)
+        state.recorded.clear()
+        self._desk.forget(state, recorded)
+
+        async def updates() -> AsyncIterator[Update]:
+            self._desk.forget(state, recorded)  # again, as an older event may have heard it meanwhile
+            yield {self._page.controls.microphone: None}
+            async for update in self._everything(state, files, *given):
+                yield update
+
+        async for update in self._newest(state, updates()):
+            yield update
+
+    async def _chosen(
+        self, event: gr.EventData, state: Session, files: Any, recorded: str | None, *given: Any
+    ) -> AsyncIterator[Update]:
+        """Show the clip in full whose name is chosen in the table."""
+        state.chosen = str(event._data.get("key", ""))
+        async for update in self._changed(state, files, recorded, *given):
+            yield update
+
+    def _newest(self, state: Session, updates: AsyncIterator[Update]) -> AsyncIterator[Update]:
+        return newest(state, updates, {self._page.views.status: gr.skip()})
+
+    async def _everything(
+        self, state: Session, files: list[str] | None, model: str, *rest: Any
+    ) -> AsyncIterator[Update]:
+        """Hear what was not heard, ask the model, and show it."""
         desk, views, began = self._desk, self._page.views, time.monotonic()
         asked = self._asked(model, *rest)
-        paths = [*map(str, files or []), *state.recordings(recorded)]
+        paths = [*map(str, files or []), *state.recorded]
         if paths:
             yield {views.status: status_text(f"Listening to {counted(len(paths), 'clip')} …", busy=True)}
         done = 0
@@ -97,52 +149,26 @@ class Events:
             seeing.cancel()
         took = duration(time.monotonic() - began)
         told = f"{counted(len(clips), 'clip')}, {length} of sound, in {took}" if clips else ""
+        yield {self._page.session: state, **self._pair(state, clips), **_shown(views, view, told, state)}
+
+    def _pair(self, state: Session, clips: Sequence[Heard]) -> Update:
+        """What is offered of so many clips."""
+        state.pair = tuple(state.kept([one.key for one in clips]))
         choices = [(one.name, one.key) for one in clips]
-        places = [choices[number][1] if number < len(choices) else None for number in range(2)]
+        pair = {one: gr.Dropdown(choices, value=key) for one, key in zip(self._page.pair, state.pair, strict=True)}
         adapt = gr.Checkbox(interactive=len(clips) >= LEAST_CLIPS, info=adapt_info(len(clips)))
-        pair = {one: gr.Dropdown(choices, value=key) for one, key in zip(self._page.pair, places, strict=True)}
-        yield {self._page.session: state, self._page.controls.adapt: adapt, **pair, **_shown(views, view, told, state)}
-
-    async def _modelled(
-        self, state: Session, files: Any, recorded: Any, model: str, window: float, _: Any, *rest: Any
-    ) -> AsyncIterator[dict[Any, Any]]:
-        """Ask another model, about all of its labels."""
-        labels = labels_of(self._desk, model)
-        yield {self._page.controls.classes: gr.CheckboxGroup(labels, value=labels, visible=bool(labels))}
-        async for update in self._changed(state, files, recorded, model, window, labels, *rest):
-            yield update
-
-    async def _forgotten(
-        self, state: Session, files: Any, _: Any, model: str, *rest: Any
-    ) -> AsyncIterator[dict[Any, Any]]:
-        """Forget what was recorded."""
-        state.recorded.clear()
-        yield {self._page.controls.microphone: None}
-        async for update in self._changed(state, files, None, model, *rest):
-            yield update
-
-    async def _chosen(
-        self, event: gr.EventData, state: Session, _: Any, __: Any, model: str, *rest: Any
-    ) -> dict[Any, Any]:
-        """Show the clip in full whose name is chosen in the table."""
-        state.chosen = str(event._data.get("key", ""))
-        view, views = await self._view(state, self._asked(model, *rest)), self._page.views
-        return {
-            self._page.session: state,
-            views.table: view.table,
-            views.card: view.card,
-            views.messages: view.messages,
-        }
+        return {self._page.controls.adapt: adapt, **pair}
 
     async def _compared(self, state: Session, model: str, *keys: str | None) -> str:
         """Compare the two clips that are chosen."""
+        state.pair = keys
         known = {one.key: one for one in self._desk.clips(state)}
         clips = [known[key] for key in keys if key in known]
         if len(clips) < 2:
             return sentences([TWO], "note")
         try:
             first, second = [await self._desk.vector(clip, model) for clip in clips]
-            reference = read_reference(model, first.size)
+            reference = read_reference(model, first.size, self._desk.engine.model(model)["weights"])
             return comparison((clips[0].name, clips[1].name), (first, second), model, reference)
         except (RequestError, ConfigError) as error:
             return sentences([str(error)], "alert")
@@ -153,7 +179,7 @@ class Events:
     async def _view(self, state: Session, asked: Asked) -> View:
         """What is shown, whatever happens."""
         try:
-            return await view_of(self._desk, state, asked, self._folder)
+            return await view_of(self._desk, state, asked)
         except RequestError as error:
             return View(messages=sentences([str(error)], "alert"))
         except Exception:

@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 
 from emotion2vec.serve.page.cards import sentences
-from emotion2vec.serve.page.desk import Session
 from emotion2vec.serve.page.said import WINDOWS
+from emotion2vec.serve.page.session import Session
 from emotion2vec.tasks.adaptation import LEAST_CLIPS
 from emotion2vec.version import __version__
 
@@ -25,6 +25,9 @@ element.addEventListener('click', event => {
 
 STATUS = "element.setAttribute('role', 'status');"
 """What tells readers of screens how far the page is, since this element stays."""
+
+DAY = 24 * 3600
+"""Time after which what was sent or recorded goes in any case, in s."""
 
 TWO = "Open or record two clips, and choose them here."
 """What is said where there are too few to compare."""
@@ -41,7 +44,8 @@ HEAD = (
 
 FOOT = (
     f'<footer class="ev-foot">emotion2vec {escape(__version__)}. What a model says of a voice is a guess of how it '
-    "sounds, not of what somebody feels. Recordings are kept until the program ends.</footer>"
+    "sounds, not of what somebody feels. What is opened or recorded is kept while this page is open and an hour more, "
+    "at most a day and until the program ends.</footer>"
 )
 
 
@@ -122,9 +126,9 @@ def laid_out(models: Sequence[str], labels: Sequence[str]) -> Page:
         models: names of those that can be chosen.
         labels: of the first one.
     """
-    with gr.Blocks(title="emotion2vec", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as blocks:
+    with gr.Blocks(title="emotion2vec", analytics_enabled=False, delete_cache=(3600, DAY)) as blocks:
         gr.HTML(HEAD)
-        session = gr.State(Session())
+        session = gr.State(Session(), time_to_live=DAY)
         controls = _controls(models, labels)
         status = gr.HTML(status_text(""), js_on_load=STATUS, elem_id="ev-status")
         with gr.Tabs():
@@ -169,7 +173,12 @@ def _controls(names: Sequence[str], labels: Sequence[str]) -> Controls:
         window = gr.Dropdown(lengths, value=0.0, label="Windows over time", elem_id="ev-window", min_width=200)
     with gr.Accordion("Options", open=False, elem_id="ev-options"):
         classes = gr.CheckboxGroup(
-            list(labels), value=list(labels), label="Labels to tell apart", visible=bool(labels), elem_id="ev-classes"
+            list(labels),
+            value=list(labels),
+            label="Labels to tell apart",
+            info="None ticked means all.",
+            visible=bool(labels),
+            elem_id="ev-classes",
         )
         abstain = gr.Slider(0, 0.95, value=0, step=0.05, label="No label below this probability", elem_id="ev-abstain")
         adapt = gr.Checkbox(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
+from starlette.datastructures import Headers
 from starlette.responses import FileResponse, JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from emotion2vec.owners import is_leftover, this_owner
 from emotion2vec.serve.engine import Engine
+from emotion2vec.serve.errors import RequestError
+from emotion2vec.serve.guard import answer
+from emotion2vec.serve.page.shelf import Shelf
+from emotion2vec.serve.page.uploads import Uploads
 
-OPEN = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/gradio_api/upload")
+UPLOAD = "/gradio_api/upload"
+"""Where files are sent."""
+
+OPEN = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", UPLOAD)
 """What a browser needs of Gradio, as paths."""
 
 UNDER = ("/assets/", "/static/", "/svelte/", "/pwa_icon", "/gradio_api/heartbeat/")
@@ -23,6 +35,12 @@ UNDER = ("/assets/", "/static/", "/svelte/", "/pwa_icon", "/gradio_api/heartbeat
 
 CALLS = ("info", "app_id", "queue/join", "queue/data", "upload_progress", "startup-events", "cancel", "reset")
 """What it needs of Gradio's interface."""
+
+PREFIX = "emotion2vec-page-"
+"""Of the temporary folder; its owner follows, and what makes it the only one."""
+
+SETTINGS = ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR")
+"""Environment variables that Gradio reads."""
 
 STYLE, SCRIPT = "page.css", "page.js"
 """Files beside this one."""
@@ -33,18 +51,34 @@ class Door:
 
     Args:
         app: Gradio's.
+        uploads: say whether there is room for more.
+        largest: bytes that an upload may have which does not say how many it has.
     """
 
-    def __init__(self, app: ASGIApp):
-        self._app = app
+    def __init__(self, app: ASGIApp, uploads: Uploads, largest: int):
+        self._app, self._uploads, self._largest = app, uploads, largest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http" and not is_open(scope["path"]):
-            answer = JSONResponse({"error": f"{scope['path']}: Not Found"}, 404)
-            await answer(scope, receive, send)
+            refusal = JSONResponse({"error": f"{scope['path']}: Not Found"}, 404)
+            await refusal(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == UPLOAD:
+            await self._upload(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = int(Headers(scope=scope).get("content-length", self._largest))
+        try:
+            await asyncio.to_thread(self._uploads.admit, size)
+        except RequestError as error:
+            await answer(error)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._uploads.arrived(size)
 
 
 def is_open(path: str) -> bool:
@@ -59,7 +93,7 @@ def is_open(path: str) -> bool:
 
 @contextmanager
 def mount(app: FastAPI, engine: Engine) -> Iterator[Callable[[], None]]:
-    """Offer the page at / until the end, when all that was uploaded is gone.
+    """Offer the page at / until the end, when all that was uploaded is gone; and what programs left that were killed.
 
     Args:
         app: the server.
@@ -68,24 +102,49 @@ def mount(app: FastAPI, engine: Engine) -> Iterator[Callable[[], None]]:
     Yields:
         What tells open pages that the server ends.
     """
-    with tempfile.TemporaryDirectory(prefix="emotion2vec-page-") as name:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # both are read when Gradio is imported
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(name, "gradio"))
-        yield _mounted(app, engine, Path(name))
+    _remove_leftovers(Path(tempfile.gettempdir()))
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{PREFIX}{this_owner()}-"))
+        folder = Path(name).resolve()
+        stack.enter_context(_set(dict(zip(SETTINGS, ("False", str(folder / "gradio")), strict=True))))
+        (clips := folder / "clips").mkdir()
+        shelf = Shelf(clips)
+        most = min(engine.limits.queue_mb * 1e6, shutil.disk_usage(folder).free / 4)
+        uploads = Uploads(folder / "gradio", most, shelf)
+        stack.enter_context(uploads.swept(folder))
+        yield _mounted(app, engine, shelf, uploads)
 
 
-def _mounted(app: FastAPI, engine: Engine, folder: Path) -> Callable[[], None]:
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the folders of programs that have ended without doing so."""
+    for path in folder.glob(f"{PREFIX}*"):
+        found = re.fullmatch(rf"{PREFIX}([^.]+\.\d+)-[^-.]+", path.name)
+        if found and is_leftover(path, found[1]):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _set(variables: dict[str, str]) -> Iterator[None]:
+    """Set environment variables while entered."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _mounted(app: FastAPI, engine: Engine, shelf: Shelf, uploads: Uploads) -> Callable[[], None]:
     import gradio as gr
 
     from emotion2vec.serve.page.desk import Desk
     from emotion2vec.serve.page.events import Events, labels_of
     from emotion2vec.serve.page.layout import laid_out
     from emotion2vec.serve.page.look import THEME
-    from emotion2vec.serve.page.shelf import Shelf
-
-    clips = folder / "clips"
-    clips.mkdir()
-    shelf = Shelf(clips)
 
     @app.get("/audio/{key}.wav", include_in_schema=False)
     async def audio(key: str) -> FileResponse:
@@ -94,11 +153,11 @@ def _mounted(app: FastAPI, engine: Engine, folder: Path) -> Callable[[], None]:
             raise HTTPException(404, "there is no such clip")
         return FileResponse(heard.path, media_type="audio/wav", headers={"Cache-Control": "private"})
 
-    desk, models = Desk(engine, shelf), list(engine.models)
+    desk, models = Desk(engine, shelf, uploads), list(engine.models)
     laid = laid_out(models, labels_of(desk, models[0]))
-    Events(desk, laid, folder).connect()
+    Events(desk, laid).connect()
     page = laid.blocks
-    here = Path(__file__).parent
+    here, largest = Path(__file__).parent, int(engine.limits.max_mb * 1e6)
     script = (here / SCRIPT).read_text(encoding="utf-8")
     gr.mount_gradio_app(
         app,
@@ -109,7 +168,7 @@ def _mounted(app: FastAPI, engine: Engine, folder: Path) -> Callable[[], None]:
         ssr_mode=False,
         mcp_server=False,
         show_error=False,
-        max_file_size=int(engine.limits.max_mb * 1e6),
+        max_file_size=largest,
         theme=THEME,
         css=(here / STYLE).read_text(encoding="utf-8"),
         head=f"<script>{script}</script>",
@@ -119,7 +178,7 @@ def _mounted(app: FastAPI, engine: Engine, folder: Path) -> Callable[[], None]:
         _refuse_addresses(block)
     route: Any = app.routes[-1]
     leave: Callable[[], None] = route.app.stop_event.set
-    route.app = Door(route.app)
+    route.app = Door(route.app, uploads, largest)
     return leave
 
 

@@ -48,12 +48,13 @@ class Reference:
         return placed
 
 
-def read_reference(model: str, width: int) -> Reference | None:
+def read_reference(model: str, width: int, weights: str) -> Reference | None:
     """The reference of a model; None where it has none.
 
     Args:
         model: a folder, or the name of a model that ships with us.
         width: D.
+        weights: hash of the model's weights, see `emotion2vec.model.fingerprint`.
 
     Raises:
         ConfigError: the file is broken, or of another model.
@@ -66,6 +67,7 @@ def read_reference(model: str, width: int) -> Reference | None:
         content: dict[str, Any] = read_json(path)
         names = ("mean", "axes", "points", "same", "different")
         arrays = {name: np.array(content[name], dtype=np.float64) for name in names}
+        its_weights = content["weights"]
         found = Reference(str(content["about"]), labels=[str(one) for one in content["labels"]], **arrays)
         fits = found.mean.shape == (width,) and found.axes.shape == (2, width)
         fits &= found.points.shape == (len(found.labels), 2) and found.same.size > 1 < found.different.size
@@ -73,6 +75,8 @@ def read_reference(model: str, width: int) -> Reference | None:
         raise ConfigError(f"{path}: is no reference of a model: {type(error).__name__}: {error}") from error
     if not fits:
         raise ConfigError(f"{path}: its arrays do not fit a model of width {width} and each other")
+    if its_weights != weights:
+        raise ConfigError(f"{path}: it was made with other weights; examples/make_reference.py makes one with these")
     return found
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.options import check_options
@@ -45,8 +46,10 @@ def free_port(host: str, port: int, say: Callable[[str], None]) -> socket.socket
     last = min(port + PORTS, 65535)
     for tried in range(port, last + 1):
         try:
-            bound = listen(host, tried)
-            bound.listen()  # so that nobody else gets it while the models are opened
+            with ExitStack() as stack:
+                bound = stack.enter_context(listen(host, tried))
+                bound.listen()  # so that nobody else gets it while the models are opened
+                stack.pop_all()
         except (ConfigError, OSError) as error:
             cause = error.__cause__ if isinstance(error, ConfigError) else error
             if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:

@@ -6,8 +6,11 @@ S: samples. W: windows. K: labels. D: model width. P: columns of a picture.
 from __future__ import annotations
 
 import secrets
+import shutil
+import threading
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,8 @@ from emotion2vec.audio.frames import SAMPLE_RATE
 from emotion2vec.serve.child import Answer
 from emotion2vec.serve.engine import Clip
 
-MOST_BYTES = 8 << 30
-"""Of audio on disk; the clips that nobody looked at for longest give way."""
+MOST_BYTES, MOST_CLIPS = 8 << 30, 4000
+"""Of audio on disk, at most half of what is free there, and clips; those that nobody looked at for longest give way."""
 
 COLUMNS = 1000
 """Columns P of a waveform's picture."""
@@ -43,6 +46,7 @@ class Heard:
         peaks: (2, P) least and greatest samples of each column.
         said: answers of models, by model and window.
         vectors: (D,) features of the utterance, by model.
+        came: when, by the clock of `time.monotonic`.
     """
 
     key: str
@@ -54,6 +58,7 @@ class Heard:
     peaks: np.ndarray
     said: dict[tuple[str, float | None], Answer] = field(default_factory=dict)
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    came: float = field(default_factory=time.monotonic)
 
     @property
     def is_silent(self) -> bool:
@@ -67,16 +72,20 @@ class Heard:
 
 
 class Shelf:
-    """Holds clips in a folder that is gone with it.
+    """Holds clips in a folder that is gone with it; threads may use it side by side.
 
     Args:
         folder: empty, and removed by whoever made it.
-        most: bytes that it may take.
+        most: bytes that it may take; by default `MOST_BYTES`.
+        clips: that it may have.
     """
 
-    def __init__(self, folder: Path, most: int = MOST_BYTES):
-        self._folder, self._most = folder, most
+    def __init__(self, folder: Path, most: int | None = None, clips: int = MOST_CLIPS):
+        self._folder, self._most_clips = folder, clips
+        self._most = min(MOST_BYTES, shutil.disk_usage(folder).free // 2) if most is None else most
         self._clips: OrderedDict[str, Heard] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
 
     def put(self, clip: Clip) -> Heard:
         """Keep a clip."""
@@ -84,18 +93,40 @@ class Shelf:
         path = self._folder / f"{key}.wav"
         soundfile.write(path, clip.samples, SAMPLE_RATE, subtype="FLOAT")
         heard = Heard(key, clip.name, path, clip.seconds, clip.notes, clip.origin, peaks_of(clip.samples))
-        self._clips[key] = heard
-        while len(self._clips) > 1 and sum(self._size(one) for one in self._clips.values()) > self._most:
-            _, old = self._clips.popitem(last=False)
-            old.path.unlink(missing_ok=True)
+        old = []
+        with self._lock:
+            self._clips[key] = heard
+            self._bytes += self._size(heard)
+            while len(self._clips) > 1 and (self._bytes > self._most or len(self._clips) > self._most_clips):
+                old.append(self._clips.popitem(last=False)[1])
+                self._bytes -= self._size(old[-1])
+        for one in old:
+            one.path.unlink(missing_ok=True)
         return heard
 
     def get(self, key: str) -> Heard | None:
         """A clip; None where it gave way."""
-        heard = self._clips.get(key)
+        with self._lock:
+            heard = self._clips.get(key)
+            if heard is not None:
+                self._clips.move_to_end(key)
+            return heard
+
+    def remove(self, key: str) -> None:
+        """Let go of a clip, and of its file."""
+        with self._lock:
+            heard = self._clips.pop(key, None)
+            self._bytes -= 0 if heard is None else self._size(heard)
         if heard is not None:
-            self._clips.move_to_end(key)
-        return heard
+            heard.path.unlink(missing_ok=True)
+
+    def keep(self, keys: Collection[str], age: float) -> None:
+        """Let go of all clips but these, and those that came in the last so many s."""
+        since = time.monotonic() - age
+        with self._lock:
+            old = [one.key for one in self._clips.values() if one.key not in keys and one.came < since]
+        for key in old:
+            self.remove(key)
 
     @staticmethod
     def _size(heard: Heard) -> int:

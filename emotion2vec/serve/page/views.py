@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
+import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from emotion2vec.files import write_text
 from emotion2vec.serve.child import Answer
 from emotion2vec.serve.errors import RequestError
 from emotion2vec.serve.page.cards import clip_card, clips_table, sentences
-from emotion2vec.serve.page.desk import Asked, Desk, Session
-from emotion2vec.serve.page.said import done_to, panels_of, warnings_of, window_for
+from emotion2vec.serve.page.desk import Asked, Desk, is_final
+from emotion2vec.serve.page.said import Panel, done_to, panels_of, warnings_of, window_for
+from emotion2vec.serve.page.session import Session
 from emotion2vec.serve.page.shelf import Heard
 from emotion2vec.serve.page.timeline import timeline
-from emotion2vec.serve.results import rows_of, told
+from emotion2vec.serve.results import Question, objects_of, rows_of, told
 from emotion2vec.tasks.adaptation import LEAST_CLIPS
 
 NO_HEAD = "{} has no head, so there are no labels: its features can be downloaded, and clips compared."
@@ -58,49 +60,71 @@ class View:
     features: str | None = None
 
 
-async def view_of(desk: Desk, session: Session, asked: Asked, folder: Path) -> View:
+async def view_of(desk: Desk, session: Session, asked: Asked) -> View:
     """Everything that is shown of a session.
 
     Args:
-        desk: asks models.
+        desk: asks models, and takes files to download.
         session: whose clips were heard.
         asked: what the controls say.
-        folder: takes files to download.
     """
     model = desk.engine.model(asked.model)
-    clips, faults = desk.clips(session), desk.faults(session)
+    clips, faults, problems = desk.clips(session), desk.faults(session), desk.problems(session)
     has_head = "" in model["heads"]
     answers = await asyncio.gather(*(_answer(desk, one, asked, has_head, len(clips) == 1) for one in clips))
-    faults += [str(one) for one in answers if isinstance(one, RequestError)]
+    for one in answers:
+        if isinstance(one, RequestError):
+            (faults if is_final(one) else problems).append(str(one))
     heard = [(clip, one) for clip, one in zip(clips, answers, strict=True) if not isinstance(one, RequestError)]
-    if not heard:
-        return View(messages=sentences(faults, "alert"))
+    output = desk.uploads.folder / secrets.token_urlsafe(16)
+    older, session.output = session.output, str(output) if heard else ""
+    try:
+        if not heard:
+            return View(messages=sentences([*dict.fromkeys(problems), *faults], "alert"))
+        return await _view(desk, session, asked, heard, faults, problems)
+    finally:
+        if older:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+async def _view(
+    desk: Desk,
+    session: Session,
+    asked: Asked,
+    heard: Sequence[tuple[Heard, Answer]],
+    faults: Sequence[str],
+    problems: Sequence[str],
+) -> View:
+    """What is shown where there are clips."""
+    model, output = desk.engine.model(asked.model), Path(session.output)
+    has_head = "" in model["heads"]
     chosen = next((clip for clip, _ in heard if clip.key == session.chosen), heard[0][0])
     session.chosen = chosen.key
-    output = Path(tempfile.mkdtemp(dir=folder))
-    notes, view = list[str](), View()
-    said: list[dict[str, Any] | None] = [None for _ in heard]
+    view, notes, problems = View(), list[str](), list(problems)
+    said: Sequence[dict[str, Any] | None] = [None for _ in heard]
+    output.mkdir(parents=True)
     try:
         if has_head:
             question = asked.question(None, adapt=asked.adapt and len(heard) >= LEAST_CLIPS)
             question.check(model, float("inf"))
-            found, notes = told(model, question, heard)
-            said = [*found]
+            failed = [*faults, *dict.fromkeys(problems)]
+            said, notes, view.csv, view.json = await asyncio.to_thread(_told, output, model, question, heard, failed)
             notes += [ADAPTED] if question.adapt else []
-            view.csv, view.json = _written(output, model, question, heard, faults)
         else:
             notes.append(NO_HEAD.format(model["name"]))
             view.features = await _features(desk, [clip for clip, _ in heard], model["name"], output)
-        places = [clip.key for clip, _ in heard]
+    except RequestError as error:
+        problems.append(str(error))
+    places = [clip.key for clip, _ in heard]
+    try:
         view.card = await _card(desk, chosen, asked, said[places.index(chosen.key)])
     except RequestError as error:
-        faults.append(str(error))
+        problems.append(str(error))
     if len(heard) + len(faults) > 1:
         values = has_head and model["heads"][""]["values"]
         rows = [(clip, one) for (clip, _), one in zip(heard, said, strict=True)]
-        view.table = clips_table(rows, faults, chosen.key, values)
-        faults = []
-    view.messages = sentences(faults, "alert") + sentences(notes, "note")
+        view.table = await asyncio.to_thread(clips_table, rows, faults, chosen.key, values)
+    view.messages = sentences([*dict.fromkeys(problems)], "alert") + sentences(notes, "note")
     return view
 
 
@@ -119,39 +143,52 @@ async def _answer(desk: Desk, heard: Heard, asked: Asked, has_head: bool, alone:
 async def _card(desk: Desk, heard: Heard, asked: Asked, whole: Mapping[str, Any] | None) -> str:
     """The card of one clip."""
     model = desk.engine.model(asked.model)
-    warnings, panels = warnings_of(heard), []
-    if whole is not None:
-        window, text = window_for(heard.seconds, asked.window)
-        question = asked.question(window)
-        ((windows,), _) = told(model, question, [(heard, await desk.said(heard, asked.model, window))])
-        panels = panels_of(model, whole, windows["windows"])
-        warnings += [text] if text else []
-    picture = timeline(heard, panels, f"audio/{heard.key}.wav")
-    return clip_card(heard, panels, warnings, done_to(heard, model), picture)
+    window, text = window_for(heard.seconds, asked.window)
+    answer = None if whole is None else await desk.said(heard, asked.model, window)
+
+    def drawn() -> str:
+        warnings, panels = warnings_of(heard), list[Panel]()
+        if whole is not None and answer is not None:
+            ((windows,), _) = told(model, asked.question(window), [(heard, answer)])
+            panels = panels_of(model, whole, windows["windows"])
+            warnings += [text] if text else []
+        picture = timeline(heard, panels, f"audio/{heard.key}.wav")
+        return clip_card(heard, panels, warnings, done_to(heard, model), picture)
+
+    return await asyncio.to_thread(drawn)
 
 
-def _written(
-    folder: Path, model: Mapping[str, Any], question: Any, heard: Sequence[tuple[Heard, Answer]], faults: Sequence[str]
-) -> tuple[str, str]:
-    """Write what a model says of whole clips as `predict` does, and as a server's answer is."""
-    maker, rows, _ = rows_of(model, question, heard)
+def _told(
+    folder: Path,
+    model: Mapping[str, Any],
+    question: Question,
+    heard: Sequence[tuple[Heard, Answer]],
+    failed: Sequence[str],
+) -> tuple[list[dict[str, Any]], list[str], str, str]:
+    """What a model says of whole clips, what is to be said of it, and files of it as `predict` and a server have them.
+
+    Raises:
+        RequestError: they cannot be adapted.
+    """
+    maker, rows, notes = rows_of(model, question, heard)
     items = [Utterance(id=clip.name, audio=clip.name) for clip, _ in heard]
     columns, table = Columns(maker, items), folder / "emotions.csv"
     with closing(open_table(table, ".csv", columns.kinds)) as opened:
         writer = TableRows(opened, columns)
         for item, its in zip(items, rows, strict=True):
             writer.add(item, its)
-    clips, _ = told(model, question, heard)
+    clips = objects_of(question, heard, rows)
     answer: dict[str, Any] = {"model": model["name"], "clips": clips}
-    answer |= {"failed": list(faults)} if faults else {}
+    answer |= {"failed": list(failed)} if failed else {}
     path = folder / "emotions.json"
     write_text(path, json.dumps(answer, indent=1, ensure_ascii=False))
-    return str(table), str(path)
+    return clips, notes, str(table), str(path)
 
 
 async def _features(desk: Desk, clips: Sequence[Heard], model: str, folder: Path) -> str:
     """Write features of all clips: names `name` (N,), and `utterance` (N, D)."""
     vectors = await asyncio.gather(*(desk.vector(one, model) for one in clips))
     path = folder / "features.npz"
-    np.savez(path, name=np.array([one.name for one in clips]), utterance=np.stack(vectors))
+    names = np.array([one.name for one in clips])
+    await asyncio.to_thread(np.savez, path, name=names, utterance=np.stack(vectors))
     return str(path)
