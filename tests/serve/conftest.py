@@ -4,15 +4,14 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("fastapi")
-pytest.importorskip("httpx")
-
-from serve.running import Running, running
-
 from emotion2vec.serve.options import Limits, ServeOptions
+
+if TYPE_CHECKING:
+    from serve.running import Running
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +23,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(log: Path) -> Iterator[Running]:
     """A server with narrow limits, a model with a head and one without, and the page where Gradio is installed."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("httpx")
+    from serve.running import running
+
     kept = os.dup(2)
     with log.open("wb") as stream:
         os.dup2(stream.fileno(), 2)  # for the processes that are started
