@@ -16,8 +16,11 @@ pytest.importorskip("gradio")
 from serve.pretending import Engine, desk_in, heard, sent, viewed
 
 from emotion2vec.serve.engine import Clip
+from emotion2vec.serve.engine import Engine as ServersEngine
 from emotion2vec.serve.errors import RequestError
-from emotion2vec.serve.page.desk import Asked, Desk
+from emotion2vec.serve.metrics import Metrics
+from emotion2vec.serve.options import Limits, ServeOptions
+from emotion2vec.serve.page.desk import Asked, Desk, is_final
 from emotion2vec.serve.page.events import Events
 from emotion2vec.serve.page.layout import laid_out
 from emotion2vec.serve.page.session import Session, newest
@@ -138,6 +141,25 @@ def test_only_faults_of_files_stay(fault: Exception, passes: bool, desk: Desk, e
     engine.hears = fine
     assert heard(desk, session, paths) == ["a.wav"] * passes
     assert len(desk.clips(session)) == passes and not desk.problems(session)
+
+
+def test_a_file_that_was_decoded_for_too_long_is_tried_again() -> None:
+    class Slow:
+        async def ready(self) -> None: ...
+
+        async def ask(self, *_: Any) -> None:
+            await asyncio.sleep(5)
+
+        def kill(self) -> None: ...
+
+    async def decoded() -> None:
+        engine = ServersEngine(ServeOptions(limits=Limits(decode_seconds=0.01)), Metrics())
+        engine._decoders.put_nowait(Slow())  # type: ignore[arg-type]
+        await engine.decode("a.wav", b"", channel=None, accept_damaged=False)
+
+    with pytest.raises(RequestError, match="to be decoded") as found:
+        asyncio.run(decoded())
+    assert not is_final(found.value)
 
 
 def test_a_file_that_waits_too_long_is_said_so(desk: Desk, engine: Engine) -> None:

@@ -187,5 +187,6 @@ class Desk:
 
 
 def is_final(error: RequestError) -> bool:
-    """Whether it is of what was asked, and would be the same at another time."""
-    return 400 <= error.status < 429 and error.status != 408
+    """Whether it would be the same at another time, as it is of what was asked and not of the time that it took."""
+    late = isinstance(error.__context__, asyncio.TimeoutError)
+    return 400 <= error.status < 429 and error.status != 408 and not late

@@ -44,8 +44,8 @@ HEAD = (
 
 FOOT = (
     f'<footer class="ev-foot">emotion2vec {escape(__version__)}. What a model says of a voice is a guess of how it '
-    "sounds, not of what somebody feels. What is opened or recorded is kept while this page is open and an hour more, "
-    "at most a day and until the program ends.</footer>"
+    "sounds, not of what somebody feels. What is opened or recorded is kept while this page is open and up to an hour "
+    "more, at most a day and until the program ends.</footer>"
 )
 
 
