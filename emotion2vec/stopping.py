@@ -46,6 +46,11 @@ class Interrupts:
     ) -> None:
         self._restore()
 
+    def raise_caught(self) -> None:
+        """Raise what was noted, as it would have been raised otherwise; nothing where nothing was."""
+        if self.caught is not None:
+            raise Terminated if self.caught == signal.SIGTERM else KeyboardInterrupt
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.caught = number
         self._restore()
@@ -91,5 +96,4 @@ def finishing(*steps: Callable[[], object]) -> Iterator[None]:
                 first = first or error
     if first is not None:
         raise first
-    if interrupts.caught is not None:
-        raise Terminated if interrupts.caught == signal.SIGTERM else KeyboardInterrupt
+    interrupts.raise_caught()

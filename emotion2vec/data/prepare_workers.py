@@ -20,6 +20,7 @@ from emotion2vec.data.prepare_report import PrepareReport
 from emotion2vec.data.shard_writer import ShardSummary, read_shard_summary, write_shard
 from emotion2vec.data.workers import outlive_signals, signals_held
 from emotion2vec.errors import StorageError
+from emotion2vec.stopping import Interrupts
 
 
 def write_shards(
@@ -51,23 +52,25 @@ def write_shards(
     pool = ProcessPoolExecutor(size, initializer=_start_worker, initargs=(stop, processed))
     with signals_held():  # until they can tell who sent them
         futures = [pool.submit(_write_in_worker, number, shards[number], folder, options) for number in todo]
-    try:
-        with closing(progress()) as bar:
-            _collect(futures, done, lambda: bar.show(processed.value, done.seconds, len(done.faults)))
-    except BrokenProcessPool as error:
-        raise StorageError(
-            f"{folder}: a process that wrote shards was killed (out of memory?); the same command continues"
-        ) from error
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+    with Interrupts() as interrupts:  # raised while a lock of the pool is taken they would leave it locked for ever
+        try:
+            with closing(progress()) as bar:
+                _collect(futures, done, lambda: bar.show(processed.value, done.seconds, len(done.faults)), interrupts)
+        except BrokenProcessPool as error:
+            raise StorageError(
+                f"{folder}: a process that wrote shards was killed (out of memory?); the same command continues"
+            ) from error
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    interrupts.raise_caught()
     return resumed
 
 
-def _collect(futures: Sequence[Future], done: PrepareReport, show: Callable[[], None]) -> None:
-    """Count shards as they are finished, and show how far it is in between."""
+def _collect(futures: Sequence[Future], done: PrepareReport, show: Callable[[], None], interrupts: Interrupts) -> None:
+    """Count shards as they are finished, and show how far it is in between, until all are or a signal comes."""
     pending = set(futures)
-    while pending:
+    while pending and interrupts.caught is None:
         finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
         for future in finished:
             summary = future.result()

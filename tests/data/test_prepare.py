@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from signals import start_child
+from signals import interruptible, start_child
 
 from emotion2vec.audio.samples import load_audio
 from emotion2vec.corpora.utterance import Utterance
@@ -196,6 +197,23 @@ def test_continued_is_uninterrupted(speech: Path, tmp_path: Path, monkeypatch: p
     report = prepare(speech, tmp_path / "parts", shard_size=3, workers=1)
     assert report.resumed == 2
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+def test_ctrl_c_is_noted_while_locks_of_the_pool_may_be_taken(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited, waiting = [], module.wait
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.01)  # where it would be raised
+        waited.append(True)
+        return waiting(*args, **options)
+
+    monkeypatch.setattr(module, "wait", interrupted)
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        prepare(speech, tmp_path / "out", shard_size=1, workers=1)
+    assert waited == [True]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, 9])
