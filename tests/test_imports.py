@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "emotion2vec"
 
 LEAVES = ("errors", "documents", "parquet", "expressions", "cells", "version", "seeding", "units", "progress", "assets")
 LEAVES += ("guesses", "notebooks", "settings", "owners", "stopping", "disk", "places", "files", "lines", "locks")
-LEAVES += ("devices", "processors", "hardware")
+LEAVES += ("devices", "processors", "hardware", "environment")
 ORDER = (*LEAVES, "audio", "corpora", "tasks", "model", "checkpoint", "exporting", "data", "training", "pretrain")
 ORDER += (
     "distil",

@@ -17,7 +17,6 @@ from emotion2vec.cli.rehearsal import (
     Stopwatch,
     check_place,
     elsewhere,
-    environment,
     files_in_words,
     models_in_words,
     rehearse,
@@ -25,6 +24,7 @@ from emotion2vec.cli.rehearsal import (
     tell,
     whole,
 )
+from emotion2vec.environment import variables
 from emotion2vec.progress import Progress
 from emotion2vec.units import counted, duration
 
@@ -99,7 +99,7 @@ def predict(source: Any, model: Any, output: Path | None, options: Any) -> None:
 
 def _import_lhotse() -> None:
     """Import Lhotse, which makes a folder in the user's home when it is imported, with another home."""
-    with tempfile.TemporaryDirectory() as home, environment(HOME=home):
+    with tempfile.TemporaryDirectory() as home, variables(HOME=home):
         import lhotse  # noqa: F401
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec.cli.log import say
+from emotion2vec.environment import variables
 from emotion2vec.errors import AudioError, ConfigError
 from emotion2vec.progress import Progress
 from emotion2vec.units import counted, data_size, duration
@@ -66,25 +67,13 @@ class Stopwatch:
 
 
 @contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Set variables of the environment, and put back what was there."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-@contextmanager
 def elsewhere() -> Iterator[Path]:
     """A temporary folder, which what is remembered of the machine goes to as well; enough work ends what is in it."""
     from emotion2vec.hardware import CACHE_VARIABLE
 
     with tempfile.TemporaryDirectory(prefix="emotion2vec-dry-run-") as name:
         kept = {CACHE_VARIABLE: f"{name}/cache", "MPLCONFIGDIR": f"{name}/matplotlib"}
-        with environment(**kept), suppress(EnoughError):
+        with variables(**kept), suppress(EnoughError):
             yield Path(name) / "work"
 
 

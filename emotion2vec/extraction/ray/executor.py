@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from uuid import uuid4
 from emotion2vec.checkpoint import load_model
 from emotion2vec.corpora.utterance import Utterance
 from emotion2vec.devices import choose_device
+from emotion2vec.environment import variables
 from emotion2vec.errors import ConfigError
 from emotion2vec.extraction.encode.arrays import EncodedAudio
 from emotion2vec.extraction.encode.encoder import Encoder
@@ -226,7 +226,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     except ImportError as error:
         raise ConfigError(f"engine ray needs the package ray: pip install 'emotion2vec[ray]' ({error})") from error
     ours = not ray.is_initialized()
-    with _environment(**QUIET):
+    with variables(**QUIET):
         if ours:
             _start(partial(ray.init, address=address), address)
         context = ray.data.DataContext.get_current()
@@ -248,20 +248,6 @@ def _start(init: Callable[..., object], address: str | None) -> None:
         init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises plain ones, such as when a start takes too long
         raise ConfigError(f"ray_address is {address!r}: no cluster can be used there: {error}") from error
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import FileResponse, JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from emotion2vec.environment import variables
 from emotion2vec.owners import is_leftover, this_owner
 from emotion2vec.serve.engine import Engine
 from emotion2vec.serve.errors import RequestError
@@ -38,9 +38,6 @@ CALLS = ("info", "app_id", "queue/join", "queue/data", "upload_progress", "start
 
 PREFIX = "emotion2vec-page-"
 """Of the temporary folder; its owner follows, and what makes it the only one."""
-
-SETTINGS = ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR")
-"""Environment variables that Gradio reads."""
 
 STYLE, SCRIPT = "page.css", "page.js"
 """Files beside this one."""
@@ -106,7 +103,7 @@ def mount(app: FastAPI, engine: Engine) -> Iterator[Callable[[], None]]:
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{PREFIX}{this_owner()}-"))
         folder = Path(name).resolve()
-        stack.enter_context(_set(dict(zip(SETTINGS, ("False", str(folder / "gradio")), strict=True))))
+        stack.enter_context(variables(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder / "gradio")))
         (clips := folder / "clips").mkdir()
         shelf = Shelf(clips)
         most = min(engine.limits.queue_mb * 1e6, shutil.disk_usage(folder).free / 4)
@@ -121,21 +118,6 @@ def _remove_leftovers(folder: Path) -> None:
         found = re.fullmatch(rf"{PREFIX}([^.]+\.\d+)-[^-.]+", path.name)
         if found and is_leftover(path, found[1]):
             shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _set(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables while entered."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _mounted(app: FastAPI, engine: Engine, shelf: Shelf, uploads: Uploads) -> Callable[[], None]:
