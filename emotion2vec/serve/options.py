@@ -42,17 +42,23 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions:
-    """All options of `serve`."""
+class Offered:
+    """What is offered, where, and to whom."""
 
-    model: tuple[str, ...] = option((DEFAULT_MODEL,), "What is served; may be repeated, the first is the default.")
+    model: tuple[str, ...] = option((DEFAULT_MODEL,), "What is offered; may be repeated, the first is the default.")
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for all of this machine.")
-    port: int = option(8000, "Port to listen on; 0 for any free one.")
     device: tuple[str, ...] = option((), "Devices, a process for each: cuda:0, cuda:1, ...; by default one.")
     precision: str = option("fp32", "fp32, bf16, fp16 or (on a CPU) int8; auto: the fastest here, without int8.")
-    decoders: int = option(2, "Processes that decode.")
     token_file: Path | None = option(None, f"File with the token that requests must bear; or {TOKEN} is set to it.")
     name: tuple[str, ...] = option((), "Further name under which it is asked, as a proxy's; may be repeated.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(Offered):
+    """All options of `serve`."""
+
+    port: int = option(8000, "Port to listen on; 0 for any free one.")
+    decoders: int = option(2, "Processes that decode.")
     page: bool = option(False, "Offer the page on which people try models, at /; see `emotion2vec demo`.")
     limits: Limits = field(default_factory=Limits)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 
-from emotion2vec.assets import DEFAULT_MODEL
-from emotion2vec.serve.options import TOKEN, Limits, ServeOptions
+from emotion2vec.serve.options import Limits, Offered, ServeOptions
 from emotion2vec.settings import option
 
 LIMITS = Limits(
@@ -17,26 +15,13 @@ LIMITS = Limits(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoOptions:
+class DemoOptions(Offered):
     """All options of `demo`."""
 
-    model: tuple[str, ...] = option((DEFAULT_MODEL,), "What can be tried; may be repeated, the first is the default.")
-    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for all of this machine.")
     port: int = option(7860, "Port to listen on; if it is in use, the next free one is taken. 0 for any free one.")
-    device: tuple[str, ...] = option((), "Devices, a process for each: cuda:0, cuda:1, ...; by default one.")
-    precision: str = option("fp32", "fp32, bf16, fp16 or (on a CPU) int8; auto: the fastest here, without int8.")
-    token_file: Path | None = option(None, f"File with a token that browsers ask for; or {TOKEN} is set to it.")
     browser: bool = option(True, "Open the page in the browser.")
 
     def served(self) -> ServeOptions:
         """The same as options of a server that offers the page."""
-        return ServeOptions(
-            model=self.model,
-            host=self.host,
-            port=self.port,
-            device=self.device,
-            precision=self.precision,
-            token_file=self.token_file,
-            page=True,
-            limits=LIMITS,
-        )
+        offered = {item.name: getattr(self, item.name) for item in fields(Offered)}
+        return ServeOptions(**offered, port=self.port, page=True, limits=LIMITS)
