@@ -49,8 +49,17 @@ FOOT = (
 )
 
 
+class Parts:
+    """Components of the page."""
+
+    @property
+    def all(self) -> list[Any]:
+        """All of them, in the order of the fields."""
+        return list(vars(self).values())
+
+
 @dataclass(frozen=True)
-class Controls:
+class Controls(Parts):
     """What people use.
 
     Attributes:
@@ -73,14 +82,9 @@ class Controls:
     adapt: gr.Checkbox
     damaged: gr.Checkbox
 
-    @property
-    def all(self) -> list[Any]:
-        """All of them, in the order of the fields."""
-        return list(vars(self).values())
-
 
 @dataclass(frozen=True)
-class Views:
+class Views(Parts):
     """What is shown: how far the page is, what is wrong, all clips, one of them, files to download, and a button."""
 
     status: gr.HTML
@@ -91,11 +95,6 @@ class Views:
     json: gr.DownloadButton
     features: gr.DownloadButton
     forget: gr.Button
-
-    @property
-    def all(self) -> list[Any]:
-        """All of them, in the order of the fields."""
-        return list(vars(self).values())
 
 
 @dataclass(frozen=True)
