@@ -58,8 +58,9 @@ class ModelFrames:
     """
 
     def __init__(self, name: str, layers: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32):
-        source = read_source(name)
-        layers = layers or usual_layers(source.config.prenet_depth + source.config.depth)
+        if not layers:
+            config = read_source(name).config
+            layers = usual_layers(config.prenet_depth + config.depth)
         self.teacher = Teacher(name, layers, device, dtype, soft=False)
         self.name, self.fingerprint, self.layers = name, self.teacher.fingerprint, self.teacher.layers
         self.grid = self.teacher.config.grid
